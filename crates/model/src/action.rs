@@ -1,0 +1,205 @@
+//! What can be asked for: one action for each method of the API that touches something.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An action that policy decides on. The name is that of the API method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// Sign (and each item of BatchSign).
+    Sign,
+    /// Verify.
+    Verify,
+    /// GetPublicKey.
+    GetPublicKey,
+    /// ListKeyRings; asked for each ring, and the answer holds the allowed ones.
+    ListKeyRings,
+    /// GetKeyRing.
+    GetKeyRing,
+    /// CreateKey.
+    CreateKey,
+    /// GetKey.
+    GetKey,
+    /// ListKeys, on the ring.
+    ListKeys,
+    /// RotateKey.
+    RotateKey,
+    /// ListKeyVersions, on the key.
+    ListKeyVersions,
+    /// GetKeyVersion.
+    GetKeyVersion,
+    /// SuspendKeyVersion.
+    SuspendKeyVersion,
+    /// ResumeKeyVersion.
+    ResumeKeyVersion,
+    /// GetPolicySet.
+    GetPolicySet,
+    /// ApplyPolicySet.
+    ApplyPolicySet,
+    /// ValidatePolicySet.
+    ValidatePolicySet,
+    /// ExplainAuthorization.
+    ExplainAuthorization,
+    /// ListRecords.
+    ListRecords,
+    /// ListTokens.
+    ListTokens,
+    /// GetToken.
+    GetToken,
+}
+
+/// The groups that the shipped policies use; an action belongs to exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ActionGroup {
+    /// Makes signatures.
+    Signing,
+    /// Uses public keys: Verify, GetPublicKey.
+    Verifying,
+    /// Reads key rings and keys.
+    ReadingKeys,
+    /// Creates and changes keys.
+    AdministeringKeys,
+    /// Reads, tries and explains policy.
+    ReadingPolicy,
+    /// Changes policy.
+    AdministeringPolicy,
+    /// Reads the record.
+    Auditing,
+    /// Reads the state of tokens.
+    ReadingTokens,
+}
+
+impl ActionGroup {
+    /// Every group.
+    pub const ALL: [Self; 8] = [
+        Self::Signing,
+        Self::Verifying,
+        Self::ReadingKeys,
+        Self::AdministeringKeys,
+        Self::ReadingPolicy,
+        Self::AdministeringPolicy,
+        Self::Auditing,
+        Self::ReadingTokens,
+    ];
+
+    /// The name used in policies.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signing => "signing",
+            Self::Verifying => "verifying",
+            Self::ReadingKeys => "reading-keys",
+            Self::AdministeringKeys => "administering-keys",
+            Self::ReadingPolicy => "reading-policy",
+            Self::AdministeringPolicy => "administering-policy",
+            Self::Auditing => "auditing",
+            Self::ReadingTokens => "reading-tokens",
+        }
+    }
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 20] = [
+        Self::Sign,
+        Self::Verify,
+        Self::GetPublicKey,
+        Self::ListKeyRings,
+        Self::GetKeyRing,
+        Self::CreateKey,
+        Self::GetKey,
+        Self::ListKeys,
+        Self::RotateKey,
+        Self::ListKeyVersions,
+        Self::GetKeyVersion,
+        Self::SuspendKeyVersion,
+        Self::ResumeKeyVersion,
+        Self::GetPolicySet,
+        Self::ApplyPolicySet,
+        Self::ValidatePolicySet,
+        Self::ExplainAuthorization,
+        Self::ListRecords,
+        Self::ListTokens,
+        Self::GetToken,
+    ];
+
+    /// The name used in the API, policies and the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sign => "Sign",
+            Self::Verify => "Verify",
+            Self::GetPublicKey => "GetPublicKey",
+            Self::ListKeyRings => "ListKeyRings",
+            Self::GetKeyRing => "GetKeyRing",
+            Self::CreateKey => "CreateKey",
+            Self::GetKey => "GetKey",
+            Self::ListKeys => "ListKeys",
+            Self::RotateKey => "RotateKey",
+            Self::ListKeyVersions => "ListKeyVersions",
+            Self::GetKeyVersion => "GetKeyVersion",
+            Self::SuspendKeyVersion => "SuspendKeyVersion",
+            Self::ResumeKeyVersion => "ResumeKeyVersion",
+            Self::GetPolicySet => "GetPolicySet",
+            Self::ApplyPolicySet => "ApplyPolicySet",
+            Self::ValidatePolicySet => "ValidatePolicySet",
+            Self::ExplainAuthorization => "ExplainAuthorization",
+            Self::ListRecords => "ListRecords",
+            Self::ListTokens => "ListTokens",
+            Self::GetToken => "GetToken",
+        }
+    }
+
+    /// The group that the action belongs to.
+    #[must_use]
+    pub const fn group(self) -> ActionGroup {
+        match self {
+            Self::Sign => ActionGroup::Signing,
+            Self::Verify | Self::GetPublicKey => ActionGroup::Verifying,
+            Self::ListKeyRings
+            | Self::GetKeyRing
+            | Self::GetKey
+            | Self::ListKeys
+            | Self::ListKeyVersions
+            | Self::GetKeyVersion => ActionGroup::ReadingKeys,
+            Self::CreateKey | Self::RotateKey | Self::SuspendKeyVersion | Self::ResumeKeyVersion => {
+                ActionGroup::AdministeringKeys
+            }
+            Self::GetPolicySet | Self::ValidatePolicySet | Self::ExplainAuthorization => ActionGroup::ReadingPolicy,
+            Self::ApplyPolicySet => ActionGroup::AdministeringPolicy,
+            Self::ListRecords => ActionGroup::Auditing,
+            Self::ListTokens | Self::GetToken => ActionGroup::ReadingTokens,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no action.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown action {0:?}; actions are named as the API's methods are, for example Sign or CreateKey")]
+pub struct UnknownAction(pub String);
+
+impl FromStr for Action {
+    type Err = UnknownAction;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|action| action.as_str() == word).ok_or_else(|| UnknownAction(word.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_parses_back_to_its_action() {
+        for action in Action::ALL {
+            assert_eq!(action.as_str().parse(), Ok(action));
+        }
+    }
+}

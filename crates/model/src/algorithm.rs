@@ -1,0 +1,273 @@
+//! A key has ONE algorithm, fixed when it is made; it names key type, size, hash and padding together.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A signing algorithm: everything needed to make and to check a signature, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2), modulus of 2048 bits, SHA-256.
+    RsaPkcs1_2048Sha256,
+    /// RSASSA-PKCS1-v1_5, modulus of 3072 bits, SHA-256.
+    RsaPkcs1_3072Sha256,
+    /// RSASSA-PKCS1-v1_5, modulus of 4096 bits, SHA-256.
+    RsaPkcs1_4096Sha256,
+    /// RSASSA-PSS (RFC 8017, section 8.1), modulus of 2048 bits, SHA-256, MGF1 with SHA-256, salt of 32 bytes.
+    RsaPss2048Sha256,
+    /// RSASSA-PSS, modulus of 3072 bits, SHA-256, MGF1 with SHA-256, salt of 32 bytes.
+    RsaPss3072Sha256,
+    /// RSASSA-PSS, modulus of 4096 bits, SHA-256, MGF1 with SHA-256, salt of 32 bytes.
+    RsaPss4096Sha256,
+    /// ECDSA (FIPS 186-5) on NIST P-256 with SHA-256.
+    EcdsaP256Sha256,
+    /// ECDSA on NIST P-384 with SHA-384.
+    EcdsaP384Sha384,
+    /// ECDSA on NIST P-521 with SHA-512.
+    EcdsaP521Sha512,
+    /// ECDSA on secp256k1 (SEC 2) with SHA-256; signatures are made low-S and carry a recovery id.
+    EcdsaSecp256k1Sha256,
+    /// Ed25519 (RFC 8032), pure: the token reads the message itself.
+    Ed25519,
+}
+
+/// What kind of key pair an algorithm needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    /// RSA with this modulus size in bits; the public exponent is 65537.
+    Rsa {
+        /// Size of the modulus in bits.
+        modulus_bits: u32,
+    },
+    /// A key pair on a short Weierstrass curve.
+    Ec(Curve),
+    /// An Ed25519 key pair.
+    Ed25519,
+}
+
+/// A named short Weierstrass curve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Curve {
+    /// NIST P-256 (secp256r1).
+    P256,
+    /// NIST P-384 (secp384r1).
+    P384,
+    /// NIST P-521 (secp521r1).
+    P521,
+    /// secp256k1 (SEC 2).
+    Secp256k1,
+}
+
+impl Curve {
+    /// Length of a coordinate (and of r and of s) in bytes: 32, 48, 66 or 32.
+    #[must_use]
+    pub const fn coordinate_bytes(self) -> usize {
+        match self {
+            Self::P256 | Self::Secp256k1 => 32,
+            Self::P384 => 48,
+            Self::P521 => 66,
+        }
+    }
+
+    /// The curve's usual name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::P521 => "P-521",
+            Self::Secp256k1 => "secp256k1",
+        }
+    }
+}
+
+/// How a signature is made from the key pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignatureScheme {
+    /// RSASSA-PKCS1-v1_5.
+    RsaPkcs1,
+    /// RSASSA-PSS; salt as long as the hash, MGF1 with the same hash.
+    RsaPss,
+    /// ECDSA.
+    Ecdsa,
+    /// Pure Ed25519.
+    Ed25519,
+}
+
+/// A hash function of FIPS 180-4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HashAlgorithm {
+    /// SHA-256: 32 bytes.
+    Sha256,
+    /// SHA-384: 48 bytes.
+    Sha384,
+    /// SHA-512: 64 bytes.
+    Sha512,
+}
+
+impl HashAlgorithm {
+    /// Length of a digest in bytes.
+    #[must_use]
+    pub const fn output_bytes(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// The standard's name, for example `SHA-256`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        }
+    }
+}
+
+impl fmt::Display for HashAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Algorithm {
+    /// Every algorithm, in the order in which documents list them.
+    pub const ALL: [Self; 11] = [
+        Self::RsaPkcs1_2048Sha256,
+        Self::RsaPkcs1_3072Sha256,
+        Self::RsaPkcs1_4096Sha256,
+        Self::RsaPss2048Sha256,
+        Self::RsaPss3072Sha256,
+        Self::RsaPss4096Sha256,
+        Self::EcdsaP256Sha256,
+        Self::EcdsaP384Sha384,
+        Self::EcdsaP521Sha512,
+        Self::EcdsaSecp256k1Sha256,
+        Self::Ed25519,
+    ];
+
+    /// The name used in the API, the command line, the store and the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RsaPkcs1_2048Sha256 => "RSA_PKCS1_2048_SHA256",
+            Self::RsaPkcs1_3072Sha256 => "RSA_PKCS1_3072_SHA256",
+            Self::RsaPkcs1_4096Sha256 => "RSA_PKCS1_4096_SHA256",
+            Self::RsaPss2048Sha256 => "RSA_PSS_2048_SHA256",
+            Self::RsaPss3072Sha256 => "RSA_PSS_3072_SHA256",
+            Self::RsaPss4096Sha256 => "RSA_PSS_4096_SHA256",
+            Self::EcdsaP256Sha256 => "ECDSA_P256_SHA256",
+            Self::EcdsaP384Sha384 => "ECDSA_P384_SHA384",
+            Self::EcdsaP521Sha512 => "ECDSA_P521_SHA512",
+            Self::EcdsaSecp256k1Sha256 => "ECDSA_SECP256K1_SHA256",
+            Self::Ed25519 => "ED25519",
+        }
+    }
+
+    /// The kind of key pair.
+    #[must_use]
+    pub const fn key_type(self) -> KeyType {
+        match self {
+            Self::RsaPkcs1_2048Sha256 | Self::RsaPss2048Sha256 => KeyType::Rsa { modulus_bits: 2048 },
+            Self::RsaPkcs1_3072Sha256 | Self::RsaPss3072Sha256 => KeyType::Rsa { modulus_bits: 3072 },
+            Self::RsaPkcs1_4096Sha256 | Self::RsaPss4096Sha256 => KeyType::Rsa { modulus_bits: 4096 },
+            Self::EcdsaP256Sha256 => KeyType::Ec(Curve::P256),
+            Self::EcdsaP384Sha384 => KeyType::Ec(Curve::P384),
+            Self::EcdsaP521Sha512 => KeyType::Ec(Curve::P521),
+            Self::EcdsaSecp256k1Sha256 => KeyType::Ec(Curve::Secp256k1),
+            Self::Ed25519 => KeyType::Ed25519,
+        }
+    }
+
+    /// How the signature is made.
+    #[must_use]
+    pub const fn scheme(self) -> SignatureScheme {
+        match self {
+            Self::RsaPkcs1_2048Sha256 | Self::RsaPkcs1_3072Sha256 | Self::RsaPkcs1_4096Sha256 => {
+                SignatureScheme::RsaPkcs1
+            }
+            Self::RsaPss2048Sha256 | Self::RsaPss3072Sha256 | Self::RsaPss4096Sha256 => SignatureScheme::RsaPss,
+            Self::EcdsaP256Sha256 | Self::EcdsaP384Sha384 | Self::EcdsaP521Sha512 | Self::EcdsaSecp256k1Sha256 => {
+                SignatureScheme::Ecdsa
+            }
+            Self::Ed25519 => SignatureScheme::Ed25519,
+        }
+    }
+
+    /// The hash that is applied to the message before the token is asked; `None` where the token
+    /// takes the message itself (Ed25519).
+    #[must_use]
+    pub const fn hash(self) -> Option<HashAlgorithm> {
+        match self {
+            Self::RsaPkcs1_2048Sha256
+            | Self::RsaPkcs1_3072Sha256
+            | Self::RsaPkcs1_4096Sha256
+            | Self::RsaPss2048Sha256
+            | Self::RsaPss3072Sha256
+            | Self::RsaPss4096Sha256
+            | Self::EcdsaP256Sha256
+            | Self::EcdsaSecp256k1Sha256 => Some(HashAlgorithm::Sha256),
+            Self::EcdsaP384Sha384 => Some(HashAlgorithm::Sha384),
+            Self::EcdsaP521Sha512 => Some(HashAlgorithm::Sha512),
+            Self::Ed25519 => None,
+        }
+    }
+
+    /// The curve, for ECDSA algorithms.
+    #[must_use]
+    pub const fn curve(self) -> Option<Curve> {
+        match self.key_type() {
+            KeyType::Ec(curve) => Some(curve),
+            KeyType::Rsa { .. } | KeyType::Ed25519 => None,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no algorithm of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown algorithm {0:?}; the known ones are {known}", known = known_algorithms())]
+pub struct UnknownAlgorithm(pub String);
+
+fn known_algorithms() -> String {
+    Algorithm::ALL.map(Algorithm::as_str).join(", ")
+}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    /// Accepts the API's name in any letter case, with `-` for `_`.
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let wanted = word.to_ascii_uppercase().replace('-', "_");
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == wanted)
+            .ok_or_else(|| UnknownAlgorithm(word.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_parses_back_to_its_algorithm() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
+            assert_eq!(algorithm.as_str().to_lowercase().replace('_', "-").parse(), Ok(algorithm));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_the_known_ones() {
+        let error = "DSA_1024".parse::<Algorithm>().unwrap_err();
+        assert!(error.to_string().contains("ECDSA_P256_SHA256"), "{error}");
+    }
+}

@@ -1,0 +1,1 @@
+//! The tests live in one file per feature beside this one.
