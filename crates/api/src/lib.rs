@@ -8,6 +8,7 @@
     missing_docs,
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     reason = "generated; the proto files are linted and documented by buf"
 )]
 pub mod v1 {

@@ -1,0 +1,65 @@
+//! The files of the TLS identity, read with errors that name them.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::ClientError;
+
+/// Which of the files that TLS needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFile {
+    /// The certificate authorities of the server.
+    Ca,
+    /// The client's certificate.
+    Certificate,
+    /// The client's private key.
+    PrivateKey,
+}
+
+impl fmt::Display for TlsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ca => "CA certificate",
+            Self::Certificate => "client certificate",
+            Self::PrivateKey => "private key",
+        })
+    }
+}
+
+/// Reads PEM certificates; what is in them is checked later, by rustls.
+pub(crate) fn read_certificates(file: TlsFile, path: &Path) -> Result<Vec<u8>, ClientError> {
+    read(file, path, |label| label == "CERTIFICATE")
+}
+
+/// Reads a PEM private key, of whichever of the three formats.
+pub(crate) fn read_private_key(path: &Path) -> Result<Vec<u8>, ClientError> {
+    read(TlsFile::PrivateKey, path, |label| matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"))
+}
+
+fn read(file: TlsFile, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>, ClientError> {
+    let content =
+        std::fs::read(path).map_err(|source| ClientError::ReadFile { file, path: path.to_owned(), source })?;
+    let found = String::from_utf8_lossy(&content)
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+        .any(wanted);
+    if found { Ok(content) } else { Err(ClientError::NotPem { file, path: path.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_and_a_swapped_file_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("client.key");
+        let missing = read_private_key(&key).unwrap_err();
+        assert!(matches!(&missing, ClientError::ReadFile { path, .. } if *path == key), "{missing}");
+
+        std::fs::write(&key, "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n").unwrap();
+        assert!(read_private_key(&key).is_ok());
+        let swapped = read_certificates(TlsFile::Certificate, &key).unwrap_err().to_string();
+        assert!(swapped.contains("client certificate") && swapped.contains("client.key"), "{swapped}");
+    }
+}
