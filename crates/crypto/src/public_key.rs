@@ -1,0 +1,390 @@
+//! A public key, checked and parsed once, for many verifications.
+
+use crate::spki::{KeyMaterial, read_spki};
+use crate::{PublicKeyError, ed25519_point, hex, sha256};
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+use chancery_model::{Algorithm, KeyType, Sha256Hash};
+use std::fmt;
+use std::sync::Arc;
+
+/// The public half of a key pair, with the one algorithm that it is for.
+///
+/// Cheap to clone, and shared between threads. Two are equal where algorithm and SPKI are.
+#[derive(Clone)]
+pub struct PublicKey(Arc<Inner>);
+
+struct Inner {
+    algorithm: Algorithm,
+    spki_der: Box<[u8]>,
+    spki_sha256: Sha256Hash,
+    verifier: Verifier,
+}
+
+/// The key as the library that verifies with it keeps it.
+pub(crate) enum Verifier {
+    /// RSA, NIST curves (signatures in DER) and Ed25519.
+    AwsLc(ParsedPublicKey),
+    /// secp256k1.
+    K256(k256::ecdsa::VerifyingKey),
+}
+
+/// Which public exponents an RSA key may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exponents {
+    Only65537,
+    Any,
+}
+
+impl PublicKey {
+    /// Takes an SPKI for a key of `algorithm`, as Chancery's tokens make them.
+    ///
+    /// Strict, since what passes is pinned and then trusted: the key type and curve are those of the
+    /// algorithm, an RSA modulus has exactly the size and the public exponent 65537, a point is uncompressed,
+    /// on the curve and not of small order, and the bytes are the one canonical DER encoding.
+    ///
+    /// # Errors
+    /// [`PublicKeyError`] says which of these does not hold.
+    pub fn from_spki_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, PublicKeyError> {
+        Self::load(algorithm, der, Exponents::Only65537)
+    }
+
+    /// As [`PublicKey::from_spki_der`], and takes any odd RSA public exponent from 3 to 33 bits: to verify with
+    /// keys that were made elsewhere. Not for keys that Chancery pins.
+    ///
+    /// # Errors
+    /// [`PublicKeyError`], as [`PublicKey::from_spki_der`].
+    pub fn from_spki_der_any_exponent(algorithm: Algorithm, der: &[u8]) -> Result<Self, PublicKeyError> {
+        Self::load(algorithm, der, Exponents::Any)
+    }
+
+    fn load(algorithm: Algorithm, der: &[u8], exponents: Exponents) -> Result<Self, PublicKeyError> {
+        let material = read_spki(algorithm, der)?;
+        match (&material, algorithm.key_type()) {
+            (KeyMaterial::Rsa { modulus, public_exponent }, KeyType::Rsa { modulus_bits: expected }) => {
+                let actual = bit_length(modulus);
+                if u32::try_from(actual) != Ok(expected) {
+                    return Err(PublicKeyError::ModulusSize { algorithm, expected, actual });
+                }
+                if exponents == Exponents::Only65537 && **public_exponent != [1, 0, 1] {
+                    return Err(PublicKeyError::Exponent);
+                }
+            }
+            (KeyMaterial::Ed25519 { point }, _) => {
+                let sound = (*point).try_into().is_ok_and(ed25519_point::is_sound_public_key);
+                if !sound {
+                    return Err(PublicKeyError::NotOnCurve(algorithm));
+                }
+            }
+            // The libraries check that the point is on the curve. These curves have no points of small order.
+            (KeyMaterial::Ec { .. } | KeyMaterial::Rsa { .. }, _) => {}
+        }
+        let verifier = Verifier::load(algorithm, &material, der)?;
+        Ok(Self(Arc::new(Inner { algorithm, spki_der: der.into(), spki_sha256: sha256(der), verifier })))
+    }
+
+    /// The key's algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.0.algorithm
+    }
+
+    /// The key as DER SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.0.spki_der
+    }
+
+    /// The SHA-256 hash of [`PublicKey::spki_der`].
+    #[must_use]
+    pub fn spki_sha256(&self) -> Sha256Hash {
+        self.0.spki_sha256
+    }
+
+    /// The key as PEM, label `PUBLIC KEY` (RFC 7468, section 13), lines ending in LF.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        #[expect(clippy::expect_used, reason = "the label is a constant and the size of the text is measured first")]
+        der::pem::encode_string("PUBLIC KEY", der::pem::LineEnding::LF, &self.0.spki_der)
+            .expect("a key of a few hundred bytes has a PEM form")
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.0.verifier
+    }
+}
+
+impl Verifier {
+    fn load(algorithm: Algorithm, material: &KeyMaterial<'_>, spki_der: &[u8]) -> Result<Self, PublicKeyError> {
+        let backend: &'static dyn VerificationAlgorithm = match algorithm {
+            Algorithm::RsaPkcs1_2048Sha256 | Algorithm::RsaPkcs1_3072Sha256 | Algorithm::RsaPkcs1_4096Sha256 => {
+                &signature::RSA_PKCS1_2048_8192_SHA256
+            }
+            // Salt exactly as long as the hash, MGF1 with the same hash: what aws-lc-rs does unless told otherwise.
+            Algorithm::RsaPss2048Sha256 | Algorithm::RsaPss3072Sha256 | Algorithm::RsaPss4096Sha256 => {
+                &signature::RSA_PSS_2048_8192_SHA256
+            }
+            Algorithm::EcdsaP256Sha256 => &signature::ECDSA_P256_SHA256_ASN1,
+            Algorithm::EcdsaP384Sha384 => &signature::ECDSA_P384_SHA384_ASN1,
+            Algorithm::EcdsaP521Sha512 => &signature::ECDSA_P521_SHA512_ASN1,
+            Algorithm::Ed25519 => &signature::ED25519,
+            Algorithm::EcdsaSecp256k1Sha256 => {
+                let KeyMaterial::Ec { point, .. } = material else {
+                    return Err(PublicKeyError::WrongType(algorithm));
+                };
+                return k256::ecdsa::VerifyingKey::from_sec1_bytes(point)
+                    .map(Self::K256)
+                    .map_err(PublicKeyError::RejectedSecp256k1);
+            }
+        };
+        ParsedPublicKey::new(backend, spki_der)
+            .map(Self::AwsLc)
+            .map_err(|source| PublicKeyError::Rejected { algorithm, source })
+    }
+}
+
+/// Length in bits of a big-endian number without leading zero bytes.
+fn bit_length(number: &[u8]) -> usize {
+    match number {
+        [] => 0,
+        [first, rest @ ..] => 8 * rest.len() + (u8::BITS - first.leading_zeros()) as usize,
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.algorithm == other.0.algorithm && self.0.spki_der == other.0.spki_der
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicKey")
+            .field("algorithm", &self.0.algorithm)
+            .field("spki_sha256", &format_args!("{}", hex::encode(&self.0.spki_sha256)))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ec_spki, ed25519_spki, rsa_spki};
+    use chancery_model::Curve;
+
+    /// Odd, of exactly this many bits. That it is no product of two primes is for nobody to see.
+    fn modulus(bits: usize) -> Vec<u8> {
+        let mut modulus = vec![0xa5; bits.div_ceil(8)];
+        modulus[0] = 1 << ((bits - 1) % 8);
+        modulus
+    }
+
+    fn rsa(bits: usize, exponent: &[u8]) -> Vec<u8> {
+        rsa_spki(&modulus(bits), exponent).unwrap()
+    }
+
+    /// The base point of the curve: SEC 2, section 2, and FIPS 186.
+    fn point(curve: Curve) -> Vec<u8> {
+        hex::decode(match curve {
+            Curve::P256 => {
+                "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\
+                 4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+            }
+            Curve::P384 => {
+                "04aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7\
+                 3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f"
+            }
+            Curve::P521 => {
+                "0400c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dbaa14b5e77efe75928fe1dc127a2ffa8\
+                 de3348b3c1856a429bf97e7e31c2e5bd66011839296a789a3bc0045c8a5fb42c7d1bd998f54449579b446817afbd17273e66\
+                 2c97ee72995ef42640c550b9013fad0761353c7086a272c24088be94769fd16650"
+            }
+            Curve::Secp256k1 => {
+                "0479be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798\
+                 483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8"
+            }
+        })
+    }
+
+    const EC: [Algorithm; 4] = [
+        Algorithm::EcdsaP256Sha256,
+        Algorithm::EcdsaP384Sha384,
+        Algorithm::EcdsaP521Sha512,
+        Algorithm::EcdsaSecp256k1Sha256,
+    ];
+
+    fn ec(algorithm: Algorithm) -> Vec<u8> {
+        let curve = algorithm.curve().unwrap();
+        ec_spki(curve, &point(curve)).unwrap()
+    }
+
+    /// An SPKI that fits each algorithm.
+    fn fitting(algorithm: Algorithm) -> Vec<u8> {
+        match algorithm.key_type() {
+            KeyType::Rsa { modulus_bits } => rsa(modulus_bits as usize, &[1, 0, 1]),
+            KeyType::Ec(_) => ec(algorithm),
+            // RFC 8032, section 7.1, test 1.
+            KeyType::Ed25519 => {
+                let point = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+                ed25519_spki(&hex::decode(point)).unwrap()
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_taken_for_its_own_type_and_no_other() {
+        for key_of in Algorithm::ALL {
+            let spki = fitting(key_of);
+            for algorithm in Algorithm::ALL {
+                let result = PublicKey::from_spki_der(algorithm, &spki);
+                if algorithm.key_type() == key_of.key_type() {
+                    let key = result.unwrap();
+                    assert_eq!((key.algorithm(), key.spki_der()), (algorithm, spki.as_slice()));
+                    assert_eq!(key.spki_sha256(), sha256(&spki));
+                } else {
+                    let refused =
+                        matches!(result, Err(PublicKeyError::WrongType(_) | PublicKeyError::ModulusSize { .. }));
+                    assert!(refused, "{key_of} as {algorithm}: {result:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_may_be_added_or_missing() {
+        for algorithm in Algorithm::ALL {
+            let spki = fitting(algorithm);
+            let longer = [spki.as_slice(), &[0]].concat();
+            assert!(PublicKey::from_spki_der(algorithm, &longer).is_err(), "{algorithm}");
+            for length in 0..spki.len() {
+                assert!(PublicKey::from_spki_der(algorithm, &spki[..length]).is_err(), "{algorithm} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_bit_of_an_ec_key_can_be_flipped() {
+        for algorithm in EC {
+            let spki = ec(algorithm);
+            for bit in 0..8 * spki.len() {
+                let mut flipped = spki.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                // -P is the one other point with this x, and is far from P in its bits.
+                assert!(PublicKey::from_spki_der(algorithm, &flipped).is_err(), "{algorithm}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_modulus_has_exactly_the_size() {
+        let algorithm = Algorithm::RsaPkcs1_2048Sha256;
+        for bits in [1024, 2040, 2047, 2049, 2056, 4096] {
+            let error = PublicKey::from_spki_der(algorithm, &rsa(bits, &[1, 0, 1])).unwrap_err();
+            assert!(matches!(error, PublicKeyError::ModulusSize { actual, .. } if actual == bits), "{error}");
+        }
+        let mut even = modulus(2048);
+        even[255] = 0xa4;
+        let even = rsa_spki(&even, &[1, 0, 1]).unwrap();
+        assert!(matches!(PublicKey::from_spki_der(algorithm, &even), Err(PublicKeyError::Rejected { .. })));
+    }
+
+    #[test]
+    fn other_exponents_are_for_keys_from_elsewhere() {
+        let algorithm = Algorithm::RsaPss2048Sha256;
+        for exponent in [[0, 0, 3], [0, 1, 1], [1, 0, 3]] {
+            let spki = rsa(2048, &exponent);
+            assert!(matches!(PublicKey::from_spki_der(algorithm, &spki), Err(PublicKeyError::Exponent)));
+            assert!(PublicKey::from_spki_der_any_exponent(algorithm, &spki).is_ok());
+        }
+        for exponent in [[0, 0, 1].as_slice(), &[1, 0, 0], &[1, 0, 0, 0, 0, 0, 1]] {
+            let result = PublicKey::from_spki_der_any_exponent(algorithm, &rsa(2048, exponent));
+            assert!(matches!(result, Err(PublicKeyError::Rejected { .. })), "{exponent:?}");
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_a_key_are_refused() {
+        let spki = ec(Algorithm::EcdsaP256Sha256);
+        let compressed = {
+            // SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING of the compressed point }
+            let mut der = spki[..26].to_vec();
+            der[1] = 0x39;
+            der[24] = 0x22;
+            der.push(0x03);
+            der.extend_from_slice(&spki[27..59]);
+            der
+        };
+        let hybrid = {
+            let mut der = spki.clone();
+            der[26] = 0x07;
+            der
+        };
+        for (what, der) in [("compressed", compressed), ("hybrid", hybrid)] {
+            let result = PublicKey::from_spki_der(Algorithm::EcdsaP256Sha256, &der);
+            assert!(matches!(result, Err(PublicKeyError::PointEncoding { .. })), "{what}: {result:?}");
+        }
+        let long_length = [&[0x30, 0x81, 0x59], &spki[2..]].concat();
+        let result = PublicKey::from_spki_der(Algorithm::EcdsaP256Sha256, &long_length);
+        assert!(matches!(result, Err(PublicKeyError::Der(_))), "{result:?}");
+
+        let wrapped_in_octets = {
+            let mut der = [&spki[..26], &[0x04, 0x41], &spki[26..]].concat();
+            der[1] += 2;
+            der[24] += 2;
+            der
+        };
+        let result = PublicKey::from_spki_der(Algorithm::EcdsaP256Sha256, &wrapped_in_octets);
+        assert!(matches!(result, Err(PublicKeyError::NotCanonical)), "{result:?}");
+
+        let without_null = {
+            let spki = rsa(2048, &[1, 0, 1]);
+            let (before, after) = spki.split_at(17);
+            assert_eq!(after[..2], [5, 0], "the NULL");
+            let mut der = [before, &after[2..]].concat();
+            der[3] -= 2;
+            der[5] -= 2;
+            der
+        };
+        let result = PublicKey::from_spki_der(Algorithm::RsaPkcs1_2048Sha256, &without_null);
+        assert!(matches!(result, Err(PublicKeyError::NotCanonical)), "{result:?}");
+    }
+
+    #[test]
+    fn an_ed25519_point_is_checked_when_the_key_is_loaded() {
+        // y = 2 is on no point; y = 1 is the neutral element.
+        for y in [2, 1] {
+            let mut point = [0; 32];
+            point[0] = y;
+            let result = PublicKey::from_spki_der(Algorithm::Ed25519, &ed25519_spki(&point).unwrap());
+            assert!(matches!(result, Err(PublicKeyError::NotOnCurve(_))), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn pem_is_that_of_rfc_8410() {
+        // RFC 8410, section 10.1.
+        let pem = "-----BEGIN PUBLIC KEY-----\n\
+                   MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
+                   -----END PUBLIC KEY-----\n";
+        let point = hex::decode("19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1");
+        let key = PublicKey::from_spki_der(Algorithm::Ed25519, &ed25519_spki(&point).unwrap()).unwrap();
+        assert_eq!(key.to_pem(), pem);
+    }
+
+    #[test]
+    fn debug_says_which_key_it_is_and_keys_compare_by_it() {
+        let spki = ec(Algorithm::EcdsaP256Sha256);
+        let key = PublicKey::from_spki_der(Algorithm::EcdsaP256Sha256, &spki).unwrap();
+        let debug = format!("{key:?}");
+        assert!(debug.contains("EcdsaP256Sha256") && debug.contains(&hex::encode(&sha256(&spki))), "{debug}");
+        assert_eq!(key, PublicKey::from_spki_der(Algorithm::EcdsaP256Sha256, &spki).unwrap());
+        assert_ne!(key, PublicKey::from_spki_der(Algorithm::Ed25519, &fitting(Algorithm::Ed25519)).unwrap());
+    }
+
+    #[test]
+    fn keys_are_shared_between_threads() {
+        fn is_shared<T: Send + Sync + Clone>() {}
+        is_shared::<PublicKey>();
+    }
+}
