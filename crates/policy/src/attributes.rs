@@ -1,0 +1,65 @@
+//! What policy saw, as JSON for the record.
+
+use crate::facts::{datetime, long};
+use crate::request::{OperationContext, RequestContext, Resource};
+use chancery_model::Caller;
+use serde_json::{Value, json};
+
+/// The principal's, the resource's and the context's attributes, by the names that policies use.
+pub(crate) fn attributes(caller: &Caller, resource: &Resource, context: &RequestContext) -> Value {
+    json!({ "principal": principal(caller), "resource": resource_attributes(resource), "context": circumstances(context) })
+}
+
+fn principal(caller: &Caller) -> Value {
+    json!({
+        "type": "Caller",
+        "id": caller.id.as_str(),
+        "environment": caller.environment.as_str(),
+        "groups": caller.groups.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "roles": caller.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
+        "rings": caller.rings.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+fn resource_attributes(resource: &Resource) -> Value {
+    let kind = resource.kind();
+    match resource {
+        Resource::KeyRing(facts) => {
+            json!({ "type": kind, "id": facts.ring.as_str(), "environment": facts.environment.as_str() })
+        }
+        Resource::Key(facts) => json!({
+            "type": kind,
+            "id": facts.name.key.as_str(),
+            "ring": facts.name.ring.as_str(),
+            "environment": facts.environment.as_str(),
+            "algorithm": facts.algorithm.to_string(),
+            "allowDigest": facts.allow_digest,
+            "labels": *facts.labels,
+        }),
+        Resource::Token(id) => json!({ "type": kind, "id": id.as_str() }),
+        Resource::PolicySet | Resource::AuditLog | Resource::Tokens => json!({ "type": kind }),
+    }
+}
+
+fn circumstances(context: &RequestContext) -> Value {
+    let mut value = json!({ "authentication": context.authentication, "now": datetime(context.now) });
+    let Value::Object(fields) = &mut value else { return value };
+    let mut add = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+    if let Some(source) = context.source {
+        add("sourceAddress", source.to_canonical().to_string().into());
+    }
+    match &context.operation {
+        OperationContext::Plain => {}
+        OperationContext::Sign { input, input_bytes, batch_size, version } => {
+            add("input", input.as_str().into());
+            add("inputBytes", long(*input_bytes).into());
+            add("batchSize", long(*batch_size).into());
+            add("version", (*version).into());
+        }
+        OperationContext::CreateKey { algorithm, allow_digest } => {
+            add("algorithm", algorithm.to_string().into());
+            add("allowDigest", (*allow_digest).into());
+        }
+    }
+    value
+}

@@ -1,0 +1,202 @@
+//! What policy is asked: an action, the facts about its resource, and the circumstances.
+
+use chancery_model::{Action, Algorithm, Id, KeyName, Timestamp};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One question to policy; who asks is given beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessRequest {
+    /// What is to be done.
+    pub action: Action,
+    /// To what.
+    pub resource: Resource,
+    /// Under which circumstances.
+    pub context: RequestContext,
+}
+
+/// The resource of a call, with the facts that policies can ask about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// A key ring: ListKeyRings (asked for each ring), GetKeyRing, ListKeys, CreateKey.
+    KeyRing(RingFacts),
+    /// A key: Sign, Verify, GetPublicKey, GetKey, RotateKey and all that concerns a key's versions.
+    Key(KeyFacts),
+    /// The policy set in force.
+    PolicySet,
+    /// The record.
+    AuditLog,
+    /// One HSM token: GetToken.
+    Token(Id),
+    /// All HSM tokens: ListTokens.
+    Tokens,
+}
+
+/// What policies see of a key ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingFacts {
+    /// The ring's id.
+    pub ring: Id,
+    /// The environment that the ring belongs to.
+    pub environment: Id,
+}
+
+/// What policies see of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// The key's name.
+    pub name: KeyName,
+    /// The environment of the key's ring.
+    pub environment: Id,
+    /// The key's algorithm.
+    pub algorithm: Algorithm,
+    /// Whether the key signs digests that the service has not computed itself.
+    pub allow_digest: bool,
+    /// The key's labels. Shared: comparing the labels of one key with themselves costs nothing.
+    pub labels: Arc<BTreeMap<String, String>>,
+}
+
+/// The circumstances of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestContext {
+    /// Where the call came from; `None` where that is not known.
+    pub source: Option<IpAddr>,
+    /// How the caller proved who it is: `certificate`.
+    pub authentication: &'static str,
+    /// When the call is decided. Policies see milliseconds.
+    pub now: Timestamp,
+    /// What only this kind of call has. Must fit the action: `Sign` for [`Action::Sign`], `CreateKey` for
+    /// [`Action::CreateKey`], `Plain` for the others. Anything else is denied.
+    pub operation: OperationContext,
+}
+
+/// What only some actions have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationContext {
+    /// Nothing of its own.
+    Plain,
+    /// A signature.
+    Sign {
+        /// Whether a message or its digest is to be signed.
+        input: SignInputKind,
+        /// Length of the message or digest in bytes.
+        input_bytes: u64,
+        /// How many items the call holds; 1 for Sign.
+        batch_size: u64,
+        /// The number of the key version that would sign.
+        version: u32,
+    },
+    /// A new key.
+    CreateKey {
+        /// The algorithm that it would have.
+        algorithm: Algorithm,
+        /// Whether it would sign digests.
+        allow_digest: bool,
+    },
+}
+
+/// What a caller hands in to be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignInputKind {
+    /// A message; the service hashes it.
+    Message,
+    /// A digest; the service cannot know of what.
+    Digest,
+}
+
+impl SignInputKind {
+    /// The word used in policies: `message` or `digest`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Digest => "digest",
+        }
+    }
+}
+
+/// An action and a resource or circumstances that do not belong together; a mistake of the code that asks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{action} cannot be asked of {what}: no policy can decide it")]
+pub(crate) struct Mismatch {
+    action: Action,
+    what: &'static str,
+}
+
+impl AccessRequest {
+    /// Whether the schema lets this action be asked of such a resource in such circumstances. Policies are validated
+    /// for requests that fit the schema, so nothing else may reach them.
+    pub(crate) fn check(&self) -> Result<(), Mismatch> {
+        let mismatch = |what| Err(Mismatch { action: self.action, what });
+        if !self.resource.takes(self.action) {
+            return mismatch(self.resource.kind());
+        }
+        match (self.action, &self.context.operation) {
+            (Action::Sign, OperationContext::Sign { .. }) | (Action::CreateKey, OperationContext::CreateKey { .. }) => {
+                Ok(())
+            }
+            (Action::Sign | Action::CreateKey, _) => mismatch("a call without the details of that action"),
+            (_, OperationContext::Plain) => Ok(()),
+            (_, OperationContext::Sign { .. } | OperationContext::CreateKey { .. }) => {
+                mismatch("a call with the details of another action")
+            }
+        }
+    }
+}
+
+impl Resource {
+    /// Whether the schema lets `action` be asked of this kind of resource.
+    fn takes(&self, action: Action) -> bool {
+        match action {
+            Action::ListKeyRings | Action::GetKeyRing | Action::ListKeys | Action::CreateKey => {
+                matches!(self, Self::KeyRing(_))
+            }
+            Action::Sign
+            | Action::Verify
+            | Action::GetPublicKey
+            | Action::GetKey
+            | Action::ListKeyVersions
+            | Action::GetKeyVersion
+            | Action::RotateKey
+            | Action::SuspendKeyVersion
+            | Action::ResumeKeyVersion => matches!(self, Self::Key(_)),
+            Action::GetPolicySet
+            | Action::ValidatePolicySet
+            | Action::ExplainAuthorization
+            | Action::ApplyPolicySet => {
+                matches!(self, Self::PolicySet)
+            }
+            Action::ListRecords => matches!(self, Self::AuditLog),
+            Action::ListTokens => matches!(self, Self::Tokens),
+            Action::GetToken => matches!(self, Self::Token(_)),
+        }
+    }
+
+    /// The name of the resource's entity type.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::KeyRing(_) => "KeyRing",
+            Self::Key(_) => "Key",
+            Self::PolicySet => "PolicySet",
+            Self::AuditLog => "AuditLog",
+            Self::Token(_) => "Token",
+            Self::Tokens => "Tokens",
+        }
+    }
+}
+
+/// The resource's name as the API writes it.
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyRing(facts) => write!(f, "keyRings/{}", facts.ring),
+            Self::Key(facts) => fmt::Display::fmt(&facts.name, f),
+            Self::PolicySet => f.write_str("policySet"),
+            Self::AuditLog => f.write_str("auditLog"),
+            Self::Token(id) => write!(f, "tokens/{id}"),
+            Self::Tokens => f.write_str("tokens"),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Callers, requests and policy sets to test with.
+
+use chancery_model::{Action, Algorithm, Caller, Id, KeyName, Role, Timestamp, Uid};
+use chancery_policy::{
+    AccessRequest, Decision, Denied, KeyFacts, OperationContext, Permit, PolicyDocument, PolicyPoint, PolicySet,
+    RequestContext, Resource, RingFacts, SignInputKind,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub fn id(text: &str) -> Id {
+    Id::parse("an id", text).unwrap()
+}
+
+pub fn ids(texts: &[&str]) -> BTreeSet<Id> {
+    texts.iter().map(|text| id(text)).collect()
+}
+
+/// A caller of environment `dev` with these roles, whose rings are `payments`.
+pub fn caller(name: &str, roles: &[Role]) -> Arc<Caller> {
+    caller_in("dev", name, &[], roles, &["payments"])
+}
+
+pub fn caller_in(environment: &str, name: &str, groups: &[&str], roles: &[Role], rings: &[&str]) -> Arc<Caller> {
+    Arc::new(Caller {
+        id: id(name),
+        uid: Uid::NONE,
+        environment: id(environment),
+        identities: BTreeSet::new(),
+        groups: ids(groups),
+        roles: roles.iter().copied().collect(),
+        rings: ids(rings),
+    })
+}
+
+pub fn ring(ring: &str, environment: &str) -> Resource {
+    Resource::KeyRing(RingFacts { ring: id(ring), environment: id(environment) })
+}
+
+pub fn key_facts(name: &str, environment: &str) -> KeyFacts {
+    let (ring, key) = name.split_once('/').unwrap();
+    KeyFacts {
+        name: KeyName { ring: id(ring), key: id(key) },
+        environment: id(environment),
+        algorithm: Algorithm::EcdsaP256Sha256,
+        allow_digest: false,
+        labels: Arc::new(BTreeMap::from([("tier".to_owned(), "gold".to_owned())])),
+    }
+}
+
+pub fn key(name: &str, environment: &str) -> Resource {
+    Resource::Key(key_facts(name, environment))
+}
+
+/// The resource that an action is asked of, in ring `ring` (where it is about keys) of `environment`.
+pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resource {
+    match action {
+        Action::ListKeyRings | Action::GetKeyRing | Action::ListKeys | Action::CreateKey => ring(ring_id, environment),
+        Action::Sign
+        | Action::Verify
+        | Action::GetPublicKey
+        | Action::GetKey
+        | Action::ListKeyVersions
+        | Action::GetKeyVersion
+        | Action::RotateKey
+        | Action::SuspendKeyVersion
+        | Action::ResumeKeyVersion => key(&format!("{ring_id}/jwt"), environment),
+        Action::GetPolicySet | Action::ApplyPolicySet | Action::ValidatePolicySet | Action::ExplainAuthorization => {
+            Resource::PolicySet
+        }
+        Action::ListRecords => Resource::AuditLog,
+        Action::ListTokens => Resource::Tokens,
+        Action::GetToken => Resource::Token(id("soft-1")),
+    }
+}
+
+pub fn operation_for(action: Action) -> OperationContext {
+    match action {
+        Action::Sign => {
+            OperationContext::Sign { input: SignInputKind::Message, input_bytes: 100, batch_size: 1, version: 1 }
+        }
+        Action::CreateKey => OperationContext::CreateKey { algorithm: Algorithm::Ed25519, allow_digest: false },
+        _ => OperationContext::Plain,
+    }
+}
+
+/// A request at noon (UTC) from 10.1.2.3.
+pub fn request(action: Action, resource: Resource) -> AccessRequest {
+    let context = RequestContext {
+        source: Some("10.1.2.3".parse().unwrap()),
+        authentication: "certificate",
+        now: Timestamp::from_unix_micros(1_764_072_000_000_000), // 2025-11-25T12:00:00Z
+        operation: operation_for(action),
+    };
+    AccessRequest { action, resource, context }
+}
+
+pub fn sign(key_name: &str) -> AccessRequest {
+    request(Action::Sign, key(key_name, "dev"))
+}
+
+pub fn document(name: &str, text: &str) -> PolicyDocument {
+    PolicyDocument { name: name.to_owned(), text: text.to_owned() }
+}
+
+/// The shipped roles and one document more.
+pub fn roles_and(text: &str) -> PolicySet {
+    let mut documents = PolicySet::shipped().documents().to_vec();
+    documents.push(document("own.cedar", text));
+    parse(documents)
+}
+
+/// One document alone.
+pub fn only(text: &str) -> PolicySet {
+    parse(vec![document("own.cedar", text)])
+}
+
+pub fn parse(documents: Vec<PolicyDocument>) -> PolicySet {
+    PolicySet::parse(documents).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+pub fn point(set: &PolicySet, callers: &[&Arc<Caller>]) -> PolicyPoint {
+    let callers: Vec<Arc<Caller>> = callers.iter().map(|caller| Arc::clone(caller)).collect();
+    PolicyPoint::new(set.clone(), &callers).unwrap()
+}
+
+pub fn allowed(decision: Decision) -> Permit {
+    match decision {
+        Decision::Allowed(permit) => permit,
+        Decision::Denied(denied) => panic!("denied: {denied:?}"),
+    }
+}
+
+pub fn denied(decision: Decision) -> Denied {
+    match decision {
+        Decision::Allowed(permit) => panic!("allowed: {permit:?}"),
+        Decision::Denied(denied) => denied,
+    }
+}
+
+pub fn names(policies: &[Arc<str>]) -> Vec<&str> {
+    policies.iter().map(AsRef::as_ref).collect()
+}

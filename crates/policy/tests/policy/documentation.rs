@@ -1,0 +1,75 @@
+//! The examples of docs/policy.md are policies that work.
+
+use crate::cases::{caller, caller_in, document, key, key_facts, operation_for, parse, point, request, ring};
+use chancery_model::{Action, Algorithm, Role, Timestamp};
+use chancery_policy::{AccessRequest, OperationContext, PolicySet, Resource, SignInputKind, someone_can_apply};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const PAGE: &str = include_str!("../../../../docs/policy.md");
+
+fn examples() -> PolicySet {
+    let blocks = PAGE.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut documents: Vec<_> =
+        blocks.enumerate().map(|(number, text)| document(&format!("example-{number}.cedar"), text)).collect();
+    assert_eq!(documents.len(), 4);
+    documents.extend_from_slice(PolicySet::shipped().documents());
+    parse(documents)
+}
+
+#[test]
+fn the_examples_do_what_the_page_says() {
+    let set = examples();
+    assert_eq!(set.warnings(), &[] as &[String]);
+    let job = caller_in("dev", "job", &["settlement"], &[], &[]);
+    let signer = caller("shop", &[Role::Signer]);
+    let keeper = caller("keeper", &[Role::KeyAdministrator]);
+    let operator = caller("operator", &[Role::PolicyAdministrator]);
+    let point = point(&set, &[&job, &signer, &keeper, &operator]);
+    let from = |mut request: AccessRequest, source: &str, hour: i64| {
+        request.context.source = Some(source.parse().unwrap());
+        request.context.now = Timestamp::from_unix_micros((1_764_028_800 + hour * 3600) * 1_000_000);
+        request
+    };
+
+    let settle = || request(Action::Sign, key("payments/settlement", "dev"));
+    for (source, hour, expected) in
+        [("10.20.1.1", 23, true), ("10.20.1.1", 3, true), ("10.20.1.1", 12, false), ("10.21.1.1", 23, false)]
+    {
+        assert_eq!(point.explain(&job, &from(settle(), source, hour)).allowed, expected, "{source} {hour}");
+    }
+
+    let mut facts = key_facts("payments/seal", "dev");
+    facts.labels = Arc::new(BTreeMap::from([("use".to_owned(), "seal".to_owned())]));
+    let mut seal = request(Action::Sign, Resource::Key(facts));
+    assert!(point.explain(&signer, &seal).allowed);
+    if let OperationContext::Sign { input, .. } = &mut seal.context.operation {
+        *input = SignInputKind::Digest;
+    }
+    assert_eq!(point.explain(&signer, &seal).determining[0].id, "seals-never-sign-digests");
+
+    let mut create = request(Action::CreateKey, ring("payments", "dev"));
+    assert_eq!(create.context.operation, operation_for(Action::CreateKey));
+    assert!(point.explain(&keeper, &create).allowed);
+    create.context.operation =
+        OperationContext::CreateKey { algorithm: Algorithm::RsaPss2048Sha256, allow_digest: false };
+    assert_eq!(point.explain(&keeper, &create).determining[0].id, "payments-makes-no-rsa-keys");
+
+    let apply = || request(Action::ApplyPolicySet, Resource::PolicySet);
+    assert!(point.explain(&operator, &from(apply(), "10.99.0.7", 12)).allowed);
+    assert!(!point.explain(&operator, &from(apply(), "10.98.0.7", 12)).allowed);
+    assert!(someone_can_apply(&point, &[operator]));
+}
+
+#[test]
+fn the_page_names_every_action_group_role_and_builtin_policy() {
+    let builtin = PolicySet::shipped().policies().into_iter().filter(|policy| policy.document == "builtin.cedar");
+    let words = Action::ALL
+        .iter()
+        .flat_map(|action| [action.as_str().to_owned(), action.group().as_str().to_owned()])
+        .chain(Role::ALL.iter().map(|role| role.as_str().to_owned()))
+        .chain(builtin.map(|policy| policy.id));
+    for word in words {
+        assert!(PAGE.contains(&word), "docs/policy.md does not speak of {word}");
+    }
+}

@@ -1,0 +1,95 @@
+//! The shipped roles: who may do what, and nothing else.
+
+use crate::cases::{caller, caller_in, point, request, resource_for};
+use chancery_model::{Action, ActionGroup, Role};
+use chancery_policy::{Decision, PolicySet};
+
+const READING_KEYS: [Action; 6] = [
+    Action::ListKeyRings,
+    Action::GetKeyRing,
+    Action::GetKey,
+    Action::ListKeys,
+    Action::ListKeyVersions,
+    Action::GetKeyVersion,
+];
+
+/// What a role may do to its own ring, and to what belongs to no ring.
+fn granted(role: Role) -> Vec<Action> {
+    use Action::*;
+    let (own, reads_keys): (&[Action], bool) = match role {
+        Role::Signer => (&[Sign, Verify, GetPublicKey], true),
+        Role::Verifier => (&[Verify, GetPublicKey], true),
+        Role::KeyAdministrator => {
+            (&[CreateKey, RotateKey, SuspendKeyVersion, ResumeKeyVersion, GetPublicKey, ListTokens, GetToken], true)
+        }
+        Role::PolicyAdministrator => (&[GetPolicySet, ApplyPolicySet, ValidatePolicySet, ExplainAuthorization], false),
+        Role::Approver => (&[], true),
+        Role::Auditor => {
+            (&[ListRecords, GetPolicySet, ValidatePolicySet, ExplainAuthorization, ListTokens, GetToken], true)
+        }
+    };
+    own.iter().copied().chain(READING_KEYS.into_iter().filter(|_| reads_keys)).collect()
+}
+
+fn is_about_keys(action: Action) -> bool {
+    matches!(
+        action.group(),
+        ActionGroup::Signing | ActionGroup::Verifying | ActionGroup::ReadingKeys | ActionGroup::AdministeringKeys
+    )
+}
+
+/// Every role and every action on a ring, against what is expected of it.
+fn compare(ring: &str, environment: &str, expected: impl Fn(Role, Action) -> bool) {
+    for role in Role::ALL {
+        let caller = caller("someone", &[role]);
+        let point = point(&PolicySet::shipped(), &[&caller]);
+        for action in Action::ALL {
+            let request = request(action, resource_for(action, ring, environment));
+            let allowed = matches!(point.authorize(&caller, &request), Decision::Allowed(_));
+            assert_eq!(allowed, expected(role, action), "{role} {action} on {ring} of {environment}");
+            assert_eq!(point.explain(&caller, &request).allowed, allowed, "{role} {action}, explained");
+        }
+    }
+}
+
+#[test]
+fn each_role_may_do_what_it_is_for_on_its_own_ring() {
+    compare("payments", "dev", |role, action| granted(role).contains(&action));
+}
+
+#[test]
+fn on_other_rings_of_the_environment_only_the_auditor_reads() {
+    compare("other", "dev", |role, action| {
+        let elsewhere = !is_about_keys(action) || (role == Role::Auditor && READING_KEYS.contains(&action));
+        elsewhere && granted(role).contains(&action)
+    });
+}
+
+#[test]
+fn in_another_environment_no_role_reaches_a_ring_even_one_of_its_own_name() {
+    compare("payments", "prod", |role, action| !is_about_keys(action) && granted(role).contains(&action));
+}
+
+#[test]
+fn without_a_role_nothing_is_allowed() {
+    let caller = caller("nobody", &[]);
+    let point = point(&PolicySet::shipped(), &[&caller]);
+    for action in Action::ALL {
+        let request = request(action, resource_for(action, "payments", "dev"));
+        assert!(matches!(point.authorize(&caller, &request), Decision::Denied(_)), "{action}");
+    }
+}
+
+#[test]
+fn a_signer_who_also_administers_cannot_sign() {
+    for administering in [Role::KeyAdministrator, Role::PolicyAdministrator] {
+        let caller = caller_in("dev", "both", &[], &[Role::Signer, administering], &["payments"]);
+        let point = point(&PolicySet::shipped(), &[&caller]);
+        for action in Action::ALL {
+            let request = request(action, resource_for(action, "payments", "dev"));
+            let allowed = matches!(point.authorize(&caller, &request), Decision::Allowed(_));
+            let either = granted(Role::Signer).contains(&action) || granted(administering).contains(&action);
+            assert_eq!(allowed, either && action != Action::Sign, "{administering} {action}");
+        }
+    }
+}
