@@ -1,0 +1,34 @@
+//! The record: what was authorised, how it ended, what was changed and what was refused.
+//!
+//! In scope: the encoding of leaves (final: docs/audit-record.md), salted commitments to details, and the group
+//! commit, on the one thread that writes to the database. Out of scope: how rows are stored (`store`), what is
+//! allowed (`policy`), what is recorded when (`core`), and Merkle tree, checkpoints and proofs, which will stand
+//! on these leaves.
+//!
+//! An intent is durable when [`Log::record_intents`] returns, and [`Recorded`] is the proof of it, made nowhere
+//! else. It is guarded by the state's epoch: what was decided on an older state is not recorded. If the database
+//! refuses a write, the log closes and stays closed until a restart: nothing is signed that is not on the record.
+
+mod codes;
+mod commitment;
+mod details;
+mod group;
+mod health;
+mod hex;
+mod leaf;
+mod log;
+mod prepared;
+mod queue;
+mod record;
+mod slot;
+mod thread;
+
+pub use codes::{Decision, DenialReason, Kind, OutcomeResult, action_code, action_from_code};
+pub use commitment::{commitment_to_details, commitment_to_row};
+pub use details::{AuthenticationDetails, Details, ItemDetails, SignedDetails};
+pub use health::LogHealth;
+pub use hex::Hex;
+pub use leaf::{Body, Leaf, LeafError, RowDigest, Subject};
+pub use log::{Log, LogSettings, RecordError, StartError};
+pub use record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded};
+pub use slot::OutcomeSlot;

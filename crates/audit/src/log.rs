@@ -1,0 +1,254 @@
+//! The log's handle.
+
+use crate::health::LogHealth;
+use crate::prepared::Prepared;
+use crate::queue::{Queue, Request};
+use crate::record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded};
+use crate::slot::OutcomeSlot;
+use crate::{Details, OutcomeResult, thread};
+use chancery_crypto::RandomError;
+use chancery_model::{Id, Timestamp};
+use chancery_store::{Epoch, OpenIntent, RowChange, Writer};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// How the log works.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// Names this instance of the service in each leaf; the same after each restart, and no other instance's.
+    pub instance: Id,
+    /// How many intents may be without durable outcome at once; beyond it no new ones are taken.
+    pub outcome_queue_limit: usize,
+    /// How many intents make a group that does not wait for more.
+    pub max_batch: usize,
+    /// How long a group waits for calls that are in flight.
+    pub max_wait: Duration,
+}
+
+impl LogSettings {
+    /// Settings that measured well: 4096 outcomes, 256 intents, 600 microseconds.
+    #[must_use]
+    pub const fn new(instance: Id) -> Self {
+        Self { instance, outcome_queue_limit: 4_096, max_batch: 256, max_wait: Duration::from_micros(600) }
+    }
+}
+
+/// The log could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A limit is zero.
+    #[error("the record's outcome_queue_limit and max_batch must be at least 1")]
+    Settings,
+    /// The system gave no thread.
+    #[error("the record's writing thread could not be started")]
+    Thread(#[source] io::Error),
+}
+
+/// A record was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The state has changed since the decision. Decide again.
+    #[error("the state has changed since the decision was made; decide again")]
+    StaleEpoch,
+    /// Too many intents wait for their outcome to become durable. Come again.
+    #[error("too many operations are under way; try again later")]
+    Overloaded,
+    /// Nothing is recorded any more, and so nothing may be signed.
+    #[error("the record is closed until the service is started again: {reason}")]
+    Closed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The log. Cheap to clone; when the last clone is dropped, what was handed in is written and the database closed.
+#[derive(Debug, Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: Arc<Queue>,
+    running: watch::Receiver<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.stop();
+    }
+}
+
+impl Log {
+    /// Starts the writing thread, which owns the writer from now on.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(writer: Writer, settings: LogSettings) -> Result<Self, StartError> {
+        if settings.outcome_queue_limit == 0 || settings.max_batch == 0 {
+            return Err(StartError::Settings);
+        }
+        let queue = Arc::new(Queue::new(settings));
+        let (running, until) = watch::channel(());
+        let inner = Inner { queue: Arc::clone(&queue), running: until };
+        std::thread::Builder::new()
+            .name("chancery-record".to_owned())
+            .spawn(move || thread::run(writer, &queue, running))
+            .map_err(StartError::Thread)?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Takes places in the bounded queue of outcomes, before `intents` intents are recorded.
+    ///
+    /// # Errors
+    /// [`RecordError::Overloaded`] where it is full, [`RecordError::Closed`].
+    pub fn reserve(&self, intents: usize) -> Result<OutcomeSlot, RecordError> {
+        self.inner.queue.reserve(intents)
+    }
+
+    /// Records intents that were decided at `epoch`: all of them or none. They are durable when this returns.
+    ///
+    /// Where the caller of this stops waiting, they may be recorded all the same, and are then closed as abandoned.
+    ///
+    /// # Errors
+    /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Closed`].
+    pub async fn record_intents(&self, epoch: Epoch, intents: Vec<Intent>) -> Result<Vec<Recorded>, RecordError> {
+        let instance = self.instance();
+        let records = intents.into_iter().map(|intent| Prepared::intent(instance, intent)).collect();
+        let records = self.salted(records)?;
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(Request::Intents { epoch, records, answer })?;
+        self.answer(answered).await.map(crate::queue::Delivery::accept)
+    }
+
+    /// Records how intents ended: one leaf for all. Never waits, never fails for the caller: the place was taken before.
+    /// Where the log is closed by now, the next start closes the intents as unknown.
+    pub fn record_outcome(&self, slot: OutcomeSlot, outcome: Outcome) {
+        let handed_in = self
+            .salted(Prepared::outcome(self.instance(), &[], outcome))
+            .and_then(|records| self.inner.queue.outcomes(records, slot.into_places()));
+        if let Err(error) = handed_in {
+            tracing::error!(%error, "an outcome could not be recorded");
+        }
+    }
+
+    /// Records refusals. Never waits; where too many come, the rest is only counted, and the count recorded.
+    pub fn record_denials(&self, denials: Vec<Denial>) {
+        let records = denials.into_iter().map(|denial| Prepared::denial(self.instance(), denial)).collect();
+        let handed_in = self.salted(records).and_then(|records: Vec<_>| self.inner.queue.denials(records.into_iter()));
+        if let Err(error) = handed_in {
+            tracing::warn!(%error, "refusals could not be recorded");
+        }
+    }
+
+    /// Changes the state: rows, raised epoch and record are one transaction, durable when this returns. Decided at
+    /// `epoch`. With [`Act::opens`] the record waits for [`Self::complete`].
+    ///
+    /// An act of more than 512 rows goes on in further leaves; `recorded` is the first.
+    ///
+    /// # Errors
+    /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Closed`].
+    pub async fn change(&self, epoch: Epoch, rows: Vec<RowChange>, act: Act) -> Result<Changed, RecordError> {
+        let records = self.salted(Prepared::act(self.instance(), &rows, act))?;
+        self.request_change(epoch, rows, records).await
+    }
+
+    /// Closes an open act, which the outcome's items name: outcome, rows and raised epoch are one transaction, durable
+    /// when this returns. Decided at `epoch`.
+    ///
+    /// # Errors
+    /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Closed`].
+    pub async fn complete(&self, epoch: Epoch, rows: Vec<RowChange>, outcome: Outcome) -> Result<Changed, RecordError> {
+        let records = self.salted(Prepared::outcome(self.instance(), &rows, outcome))?;
+        self.request_change(epoch, rows, records).await
+    }
+
+    /// Closes what an earlier run of this instance left open: an `unknown` outcome for each intent in `open`. To be
+    /// called at the start, with the store's list, before anything else is recorded.
+    ///
+    /// Left alone are other instances' intents, and acts, whose end the caller can find out: close them with
+    /// [`Self::complete`].
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn close_open_intents(&self, open: &[OpenIntent]) -> Result<(), RecordError> {
+        let ours = open.iter().filter(|intent| intent.instance == *self.instance() && !intent.act);
+        let unknown = |intent: &OpenIntent| OutcomeItem {
+            intent: intent.index,
+            result: OutcomeResult::Unknown,
+            signature_sha256: None,
+        };
+        let items: Vec<OutcomeItem> = ours.map(unknown).collect();
+        if items.is_empty() {
+            return Ok(());
+        }
+        let message = Some("the service stopped before the outcome was recorded".to_owned());
+        let outcome = Outcome { time: Timestamp::now(), items, details: Details { message, ..Details::default() } };
+        let records = self.salted(Prepared::outcome(self.instance(), &[], outcome))?;
+        self.inner.queue.outcomes(records, 0)?;
+        self.flush().await
+    }
+
+    /// Whether the log takes records.
+    #[must_use]
+    pub fn health(&self) -> LogHealth {
+        self.inner.queue.health().borrow().clone()
+    }
+
+    /// To be told when that changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<LogHealth> {
+        self.inner.queue.health().subscribe()
+    }
+
+    /// Returns when all that was handed in before is durable.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn flush(&self) -> Result<(), RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(Request::Flush { answer })?;
+        self.answer(answered).await
+    }
+
+    /// Writes all that was handed in, takes nothing more, and closes the database; returns when that is done.
+    pub async fn shutdown(&self) {
+        self.inner.queue.stop();
+        let mut running = self.inner.running.clone();
+        // The thread never sends; it drops its end when it is done.
+        while running.changed().await.is_ok() {}
+    }
+
+    async fn request_change(
+        &self,
+        epoch: Epoch,
+        rows: Vec<RowChange>,
+        records: Vec<Prepared>,
+    ) -> Result<Changed, RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(Request::Change { epoch, rows, records, answer })?;
+        self.answer(answered).await
+    }
+
+    /// An answer that never comes means that the log was closed.
+    async fn answer<T>(&self, answered: oneshot::Receiver<Result<T, RecordError>>) -> Result<T, RecordError> {
+        match answered.await {
+            Ok(result) => result,
+            Err(_gone) => Err(self.inner.queue.closed()),
+        }
+    }
+
+    /// No salt, no record: then nothing may be recorded at all.
+    fn salted<T>(&self, records: Result<T, RandomError>) -> Result<T, RecordError> {
+        records.map_err(|error| {
+            self.inner.queue.close(&error.to_string());
+            self.inner.queue.closed()
+        })
+    }
+
+    fn instance(&self) -> &Id {
+        &self.inner.queue.settings.instance
+    }
+}

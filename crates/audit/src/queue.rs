@@ -1,0 +1,388 @@
+//! What waits to be written, and when it is time to write it.
+//!
+//! A group is whatever has gathered while the last one was being written. That alone makes groups grow with the
+//! load. On top of it, the thread waits a moment for more while other calls are between their intent and their
+//! outcome: they will be back soon, and one sync of the disk will do for all. Who is alone never waits.
+
+use crate::health::LogHealth;
+use crate::log::{LogSettings, RecordError};
+use crate::prepared::Prepared;
+use crate::record::{Changed, OutcomeItem, Recorded};
+use crate::slot::OutcomeSlot;
+use crate::{Details, Outcome, OutcomeResult};
+use chancery_model::Timestamp;
+use chancery_store::{Epoch, RowChange};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// How long outcomes and denials wait for intents that take them along.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// How many denials may wait; more are only counted.
+const MAX_DENIALS: usize = 1_024;
+
+pub(crate) struct Queue {
+    pub settings: LogSettings,
+    state: Mutex<State>,
+    wake: Condvar,
+    health: watch::Sender<LogHealth>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What somebody waits for, in order.
+    requests: VecDeque<Request>,
+    /// How many intents are in `requests`.
+    intents: usize,
+    /// Whether something is in `requests` that is worth a group of its own.
+    urgent: bool,
+    /// When the oldest of `requests` came.
+    requests_since: Option<Instant>,
+    /// What nobody waits for.
+    background: Background,
+    /// When the oldest of `background` came.
+    background_since: Option<Instant>,
+    /// Places taken: from before the intent until the outcome is durable.
+    places: usize,
+    /// Calls between taking a place and handing in the outcome.
+    in_flight: usize,
+    /// What the thread is doing.
+    thread: Doing,
+    stopping: bool,
+}
+
+/// What the writing thread is doing, so that it is woken only for what matters to it.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// It writes, and will look by itself.
+    #[default]
+    Writing,
+    /// It waits for anything.
+    Idle,
+    /// It has background records, and waits for requests that take them along.
+    Lingering,
+    /// It has intents, and waits for others.
+    Gathering,
+}
+
+/// What somebody waits for.
+pub(crate) enum Request {
+    Intents { epoch: Epoch, records: Vec<Prepared>, answer: Answer<Delivery> },
+    Change { epoch: Epoch, rows: Vec<RowChange>, records: Vec<Prepared>, answer: Answer<Changed> },
+    Flush { answer: Answer<()> },
+}
+
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, RecordError>>;
+
+/// What nobody waits for.
+#[derive(Default)]
+pub(crate) struct Background {
+    pub records: Vec<Prepared>,
+    /// Places to give back when the records are durable.
+    pub places: usize,
+    denials: usize,
+    /// Denials that found no room.
+    pub dropped: u32,
+}
+
+impl Background {
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.dropped == 0
+    }
+}
+
+/// What is written in one transaction.
+pub(crate) struct Group {
+    pub requests: Vec<Request>,
+    pub background: Background,
+}
+
+impl Queue {
+    pub fn new(settings: LogSettings) -> Self {
+        let health = watch::Sender::new(LogHealth::Open);
+        Self { settings, state: Mutex::default(), wake: Condvar::new(), health }
+    }
+
+    pub fn health(&self) -> &watch::Sender<LogHealth> {
+        &self.health
+    }
+
+    /// Takes places for the outcomes of `count` intents.
+    pub fn reserve(self: &Arc<Self>, count: usize) -> Result<OutcomeSlot, RecordError> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        if state.places + count > self.settings.outcome_queue_limit {
+            return Err(RecordError::Overloaded);
+        }
+        state.places += count;
+        state.in_flight += count;
+        Ok(OutcomeSlot::new(Arc::clone(self), count))
+    }
+
+    /// Gives back places that no outcome came for.
+    pub fn give_back(&self, count: usize) {
+        let mut state = self.lock();
+        state.places = state.places.saturating_sub(count);
+        self.landed(&mut state, count);
+    }
+
+    /// Hands in what the caller then waits for.
+    pub fn request(&self, request: Request) -> Result<(), RecordError> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        match &request {
+            Request::Intents { records, .. } => state.intents += records.len(),
+            Request::Change { .. } | Request::Flush { .. } => state.urgent = true,
+        }
+        state.requests.push_back(request);
+        state.requests_since.get_or_insert_with(Instant::now);
+        let wake = match state.thread {
+            Doing::Idle | Doing::Lingering => true,
+            Doing::Gathering => self.gathered(&state),
+            Doing::Writing => false,
+        };
+        self.wake_if(wake, &mut state);
+        Ok(())
+    }
+
+    /// Hands in outcomes, with the places that were taken for them.
+    pub fn outcomes(&self, records: Vec<Prepared>, places: usize) -> Result<(), RecordError> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        state.background.records.extend(records);
+        state.background.places += places;
+        self.landed(&mut state, places);
+        self.background_came(&mut state);
+        Ok(())
+    }
+
+    /// Hands in denials, as many as there is room for.
+    pub fn denials(&self, records: impl ExactSizeIterator<Item = Prepared>) -> Result<(), RecordError> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        let room = MAX_DENIALS.saturating_sub(state.background.denials).min(records.len());
+        let over = u32::try_from(records.len() - room).unwrap_or(u32::MAX);
+        state.background.denials += room;
+        state.background.dropped = state.background.dropped.saturating_add(over);
+        state.background.records.extend(records.take(room));
+        self.background_came(&mut state);
+        Ok(())
+    }
+
+    /// The next group, when it is time to write it. `None`: nothing more will come.
+    pub fn next_group(&self) -> Option<Group> {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let (doing, patience) = if let Some(since) = state.requests_since {
+                let patience = self.settings.max_wait.saturating_sub(now.duration_since(since));
+                if state.stopping || self.gathered(&state) || patience.is_zero() {
+                    return Some(self.take(&mut state));
+                }
+                (Doing::Gathering, Some(patience))
+            } else if let Some(since) = state.background_since {
+                let patience = LINGER.saturating_sub(now.duration_since(since));
+                if state.stopping || self.crowded(&state) || patience.is_zero() {
+                    return Some(self.take(&mut state));
+                }
+                (Doing::Lingering, Some(patience))
+            } else if state.stopping {
+                return None;
+            } else {
+                (Doing::Idle, None)
+            };
+            state.thread = doing;
+            state = match patience {
+                Some(patience) => self.wake.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.thread = Doing::Writing;
+        }
+    }
+
+    /// Gives back the places of outcomes that are durable now.
+    pub fn written(&self, places: usize) {
+        let mut state = self.lock();
+        state.places = state.places.saturating_sub(places);
+    }
+
+    /// Takes no more records, ever. Who waits is told why; the first reason stands.
+    pub fn close(&self, reason: &str) {
+        let closed = self.health.send_if_modified(|health| {
+            let first = *health == LogHealth::Open;
+            if first {
+                *health = LogHealth::Closed { since: Timestamp::now(), reason: reason.to_owned() };
+            }
+            first
+        });
+        let mut state = self.lock();
+        let (requests, background) = (std::mem::take(&mut state.requests), std::mem::take(&mut state.background));
+        state.intents = 0;
+        state.requests_since = None;
+        state.background_since = None;
+        drop(state);
+        if closed {
+            tracing::error!(
+                reason,
+                waiting = requests.len(),
+                outcomes_lost = background.records.len(),
+                "the record is closed: nothing is signed until the service is started again"
+            );
+        }
+        // Dropping a request tells its sender, who reads the reason from the health.
+        drop(requests);
+    }
+
+    /// Writes what is there, and then takes no more.
+    pub fn stop(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        self.wake_if(true, &mut state);
+    }
+
+    /// Waits until [`Self::stop`] is called.
+    pub fn wait_until_stopped(&self) {
+        let mut state = self.lock();
+        while !state.stopping {
+            state.thread = Doing::Idle;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Why nothing is recorded any more.
+    pub fn closed(&self) -> RecordError {
+        let reason = match &*self.health.borrow() {
+            LogHealth::Closed { reason, .. } => reason.clone(),
+            LogHealth::Open => "the record's thread has ended".to_owned(),
+        };
+        RecordError::Closed { reason }
+    }
+
+    fn take(&self, state: &mut State) -> Group {
+        let mut requests = Vec::with_capacity(state.requests.len());
+        let mut intents = 0;
+        while let Some(request) = state.requests.front() {
+            let more = match request {
+                Request::Intents { records, .. } => records.len(),
+                Request::Change { .. } | Request::Flush { .. } => 0,
+            };
+            if intents > 0 && intents + more > self.settings.max_batch {
+                break;
+            }
+            intents += more;
+            requests.extend(state.requests.pop_front());
+        }
+        state.intents = state.intents.saturating_sub(intents);
+        if state.requests.is_empty() {
+            state.urgent = false;
+            state.requests_since = None;
+        }
+        state.background_since = None;
+        Group { requests, background: std::mem::take(&mut state.background) }
+    }
+
+    /// Whether there is nothing to be gained by waiting for more intents.
+    fn gathered(&self, state: &State) -> bool {
+        state.urgent || state.intents >= self.settings.max_batch || state.intents >= state.in_flight
+    }
+
+    /// Whether background records should not wait longer for company: so many places are taken that new intents
+    /// may soon find none.
+    fn crowded(&self, state: &State) -> bool {
+        state.background.records.len() >= self.settings.max_batch
+            || state.background.places * 2 >= self.settings.outcome_queue_limit
+    }
+
+    /// `count` calls are no longer in flight.
+    fn landed(&self, state: &mut State, count: usize) {
+        state.in_flight = state.in_flight.saturating_sub(count);
+        let wake = state.thread == Doing::Gathering && self.gathered(state);
+        self.wake_if(wake, state);
+    }
+
+    fn background_came(&self, state: &mut State) {
+        if state.background.is_empty() {
+            return;
+        }
+        state.background_since.get_or_insert_with(Instant::now);
+        let wake = match state.thread {
+            Doing::Idle => true,
+            Doing::Lingering => self.crowded(state),
+            Doing::Gathering | Doing::Writing => false,
+        };
+        self.wake_if(wake, state);
+    }
+
+    fn wake_if(&self, wake: bool, state: &mut State) {
+        if wake {
+            // Once is enough: until it has looked, it is as good as awake.
+            state.thread = Doing::Writing;
+            self.wake.notify_one();
+        }
+    }
+
+    fn check_open(&self, state: &State) -> Result<(), RecordError> {
+        if *self.health.borrow() != LogHealth::Open {
+            return Err(self.closed());
+        }
+        if state.stopping {
+            return Err(RecordError::Closed { reason: "the service is shutting down".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Every change of the state is whole before anything in it can panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("health", &*self.health.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Recorded intents on their way to who asked for them.
+///
+/// If that one has gone, nobody will ever ask the token for them: then their outcome is recorded here.
+pub(crate) struct Delivery {
+    recorded: Vec<Recorded>,
+    queue: Arc<Queue>,
+}
+
+impl Delivery {
+    pub const fn new(recorded: Vec<Recorded>, queue: Arc<Queue>) -> Self {
+        Self { recorded, queue }
+    }
+
+    /// Hands them over.
+    pub fn accept(mut self) -> Vec<Recorded> {
+        std::mem::take(&mut self.recorded)
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if self.recorded.is_empty() {
+            return;
+        }
+        let item = |recorded: &Recorded| OutcomeItem {
+            intent: recorded.index(),
+            result: OutcomeResult::Abandoned,
+            signature_sha256: None,
+        };
+        let items: Vec<OutcomeItem> = self.recorded.iter().map(item).collect();
+        let message = Some("the caller had gone before the token was asked".to_owned());
+        let outcome = Outcome { time: Timestamp::now(), items, details: Details { message, ..Details::default() } };
+        // A log that is closed cannot be told; the next start closes these intents as unknown.
+        if let Ok(records) = Prepared::outcome(&self.queue.settings.instance, &[], outcome)
+            && let Err(error) = self.queue.outcomes(records, 0)
+        {
+            tracing::warn!(%error, intents = self.recorded.len(), "abandoned intents stay open");
+        }
+    }
+}

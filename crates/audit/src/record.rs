@@ -1,0 +1,111 @@
+//! What is handed in to be recorded, and what is handed back.
+
+use crate::codes::{DenialReason, OutcomeResult};
+use crate::details::Details;
+use chancery_model::{Action, Sha256Hash, Timestamp, Uid};
+use chancery_store::Epoch;
+
+/// What was authorised and is about to be done.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// When it was authorised.
+    pub time: Timestamp,
+    /// Who asked.
+    pub caller: Uid,
+    /// On what: for Sign the key version.
+    pub resource: Uid,
+    /// What.
+    pub action: Action,
+    /// The hash of the policy set that allowed it.
+    pub policy_set: Sha256Hash,
+    /// The rest.
+    pub details: Details,
+}
+
+/// A change of the state.
+#[derive(Debug, Clone)]
+pub struct Act {
+    /// When it was authorised.
+    pub time: Timestamp,
+    /// Who asked; [`Uid::NONE`] for the service itself.
+    pub caller: Uid,
+    /// On what.
+    pub resource: Uid,
+    /// What; none (code 0) where the service itself acts and no method of the API stands for it, as when it
+    /// registers the callers of its configuration.
+    pub action: Option<Action>,
+    /// The hash of the policy set that allowed it.
+    pub policy_set: Sha256Hash,
+    /// The rest.
+    pub details: Details,
+    /// Whether it stays open until an outcome: the key is recorded first and then made.
+    pub opens: bool,
+}
+
+/// How intents or an open act ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// When they ended.
+    pub time: Timestamp,
+    /// Each of them.
+    pub items: Vec<OutcomeItem>,
+    /// The rest.
+    pub details: Details,
+}
+
+/// How one intent or act ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutcomeItem {
+    /// Index of the intent or act.
+    pub intent: u64,
+    /// How it ended.
+    pub result: OutcomeResult,
+    /// SHA-256 of the signature, in the token's own encoding (fixed-length r and s for ECDSA), where there is one.
+    pub signature_sha256: Option<Sha256Hash>,
+}
+
+/// Calls of one caller that were refused for one reason in one second.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    /// The second.
+    pub second: Timestamp,
+    /// Who asked; [`Uid::NONE`] where that is not known.
+    pub caller: Uid,
+    /// On what; [`Uid::NONE`] where there is no such thing.
+    pub resource: Uid,
+    /// What; none (code 0) where the method stands for no action, such as a health check.
+    pub action: Option<Action>,
+    /// Why it was refused.
+    pub reason: DenialReason,
+    /// How often in that second.
+    pub count: u32,
+    /// The rest, of the first of them.
+    pub details: Details,
+}
+
+/// The proof that an intent or an act is on the record: made only here, when it is durable.
+#[derive(Debug)]
+pub struct Recorded {
+    index: u64,
+}
+
+impl Recorded {
+    pub(crate) const fn new(index: u64) -> Self {
+        Self { index }
+    }
+
+    /// The leaf's index.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+}
+
+/// A change that was made.
+#[derive(Debug)]
+pub struct Changed {
+    /// The state's epoch after it.
+    pub epoch: Epoch,
+    /// Its record.
+    pub recorded: Recorded,
+}

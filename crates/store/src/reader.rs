@@ -1,0 +1,115 @@
+//! Reading beside the writer.
+
+use crate::sqlite::{connect, failed, query, state};
+use crate::{OpenIntent, RecordQuery, State, StoreError, StoredRecord};
+use chancery_model::Id;
+use rusqlite::Connection;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// More readers at once would only fight for the same cores; the next one waits.
+const CONNECTIONS: usize = 4;
+
+/// Reads the database. Each call is one short read transaction, so that the write-ahead log can be emptied.
+///
+/// Calls block: use a thread that may, and never one on the way of a signature. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    pool: Arc<Pool>,
+}
+
+impl Reader {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let connections = Connections { idle: Vec::new(), to_open: CONNECTIONS };
+        Self { pool: Arc::new(Pool { path, connections: Mutex::new(connections), returned: Condvar::new() }) }
+    }
+
+    /// The whole state at its present epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed, or a row holds what this program does not know.
+    pub fn load_state(&self) -> Result<State, StoreError> {
+        state::load(self.pool.take()?.connection())
+    }
+
+    /// Records, as asked for.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn list_records(&self, query: &RecordQuery) -> Result<Vec<StoredRecord>, StoreError> {
+        query::records(self.pool.take()?.connection(), query)
+    }
+
+    /// The records of `instance` that wait for their outcome, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn open_intents(&self, instance: &Id) -> Result<Vec<OpenIntent>, StoreError> {
+        query::open_intents(self.pool.take()?.connection(), instance)
+    }
+}
+
+#[derive(Debug)]
+struct Pool {
+    path: PathBuf,
+    connections: Mutex<Connections>,
+    returned: Condvar,
+}
+
+#[derive(Debug)]
+struct Connections {
+    idle: Vec<Connection>,
+    /// How many more may be opened.
+    to_open: usize,
+}
+
+impl Pool {
+    fn take(&self) -> Result<Lent<'_>, StoreError> {
+        let mut connections = self.lock();
+        loop {
+            if let Some(connection) = connections.idle.pop() {
+                return Ok(Lent { pool: self, connection: Some(connection) });
+            }
+            if connections.to_open > 0 {
+                connections.to_open -= 1;
+                break;
+            }
+            connections = self.returned.wait(connections).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(connections);
+        // Counted from here on, so that a failure to open gives the place back.
+        let mut lent = Lent { pool: self, connection: None };
+        lent.connection = Some(connect::for_reading(&self.path).map_err(failed("opening it for reading"))?);
+        Ok(lent)
+    }
+
+    /// What is inside is whole at every moment, so that a panic elsewhere does not matter.
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection on loan, or a place for one.
+struct Lent<'a> {
+    pool: &'a Pool,
+    connection: Option<Connection>,
+}
+
+impl Lent<'_> {
+    #[expect(clippy::expect_used, reason = "`take` fills the place before it hands it out")]
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("a lent connection")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut connections = self.pool.lock();
+        match self.connection.take() {
+            Some(connection) => connections.idle.push(connection),
+            None => connections.to_open += 1,
+        }
+        drop(connections);
+        self.pool.returned.notify_one();
+    }
+}

@@ -1,0 +1,126 @@
+//! The rows of the state, as the rest of the house sees them.
+
+use chancery_model::{Algorithm, Id, KeyName, KeyState, Sha256Hash, Timestamp, Uid};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The number of the state: raised by one with each change of it, in the change's own transaction. Starts at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub(crate) u64);
+
+impl Epoch {
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where state and log stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The state's epoch.
+    pub epoch: Epoch,
+    /// The index that the next leaf gets; also the number of leaves.
+    pub next_index: u64,
+}
+
+/// A key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// What leaves say instead of the name.
+    pub uid: Uid,
+    /// The resource name; unique.
+    pub name: KeyName,
+    /// The one algorithm of all its versions.
+    pub algorithm: Algorithm,
+    /// Whether callers may have digests signed instead of messages.
+    pub allow_digest: bool,
+    /// The administrators' own words about the key.
+    pub labels: BTreeMap<String, String>,
+    /// The version that signs when none is named; `None` until the first one is made.
+    pub primary_version: Option<u32>,
+    /// When the row was first written.
+    pub created: Timestamp,
+    /// When the row was last changed.
+    pub updated: Timestamp,
+    /// The request id with which the key was created, so that a repeated request finds it.
+    pub request_id: Option<String>,
+}
+
+/// A version of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVersionRow {
+    /// The CKA_ID in the token, and what leaves say instead of the name.
+    pub uid: Uid,
+    /// The key.
+    pub key_uid: Uid,
+    /// The version's number, from 1; unique in its key.
+    pub version: u32,
+    /// The state.
+    pub state: KeyState,
+    /// The pinned public key as DER SubjectPublicKeyInfo (RFC 5280); `None` until it is generated.
+    pub spki_der: Option<Vec<u8>>,
+    /// When the row was first written.
+    pub created: Timestamp,
+    /// When the token made the key.
+    pub generated: Option<Timestamp>,
+    /// When `state` was last changed.
+    pub state_changed: Timestamp,
+    /// The request id with which the version was created, so that a repeated request finds it.
+    pub request_id: Option<String>,
+}
+
+/// A caller of the configuration; the store only gives it an opaque uid that lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerRow {
+    /// The caller's id; unique.
+    pub id: Id,
+    /// What leaves say instead of the id.
+    pub uid: Uid,
+}
+
+/// A version of the policy set. Never changed once written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicySetRow {
+    /// The version's number, from 1.
+    pub version: u64,
+    /// The hash by which records name the set.
+    pub hash: Sha256Hash,
+    /// The texts, in the order in which they were given.
+    pub documents: Vec<PolicyDocument>,
+    /// When it was applied.
+    pub applied: Timestamp,
+    /// Who applied it.
+    pub applied_by: String,
+}
+
+/// One text of a policy set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyDocument {
+    /// The document's name.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// The whole state at one epoch, read in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The epoch that it was read at.
+    pub epoch: Epoch,
+    /// Every key, by uid.
+    pub keys: Vec<KeyRow>,
+    /// Every version of every key, by key and version.
+    pub key_versions: Vec<KeyVersionRow>,
+    /// Every caller, by id.
+    pub callers: Vec<CallerRow>,
+    /// The newest policy set; `None` before the first.
+    pub policy_set: Option<PolicySetRow>,
+}

@@ -1,0 +1,68 @@
+//! Connections and their settings.
+
+use crate::OpenError;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::time::Duration;
+
+/// Marks the file as ours in SQLite's header: `CHRY`.
+pub(crate) const APPLICATION_ID: i64 = 0x4348_5259;
+
+/// How long to wait for a lock of SQLite's own. Only a backup or a curious administrator can hold one against
+/// the writer; readers never do in WAL mode.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The WAL is copied into the database when it has so many pages (of 4 KiB): a group of 64 signatures writes
+/// about 60. More would pause longer and less often, less would write the same page more often.
+const CHECKPOINT_PAGES: i64 = 4_000;
+
+/// After a checkpoint, the WAL's file is cut back to this size in bytes.
+const WAL_SIZE_LIMIT: i64 = 64 << 20;
+
+/// Every statement of the writer stays prepared.
+const STATEMENT_CACHE: usize = 64;
+
+/// The one writing connection: checked to be ours or new, in WAL mode, durable at each commit.
+pub(crate) fn for_writing(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |doing| move |error| OpenError::Database { path: path.to_owned(), doing, source: Box::new(error) };
+    let connection = open(path).map_err(failed("opening it"))?;
+    let (application, objects): (i64, i64) = connection
+        .query_row("SELECT (SELECT * FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .map_err(failed("reading its header"))?;
+    if application != APPLICATION_ID && (application != 0 || objects != 0) {
+        return Err(OpenError::NotOurs { path: path.to_owned() });
+    }
+    let setting = failed("setting it up");
+    let journal = (|| {
+        connection.pragma_update(None, "synchronous", "FULL")?; // each commit is synced to the disk
+        connection.pragma_update(None, "fullfsync", true)?; // on macOS also through the disk's own cache
+        connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update_and_check(None, "journal_size_limit", WAL_SIZE_LIMIT, |_| Ok(()))?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
+    })()
+    .map_err(setting)?;
+    if journal != "wal" {
+        return Err(OpenError::Setting { path: path.to_owned(), setting: "write-ahead logging" });
+    }
+    Ok(connection)
+}
+
+/// A connection that reads beside the writer.
+pub(crate) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = open(path)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    // No SQLITE_OPEN_CREATE: the file was made before, with its rights. No mutex: a connection is one thread's at a time.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    Ok(connection)
+}

@@ -1,0 +1,139 @@
+//! The schema, brought up to date step by step.
+//!
+//! Each step is a numbered file, runs in one transaction with the note that it ran, and is noted with its whole
+//! text: a database made by another text of the same number, or by a newer program, is refused.
+
+use super::connect::APPLICATION_ID;
+use crate::OpenError;
+use chancery_model::Timestamp;
+use rusqlite::{Connection, TransactionBehavior, params};
+use std::path::Path;
+
+struct Migration {
+    name: &'static str,
+    sql: &'static str,
+}
+
+/// In order; the first is number 1. A step that was released is never edited: add another one.
+const MIGRATIONS: &[Migration] =
+    &[Migration { name: "state_and_log", sql: include_str!("../../migrations/0001_state_and_log.sql") }];
+
+/// Runs the steps that the database has not seen.
+pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    run_steps(connection, path, MIGRATIONS)
+}
+
+fn run_steps(connection: &mut Connection, path: &Path, steps: &[Migration]) -> Result<(), OpenError> {
+    let applied = applied(connection).map_err(|error| OpenError::Database {
+        path: path.to_owned(),
+        doing: "reading which migrations it has seen",
+        source: Box::new(error),
+    })?;
+    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    if let Some((found, _)) = applied.iter().find(|(number, _)| *number > known) {
+        return Err(OpenError::Newer { path: path.to_owned(), found: *found, known });
+    }
+    for (number, step) in (1..).zip(steps) {
+        match applied.iter().find(|(applied, _)| *applied == number) {
+            Some((_, sql)) if sql == step.sql => {}
+            Some(_) => {
+                return Err(OpenError::MigrationDiffers { path: path.to_owned(), number, name: step.name.to_owned() });
+            }
+            None => apply(connection, number, step).map_err(|error| OpenError::Migration {
+                path: path.to_owned(),
+                number,
+                name: step.name.to_owned(),
+                source: Box::new(error),
+            })?,
+        }
+    }
+    Ok(())
+}
+
+/// Number and text of each step that ran; the newest first.
+fn applied(connection: &Connection) -> rusqlite::Result<Vec<(u32, String)>> {
+    let present: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations')",
+        [],
+        |row| row.get(0),
+    )?;
+    if !present {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection.prepare("SELECT number, sql FROM migrations ORDER BY number DESC")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+fn apply(connection: &mut Connection, number: u32, step: &Migration) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS migrations (
+             number INTEGER PRIMARY KEY, name TEXT NOT NULL, sql TEXT NOT NULL, applied INTEGER NOT NULL
+         ) STRICT",
+    )?;
+    transaction.execute_batch(step.sql)?;
+    transaction.execute(
+        "INSERT INTO migrations (number, name, sql, applied) VALUES (?1, ?2, ?3, ?4)",
+        params![number, step.name, step.sql, Timestamp::now().unix_micros()],
+    )?;
+    transaction.commit()?;
+    tracing::info!(number, name = step.name, "migrated the database");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Migration =
+        Migration { name: "one", sql: "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);" };
+    const TWO: Migration = Migration { name: "two", sql: "ALTER TABLE a ADD COLUMN y INTEGER;" };
+    const BROKEN: Migration =
+        Migration { name: "broken", sql: "DELETE FROM a; CREATE TABLE b (x INTEGER); SELECT nonsense;" };
+
+    fn database() -> (Connection, &'static Path) {
+        (Connection::open_in_memory().unwrap(), Path::new("test.db"))
+    }
+
+    fn count(connection: &Connection, sql: &str) -> i64 {
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn each_step_runs_once() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &[ONE]).unwrap();
+        run_steps(&mut connection, path, &[ONE, TWO]).unwrap();
+        run_steps(&mut connection, path, &[ONE, TWO]).unwrap();
+        assert_eq!(count(&connection, "SELECT count(*) FROM a WHERE y IS NULL"), 1);
+        assert_eq!(count(&connection, "SELECT count(*) FROM migrations"), 2);
+    }
+
+    #[test]
+    fn a_failed_step_leaves_nothing_behind() {
+        let (mut connection, path) = database();
+        let error = run_steps(&mut connection, path, &[ONE, BROKEN]).unwrap_err();
+        assert!(matches!(error, OpenError::Migration { number: 2, .. }), "{error}");
+        assert_eq!(count(&connection, "SELECT count(*) FROM a"), 1, "the deletion was undone");
+        assert_eq!(count(&connection, "SELECT count(*) FROM sqlite_schema WHERE name = 'b'"), 0);
+        assert_eq!(count(&connection, "SELECT count(*) FROM migrations"), 1);
+        run_steps(&mut connection, path, &[ONE, TWO]).unwrap();
+    }
+
+    #[test]
+    fn a_newer_database_is_refused() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &[ONE, TWO]).unwrap();
+        let error = run_steps(&mut connection, path, &[ONE]).unwrap_err();
+        assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn another_text_of_the_same_step_is_refused() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &[ONE]).unwrap();
+        let error = run_steps(&mut connection, path, &[TWO]).unwrap_err();
+        assert!(matches!(error, OpenError::MigrationDiffers { number: 1, .. }), "{error}");
+    }
+}

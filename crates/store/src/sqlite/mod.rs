@@ -1,0 +1,30 @@
+//! The one place that knows SQLite: connections, migrations, and the SQL of each group of tables.
+
+pub(crate) mod connect;
+pub(crate) mod head;
+pub(crate) mod log;
+pub(crate) mod migrate;
+pub(crate) mod query;
+pub(crate) mod rows;
+pub(crate) mod state;
+
+use crate::StoreError;
+
+/// Turns a failure of SQLite into ours; `doing` completes "the database failed while".
+pub(crate) fn failed(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    move |error| StoreError::Database { doing, source: Box::new(error) }
+}
+
+/// SQLite counts in signed integers of 64 bits. What does not fit was never written by us.
+pub(crate) fn to_sql(number: u64, what: &str) -> Result<i64, StoreError> {
+    i64::try_from(number).or_else(|_| damaged(format!("{what} is {number}, beyond what the database can hold")))
+}
+
+/// The other way: a count is never negative.
+pub(crate) fn from_sql(number: i64, what: &str) -> Result<u64, StoreError> {
+    u64::try_from(number).or_else(|_| damaged(format!("{what} is {number}")))
+}
+
+pub(crate) fn damaged<T>(what: String) -> Result<T, StoreError> {
+    Err(StoreError::Damaged { what })
+}

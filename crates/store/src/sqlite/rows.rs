@@ -1,0 +1,122 @@
+//! Writing rows of the state.
+
+use super::{failed, to_sql};
+use crate::{CallerRow, KeyRow, KeyVersionRow, PolicySetRow, RowChange, StoreError};
+use chancery_model::Uid;
+use rusqlite::{Connection, Params, params};
+
+/// Writes or removes one row.
+pub(crate) fn apply(connection: &Connection, change: &RowChange) -> Result<(), StoreError> {
+    match change {
+        RowChange::PutKey(row) => put_key(connection, row),
+        RowChange::PutKeyVersion(row) => put_key_version(connection, row),
+        RowChange::PutCaller(row) => put_caller(connection, row),
+        RowChange::PutPolicySet(row) => put_policy_set(connection, row),
+        RowChange::DeleteKey(uid) => delete(connection, "DELETE FROM keys WHERE uid = ?1", "removing a key", uid),
+        RowChange::DeleteKeyVersion(uid) => {
+            delete(connection, "DELETE FROM key_versions WHERE uid = ?1", "removing a key version", uid)
+        }
+    }
+}
+
+fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
+    const DOING: &str = "writing a key";
+    let KeyRow { uid, name, algorithm, allow_digest, labels, primary_version, created, updated, request_id } = row;
+    execute(
+        connection,
+        "INSERT INTO keys (uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (uid) DO UPDATE SET
+             ring = excluded.ring, key = excluded.key, algorithm = excluded.algorithm,
+             allow_digest = excluded.allow_digest, primary_version = excluded.primary_version,
+             created = excluded.created, updated = excluded.updated, request_id = excluded.request_id",
+        params![
+            uid.as_bytes(),
+            name.ring.as_str(),
+            name.key.as_str(),
+            algorithm.as_str(),
+            allow_digest,
+            primary_version,
+            created.unix_micros(),
+            updated.unix_micros(),
+            request_id,
+        ],
+        DOING,
+    )?;
+    execute(connection, "DELETE FROM key_labels WHERE key_uid = ?1", [uid.as_bytes()], DOING)?;
+    for (label, value) in labels {
+        execute(
+            connection,
+            "INSERT INTO key_labels (key_uid, name, value) VALUES (?1, ?2, ?3)",
+            params![uid.as_bytes(), label, value],
+            DOING,
+        )?;
+    }
+    Ok(())
+}
+
+fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), StoreError> {
+    let KeyVersionRow { uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id } = row;
+    execute(
+        connection,
+        "INSERT INTO key_versions
+             (uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (uid) DO UPDATE SET
+             key_uid = excluded.key_uid, version = excluded.version, state = excluded.state,
+             spki_der = excluded.spki_der, created = excluded.created, generated = excluded.generated,
+             state_changed = excluded.state_changed, request_id = excluded.request_id",
+        params![
+            uid.as_bytes(),
+            key_uid.as_bytes(),
+            version,
+            state.as_str(),
+            spki_der,
+            created.unix_micros(),
+            generated.map(|time| time.unix_micros()),
+            state_changed.unix_micros(),
+            request_id,
+        ],
+        "writing a key version",
+    )
+}
+
+fn put_caller(connection: &Connection, row: &CallerRow) -> Result<(), StoreError> {
+    let CallerRow { id, uid } = row;
+    execute(
+        connection,
+        "INSERT INTO callers (uid, id) VALUES (?1, ?2) ON CONFLICT (uid) DO UPDATE SET id = excluded.id",
+        params![uid.as_bytes(), id.as_str()],
+        "writing a caller",
+    )
+}
+
+fn put_policy_set(connection: &Connection, row: &PolicySetRow) -> Result<(), StoreError> {
+    const DOING: &str = "writing a policy set";
+    let PolicySetRow { version, hash, documents, applied, applied_by } = row;
+    let version = to_sql(*version, "the version of a policy set")?;
+    execute(
+        connection,
+        "INSERT INTO policy_sets (version, hash, applied, applied_by) VALUES (?1, ?2, ?3, ?4)",
+        params![version, hash, applied.unix_micros(), applied_by],
+        DOING,
+    )?;
+    for (position, document) in (0_i64..).zip(documents) {
+        execute(
+            connection,
+            "INSERT INTO policy_documents (version, position, name, text) VALUES (?1, ?2, ?3, ?4)",
+            params![version, position, document.name, document.text],
+            DOING,
+        )?;
+    }
+    Ok(())
+}
+
+fn delete(connection: &Connection, sql: &str, doing: &'static str, uid: &Uid) -> Result<(), StoreError> {
+    execute(connection, sql, [uid.as_bytes()], doing)
+}
+
+fn execute(connection: &Connection, sql: &str, values: impl Params, doing: &'static str) -> Result<(), StoreError> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(failed(doing))?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Reading the whole state.
+
+use super::{failed, from_sql, head};
+use crate::{CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
+use chancery_model::{Id, KeyName, Timestamp, Uid};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+
+/// Reads everything, in one read transaction.
+pub(crate) fn load(connection: &mut Connection) -> Result<State, StoreError> {
+    let transaction = connection.transaction().map_err(failed("beginning to read"))?;
+    Ok(State {
+        epoch: head::read(&transaction)?.epoch,
+        keys: keys(&transaction).map_err(failed("reading the keys"))?,
+        key_versions: key_versions(&transaction).map_err(failed("reading the key versions"))?,
+        callers: callers(&transaction).map_err(failed("reading the callers"))?,
+        policy_set: policy_set(&transaction)?,
+    })
+}
+
+fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
+    let mut labels: HashMap<Uid, BTreeMap<String, String>> = HashMap::new();
+    let mut statement = connection.prepare_cached("SELECT key_uid, name, value FROM key_labels")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        labels.entry(uid(row, 0)?).or_default().insert(row.get(1)?, row.get(2)?);
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id
+         FROM keys ORDER BY uid",
+    )?;
+    statement
+        .query_map([], |row| {
+            let uid = uid(row, 0)?;
+            Ok(KeyRow {
+                uid,
+                name: KeyName { ring: id(row, 1, "the key ring id")?, key: id(row, 2, "the key id")? },
+                algorithm: parsed(row, 3, str::parse)?,
+                allow_digest: row.get(4)?,
+                labels: labels.remove(&uid).unwrap_or_default(),
+                primary_version: row.get(5)?,
+                created: time(row, 6)?,
+                updated: time(row, 7)?,
+                request_id: row.get(8)?,
+            })
+        })?
+        .collect()
+}
+
+fn key_versions(connection: &Connection) -> rusqlite::Result<Vec<KeyVersionRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id
+         FROM key_versions ORDER BY key_uid, version",
+    )?;
+    statement
+        .query_map([], |row| {
+            Ok(KeyVersionRow {
+                uid: uid(row, 0)?,
+                key_uid: uid(row, 1)?,
+                version: row.get(2)?,
+                state: parsed(row, 3, str::parse)?,
+                spki_der: row.get(4)?,
+                created: time(row, 5)?,
+                generated: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_unix_micros),
+                state_changed: time(row, 7)?,
+                request_id: row.get(8)?,
+            })
+        })?
+        .collect()
+}
+
+fn callers(connection: &Connection) -> rusqlite::Result<Vec<CallerRow>> {
+    let mut statement = connection.prepare_cached("SELECT id, uid FROM callers ORDER BY id")?;
+    statement.query_map([], |row| Ok(CallerRow { id: id(row, 0, "the caller id")?, uid: uid(row, 1)? }))?.collect()
+}
+
+fn policy_set(connection: &Connection) -> Result<Option<PolicySetRow>, StoreError> {
+    const DOING: &str = "reading the policy set";
+    let newest = connection
+        .prepare_cached("SELECT version, hash, applied, applied_by FROM policy_sets ORDER BY version DESC LIMIT 1")
+        .and_then(|mut statement| {
+            let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?, time(row, 2)?, row.get(3)?));
+            statement.query_row([], row).optional()
+        })
+        .map_err(failed(DOING))?;
+    let Some((version, hash, applied, applied_by)) = newest else { return Ok(None) };
+    let documents = connection
+        .prepare_cached("SELECT name, text FROM policy_documents WHERE version = ?1 ORDER BY position")
+        .and_then(|mut statement| {
+            let row = |row: &Row<'_>| Ok(PolicyDocument { name: row.get(0)?, text: row.get(1)? });
+            statement.query_map([version], row)?.collect()
+        })
+        .map_err(failed(DOING))?;
+    let version = from_sql(version, "the version of a policy set")?;
+    Ok(Some(PolicySetRow { version, hash, documents, applied, applied_by }))
+}
+
+fn uid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uid> {
+    row.get(column).map(Uid::from_bytes)
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp::from_unix_micros)
+}
+
+fn id(row: &Row<'_>, column: usize, what: &'static str) -> rusqlite::Result<Id> {
+    parsed(row, column, |text| Id::parse(what, text))
+}
+
+/// A text column that holds one of the model's words.
+fn parsed<T, E>(row: &Row<'_>, column: usize, parse: impl FnOnce(&str) -> Result<T, E>) -> rusqlite::Result<T>
+where
+    E: Error + Send + Sync + 'static,
+{
+    let text = row.get_ref(column)?.as_str()?;
+    parse(text).map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}

@@ -1,0 +1,177 @@
+//! The one writer and its transactions.
+
+use crate::lock::Lock;
+use crate::sqlite::{failed, head, log, query, rows};
+use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, StoreError};
+use chancery_model::Id;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+/// The only thing that writes to the database. It belongs to one thread at a time, and holds the lock that
+/// keeps other services off.
+#[derive(Debug)]
+pub struct Writer {
+    // Before the lock, so that the connection is closed when the lock is let go.
+    connection: Connection,
+    _lock: Lock,
+}
+
+/// Indexes taken for records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// The first of them; the others follow without gaps.
+    pub first: u64,
+    /// The epoch in which the records are: after the raising, where the epoch was raised.
+    pub epoch: Epoch,
+}
+
+impl Writer {
+    pub(crate) const fn new(connection: Connection, lock: Lock) -> Self {
+        Self { connection, _lock: lock }
+    }
+
+    /// Where state and log stand.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn head(&self) -> Result<Head, StoreError> {
+        head::read(&self.connection)
+    }
+
+    /// The records of `instance` that wait for their outcome, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn open_intents(&self, instance: &Id) -> Result<Vec<OpenIntent>, StoreError> {
+        query::open_intents(&self.connection, instance)
+    }
+
+    /// Begins a transaction, which takes the database's write lock.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
+        execute(&self.connection, "BEGIN IMMEDIATE", "beginning a transaction")?;
+        Ok(Transaction { connection: &self.connection, done: false })
+    }
+
+    /// Copies the write-ahead log into the database and empties it, so that the file alone is the whole database.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn checkpoint(&mut self) -> Result<(), StoreError> {
+        // The answer says whether a reader was in the way; then the next opening does the rest.
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(failed("copying the write-ahead log into the database"))
+    }
+
+    /// To be called after a failed write: closing then touches the files no more.
+    ///
+    /// Closing copies the write-ahead log into the database otherwise, and a disk that has just failed to sync
+    /// must not be trusted with that: the next start reads what did reach it.
+    pub fn leave_as_is(&mut self) {
+        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::warn!(%error, "the database may be written to when it is closed");
+        }
+    }
+}
+
+/// A transaction: all of it is durable when [`Transaction::commit`] returns, or nothing of it ever was. Undone when dropped.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    connection: &'a Connection,
+    done: bool,
+}
+
+impl Transaction<'_> {
+    /// Takes `count` indexes, whatever the epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn take_indexes(&mut self, count: u64) -> Result<Taken, StoreError> {
+        head::take(self.connection, count).map(|head| taken(head, count))
+    }
+
+    /// Takes `count` indexes if the state's epoch still is `epoch`; `None`, and nothing done, if it is not.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn take_indexes_at(&mut self, epoch: Epoch, count: u64) -> Result<Option<Taken>, StoreError> {
+        Ok(head::take_at(self.connection, epoch, count)?.map(|head| taken(head, count)))
+    }
+
+    /// Raises the epoch by one and takes `count` indexes, if the state's epoch still is `from`; `None`, and
+    /// nothing done, if it is not.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn raise_epoch(&mut self, from: Epoch, count: u64) -> Result<Option<Taken>, StoreError> {
+        Ok(head::raise(self.connection, from, count)?.map(|head| taken(head, count)))
+    }
+
+    /// Writes or removes a row of the state.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed, or the row is in the way of another.
+    pub fn apply(&mut self, change: &RowChange) -> Result<(), StoreError> {
+        rows::apply(self.connection, change)
+    }
+
+    /// Appends a leaf with its details.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn append(&mut self, record: &NewRecord<'_>) -> Result<(), StoreError> {
+        log::append(self.connection, record)
+    }
+
+    /// Notes that the record at `index` waits for its outcome from `instance`; `act` as in [`OpenIntent`].
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn open_intent(&mut self, index: u64, instance: &Id, act: bool) -> Result<(), StoreError> {
+        log::open(self.connection, index, instance, act)
+    }
+
+    /// Removes that note, and keeps how the record at `index` ended. `false`, and nothing done, where there is no
+    /// such note: the first end stands.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn close_intent(&mut self, index: u64, end: RecordEnd) -> Result<bool, StoreError> {
+        log::close(self.connection, index, end)
+    }
+
+    /// Makes all of it durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed. Whether the transaction will be found at the next start is then
+    /// unknown: treat none of it as done, and do not try again on this writer.
+    pub fn commit(mut self) -> Result<(), StoreError> {
+        execute(self.connection, "COMMIT", "making records durable")?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // A failed commit may have undone the transaction by itself.
+        if !self.done
+            && !self.connection.is_autocommit()
+            && let Err(error) = execute(self.connection, "ROLLBACK", "undoing a transaction")
+        {
+            tracing::warn!(%error, "a transaction is left to the closing of the database");
+        }
+    }
+}
+
+const fn taken(head: Head, count: u64) -> Taken {
+    Taken { first: head.next_index.saturating_sub(count), epoch: head.epoch }
+}
+
+fn execute(connection: &Connection, sql: &str, doing: &'static str) -> Result<(), StoreError> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(failed(doing))?;
+    Ok(())
+}
