@@ -41,6 +41,12 @@ impl Id {
         if well_formed { Ok(Self(Arc::from(text))) } else { Err(InvalidName::Id { what }) }
     }
 
+    /// The id that sorts before every other.
+    #[must_use]
+    pub fn first() -> Self {
+        Self(Arc::from("a"))
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,0 +1,87 @@
+//! Changes of the state: decided on a snapshot, committed with their record, and in force when they are answered.
+
+use std::sync::Arc;
+
+use chancery_audit::{Act, RecordError, Recorded};
+use chancery_policy::{PolicyDocument, PolicyPoint, PolicySet};
+use chancery_store::{Epoch, RowChange};
+
+use crate::state::{Snapshot, VersionEntry};
+use crate::{Chancery, Error};
+
+/// How often a decision is made again because the state changed under it.
+pub(crate) const ATTEMPTS: usize = 3;
+
+/// What a change comes to, decided on a snapshot.
+pub(crate) enum Plan<T> {
+    /// Things are as wanted already.
+    Nothing(Arc<VersionEntry>),
+    /// To be committed.
+    Change { rows: Vec<RowChange>, act: Box<Act>, then: T },
+}
+
+/// What a change came to.
+pub(crate) enum Done<T> {
+    Nothing(Arc<VersionEntry>),
+    Changed { snapshot: Arc<Snapshot>, recorded: Recorded, then: T },
+}
+
+impl Chancery {
+    /// Decides and commits a change; when it returns, every later call of this instance is decided on the new state,
+    /// and every other instance's intents are refused until it has loaded it.
+    pub(crate) async fn change<T>(
+        &self,
+        decide: impl Fn(&Snapshot) -> Result<Plan<T>, Error>,
+    ) -> Result<Done<T>, Error> {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.snapshot();
+            let (rows, act, then) = match decide(&snapshot)? {
+                Plan::Nothing(version) => return Ok(Done::Nothing(version)),
+                Plan::Change { rows, act, then } => (rows, act, then),
+            };
+            match self.inner.log.change(snapshot.epoch, rows.clone(), *act).await {
+                Ok(changed) => {
+                    let snapshot = self.install(snapshot.after(changed.epoch, &rows)?);
+                    return Ok(Done::Changed { snapshot, recorded: changed.recorded, then });
+                }
+                Err(RecordError::StaleEpoch) => self.reload().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::StateChanging)
+    }
+
+    /// Waits until the snapshot is newer than `stale`, loading it where no change of ours is about to bring it.
+    pub(crate) async fn refresh(&self, stale: Epoch) -> Result<(), Error> {
+        let _no_change_under_way = self.inner.changing.lock().await;
+        if self.snapshot().epoch > stale { Ok(()) } else { self.reload().await }
+    }
+
+    /// Makes `snapshot` the one that decisions are made from.
+    pub(crate) fn install(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        self.inner.state.store(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    /// Loads the state from the store: another instance has changed it.
+    pub(crate) async fn reload(&self) -> Result<(), Error> {
+        let old = self.snapshot();
+        let reader = self.inner.reader.clone();
+        let state = crate::blocking(move || reader.load_state()).await??;
+        let (keys, key_names) = Snapshot::keys_from_rows(state.keys, state.key_versions)?;
+        let row = state.policy_set.ok_or_else(|| Error::internal("the store holds no policy set"))?;
+        let (policy, policy_row) = if row.hash == old.policy_row.hash && row.version == old.policy_row.version {
+            (Arc::clone(&old.policy), Arc::clone(&old.policy_row))
+        } else {
+            let documents = row.documents.iter();
+            let documents = documents.map(|d| PolicyDocument { name: d.name.clone(), text: d.text.clone() }).collect();
+            let set = PolicySet::parse(documents).map_err(Error::PolicyInvalid)?;
+            (Arc::new(PolicyPoint::new(set, &old.callers.all).map_err(Error::PolicyInvalid)?), Arc::new(row))
+        };
+        let callers = Arc::clone(&old.callers);
+        self.install(Snapshot { epoch: state.epoch, keys, key_names, policy, policy_row, callers });
+        Ok(())
+    }
+}

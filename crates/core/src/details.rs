@@ -1,0 +1,206 @@
+//! What the record says of each case: the use cases hand in what they know, here it gets its place.
+
+use chancery_audit::{
+    Act, AuthenticationDetails, Decision, Details, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult, SignedDetails,
+};
+use chancery_crypto::PublicKey;
+use chancery_hsm::{HsmErrorKind, HsmFailure};
+use chancery_model::{Action, Algorithm, Authentication, HashAlgorithm, Sha256Hash, Timestamp, Uid};
+use chancery_policy::Permit;
+use chancery_store::RowChange;
+
+use crate::Requester;
+use crate::sign::{DeviceInput, Ended, Prepared};
+
+/// Who asked, as far as a record says it.
+pub(crate) fn requester(from: &Requester) -> Details {
+    let authentication = match &from.authentication {
+        Authentication::Certificate { identity, fingerprint, serial } => AuthenticationDetails::Certificate {
+            identity: identity.to_string(),
+            certificate_sha256: Hex::from(*fingerprint),
+            certificate_serial: serial.clone(),
+        },
+    };
+    Details {
+        caller: Some(from.caller.id.to_string()),
+        authentication: Some(authentication),
+        source_address: from.source.map(|address| address.to_string()),
+        trace_id: from.trace_id.clone(),
+        ..Details::default()
+    }
+}
+
+/// An allowed call, in the record's words.
+pub(crate) struct Described {
+    time: Timestamp,
+    caller: Uid,
+    action: Action,
+    policy_set: Sha256Hash,
+    details: Details,
+}
+
+impl Described {
+    pub fn new(from: &Requester, permit: &Permit, resource: String) -> Self {
+        let details = Details {
+            action: Some(permit.action().to_string()),
+            resource: Some(resource),
+            decision: Some(Decision::Allow),
+            policies: permit.policies().iter().map(ToString::to_string).collect(),
+            policy_set: Some(Hex::from(permit.policy_set())),
+            attributes: Some(permit.attributes()),
+            ..requester(from)
+        };
+        Self {
+            time: Timestamp::now(),
+            caller: from.caller.uid,
+            action: permit.action(),
+            policy_set: permit.policy_set(),
+            details,
+        }
+    }
+
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.details.algorithm = Some(algorithm.to_string());
+        self
+    }
+
+    /// Keeps the reason that a person gave.
+    pub fn because(mut self, reason: &str) -> Self {
+        self.details.message = (!reason.is_empty()).then(|| reason.to_owned());
+        self
+    }
+
+    pub fn new_policy_set(mut self, hash: &Sha256Hash) -> Self {
+        self.details.message = Some(format!("policy set {} is applied", Hex::from(*hash)));
+        self
+    }
+
+    /// As the record of a change of `resource`.
+    pub fn act(self, resource: Uid, opens: bool) -> Act {
+        let Self { time, caller, action, policy_set, details } = self;
+        Act { time, caller, resource, action: Some(action), policy_set, details, opens }
+    }
+}
+
+/// The intent to make one signature.
+pub(crate) fn sign_intent(from: &Requester, item: &Prepared) -> Intent {
+    let public = &item.key.public;
+    let described = Described::new(from, &item.permit, item.version.to_string()).algorithm(public.algorithm());
+    let Described { time, caller, action, policy_set, mut details } = described;
+    details.signed = Some(signed(&item.input));
+    details.spki_sha256 = Some(Hex::from(public.spki_sha256()));
+    Intent { time, caller, resource: item.key.uid, action, policy_set, details }
+}
+
+/// The digest of what is signed. Of an Ed25519 message, which the token hashes itself, SHA-256.
+fn signed(input: &DeviceInput) -> SignedDetails {
+    match input {
+        DeviceInput::Digest(digest) => {
+            SignedDetails { hash: digest.algorithm().to_string(), digest: Hex::from(digest.as_bytes()) }
+        }
+        DeviceInput::Message(message) => SignedDetails {
+            hash: HashAlgorithm::Sha256.to_string(),
+            digest: Hex::from(chancery_crypto::sha256(message)),
+        },
+    }
+}
+
+/// How each asked item ended, for the outcome's leaf.
+pub(crate) fn items(ends: &[Ended]) -> Vec<OutcomeItem> {
+    let item = |ended: &Ended| {
+        let (result, signature_sha256) = match &ended.end {
+            Ok(signature) => (OutcomeResult::Done, Some(chancery_crypto::sha256(&signature.bytes))),
+            Err(failure) => (result_of(failure), None),
+        };
+        OutcomeItem { intent: ended.record_index, result, signature_sha256 }
+    };
+    ends.iter().map(item).collect()
+}
+
+/// How each asked item ended, in words.
+pub(crate) fn ends(ends: &[Ended]) -> Details {
+    let item = |ended: &Ended| match &ended.end {
+        Ok(signature) => ItemDetails { attempts: Some(signature.attempts.into()), ..done(ended.record_index) },
+        Err(failure) => failed(ended.record_index, failure),
+    };
+    Details { items: ends.iter().map(item).collect(), ..Details::default() }
+}
+
+/// How the making of a key pair ended.
+pub(crate) fn generation_end(act: u64, end: Result<&PublicKey, &HsmFailure>) -> Details {
+    let (item, spki_sha256) = match end {
+        Ok(public) => (done(act), Some(Hex::from(public.spki_sha256()))),
+        Err(failure) => (ItemDetails { result: OutcomeResult::Failed, ..failed(act, failure) }, None),
+    };
+    Details { items: vec![item], spki_sha256, ..Details::default() }
+}
+
+fn done(intent: u64) -> ItemDetails {
+    ItemDetails {
+        intent,
+        result: OutcomeResult::Done,
+        pkcs11_function: None,
+        pkcs11_return_code: None,
+        attempts: None,
+        message: None,
+    }
+}
+
+fn failed(intent: u64, failure: &HsmFailure) -> ItemDetails {
+    ItemDetails {
+        intent,
+        result: result_of(failure),
+        pkcs11_function: failure.function.map(str::to_owned),
+        pkcs11_return_code: failure.return_code.map(chancery_hsm::return_code_name),
+        attempts: Some(failure.attempts.into()),
+        message: Some(failure.message.clone()),
+    }
+}
+
+/// Whether a failed signature may have been made all the same.
+fn result_of(failure: &HsmFailure) -> OutcomeResult {
+    match failure.kind {
+        _ if failure.attempts == 0 => OutcomeResult::Failed,
+        HsmErrorKind::OutcomeUnknown | HsmErrorKind::Deadline | HsmErrorKind::WorkerLost => OutcomeResult::Unknown,
+        HsmErrorKind::Session
+        | HsmErrorKind::KeyNotFound
+        | HsmErrorKind::KeyAmbiguous
+        | HsmErrorKind::LoginLost
+        | HsmErrorKind::PinLatched
+        | HsmErrorKind::Capacity
+        | HsmErrorKind::Overloaded
+        | HsmErrorKind::Bug
+        | HsmErrorKind::TokenAbsent
+        | HsmErrorKind::Module
+        | HsmErrorKind::Memory
+        | HsmErrorKind::Configuration
+        | HsmErrorKind::InputLength
+        | HsmErrorKind::WrongSignature
+        | HsmErrorKind::Stopping => OutcomeResult::Failed,
+    }
+}
+
+/// The service itself registers what its configuration declares: an act of nobody's, and no action of the API.
+pub(crate) fn registration_of_callers(rows: &[RowChange]) -> Act {
+    let names = rows.iter().filter_map(|row| match row {
+        RowChange::PutCaller(caller) => Some(format!("callers/{}", caller.id)),
+        _ => None,
+    });
+    let message = format!("registered from the configuration: {}", names.collect::<Vec<_>>().join(", "));
+    of_the_service(None, [0; 32], Details { message: Some(message), ..Details::default() })
+}
+
+/// The first policy set comes from the configuration.
+pub(crate) fn first_policy_set(hash: &Sha256Hash) -> Act {
+    let details = Details {
+        resource: Some("policySet".to_owned()),
+        message: Some("the first policy set, from the configuration".to_owned()),
+        ..Details::default()
+    };
+    of_the_service(Some(Action::ApplyPolicySet), *hash, details)
+}
+
+fn of_the_service(action: Option<Action>, policy_set: Sha256Hash, details: Details) -> Act {
+    let details = Details { action: action.map(|action| action.to_string()), ..details };
+    Act { time: Timestamp::now(), caller: Uid::NONE, resource: Uid::NONE, action, policy_set, details, opens: false }
+}

@@ -1,0 +1,157 @@
+//! Why a call was not done, as data. The server maps each case to a status code and a reason; nothing here knows of them.
+
+use chancery_audit::RecordError;
+use chancery_hsm::{HsmFailure, MissingMechanism};
+use chancery_model::{Action, Id, KeyName, KeyState, KeyVersionName};
+use chancery_policy::PolicyErrors;
+
+/// Why a call was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Policy does not allow it, or there is no such resource: both look alike from outside.
+    #[error("{action} on {resource} is not allowed, or there is no such resource")]
+    AccessDenied {
+        /// What was asked for.
+        action: Action,
+        /// On what, as the caller named it.
+        resource: String,
+    },
+    /// A field of the request is not as it must be.
+    #[error("{field}: {description}")]
+    InvalidField {
+        /// Path of the field as in the proto, for example `input.digest`.
+        field: String,
+        /// What is wrong, and what it must be.
+        description: String,
+    },
+    /// The key takes messages only.
+    #[error("{key} signs messages only, it does not allow digests")]
+    DigestNotAllowed {
+        /// The key.
+        key: KeyName,
+    },
+    /// The version is in a state that does not sign.
+    #[error("{version} is {state}; only an ACTIVE version signs")]
+    NotActive {
+        /// The version.
+        version: KeyVersionName,
+        /// Its state.
+        state: KeyState,
+    },
+    /// The key has no version yet that could be used.
+    #[error("{key} has no primary version")]
+    NoPrimary {
+        /// The key.
+        key: KeyName,
+    },
+    /// The version's state does not allow the transition.
+    #[error("{action} is not possible: {version} is {state}")]
+    WrongState {
+        /// The version.
+        version: KeyVersionName,
+        /// Its state.
+        state: KeyState,
+        /// What was asked for.
+        action: Action,
+    },
+    /// The name is taken.
+    #[error("{name} exists already")]
+    AlreadyExists {
+        /// The name.
+        name: String,
+    },
+    /// There is no such resource, and the caller may know it.
+    #[error("{name} does not exist")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// The request id was used before for something else.
+    #[error("the request id {request_id} was used before for another request")]
+    RequestIdReused {
+        /// The request id.
+        request_id: String,
+    },
+    /// The resource changed since the caller read it.
+    #[error("{name} has changed since it was read")]
+    EtagMismatch {
+        /// The resource.
+        name: String,
+    },
+    /// The ring's token cannot have such keys.
+    #[error(transparent)]
+    AlgorithmNotOffered(#[from] MissingMechanism),
+    /// The policy set does not hold together.
+    #[error("the policy set is not valid")]
+    PolicyInvalid(#[source] PolicyErrors),
+    /// After this policy set nobody could apply another.
+    #[error("after this policy set no registered caller could apply another one")]
+    PolicyLockout,
+    /// The state changed under the call again and again.
+    #[error("the state kept changing while the call was decided")]
+    StateChanging,
+    /// More is under way than the service takes on.
+    #[error("the service is at its limit of calls under way")]
+    Overloaded,
+    /// The record cannot be written; nothing is signed until the service was restarted.
+    #[error("the record cannot be written: {reason}")]
+    RecordClosed {
+        /// Why; for the log, not for callers.
+        reason: String,
+    },
+    /// The token did not do it.
+    #[error("{operation} failed in token {token}")]
+    Device {
+        /// What was asked for.
+        operation: Action,
+        /// The token's id in the configuration.
+        token: Id,
+        /// What went wrong; its return code is for the log and the record only.
+        #[source]
+        failure: HsmFailure,
+    },
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    DeadlineExceeded {
+        /// The intent's index, where one was recorded.
+        record_index: Option<u64>,
+    },
+    /// A fault of ours.
+    #[error("{what}")]
+    Internal {
+        /// What happened; for the log, not for callers.
+        what: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn invalid(field: &str, description: impl Into<String>) -> Self {
+        Self::InvalidField { field: field.to_owned(), description: description.into() }
+    }
+
+    pub(crate) fn internal(what: impl Into<String>) -> Self {
+        Self::Internal { what: what.into() }
+    }
+}
+
+impl From<RecordError> for Error {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::StaleEpoch => Self::StateChanging,
+            RecordError::Overloaded => Self::Overloaded,
+            RecordError::Closed { reason } => Self::RecordClosed { reason },
+        }
+    }
+}
+
+impl From<chancery_crypto::RandomError> for Error {
+    fn from(error: chancery_crypto::RandomError) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
+impl From<chancery_store::StoreError> for Error {
+    fn from(error: chancery_store::StoreError) -> Self {
+        Self::internal(format!("the store could not be read: {error}"))
+    }
+}

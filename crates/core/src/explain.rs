@@ -1,0 +1,188 @@
+//! What policy would decide of a call, and why.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chancery_model::{Action, Algorithm, Id, RingName, Timestamp};
+use chancery_policy::{
+    AccessRequest, Explanation, KeyFacts, OperationContext, RequestContext, Resource, SignInputKind,
+};
+
+use crate::keys::{KeyOrVersion, key_resource};
+use crate::rings::ring_resource;
+use crate::state::Snapshot;
+use crate::{Chancery, Error, Requester};
+
+/// A hypothetical call.
+#[derive(Debug, Clone)]
+pub struct ExplainRequest {
+    /// Who would ask; the one who asks now where not given.
+    pub caller: Option<Id>,
+    /// For what.
+    pub action: Action,
+    /// On what.
+    pub resource: ExplainResource,
+    /// For a key that does not exist yet.
+    pub algorithm: Option<Algorithm>,
+    /// For a key that does not exist yet.
+    pub allow_digest: bool,
+    /// For Sign: whether a digest would be signed.
+    pub digest: bool,
+    /// Where the call would come from.
+    pub source: Option<IpAddr>,
+}
+
+/// The resource of a hypothetical call.
+#[derive(Debug, Clone)]
+pub enum ExplainResource {
+    /// For actions on the policy set, the record, or all tokens.
+    None,
+    /// A key ring.
+    Ring(RingName),
+    /// A key or a version.
+    Key(KeyOrVersion),
+    /// A token.
+    Token(Id),
+}
+
+impl Chancery {
+    /// Says which policies would decide a call and why.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`]; [`Error::NotFound`] for an unknown caller or key ring; [`Error::InvalidField`] where the
+    /// resource is not of the action's kind, or a key that does not exist is not described.
+    pub async fn explain(&self, from: &Requester, request: ExplainRequest) -> Result<Explanation, Error> {
+        let snapshot = self.snapshot();
+        self.authorize_policy(&snapshot, from, Action::ExplainAuthorization)?;
+        let caller = match &request.caller {
+            None => Arc::clone(&from.caller),
+            Some(id) => snapshot.callers.by_id(id).ok_or_else(|| Error::NotFound { name: format!("callers/{id}") })?,
+        };
+        let resource = self.hypothetical_resource(&snapshot, &request)?;
+        let operation = hypothetical_operation(&snapshot, &request)?;
+        let context =
+            RequestContext { source: request.source, authentication: "certificate", now: Timestamp::now(), operation };
+        let question = AccessRequest { action: request.action, resource, context };
+        Ok(snapshot.policy.explain(&caller, &question))
+    }
+
+    fn hypothetical_resource(&self, snapshot: &Snapshot, request: &ExplainRequest) -> Result<Resource, Error> {
+        let ring_of = |ring: &Id| {
+            let name = format!("keyRings/{ring}");
+            self.inner.rings.get(ring).ok_or(Error::NotFound { name })
+        };
+        let kind = Kind::of(request.action);
+        match (kind, &request.resource) {
+            (Kind::Ring, ExplainResource::Ring(name)) => Ok(ring_resource(ring_of(&name.ring)?)),
+            (Kind::Key, ExplainResource::Key(name)) => {
+                let ring = ring_of(&name.key().ring)?;
+                match (snapshot.keys.get(name.key()), request.algorithm) {
+                    (Some(key), _) => Ok(key_resource(key, ring)),
+                    (None, Some(algorithm)) => Ok(Resource::Key(KeyFacts {
+                        name: name.key().clone(),
+                        environment: ring.environment.clone(),
+                        algorithm,
+                        allow_digest: request.allow_digest,
+                        labels: Arc::default(),
+                    })),
+                    (None, None) => {
+                        let why = format!("{} does not exist; describe it with `algorithm`", name.key());
+                        Err(Error::invalid("algorithm", why))
+                    }
+                }
+            }
+            (Kind::Token, ExplainResource::Token(id)) => Ok(Resource::Token(id.clone())),
+            (Kind::PolicySet, ExplainResource::None) => Ok(Resource::PolicySet),
+            (Kind::AuditLog, ExplainResource::None) => Ok(Resource::AuditLog),
+            (Kind::Tokens, ExplainResource::None) => Ok(Resource::Tokens),
+            (kind, _) => {
+                Err(Error::invalid("resource", format!("{} is asked on {}", request.action, kind.description())))
+            }
+        }
+    }
+}
+
+/// On what kind of resource an action is asked.
+#[derive(Clone, Copy)]
+enum Kind {
+    Ring,
+    Key,
+    Token,
+    Tokens,
+    PolicySet,
+    AuditLog,
+}
+
+impl Kind {
+    const fn of(action: Action) -> Self {
+        match action {
+            Action::ListKeyRings | Action::GetKeyRing | Action::CreateKey | Action::ListKeys => Self::Ring,
+            Action::Sign
+            | Action::Verify
+            | Action::GetPublicKey
+            | Action::GetKey
+            | Action::RotateKey
+            | Action::ListKeyVersions
+            | Action::GetKeyVersion
+            | Action::SuspendKeyVersion
+            | Action::ResumeKeyVersion => Self::Key,
+            Action::GetPolicySet
+            | Action::ApplyPolicySet
+            | Action::ValidatePolicySet
+            | Action::ExplainAuthorization => Self::PolicySet,
+            Action::ListRecords => Self::AuditLog,
+            Action::ListTokens => Self::Tokens,
+            Action::GetToken => Self::Token,
+        }
+    }
+
+    const fn description(self) -> &'static str {
+        match self {
+            Self::Ring => "a key ring: keyRings/{ring}",
+            Self::Key => "a key or a key version: keyRings/{ring}/keys/{key}",
+            Self::Token => "a token: tokens/{token}",
+            Self::Tokens => "the tokens as a whole; leave the resource empty",
+            Self::PolicySet => "the policy set; leave the resource empty",
+            Self::AuditLog => "the record; leave the resource empty",
+        }
+    }
+}
+
+/// The circumstances of the hypothetical call: one item of one byte where the request does not say.
+fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Result<OperationContext, Error> {
+    match request.action {
+        Action::Sign => {
+            let (input, input_bytes) =
+                if request.digest { (SignInputKind::Digest, 32) } else { (SignInputKind::Message, 1) };
+            let version = match &request.resource {
+                ExplainResource::Key(KeyOrVersion::Version(name)) => name.version,
+                ExplainResource::Key(KeyOrVersion::Key(name)) => {
+                    snapshot.keys.get(name).and_then(|key| key.primary_version).unwrap_or(1)
+                }
+                ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Token(_) => 1,
+            };
+            Ok(OperationContext::Sign { input, input_bytes, batch_size: 1, version })
+        }
+        Action::CreateKey => {
+            let algorithm = request
+                .algorithm
+                .ok_or_else(|| Error::invalid("algorithm", "CreateKey is decided by the algorithm, too; give it"))?;
+            Ok(OperationContext::CreateKey { algorithm, allow_digest: request.allow_digest })
+        }
+        _ => Ok(OperationContext::Plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chancery_policy::RingFacts;
+
+    #[test]
+    fn ring_facts_are_those_of_the_ring() {
+        let id = |text| Id::parse("the id", text).unwrap();
+        let ring = crate::Ring { name: RingName { ring: id("payments") }, environment: id("prod"), token: id("main") };
+        let expected = RingFacts { ring: id("payments"), environment: id("prod") };
+        assert_eq!(ring_resource(&ring), Resource::KeyRing(expected));
+    }
+}

@@ -1,0 +1,199 @@
+//! Making a key pair in the token: reserved and recorded first, then generated, then completed.
+//!
+//! The CKA_ID is chosen and durable before the token is asked, so that a crash at any point leaves nothing that the
+//! sweep at the next start could not find (see `sweep`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_audit::{Act, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
+use chancery_crypto::PublicKey;
+use chancery_hsm::{GeneratedKey, HsmErrorKind, HsmFailure, Token};
+use chancery_model::{Action, Algorithm, KeyState, KeyVersionName, Timestamp, Uid};
+use chancery_policy::Permit;
+use chancery_store::{KeyRow, KeyVersionRow, RowChange};
+use tokio::time::Instant;
+
+use crate::change::{ATTEMPTS, Done};
+use crate::details;
+use crate::state::{Snapshot, VersionEntry};
+use crate::sweep::Unfinished;
+use crate::{Chancery, Error, Requester};
+
+/// How long a token may take to make a key pair; RSA-4096 takes a device seconds, and a caller who does not wait so long
+/// finds the key made.
+const GENERATION_DEADLINE: Duration = Duration::from_secs(120);
+
+/// A reserved version whose key pair is to be made.
+#[derive(Clone)]
+pub(crate) struct Generation {
+    uid: Uid,
+    version: KeyVersionName,
+    algorithm: Algorithm,
+    token: Token,
+    action: Action,
+}
+
+impl Generation {
+    pub fn new(
+        row: &KeyVersionRow,
+        version: KeyVersionName,
+        algorithm: Algorithm,
+        token: Token,
+        action: Action,
+    ) -> Self {
+        Self { uid: row.uid, version, algorithm, token, action }
+    }
+
+    /// The record of the reservation. It stays open until the outcome.
+    pub fn act(&self, from: &Requester, permit: &Permit) -> Act {
+        details::Described::new(from, permit, self.version.to_string()).algorithm(self.algorithm).act(self.uid, true)
+    }
+}
+
+impl Chancery {
+    /// Makes the key pair of a recorded reservation, and completes the version, or takes the reservation back.
+    pub(crate) async fn finish_generation(
+        &self,
+        from: &Requester,
+        begun: Done<Generation>,
+    ) -> Result<Arc<VersionEntry>, Error> {
+        let (recorded, generation) = match begun {
+            Done::Nothing(version) => return Ok(version),
+            Done::Changed { recorded, then, .. } => (recorded, then),
+        };
+        tracing::debug!(version = %generation.version, caller = %from.caller.id, "a key pair is being made");
+        let index = recorded.index();
+        let end = ask_token(recorded, &generation).await.and_then(|generated| pin(&generation, &generated));
+        match end {
+            Ok(public) => {
+                self.complete(index, generation.uid, Ok(&public)).await?;
+                let snapshot = self.snapshot();
+                let key = snapshot.keys.get(&generation.version.key);
+                let version = key.and_then(|key| key.versions.get(&generation.version.version));
+                version.map(Arc::clone).ok_or_else(|| Error::NotFound { name: generation.version.to_string() })
+            }
+            Err(failure) => {
+                if may_have_left_something(&failure) {
+                    tracing::warn!(version = %generation.version, %failure,
+                        "whether the key pair was made is not known; the token is asked what it holds");
+                    let Generation { uid, version, algorithm, .. } = generation.clone();
+                    self.settle(Unfinished { act: index, uid, version, algorithm }).await;
+                } else {
+                    self.complete(index, generation.uid, Err(&failure)).await?;
+                }
+                let token = generation.token.status().id;
+                Err(Error::Device { operation: generation.action, token, failure })
+            }
+        }
+    }
+
+    /// Closes a reservation: the version becomes ACTIVE and primary, or it is deleted (with its key where it was the
+    /// first one). Row, epoch and outcome are one transaction.
+    pub(crate) async fn complete(
+        &self,
+        act: u64,
+        version: Uid,
+        end: Result<&PublicKey, &HsmFailure>,
+    ) -> Result<(), Error> {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.snapshot();
+            let rows = match end {
+                Ok(public) => activation(&snapshot, version, public)?,
+                Err(_) => withdrawal(&snapshot, version)?,
+            };
+            let result = if end.is_ok() { OutcomeResult::Done } else { OutcomeResult::Failed };
+            let item = OutcomeItem { intent: act, result, signature_sha256: None };
+            let details = details::generation_end(act, end);
+            let outcome = Outcome { time: Timestamp::now(), items: vec![item], details };
+            match self.inner.log.complete(snapshot.epoch, rows.clone(), outcome).await {
+                Ok(changed) => {
+                    self.install(snapshot.after(changed.epoch, &rows)?);
+                    return Ok(());
+                }
+                Err(RecordError::StaleEpoch) => self.reload().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::StateChanging)
+    }
+}
+
+/// The only place where a token is asked for a key pair; needs the recorded act. Never retried: a second try could leave
+/// two pairs.
+async fn ask_token(_recorded: Recorded, generation: &Generation) -> Result<GeneratedKey, HsmFailure> {
+    let Generation { uid, version, algorithm, token, .. } = generation;
+    token.generate(*uid, &object_label(version), *algorithm, Instant::now() + GENERATION_DEADLINE).await
+}
+
+/// CKA_LABEL of both objects; for people with the module's own tools. Chancery finds keys by CKA_ID.
+fn object_label(version: &KeyVersionName) -> String {
+    format!("chancery:{}/{}/{}", version.key.ring, version.key.key, version.version)
+}
+
+/// Pins the public key that the token gave.
+fn pin(generation: &Generation, generated: &GeneratedKey) -> Result<PublicKey, HsmFailure> {
+    PublicKey::from_spki_der(generation.algorithm, &generated.spki_der).map_err(|error| HsmFailure {
+        kind: HsmErrorKind::OutcomeUnknown,
+        function: Some("C_GetAttributeValue"),
+        return_code: None,
+        attempts: 1,
+        message: format!("the token's public key is not one of {}: {error}", generation.algorithm),
+    })
+}
+
+/// Whether the token may hold a key pair, or half of one, although the call failed.
+fn may_have_left_something(failure: &HsmFailure) -> bool {
+    match failure.kind {
+        HsmErrorKind::OutcomeUnknown
+        | HsmErrorKind::WorkerLost
+        | HsmErrorKind::Deadline
+        | HsmErrorKind::Session
+        | HsmErrorKind::LoginLost
+        | HsmErrorKind::TokenAbsent
+        | HsmErrorKind::Module
+        | HsmErrorKind::Memory
+        | HsmErrorKind::Bug
+        | HsmErrorKind::KeyNotFound
+        | HsmErrorKind::KeyAmbiguous
+        | HsmErrorKind::WrongSignature => true,
+        HsmErrorKind::PinLatched
+        | HsmErrorKind::Capacity
+        | HsmErrorKind::Overloaded
+        | HsmErrorKind::Configuration
+        | HsmErrorKind::InputLength
+        | HsmErrorKind::Stopping => false,
+    }
+}
+
+fn find(snapshot: &Snapshot, version: Uid) -> Result<(KeyRow, KeyVersionRow, usize), Error> {
+    let owner = snapshot.keys.values().find_map(|key| {
+        let entry = key.versions.values().find(|entry| entry.uid == version)?;
+        Some((key.to_row(), entry.to_row(), key.versions.len()))
+    });
+    owner.ok_or_else(|| Error::internal(format!("the reserved version {version} is gone")))
+}
+
+fn activation(snapshot: &Snapshot, version: Uid, public: &PublicKey) -> Result<Vec<RowChange>, Error> {
+    let (key, row, _) = find(snapshot, version)?;
+    let now = Timestamp::now();
+    let version = KeyVersionRow {
+        state: KeyState::Active,
+        spki_der: Some(public.spki_der().to_vec()),
+        generated: Some(now),
+        state_changed: now,
+        ..row
+    };
+    let key = KeyRow { primary_version: Some(version.version), updated: now, ..key };
+    Ok(vec![RowChange::PutKeyVersion(version), RowChange::PutKey(key)])
+}
+
+fn withdrawal(snapshot: &Snapshot, version: Uid) -> Result<Vec<RowChange>, Error> {
+    let (key, _, versions) = find(snapshot, version)?;
+    let mut rows = vec![RowChange::DeleteKeyVersion(version)];
+    if versions == 1 {
+        rows.push(RowChange::DeleteKey(key.uid));
+    }
+    Ok(rows)
+}

@@ -1,0 +1,73 @@
+//! Whether the service can do its work: the record and the tokens.
+
+use std::collections::BTreeMap;
+
+use chancery_audit::LogHealth;
+use chancery_hsm::TokenHealth;
+use chancery_model::Id;
+use tokio::sync::watch;
+
+use crate::Chancery;
+
+/// How the parts are.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// The record. Where it is closed, nothing is signed.
+    pub record: LogHealth,
+    /// Each token.
+    pub tokens: BTreeMap<Id, TokenHealth>,
+}
+
+impl Health {
+    /// Whether signing works: the record is open and a token is up.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        matches!(self.record, LogHealth::Open) && self.tokens.values().any(|token| matches!(token, TokenHealth::Up))
+    }
+}
+
+/// Tells when a part's health has changed.
+pub struct HealthChanges {
+    record: watch::Receiver<LogHealth>,
+    tokens: Vec<watch::Receiver<TokenHealth>>,
+}
+
+impl HealthChanges {
+    /// Waits for the next change of any part.
+    pub async fn changed(&mut self) {
+        let mut parts: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+        parts.push(Box::pin(next_change(&mut self.record)));
+        parts.extend(self.tokens.iter_mut().map(|token| Box::pin(next_change(token)) as _));
+        std::future::poll_fn(|context| {
+            if parts.iter_mut().any(|part| part.as_mut().poll(context).is_ready()) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+    }
+}
+
+async fn next_change<T>(part: &mut watch::Receiver<T>) {
+    if part.changed().await.is_err() {
+        // The part is gone with the service; nothing more will change.
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Chancery {
+    /// How the parts are now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let tokens = self.inner.tokens.iter().map(|(id, token)| (id.clone(), token.status().health)).collect();
+        Health { record: self.inner.log.health(), tokens }
+    }
+
+    /// To be told of changes.
+    #[must_use]
+    pub fn health_changes(&self) -> HealthChanges {
+        let tokens = self.inner.tokens.values().map(chancery_hsm::Token::subscribe).collect();
+        HealthChanges { record: self.inner.log.subscribe(), tokens }
+    }
+}

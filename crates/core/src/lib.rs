@@ -1,0 +1,148 @@
+//! The use cases of Chancery, one file each: authorise, then record, then act.
+//!
+//! In scope: the rules of the product; the order in which policy, the record and the tokens are asked; the state that
+//! decisions are made from. Out of scope: how calls arrive and how errors are worded for them (server), SQL (store),
+//! Cedar (policy), PKCS#11 (hsm), the record's encoding (audit), public-key encodings (crypto).
+//!
+//! The caller is the first argument of every use case. Nothing reaches a token without a [`chancery_policy::Permit`] and
+//! a [`chancery_audit::Recorded`], which only policy and the record can make; the two private functions that ask a token
+//! (`sign::ask_token` and `generate::ask_token`) take them by value.
+
+mod authorize;
+mod batch;
+mod change;
+mod denials;
+mod details;
+mod error;
+mod explain;
+mod generate;
+mod health;
+mod inflight;
+mod keys;
+mod paging;
+mod policies;
+mod public_key;
+mod records;
+mod requester;
+mod rings;
+mod rotation;
+mod sign;
+mod start;
+mod state;
+mod sweep;
+mod tokens;
+mod verify;
+mod versions;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chancery_audit::Log;
+use chancery_hsm::Token;
+use chancery_model::{Caller, Id, Identity};
+use chancery_store::Reader;
+
+pub use error::Error;
+pub use explain::{ExplainRequest, ExplainResource};
+pub use health::{Health, HealthChanges};
+pub use keys::{CreateKey, KeyOrVersion};
+pub use paging::Page;
+pub use policies::{PolicyCheck, PolicySetView};
+pub use requester::Requester;
+pub use rings::{Ring, RingView};
+pub use rotation::RotateKey;
+pub use sign::{Input, SignAnswer, SignRequest};
+pub use start::{Assembly, CallerDeclaration, StartError};
+pub use state::{KeyEntry, VersionEntry};
+pub use tokens::TokenView;
+pub use verify::{VerifyAnswer, VerifyRequest};
+pub use versions::Suspended;
+
+use denials::Denials;
+use inflight::InFlight;
+use state::Snapshot;
+
+/// The office: everything that a call needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Chancery {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    instance: Id,
+    rings: BTreeMap<Id, Ring>,
+    tokens: BTreeMap<Id, Token>,
+    limits: Limits,
+    log: Log,
+    reader: Reader,
+    state: ArcSwap<Snapshot>,
+    /// Held while the state is changed or loaded: one change at a time.
+    changing: tokio::sync::Mutex<()>,
+    in_flight: InFlight,
+    denials: Arc<Denials>,
+}
+
+/// What the use cases allow themselves and their callers.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a suspension waits for the intents that were recorded before it.
+    pub suspend_wait: Duration,
+    /// Length of the longest message that Sign and Verify take, in bytes.
+    pub max_message_bytes: usize,
+    /// How many items a batch may have.
+    pub max_batch_items: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { suspend_wait: Duration::from_secs(5), max_message_bytes: 1 << 20, max_batch_items: 256 }
+    }
+}
+
+impl Chancery {
+    /// The caller who is known by an identity.
+    #[must_use]
+    pub fn identify(&self, identity: &Identity) -> Option<Arc<Caller>> {
+        self.snapshot().callers.by_identity(identity)
+    }
+
+    /// The caller of this id.
+    #[must_use]
+    pub fn caller(&self, id: &Id) -> Option<Arc<Caller>> {
+        self.snapshot().callers.by_id(id)
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.state.load_full()
+    }
+
+    /// Ends what is under way and closes: refusals and outcomes are written, the record is closed, the tokens are
+    /// released. No new calls may arrive any more.
+    pub async fn shutdown(&self) {
+        self.inner.denials.flush(&self.inner.log);
+        self.inner.log.shutdown().await;
+        for token in self.inner.tokens.values() {
+            token.shutdown().await;
+        }
+    }
+}
+
+/// Runs what must not stop half-way on a task of its own: a caller who goes away, or whose deadline passes, takes back
+/// neither an intent that is recorded nor a change that is committed.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::internal(format!("the call was not completed: {error}"))))
+}
+
+/// Runs reading from the store where it may block. Never on the signing path.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal(format!("a read was not completed: {error}")))
+}

@@ -1,0 +1,187 @@
+//! The policy set in force, and its replacement.
+
+use std::sync::Arc;
+
+use chancery_audit::RecordError;
+use chancery_model::{Action, Sha256Hash, Timestamp};
+use chancery_policy::{
+    OperationContext, PolicyDocument, PolicyError, PolicyPoint, PolicySet, Resource, someone_can_apply,
+};
+use chancery_store::{PolicySetRow, RowChange};
+
+use crate::authorize::Asked;
+use crate::change::ATTEMPTS;
+use crate::details;
+use crate::state::{Snapshot, etag};
+use crate::{Chancery, Error, Requester};
+
+/// Length of all documents of a set together, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
+
+/// A policy set as it is shown.
+#[derive(Debug, Clone)]
+pub struct PolicySetView {
+    /// The documents.
+    pub documents: Vec<PolicyDocument>,
+    /// Counts from 1.
+    pub version: u64,
+    /// Hash of the content.
+    pub hash: Sha256Hash,
+    /// When it was applied.
+    pub applied: Timestamp,
+    /// Who applied it: a caller's resource name, or `bootstrap`.
+    pub applied_by: String,
+    /// For the next apply.
+    pub etag: String,
+}
+
+/// What a check of a policy set found.
+#[derive(Debug, Clone)]
+pub struct PolicyCheck {
+    /// The hash that it would have; none where it is refused.
+    pub hash: Option<Sha256Hash>,
+    /// Why it would be refused.
+    pub errors: Vec<PolicyError>,
+    /// Whether it would be refused because nobody could apply another one afterwards.
+    pub locks_out: bool,
+    /// What is probably not meant.
+    pub warnings: Vec<String>,
+}
+
+impl Chancery {
+    /// The policy set in force.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`].
+    pub async fn get_policy_set(&self, from: &Requester) -> Result<PolicySetView, Error> {
+        let snapshot = self.snapshot();
+        self.authorize_policy(&snapshot, from, Action::GetPolicySet)?;
+        Ok(view(&snapshot))
+    }
+
+    /// Checks a policy set as applying it would.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`], [`Error::InvalidField`].
+    pub async fn validate_policy_set(
+        &self,
+        from: &Requester,
+        documents: Vec<PolicyDocument>,
+    ) -> Result<PolicyCheck, Error> {
+        let snapshot = self.snapshot();
+        self.authorize_policy(&snapshot, from, Action::ValidatePolicySet)?;
+        check_documents(&documents)?;
+        let callers = Arc::clone(&snapshot.callers);
+        crate::blocking(move || {
+            let prepared = PolicySet::parse(documents).and_then(|set| PolicyPoint::new(set, &callers.all));
+            Ok(match prepared {
+                Ok(point) => {
+                    let locks_out = !someone_can_apply(&point, &callers.all);
+                    let set = point.policy_set();
+                    let hash = (!locks_out).then(|| set.hash());
+                    PolicyCheck { hash, errors: Vec::new(), locks_out, warnings: set.warnings().to_vec() }
+                }
+                Err(errors) => {
+                    PolicyCheck { hash: None, errors: errors.errors, locks_out: false, warnings: Vec::new() }
+                }
+            })
+        })
+        .await?
+    }
+
+    /// Replaces the policy set. A call that begins after this has answered is decided by the new one.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`], [`Error::InvalidField`], [`Error::EtagMismatch`], [`Error::PolicyInvalid`],
+    /// [`Error::PolicyLockout`], and those of the record.
+    pub async fn apply_policy_set(
+        &self,
+        from: &Requester,
+        documents: Vec<PolicyDocument>,
+        etag: String,
+    ) -> Result<PolicySetView, Error> {
+        let (this, from) = (self.clone(), from.clone());
+        crate::to_the_end(async move { this.apply_to_the_end(&from, &documents, &etag).await }).await
+    }
+
+    async fn apply_to_the_end(
+        &self,
+        from: &Requester,
+        documents: &[PolicyDocument],
+        expected: &str,
+    ) -> Result<PolicySetView, Error> {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.snapshot();
+            let permit = self.authorize_policy(&snapshot, from, Action::ApplyPolicySet)?;
+            check_documents(documents)?;
+            if view(&snapshot).etag != expected {
+                return Err(Error::EtagMismatch { name: "policySet".to_owned() });
+            }
+            let set = PolicySet::parse(documents.to_vec()).map_err(Error::PolicyInvalid)?;
+            let point = PolicyPoint::new(set, &snapshot.callers.all).map_err(Error::PolicyInvalid)?;
+            if !someone_can_apply(&point, &snapshot.callers.all) {
+                return Err(Error::PolicyLockout);
+            }
+            let row = PolicySetRow {
+                version: snapshot.policy_row.version.saturating_add(1),
+                hash: point.policy_set().hash(),
+                documents: documents.iter().map(stored).collect(),
+                applied: Timestamp::now(),
+                applied_by: format!("callers/{}", from.caller.id),
+            };
+            let rows = vec![RowChange::PutPolicySet(row.clone())];
+            let act = details::Described::new(from, &permit, "policySet".to_owned())
+                .new_policy_set(&row.hash)
+                .act(chancery_model::Uid::NONE, false);
+            match self.inner.log.change(snapshot.epoch, rows, act).await {
+                Ok(changed) => {
+                    let next = Snapshot { policy: Arc::new(point), policy_row: Arc::new(row), ..(*snapshot).clone() };
+                    return Ok(view(&self.install(Snapshot { epoch: changed.epoch, ..next })));
+                }
+                Err(RecordError::StaleEpoch) => self.reload().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::StateChanging)
+    }
+
+    pub(crate) fn authorize_policy(
+        &self,
+        snapshot: &Snapshot,
+        from: &Requester,
+        action: Action,
+    ) -> Result<chancery_policy::Permit, Error> {
+        let asked = Asked::of(from, action, &"policySet");
+        self.authorize(snapshot, asked, Resource::PolicySet, OperationContext::Plain)
+    }
+}
+
+fn view(snapshot: &Snapshot) -> PolicySetView {
+    let PolicySetRow { version, hash, documents, applied, applied_by } = (*snapshot.policy_row).clone();
+    let etag = etag(&RowChange::PutPolicySet((*snapshot.policy_row).clone()));
+    let documents = documents.into_iter().map(|document| PolicyDocument { name: document.name, text: document.text });
+    PolicySetView { documents: documents.collect(), version, hash, applied, applied_by, etag }
+}
+
+/// The same document in the store's words.
+pub(crate) fn stored(document: &PolicyDocument) -> chancery_store::PolicyDocument {
+    chancery_store::PolicyDocument { name: document.name.clone(), text: document.text.clone() }
+}
+
+fn check_documents(documents: &[PolicyDocument]) -> Result<(), Error> {
+    for (place, document) in documents.iter().enumerate() {
+        let name_ok = (1..=64).contains(&document.name.len())
+            && document.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if !name_ok {
+            let field = format!("documents[{place}].name");
+            return Err(Error::invalid(&field, "a document's name must match [A-Za-z0-9._-]{1,64} (ASCII)"));
+        }
+    }
+    let bytes: usize = documents.iter().map(|document| document.text.len()).sum();
+    if bytes > MAX_DOCUMENT_BYTES {
+        let rule = format!("the documents have {bytes} bytes together; at most {MAX_DOCUMENT_BYTES} are allowed");
+        return Err(Error::invalid("documents", rule));
+    }
+    Ok(())
+}

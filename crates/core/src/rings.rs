@@ -1,0 +1,109 @@
+//! Key rings: declared in the configuration, each on one token, in one environment.
+
+use chancery_hsm::Token;
+use chancery_model::{Action, Algorithm, Id, RingName, Uid};
+use chancery_policy::{OperationContext, Resource, RingFacts};
+
+use crate::authorize::Asked;
+use crate::paging::Page;
+use crate::{Chancery, Error, Requester};
+
+/// A key ring as the configuration declares it.
+#[derive(Debug, Clone)]
+pub struct Ring {
+    /// The name.
+    pub name: RingName,
+    /// The environment; a caller of another one never uses its keys.
+    pub environment: Id,
+    /// The token that holds its keys.
+    pub token: Id,
+}
+
+/// A key ring as it is shown.
+#[derive(Debug, Clone)]
+pub struct RingView {
+    /// The name.
+    pub name: RingName,
+    /// The environment.
+    pub environment: Id,
+    /// The token.
+    pub token: Id,
+    /// What its keys can be, because the token offers it.
+    pub algorithms: Vec<Algorithm>,
+}
+
+impl Chancery {
+    /// The key rings that the caller may see, by name.
+    ///
+    /// # Errors
+    /// None of its own: a ring that the caller may not see is not in the answer, and not a recorded denial either.
+    pub async fn list_key_rings(
+        &self,
+        from: &Requester,
+        after: Option<Id>,
+        limit: usize,
+    ) -> Result<Page<RingView, Id>, Error> {
+        let snapshot = self.snapshot();
+        let visible = self
+            .inner
+            .rings
+            .values()
+            .filter(|ring| after.as_ref().is_none_or(|after| ring.name.ring > *after))
+            .filter(|ring| snapshot.would_allow(from, Action::ListKeyRings, ring_resource(ring)))
+            .map(|ring| self.ring_view(ring));
+        Ok(Page::take(visible, limit, |view| view.name.ring.clone()))
+    }
+
+    /// One key ring.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`].
+    pub async fn get_key_ring(&self, from: &Requester, name: RingName) -> Result<RingView, Error> {
+        let snapshot = self.snapshot();
+        let (ring, _permit) =
+            self.authorize_ring(&snapshot, from, Action::GetKeyRing, &name, OperationContext::Plain)?;
+        Ok(self.ring_view(&ring))
+    }
+
+    /// Finds a ring and authorises an action on it; an unknown ring is decided on like one that nobody may use.
+    pub(crate) fn authorize_ring(
+        &self,
+        snapshot: &crate::state::Snapshot,
+        from: &Requester,
+        action: Action,
+        name: &RingName,
+        operation: OperationContext,
+    ) -> Result<(Ring, chancery_policy::Permit), Error> {
+        let asked = Asked { from, action, named: name.to_string(), uid: Uid::NONE };
+        match self.inner.rings.get(&name.ring) {
+            Some(ring) => {
+                let permit = self.authorize(snapshot, asked, ring_resource(ring), operation)?;
+                Ok((ring.clone(), permit))
+            }
+            None => Err(self.deny_unknown(snapshot, asked)),
+        }
+    }
+
+    /// The token of a ring; every ring has one, or the service would not have started.
+    pub(crate) fn token_of(&self, ring: &Ring) -> Result<&Token, Error> {
+        self.inner.tokens.get(&ring.token).ok_or_else(|| {
+            Error::internal(format!("{} is on the token {}, which is not configured", ring.name, ring.token))
+        })
+    }
+
+    fn ring_view(&self, ring: &Ring) -> RingView {
+        let offered = |algorithm: &Algorithm| {
+            self.inner.tokens.get(&ring.token).is_some_and(|token| token.offers(*algorithm).is_ok())
+        };
+        RingView {
+            name: ring.name.clone(),
+            environment: ring.environment.clone(),
+            token: ring.token.clone(),
+            algorithms: Algorithm::ALL.into_iter().filter(offered).collect(),
+        }
+    }
+}
+
+pub(crate) fn ring_resource(ring: &Ring) -> Resource {
+    Resource::KeyRing(RingFacts { ring: ring.name.ring.clone(), environment: ring.environment.clone() })
+}

@@ -1,0 +1,302 @@
+//! Signing: find, authorise, record, ask the token, record the outcome. One item or many, the story is the same.
+
+use bytes::Bytes;
+use chancery_audit::{Outcome, RecordError, Recorded};
+use chancery_hsm::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, Token};
+use chancery_model::{Action, Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Id, KeyVersionName, Timestamp};
+use chancery_policy::{OperationContext, Permit, SignInputKind};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::change::ATTEMPTS;
+use crate::details;
+use crate::keys::KeyOrVersion;
+use crate::state::{KeyEntry, Snapshot};
+use crate::{Chancery, Error, Requester};
+
+/// What is signed or was signed.
+#[derive(Clone)]
+pub enum Input {
+    /// The message itself; the service hashes it.
+    Message(Bytes),
+    /// Its digest, made by the caller.
+    Digest(Bytes),
+}
+
+impl std::fmt::Debug for Input {
+    // Payloads never show.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Message(bytes) => write!(f, "Message({} bytes)", bytes.len()),
+            Self::Digest(bytes) => write!(f, "Digest({} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// What to sign, and with what.
+#[derive(Debug, Clone)]
+pub struct SignRequest {
+    /// With which key (its primary version) or version.
+    pub name: KeyOrVersion,
+    /// What.
+    pub input: Input,
+    /// How to write an ECDSA signature.
+    pub encoding: EcdsaEncoding,
+}
+
+/// A signature, and what made it.
+#[derive(Debug, Clone)]
+pub struct SignAnswer {
+    /// The version that signed.
+    pub version: KeyVersionName,
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// The signature.
+    pub signature: Vec<u8>,
+    /// For secp256k1.
+    pub recovery_id: Option<u8>,
+    /// Index of the intent in the record.
+    pub record_index: u64,
+}
+
+/// An item that policy allows and that is fit to be signed.
+pub(crate) struct Prepared {
+    pub permit: Permit,
+    pub key: SigningKey,
+    pub version: KeyVersionName,
+    pub token: Token,
+    pub token_id: Id,
+    pub input: DeviceInput,
+    pub encoding: EcdsaEncoding,
+}
+
+/// What goes to the token.
+pub(crate) enum DeviceInput {
+    /// For Ed25519, which reads the message itself.
+    Message(Bytes),
+    Digest(Digest),
+}
+
+/// How one item ended in the token.
+pub(crate) struct Ended {
+    pub record_index: u64,
+    pub end: Result<DeviceSignature, HsmFailure>,
+}
+
+impl Chancery {
+    /// Makes one signature.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`] before anything else; then [`Error::InvalidField`], [`Error::DigestNotAllowed`],
+    /// [`Error::NotFound`], [`Error::NoPrimary`], [`Error::NotActive`]; [`Error::Overloaded`], [`Error::RecordClosed`]
+    /// and [`Error::StateChanging`] before the token was asked; [`Error::Device`] and [`Error::DeadlineExceeded`] after.
+    pub async fn sign(&self, from: &Requester, request: SignRequest) -> Result<SignAnswer, Error> {
+        let (this, from) = (self.clone(), from.clone());
+        crate::to_the_end(async move {
+            let mut answers = this.sign_all(&from, std::slice::from_ref(&request)).await?;
+            answers.pop().unwrap_or_else(|| Err(Error::internal("a signature was asked for and not answered")))
+        })
+        .await
+    }
+
+    /// Decides on all items, records the intents of those that are allowed in one commit, asks the token for each, and
+    /// records how they ended.
+    pub(crate) async fn sign_all(
+        &self,
+        from: &Requester,
+        requests: &[SignRequest],
+    ) -> Result<Vec<Result<SignAnswer, Error>>, Error> {
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.snapshot();
+            let decided: Vec<Result<Prepared, Error>> =
+                requests.iter().map(|request| self.prepare(&snapshot, from, request, requests.len())).collect();
+            let allowed: Vec<&Prepared> = decided.iter().filter_map(|item| item.as_ref().ok()).collect();
+            if allowed.is_empty() {
+                // None was allowed, so each item is an error already.
+                return Ok(decided.into_iter().map(|item| item.and(Err(Error::StateChanging))).collect());
+            }
+            let slot = self.inner.log.reserve(allowed.len())?;
+            let tickets: Vec<_> =
+                allowed.iter().map(|item| self.inner.in_flight.enter(item.key.uid, snapshot.epoch)).collect();
+            let intents = allowed.iter().map(|item| details::sign_intent(from, item)).collect();
+            let recorded = match self.inner.log.record_intents(snapshot.epoch, intents).await {
+                Ok(recorded) => recorded,
+                Err(RecordError::StaleEpoch) => {
+                    drop(tickets);
+                    self.refresh(snapshot.epoch).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for (ticket, recorded) in tickets.iter().zip(&recorded) {
+                ticket.recorded_as(recorded.index());
+            }
+            let (answers, ends) = ask_all(decided, recorded, from.deadline).await;
+            let outcome =
+                Outcome { time: Timestamp::now(), items: details::items(&ends), details: details::ends(&ends) };
+            self.inner.log.record_outcome(slot, outcome);
+            return Ok(answers);
+        }
+        Err(Error::StateChanging)
+    }
+
+    /// Finds the version, authorises, and checks that the input is one that it signs: in this order, so that nobody
+    /// learns of a key that he may not use.
+    fn prepare(
+        &self,
+        snapshot: &Snapshot,
+        from: &Requester,
+        request: &SignRequest,
+        batch_size: usize,
+    ) -> Result<Prepared, Error> {
+        let SignRequest { name, input, encoding } = request;
+        let allowed =
+            self.authorize_key(snapshot, from, Action::Sign, name, |key| sign_context(key, name, input, batch_size))?;
+        let version = self.resolve(&allowed.key, name)?;
+        let input = match (input, version.algorithm.hash()) {
+            (Input::Digest(_), _) if !allowed.key.allow_digest => {
+                return Err(Error::DigestNotAllowed { key: allowed.key.name.clone() });
+            }
+            (Input::Digest(bytes), _) => DeviceInput::Digest(digest_for(&allowed.key, bytes)?),
+            (Input::Message(message), hash) => {
+                self.check_message(message, version.algorithm)?;
+                match hash {
+                    Some(hash) => DeviceInput::Digest(chancery_crypto::hash(hash, message)),
+                    None => DeviceInput::Message(message.clone()),
+                }
+            }
+        };
+        let public = match &version.public {
+            Some(public) if version.state.may_sign() => public.clone(),
+            _ => return Err(Error::NotActive { version: version.name.clone(), state: version.state }),
+        };
+        Ok(Prepared {
+            permit: allowed.permit,
+            key: SigningKey { uid: version.uid, public },
+            version: version.name.clone(),
+            token: self.token_of(&allowed.ring)?.clone(),
+            token_id: allowed.ring.token,
+            input,
+            encoding: *encoding,
+        })
+    }
+
+    /// A message has 1 byte to the limit; for Ed25519, whose messages enter the token, to a smaller one.
+    pub(crate) fn check_message(&self, message: &[u8], algorithm: Algorithm) -> Result<(), Error> {
+        let limit = match algorithm.hash() {
+            Some(_) => self.inner.limits.max_message_bytes,
+            None => self.inner.limits.max_message_bytes.min(MAX_DEVICE_MESSAGE_BYTES),
+        };
+        match message.len() {
+            0 => Err(Error::invalid("input.message", "the message is empty; give 1 byte or more")),
+            length if length > limit => {
+                let rule = format!("the message has {length} bytes; a message for {algorithm} has at most {limit}");
+                Err(Error::invalid("input.message", rule))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn sign_context(key: &KeyEntry, name: &KeyOrVersion, input: &Input, batch_size: usize) -> OperationContext {
+    let (input, bytes) = match input {
+        Input::Message(bytes) => (SignInputKind::Message, bytes),
+        Input::Digest(bytes) => (SignInputKind::Digest, bytes),
+    };
+    let version = match name {
+        KeyOrVersion::Key(_) => key.primary_version.unwrap_or(0),
+        KeyOrVersion::Version(name) => name.version,
+    };
+    OperationContext::Sign { input, input_bytes: bytes.len() as u64, batch_size: batch_size as u64, version }
+}
+
+/// Takes bytes for a digest that fits the key's algorithm.
+pub(crate) fn digest_for(key: &KeyEntry, bytes: &[u8]) -> Result<Digest, Error> {
+    let hash: HashAlgorithm = key.algorithm.hash().ok_or_else(|| Error::DigestNotAllowed { key: key.name.clone() })?;
+    Digest::new(hash, bytes.to_vec()).map_err(|error| Error::invalid("input.digest", error.to_string()))
+}
+
+/// Asks the token for each allowed item; gives the answers in the items' order, and how the asked ones ended.
+async fn ask_all(
+    decided: Vec<Result<Prepared, Error>>,
+    recorded: Vec<Recorded>,
+    deadline: Instant,
+) -> (Vec<Result<SignAnswer, Error>>, Vec<Ended>) {
+    let mut recorded = recorded.into_iter();
+    let mut answers = Vec::with_capacity(decided.len());
+    let mut ends = Vec::with_capacity(recorded.len());
+    let mut others = JoinSet::new();
+    let alone = decided.len() == 1;
+    for (place, item) in decided.into_iter().enumerate() {
+        match (item, alone) {
+            (Err(error), _) => answers.push((place, Err(error))),
+            (Ok(item), true) => {
+                if let Some(recorded) = recorded.next() {
+                    let (answer, end) = ask_for_one(item, recorded, deadline).await;
+                    answers.push((place, answer));
+                    ends.push(end);
+                }
+            }
+            (Ok(item), false) => {
+                if let Some(recorded) = recorded.next() {
+                    others.spawn(async move { (place, ask_for_one(item, recorded, deadline).await) });
+                }
+            }
+        }
+    }
+    while let Some(finished) = others.join_next().await {
+        if let Ok((place, (answer, end))) = finished {
+            answers.push((place, answer));
+            ends.push(end);
+        }
+    }
+    answers.sort_by_key(|(place, _)| *place);
+    ends.sort_by_key(|end| end.record_index);
+    (answers.into_iter().map(|(_, answer)| answer).collect(), ends)
+}
+
+async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (Result<SignAnswer, Error>, Ended) {
+    let Prepared { permit, key, version, token, token_id, input, encoding } = item;
+    let record_index = recorded.index();
+    let end = ask_token(permit, recorded, &token, &key, &input, deadline).await;
+    let answer = match &end {
+        Ok(signature) => encode(&key, signature, encoding).map(|bytes| SignAnswer {
+            version,
+            algorithm: key.public.algorithm(),
+            signature: bytes,
+            recovery_id: signature.recovery_id,
+            record_index,
+        }),
+        Err(failure) if failure.kind == HsmErrorKind::Deadline => {
+            Err(Error::DeadlineExceeded { record_index: Some(record_index) })
+        }
+        Err(failure) => Err(Error::Device { operation: Action::Sign, token: token_id, failure: failure.clone() }),
+    };
+    (answer, Ended { record_index, end })
+}
+
+/// The only place where a token is asked for a signature. It takes the permit and the recorded intent by value: who has
+/// not both cannot call it, and nobody calls it twice for one record.
+async fn ask_token(
+    _permit: Permit,
+    _recorded: Recorded,
+    token: &Token,
+    key: &SigningKey,
+    input: &DeviceInput,
+    deadline: Instant,
+) -> Result<DeviceSignature, HsmFailure> {
+    let input = match input {
+        DeviceInput::Message(message) => SignInput::Message(message),
+        DeviceInput::Digest(digest) => SignInput::Digest(digest),
+    };
+    token.sign(key, input, deadline).await
+}
+
+/// Writes the token's signature down as the caller asked for.
+fn encode(key: &SigningKey, signature: &DeviceSignature, encoding: EcdsaEncoding) -> Result<Vec<u8>, Error> {
+    match (key.public.algorithm().curve(), encoding) {
+        (Some(curve), EcdsaEncoding::Der) => chancery_crypto::ecdsa_der_from_fixed(curve, &signature.bytes)
+            .map_err(|error| Error::internal(format!("the token's signature cannot be written as DER: {error}"))),
+        (Some(_), EcdsaEncoding::P1363) | (None, _) => Ok(signature.bytes.clone()),
+    }
+}

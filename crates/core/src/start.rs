@@ -1,0 +1,220 @@
+//! Coming up: the state is loaded, what the configuration declares is registered, and what a crash left is put right,
+//! before the first call is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chancery_audit::{Act, Log};
+use chancery_hsm::Token;
+use chancery_model::{Caller, Id, Identity, Role, Timestamp};
+use chancery_policy::{PolicyDocument, PolicyErrors, PolicyPoint, PolicySet, someone_can_apply};
+use chancery_store::{CallerRow, Epoch, PolicySetRow, Reader, RowChange, State};
+
+use crate::denials::Denials;
+use crate::inflight::InFlight;
+use crate::policies::stored;
+use crate::rings::Ring;
+use crate::state::{Callers, Snapshot};
+use crate::{Chancery, Error, Inner, Limits, details};
+
+/// How often refusals are handed to the record.
+const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A caller as the configuration declares it.
+#[derive(Debug, Clone)]
+pub struct CallerDeclaration {
+    /// The id.
+    pub id: Id,
+    /// The environment whose rings the caller may use.
+    pub environment: Id,
+    /// How the caller is recognised.
+    pub identities: BTreeSet<Identity>,
+    /// Groups.
+    pub groups: BTreeSet<Id>,
+    /// Roles.
+    pub roles: BTreeSet<Role>,
+    /// The rings to which the roles extend.
+    pub rings: BTreeSet<Id>,
+}
+
+/// All the parts, ready to be put together.
+pub struct Assembly {
+    /// Names this instance in the record; the same after each restart.
+    pub instance: Id,
+    /// The key rings.
+    pub rings: Vec<Ring>,
+    /// The tokens, by their id in the configuration.
+    pub tokens: BTreeMap<Id, Token>,
+    /// The callers.
+    pub callers: Vec<CallerDeclaration>,
+    /// Applied and recorded where the store holds no policy set.
+    pub first_policy_set: Vec<PolicyDocument>,
+    /// The record.
+    pub log: Log,
+    /// The store's reading half; the writing half is the record's.
+    pub reader: Reader,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy set does not hold together.
+    #[error("the {which} policy set is not valid: {errors}")]
+    Policy {
+        /// `first` (from the configuration) or `stored`.
+        which: &'static str,
+        /// What is wrong with it.
+        #[source]
+        errors: PolicyErrors,
+    },
+    /// Under the first policy set nobody could apply another.
+    #[error(
+        "under the first policy set no configured caller could apply another one; give a caller the role \
+         policy-administrator, or permit the action ApplyPolicySet to one"
+    )]
+    Lockout,
+    /// A ring's token is not configured.
+    #[error("{ring} is on the token {token}, which is not configured")]
+    NoSuchToken {
+        /// The ring.
+        ring: String,
+        /// The token.
+        token: Id,
+    },
+    /// The store or the record failed.
+    #[error("the state cannot be brought up")]
+    State(#[source] Error),
+}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> Self {
+        Self::State(error)
+    }
+}
+
+impl Chancery {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was taken on.
+    pub async fn start(assembly: Assembly) -> Result<Self, StartError> {
+        let Assembly { instance, rings, tokens, callers, first_policy_set, log, reader, limits } = assembly;
+        if let Some(ring) = rings.iter().find(|ring| !tokens.contains_key(&ring.token)) {
+            return Err(StartError::NoSuchToken { ring: ring.name.to_string(), token: ring.token.clone() });
+        }
+        let state = load(&reader).await?;
+        let (epoch, callers) = register(&log, &state, callers).await?;
+        let callers = Arc::new(Callers::new(callers));
+        let (epoch, policy, policy_row) = match state.policy_set {
+            Some(row) => (epoch, prepare("stored", &row.documents, &callers)?, row),
+            None => apply_first(&log, epoch, &first_policy_set, &callers).await?,
+        };
+        if !someone_can_apply(&policy, &callers.all) {
+            tracing::warn!("under the policy set in force no configured caller can apply another one");
+        }
+        let (keys, key_names) = Snapshot::keys_from_rows(state.keys, state.key_versions)?;
+        let snapshot =
+            Snapshot { epoch, keys, key_names, policy: Arc::new(policy), policy_row: Arc::new(policy_row), callers };
+        let inner = Inner {
+            instance,
+            rings: rings.into_iter().map(|ring| (ring.name.ring.clone(), ring)).collect(),
+            tokens,
+            limits,
+            log,
+            reader,
+            state: ArcSwap::from_pointee(snapshot),
+            changing: tokio::sync::Mutex::new(()),
+            in_flight: InFlight::default(),
+            denials: Arc::new(Denials::default()),
+        };
+        let chancery = Self { inner: Arc::new(inner) };
+        chancery.close_what_a_crash_left().await?;
+        chancery.hand_over_denials();
+        Ok(chancery)
+    }
+
+    /// Hands refusals to the record once a second, as long as the service lives.
+    fn hand_over_denials(&self) {
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(DENIAL_INTERVAL);
+            loop {
+                tick.tick().await;
+                let Some(inner) = inner.upgrade() else { return };
+                inner.denials.flush(&inner.log);
+            }
+        });
+    }
+}
+
+async fn load(reader: &Reader) -> Result<State, StartError> {
+    let reader = reader.clone();
+    let state = crate::blocking(move || reader.load_state()).await?;
+    Ok(state.map_err(Error::from)?)
+}
+
+/// Gives each declared caller that has none an opaque uid, and records it.
+async fn register(
+    log: &Log,
+    state: &State,
+    declared: Vec<CallerDeclaration>,
+) -> Result<(Epoch, Vec<Arc<Caller>>), StartError> {
+    let known: BTreeMap<&Id, _> = state.callers.iter().map(|row| (&row.id, row.uid)).collect();
+    let mut rows = Vec::new();
+    let mut callers = Vec::with_capacity(declared.len());
+    for CallerDeclaration { id, environment, identities, groups, roles, rings } in declared {
+        let uid = match known.get(&id) {
+            Some(uid) => *uid,
+            None => {
+                let uid = chancery_crypto::new_uid().map_err(Error::from)?;
+                rows.push(RowChange::PutCaller(CallerRow { id: id.clone(), uid }));
+                uid
+            }
+        };
+        callers.push(Arc::new(Caller { id, uid, environment, identities, groups, roles, rings }));
+    }
+    if rows.is_empty() {
+        return Ok((state.epoch, callers));
+    }
+    let act = details::registration_of_callers(&rows);
+    Ok((commit(log, state.epoch, rows, act).await?, callers))
+}
+
+async fn apply_first(
+    log: &Log,
+    epoch: Epoch,
+    documents: &[PolicyDocument],
+    callers: &Callers,
+) -> Result<(Epoch, PolicyPoint, PolicySetRow), StartError> {
+    let documents: Vec<_> = documents.iter().map(stored).collect();
+    let point = prepare("first", &documents, callers)?;
+    if !someone_can_apply(&point, &callers.all) {
+        return Err(StartError::Lockout);
+    }
+    let hash = point.policy_set().hash();
+    let applied = Timestamp::now();
+    let row = PolicySetRow { version: 1, hash, documents, applied, applied_by: "bootstrap".to_owned() };
+    let act = details::first_policy_set(&hash);
+    let epoch = commit(log, epoch, vec![RowChange::PutPolicySet(row.clone())], act).await?;
+    Ok((epoch, point, row))
+}
+
+fn prepare(
+    which: &'static str,
+    documents: &[chancery_store::PolicyDocument],
+    callers: &Callers,
+) -> Result<PolicyPoint, StartError> {
+    let documents = documents.iter();
+    let documents = documents.map(|d| PolicyDocument { name: d.name.clone(), text: d.text.clone() }).collect();
+    PolicySet::parse(documents)
+        .and_then(|set| PolicyPoint::new(set, &callers.all))
+        .map_err(|errors| StartError::Policy { which, errors })
+}
+
+async fn commit(log: &Log, epoch: Epoch, rows: Vec<RowChange>, act: Act) -> Result<Epoch, StartError> {
+    Ok(log.change(epoch, rows, act).await.map_err(Error::from)?.epoch)
+}

@@ -1,0 +1,268 @@
+//! The state as memory holds it: one immutable snapshot of an epoch, replaced as a whole by each change.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use chancery_crypto::PublicKey;
+use chancery_model::{Algorithm, Caller, Id, Identity, KeyName, KeyState, KeyVersionName, RingName, Timestamp, Uid};
+use chancery_policy::PolicyPoint;
+use chancery_store::{Epoch, KeyRow, KeyVersionRow, PolicySetRow, RowChange};
+
+use crate::error::Error;
+
+/// A key with its versions.
+#[derive(Debug, Clone)]
+pub struct KeyEntry {
+    /// What the record's leaves say instead of the name.
+    pub uid: Uid,
+    /// The name.
+    pub name: KeyName,
+    /// Fixed at creation.
+    pub algorithm: Algorithm,
+    /// Whether digests are signed.
+    pub allow_digest: bool,
+    /// The caller's labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// The version that the key's name stands for.
+    pub primary_version: Option<u32>,
+    /// When the key was created.
+    pub created: Timestamp,
+    /// When the key changed last.
+    pub updated: Timestamp,
+    /// The request id of its creation.
+    pub request_id: Option<String>,
+    /// Changes with each change of the row.
+    pub etag: String,
+    /// All versions.
+    pub versions: BTreeMap<u32, Arc<VersionEntry>>,
+}
+
+/// One version of a key.
+#[derive(Debug, Clone)]
+pub struct VersionEntry {
+    /// What the record's leaves say instead of the name; the CKA_ID in the token.
+    pub uid: Uid,
+    /// The key's uid.
+    pub key_uid: Uid,
+    /// The name.
+    pub name: KeyVersionName,
+    /// The key's algorithm.
+    pub algorithm: Algorithm,
+    /// The state.
+    pub state: KeyState,
+    /// The pinned public key; none while PENDING_GENERATION.
+    pub public: Option<PublicKey>,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// When the token had made it.
+    pub generated: Option<Timestamp>,
+    /// When the state changed last.
+    pub state_changed: Timestamp,
+    /// The request id of its creation.
+    pub request_id: Option<String>,
+}
+
+impl KeyEntry {
+    /// The version that the key's name stands for.
+    #[must_use]
+    pub fn primary(&self) -> Option<&Arc<VersionEntry>> {
+        self.primary_version.and_then(|number| self.versions.get(&number))
+    }
+
+    fn from_row(row: KeyRow, versions: BTreeMap<u32, Arc<VersionEntry>>) -> Self {
+        let etag = etag(&RowChange::PutKey(row.clone()));
+        let KeyRow { uid, name, algorithm, allow_digest, labels, primary_version, created, updated, request_id } = row;
+        let labels = Arc::new(labels);
+        Self {
+            uid,
+            name,
+            algorithm,
+            allow_digest,
+            labels,
+            primary_version,
+            created,
+            updated,
+            request_id,
+            etag,
+            versions,
+        }
+    }
+
+    /// The row that the store keeps of this key.
+    pub(crate) fn to_row(&self) -> KeyRow {
+        KeyRow {
+            uid: self.uid,
+            name: self.name.clone(),
+            algorithm: self.algorithm,
+            allow_digest: self.allow_digest,
+            labels: (*self.labels).clone(),
+            primary_version: self.primary_version,
+            created: self.created,
+            updated: self.updated,
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+impl VersionEntry {
+    fn from_row(row: KeyVersionRow, key: &KeyEntry) -> Result<Self, Error> {
+        let name = key.name.version(row.version);
+        let public = row
+            .spki_der
+            .map(|spki| PublicKey::from_spki_der(key.algorithm, &spki))
+            .transpose()
+            .map_err(|error| Error::internal(format!("the stored public key of {name} is damaged: {error}")))?;
+        Ok(Self {
+            uid: row.uid,
+            key_uid: row.key_uid,
+            name,
+            algorithm: key.algorithm,
+            state: row.state,
+            public,
+            created: row.created,
+            generated: row.generated,
+            state_changed: row.state_changed,
+            request_id: row.request_id,
+        })
+    }
+
+    /// The row that the store keeps of this version.
+    pub(crate) fn to_row(&self) -> KeyVersionRow {
+        KeyVersionRow {
+            uid: self.uid,
+            key_uid: self.key_uid,
+            version: self.name.version,
+            state: self.state,
+            spki_der: self.public.as_ref().map(|key| key.spki_der().to_vec()),
+            created: self.created,
+            generated: self.generated,
+            state_changed: self.state_changed,
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+/// An etag: part of the hash of the row as the record knows it.
+pub(crate) fn etag(row: &RowChange) -> String {
+    let hash = chancery_crypto::sha256(&row.canonical_bytes().unwrap_or_default());
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) type KeysByName = BTreeMap<KeyName, Arc<KeyEntry>>;
+pub(crate) type NamesByUid = BTreeMap<Uid, KeyName>;
+
+/// Everything that decisions are made from, as of one epoch.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub epoch: Epoch,
+    pub keys: KeysByName,
+    pub key_names: NamesByUid,
+    pub policy: Arc<PolicyPoint>,
+    pub policy_row: Arc<PolicySetRow>,
+    pub callers: Arc<Callers>,
+}
+
+/// The registered callers; from the configuration, so fixed while the service runs.
+pub(crate) struct Callers {
+    pub all: Vec<Arc<Caller>>,
+    by_id: BTreeMap<Id, Arc<Caller>>,
+    by_identity: HashMap<Identity, Arc<Caller>>,
+}
+
+impl Callers {
+    pub fn new(all: Vec<Arc<Caller>>) -> Self {
+        let by_id = all.iter().map(|caller| (caller.id.clone(), Arc::clone(caller))).collect();
+        let by_identity = all
+            .iter()
+            .flat_map(|caller| caller.identities.iter().map(|identity| (identity.clone(), Arc::clone(caller))))
+            .collect();
+        Self { all, by_id, by_identity }
+    }
+
+    pub fn by_id(&self, id: &Id) -> Option<Arc<Caller>> {
+        self.by_id.get(id).map(Arc::clone)
+    }
+
+    pub fn by_identity(&self, identity: &Identity) -> Option<Arc<Caller>> {
+        self.by_identity.get(identity).map(Arc::clone)
+    }
+}
+
+impl Snapshot {
+    /// Builds the keys from the rows of the store.
+    pub fn keys_from_rows(keys: Vec<KeyRow>, versions: Vec<KeyVersionRow>) -> Result<(KeysByName, NamesByUid), Error> {
+        let mut entries: BTreeMap<Uid, KeyEntry> =
+            keys.into_iter().map(|row| (row.uid, KeyEntry::from_row(row, BTreeMap::new()))).collect();
+        for row in versions {
+            let key = entries
+                .get_mut(&row.key_uid)
+                .ok_or_else(|| Error::internal(format!("key version {} belongs to no key", row.uid)))?;
+            let number = row.version;
+            let entry = VersionEntry::from_row(row, key)?;
+            key.versions.insert(number, Arc::new(entry));
+        }
+        let names = entries.iter().map(|(uid, key)| (*uid, key.name.clone())).collect();
+        let keys = entries.into_values().map(|key| (key.name.clone(), Arc::new(key))).collect();
+        Ok((keys, names))
+    }
+
+    /// The snapshot after `rows` were committed with `epoch`. Policy sets are prepared by who applies them.
+    pub fn after(&self, epoch: Epoch, rows: &[RowChange]) -> Result<Self, Error> {
+        let mut next = Self { epoch, ..self.clone() };
+        for row in rows {
+            match row {
+                RowChange::PutKey(row) => {
+                    let versions = next.keys.get(&row.name).map(|key| key.versions.clone()).unwrap_or_default();
+                    next.key_names.insert(row.uid, row.name.clone());
+                    next.keys.insert(row.name.clone(), Arc::new(KeyEntry::from_row(row.clone(), versions)));
+                }
+                RowChange::PutKeyVersion(row) => {
+                    let number = row.version;
+                    next.change_key(row.key_uid, |key| {
+                        let entry = VersionEntry::from_row(row.clone(), key)?;
+                        key.versions.insert(number, Arc::new(entry));
+                        Ok(())
+                    })?;
+                }
+                RowChange::DeleteKey(uid) => {
+                    if let Some(name) = next.key_names.remove(uid) {
+                        next.keys.remove(&name);
+                    }
+                }
+                RowChange::DeleteKeyVersion(uid) => {
+                    let owner = next.keys.values().find(|key| key.versions.values().any(|version| version.uid == *uid));
+                    if let Some(key_uid) = owner.map(|key| key.uid) {
+                        next.change_key(key_uid, |key| {
+                            key.versions.retain(|_, version| version.uid != *uid);
+                            Ok(())
+                        })?;
+                    }
+                }
+                RowChange::PutCaller(_) | RowChange::PutPolicySet(_) => {}
+            }
+        }
+        Ok(next)
+    }
+
+    /// The keys of a ring, by name, from a place on.
+    pub fn keys_of(&self, ring: &RingName, start: Bound<Id>) -> impl Iterator<Item = &Arc<KeyEntry>> {
+        let first = Id::first();
+        let start = match start {
+            Bound::Unbounded => Bound::Included(ring.key(first)),
+            Bound::Included(id) => Bound::Included(ring.key(id)),
+            Bound::Excluded(id) => Bound::Excluded(ring.key(id)),
+        };
+        let ring = ring.ring.clone();
+        self.keys.range((start, Bound::Unbounded)).map(|(_, key)| key).take_while(move |key| key.name.ring == ring)
+    }
+
+    fn change_key(&mut self, uid: Uid, change: impl FnOnce(&mut KeyEntry) -> Result<(), Error>) -> Result<(), Error> {
+        let key = self
+            .key_names
+            .get(&uid)
+            .and_then(|name| self.keys.get_mut(name))
+            .ok_or_else(|| Error::internal(format!("a change names the key {uid}, which does not exist")))?;
+        change(Arc::make_mut(key))
+    }
+}

@@ -1,0 +1,120 @@
+//! What a crash left: intents without outcome, and key pairs whose making was recorded and not completed.
+//!
+//! An intent to sign is closed as `unknown`: whether the token signed cannot be known. A key pair is looked for in the
+//! token under the CKA_ID that was recorded before it was asked for: a whole pair is adopted, anything less is destroyed.
+//! Both are on the record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_crypto::PublicKey;
+use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence};
+use chancery_model::{Algorithm, KeyVersionName, Uid};
+use tokio::time::Instant;
+
+use crate::{Chancery, Error};
+
+/// How long the token may take to answer what it holds.
+const INSPECTION_DEADLINE: Duration = Duration::from_secs(30);
+/// How long to wait before an unfinished reservation is looked at again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A reservation that was recorded and not completed.
+#[derive(Debug, Clone)]
+pub(crate) struct Unfinished {
+    /// Index of the open act.
+    pub act: u64,
+    pub uid: Uid,
+    pub version: KeyVersionName,
+    pub algorithm: Algorithm,
+}
+
+impl Chancery {
+    /// Closes this instance's open records. A reservation whose token does not answer now is tried again until it does;
+    /// the service comes up meanwhile.
+    pub(crate) async fn close_what_a_crash_left(&self) -> Result<(), Error> {
+        let (reader, instance) = (self.inner.reader.clone(), self.inner.instance.clone());
+        let open = crate::blocking(move || reader.open_intents(&instance)).await??;
+        let acts: Vec<u64> = open.iter().filter(|intent| intent.act).map(|intent| intent.index).collect();
+        let intents = open.len() - acts.len();
+        self.inner.log.close_open_intents(&open).await?;
+        if intents > 0 {
+            tracing::warn!(intents, "the last run left intents without outcome; they are recorded as unknown");
+        }
+        let snapshot = self.snapshot();
+        for intent in open.iter().filter(|intent| intent.act) {
+            let uid = chancery_audit::Leaf::decode(&intent.leaf)
+                .map_err(|error| Error::internal(format!("the open record {} cannot be read: {error}", intent.index)))?
+                .resource();
+            let reserved = snapshot.keys.values().find_map(|key| key.versions.values().find(|entry| entry.uid == uid));
+            match reserved {
+                Some(entry) => {
+                    let (version, algorithm) = (entry.name.clone(), entry.algorithm);
+                    self.settle(Unfinished { act: intent.index, uid, version, algorithm }).await;
+                }
+                None => tracing::error!(record = intent.index, "an open act concerns no key version that is known"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what the token holds of a reservation, and completes or withdraws it; tries again later where the token
+    /// does not answer.
+    pub(crate) async fn settle(&self, unfinished: Unfinished) {
+        if let Err(error) = self.try_to_settle(&unfinished).await {
+            tracing::warn!(version = %unfinished.version, %error, "a reserved key version could not be settled yet");
+            let inner = Arc::downgrade(&self.inner);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    let Some(inner) = inner.upgrade() else { return };
+                    match (Self { inner }).try_to_settle(&unfinished).await {
+                        Ok(()) => return,
+                        Err(error @ Error::RecordClosed { .. }) => {
+                            tracing::error!(version = %unfinished.version, %error, "settled at the next start");
+                            return;
+                        }
+                        Err(error) => tracing::debug!(version = %unfinished.version, %error, "not settled yet"),
+                    }
+                }
+            });
+        }
+    }
+
+    async fn try_to_settle(&self, unfinished: &Unfinished) -> Result<(), Error> {
+        let Unfinished { act, uid, version, algorithm } = unfinished;
+        let ring = self.inner.rings.get(&version.key.ring);
+        let ring = ring.ok_or_else(|| Error::NotFound { name: version.key.ring_name().to_string() })?;
+        let token = self.token_of(ring)?;
+        let deadline = Instant::now() + INSPECTION_DEADLINE;
+        let failed = |failure| Error::Device {
+            operation: chancery_model::Action::CreateKey,
+            token: ring.token.clone(),
+            failure,
+        };
+        match token.inspect(*uid, *algorithm, deadline).await.map_err(failed)? {
+            KeyPresence::Complete(generated) => {
+                let public = PublicKey::from_spki_der(*algorithm, &generated.spki_der)
+                    .map_err(|error| Error::internal(format!("the public key of {version} is damaged: {error}")))?;
+                tracing::warn!(%version, "a key pair that was made and not recorded as made is adopted");
+                self.complete(*act, *uid, Ok(&public)).await
+            }
+            KeyPresence::Partial { private, public } => {
+                tracing::warn!(%version, private, public, "half a key pair is destroyed");
+                token.destroy(*uid, deadline).await.map_err(failed)?;
+                self.complete(*act, *uid, Err(&nothing_left("half a key pair was left, and is destroyed"))).await
+            }
+            KeyPresence::Absent => self.complete(*act, *uid, Err(&nothing_left("the token holds nothing of it"))).await,
+        }
+    }
+}
+
+fn nothing_left(message: &str) -> HsmFailure {
+    HsmFailure {
+        kind: HsmErrorKind::OutcomeUnknown,
+        function: None,
+        return_code: None,
+        attempts: 1,
+        message: message.to_owned(),
+    }
+}

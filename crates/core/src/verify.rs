@@ -1,0 +1,80 @@
+//! Verifying, in software, against the public key that was pinned when the version was made.
+
+use chancery_crypto::{SignedInput, VerifyError};
+use chancery_model::{Action, EcdsaEncoding, KeyState, KeyVersionName};
+use chancery_policy::OperationContext;
+
+use crate::keys::KeyOrVersion;
+use crate::sign::Input;
+use crate::{Chancery, Error, Requester};
+
+/// Length of the longest signature that is looked at, in bytes.
+const MAX_SIGNATURE_BYTES: usize = 1024;
+
+/// What to verify.
+#[derive(Debug, Clone)]
+pub struct VerifyRequest {
+    /// Against which version.
+    pub name: KeyOrVersion,
+    /// What was signed.
+    pub input: Input,
+    /// The signature.
+    pub signature: Vec<u8>,
+    /// How an ECDSA signature is written.
+    pub encoding: EcdsaEncoding,
+}
+
+/// The verdict.
+#[derive(Debug, Clone)]
+pub struct VerifyAnswer {
+    /// The version that it was checked against.
+    pub version: KeyVersionName,
+    /// Whether the signature is that version's over the input.
+    pub valid: bool,
+    /// The version's state.
+    pub state: KeyState,
+}
+
+impl Chancery {
+    /// Checks a signature. One that does not fit is an answer, not an error.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`], [`Error::InvalidField`], [`Error::NotFound`], [`Error::NoPrimary`],
+    /// [`Error::WrongState`] where the version has no public key yet, and [`Error::DigestNotAllowed`] for Ed25519.
+    pub async fn verify(&self, from: &Requester, request: VerifyRequest) -> Result<VerifyAnswer, Error> {
+        let action = Action::Verify;
+        let VerifyRequest { name, input, signature, encoding } = request;
+        let snapshot = self.snapshot();
+        let allowed = self.authorize_key(&snapshot, from, action, &name, |_| OperationContext::Plain)?;
+        let version = self.resolve(&allowed.key, &name)?;
+        if signature.is_empty() || signature.len() > MAX_SIGNATURE_BYTES {
+            let rule = format!("a signature has 1 to {MAX_SIGNATURE_BYTES} bytes, not {}", signature.len());
+            return Err(Error::invalid("signature", rule));
+        }
+        let Some(public) = version.public.as_ref() else {
+            return Err(Error::WrongState { version: version.name.clone(), state: version.state, action });
+        };
+        let digest = match &input {
+            Input::Message(message) => {
+                self.check_message(message, version.algorithm)?;
+                None
+            }
+            Input::Digest(bytes) => Some(crate::sign::digest_for(&allowed.key, bytes)?),
+        };
+        let signed = match (&input, &digest) {
+            (_, Some(digest)) => SignedInput::Digest(digest),
+            (Input::Message(message) | Input::Digest(message), None) => SignedInput::Message(message),
+        };
+        let valid = match public.verify(signed, &signature, encoding) {
+            Ok(()) => version.state.may_verify(),
+            Err(VerifyError::Invalid) => false,
+            Err(VerifyError::DigestNotAllowed) => {
+                return Err(Error::DigestNotAllowed { key: allowed.key.name.clone() });
+            }
+            Err(error @ VerifyError::WrongDigest { .. }) => {
+                return Err(Error::invalid("input.digest", error.to_string()));
+            }
+        };
+        Ok(VerifyAnswer { version: version.name.clone(), valid, state: version.state })
+    }
+}
