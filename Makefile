@@ -1,0 +1,35 @@
+# Everything a fresh clone needs. Each target can be run again at any time.
+
+CARGO ?= cargo
+
+.PHONY: help run test lint bench proto-lint clean
+
+help:                ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run:                 ## Install, build, start a development service, sign and verify once, stay up
+	@./scripts/run.sh
+
+# The tests start the real binary, so it is built first; --locked because Cargo.lock is part of what is tested.
+test:                ## Install, build, run every test
+	@./softhsm/install.sh
+	$(CARGO) build --locked --bin chancery
+	$(CARGO) test --workspace --locked
+
+lint:                ## Formatting, clippy, protos, dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@$(MAKE) --no-print-directory proto-lint
+	@./scripts/deny.sh
+
+# Optimised, since that is what is worth measuring. Options: make bench BENCH='--in-flight 1 --algorithm ED25519'
+bench:               ## Measure signing through the service against the device alone
+	@./softhsm/install.sh
+	$(CARGO) build --locked --release --bin chancery
+	@./scripts/bench.sh $(BENCH)
+
+proto-lint:          ## Lint proto/ with buf
+	@./scripts/buf-lint.sh
+
+clean:               ## Remove what was built; .chancery and its keys stay
+	$(CARGO) clean

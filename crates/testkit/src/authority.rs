@@ -1,0 +1,204 @@
+//! Certificates, good and bad ones.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::Error;
+
+/// The subject of the authority that `chancery dev` makes; its certificates chain to it by this name and its key.
+const DEV_AUTHORITY: &str = "Chancery development CA";
+
+/// Issues certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+/// A client's identity as files, PEM.
+#[derive(Debug, Clone)]
+pub struct IdentityFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub private_key: PathBuf,
+}
+
+/// A certificate to issue: by default valid for the day around now, for client authentication, without any name.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    names: Vec<SanName>,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+    purpose: ExtendedKeyUsagePurpose,
+}
+
+#[derive(Debug, Clone)]
+enum SanName {
+    Uri(String),
+    Dns(String),
+}
+
+impl Leaf {
+    /// Without a name: add some.
+    #[must_use]
+    pub fn nameless() -> Self {
+        let now = OffsetDateTime::now_utc();
+        Self {
+            names: Vec::new(),
+            not_before: now - Duration::hours(12),
+            not_after: now + Duration::hours(12),
+            purpose: ExtendedKeyUsagePurpose::ClientAuth,
+        }
+    }
+
+    /// With one SPIFFE id, as a caller has it.
+    #[must_use]
+    pub fn spiffe(id: &str) -> Self {
+        Self::nameless().uri(id)
+    }
+
+    /// Adds a URI SAN, well-formed or not.
+    #[must_use]
+    pub fn uri(mut self, uri: &str) -> Self {
+        self.names.push(SanName::Uri(uri.to_owned()));
+        self
+    }
+
+    /// Adds a DNS SAN.
+    #[must_use]
+    pub fn dns(mut self, name: &str) -> Self {
+        self.names.push(SanName::Dns(name.to_owned()));
+        self
+    }
+
+    /// Valid until an hour ago.
+    #[must_use]
+    pub fn expired(self) -> Self {
+        let now = OffsetDateTime::now_utc();
+        self.valid(now - Duration::days(2), now - Duration::hours(1))
+    }
+
+    /// Valid in an hour.
+    #[must_use]
+    pub fn not_yet_valid(self) -> Self {
+        let now = OffsetDateTime::now_utc();
+        self.valid(now + Duration::hours(1), now + Duration::days(2))
+    }
+
+    /// Valid for this time.
+    #[must_use]
+    pub fn valid(self, not_before: OffsetDateTime, not_after: OffsetDateTime) -> Self {
+        Self { not_before, not_after, ..self }
+    }
+
+    /// For server authentication only: not what a client should show.
+    #[must_use]
+    pub fn for_servers(self) -> Self {
+        Self { purpose: ExtendedKeyUsagePurpose::ServerAuth, ..self }
+    }
+}
+
+impl Authority {
+    /// The authority of the development folder `dir`.
+    ///
+    /// # Errors
+    /// [`Error`] where its key cannot be read.
+    pub fn of_dev(dir: &Path) -> Result<Self, Error> {
+        let read =
+            |path: PathBuf| std::fs::read_to_string(&path).map_err(Error::system(format!("read {}", path.display())));
+        let key = KeyPair::from_pem(&read(dir.join("tls/ca.key"))?)?;
+        Ok(Self {
+            certificate: read(dir.join("tls/ca.pem"))?,
+            issuer: Issuer::new(authority_params(DEV_AUTHORITY), key),
+        })
+    }
+
+    /// Another authority, which nobody has heard of.
+    ///
+    /// # Errors
+    /// [`Error`] where its key cannot be made.
+    pub fn unknown() -> Result<Self, Error> {
+        let key = KeyPair::generate()?;
+        let params = authority_params("Somebody else's CA");
+        Ok(Self { certificate: params.self_signed(&key)?.pem(), issuer: Issuer::new(params, key) })
+    }
+
+    /// The authority's certificate, PEM.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Issues a certificate and writes it and its key to `dir/{name}.pem` and `dir/{name}.key`.
+    ///
+    /// # Errors
+    /// [`Error`] where a name cannot be put into a certificate, or a file cannot be written.
+    pub fn issue(&self, leaf: Leaf, dir: &Path, name: &str) -> Result<IdentityFiles, Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = common_name(name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![leaf.purpose];
+        params.not_before = leaf.not_before;
+        params.not_after = leaf.not_after;
+        for name in leaf.names {
+            params.subject_alt_names.push(match name {
+                SanName::Uri(uri) => SanType::URI(uri.try_into()?),
+                SanName::Dns(name) => SanType::DnsName(name.try_into()?),
+            });
+        }
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let files = IdentityFiles {
+            certificate: dir.join(format!("{name}.pem")),
+            private_key: dir.join(format!("{name}.key")),
+        };
+        let write = |path: &Path, text: String| {
+            std::fs::write(path, text).map_err(Error::system(format!("write {}", path.display())))
+        };
+        write(&files.certificate, certificate.pem())?;
+        write(&files.private_key, key.serialize_pem())?;
+        Ok(files)
+    }
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = common_name(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn common_name(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_written_with_their_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::unknown().unwrap();
+        let leaf = Leaf::spiffe("spiffe://chancery.dev/a").uri("spiffe://chancery.dev/b").dns("b.example").expired();
+        let files = authority.issue(leaf, folder.path(), "both").unwrap();
+        assert!(std::fs::read_to_string(files.certificate).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+        assert!(std::fs::read_to_string(files.private_key).unwrap().starts_with("-----BEGIN PRIVATE KEY-----"));
+        assert!(authority.certificate().starts_with("-----BEGIN CERTIFICATE-----"));
+    }
+}

@@ -1,0 +1,147 @@
+//! The real binary as a child process.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Error;
+
+/// How long a service may take to drain after SIGTERM before it is killed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at a process or a file.
+pub(crate) const POLL: Duration = Duration::from_millis(10);
+
+/// The binary: `CHANCERY_BIN`, or `chancery` in `target/<profile>`, where this test was built.
+pub(crate) fn binary() -> Result<PathBuf, Error> {
+    let path = match std::env::var_os("CHANCERY_BIN") {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        _ => {
+            let test = std::env::current_exe().map_err(Error::system("find the test's own program"))?;
+            // target/<profile>/deps/<test>, or target/<profile>/<program> where somebody uses the testkit outside tests.
+            let folder = test.parent().unwrap_or(Path::new("."));
+            let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+            folder.join("chancery")
+        }
+    };
+    if path.is_file() { Ok(path) } else { Err(Error::NoBinary { path }) }
+}
+
+/// A child that is seen off when it is dropped: SIGTERM, patience, SIGKILL.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts it; what it says is appended to the file `log`.
+    pub(crate) fn spawn(mut command: Command, log: &Path) -> Result<Self, Error> {
+        let open = || -> std::io::Result<File> { OpenOptions::new().create(true).append(true).open(log) };
+        let failed = || Error::system(format!("open {}", log.display()));
+        let (out, err) = (open().map_err(failed())?, open().map_err(failed())?);
+        let program = command.get_program().to_owned();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .map_err(Error::system(format!("start {}", program.display())))?;
+        Ok(Self { child, ended: None })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, where it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().map_err(Error::system("look after the process"))?;
+        }
+        Ok(self.ended)
+    }
+
+    /// SIGTERM, patience, SIGKILL; how it ended.
+    pub(crate) fn terminate(&mut self) -> Result<ExitStatus, Error> {
+        if self.ended()?.is_none() {
+            signal(self.pid(), "TERM")?;
+        }
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            std::thread::sleep(POLL);
+        }
+        self.kill()
+    }
+
+    /// SIGKILL; how it ended.
+    pub(crate) fn kill(&mut self) -> Result<ExitStatus, Error> {
+        if let Some(status) = self.ended()? {
+            return Ok(status);
+        }
+        self.child.kill().map_err(Error::system("kill the process"))?;
+        let status = self.child.wait().map_err(Error::system("wait for the process"))?;
+        self.ended = Some(status);
+        Ok(status)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // There is nobody left to be told.
+        let _unsaid = self.terminate();
+    }
+}
+
+/// Sends a signal, for example `STOP` or `KILL`, to a process, for example a token's worker (`Token.worker_pid`).
+///
+/// # Errors
+/// [`Error::System`] where there is no such process, or no right to signal it.
+pub fn signal(pid: u32, signal: &str) -> Result<(), Error> {
+    let failed = || Error::system(format!("send SIG{signal} to process {pid}"));
+    // By the shell's own `kill`: the system call would be the only unsafe code in here.
+    let status = Command::new("sh")
+        .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &pid.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(failed())?;
+    if status.success() { Ok(()) } else { Err(failed()(std::io::Error::other(format!("kill ended with {status}")))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    fn shell(script: &str, log: &Path) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::spawn(command, log).unwrap()
+    }
+
+    #[test]
+    fn a_process_is_terminated_and_its_words_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut process = shell("echo up; exec sleep 600", &log);
+        while std::fs::read_to_string(&log).unwrap() != "up\n" {
+            std::thread::sleep(POLL);
+        }
+        assert!(process.ended().unwrap().is_none());
+        assert_eq!(process.terminate().unwrap().signal(), Some(15));
+        assert!(signal(process.pid(), "TERM").is_err(), "it is gone");
+    }
+
+    #[test]
+    fn a_dropped_process_does_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = shell("exec sleep 600", &folder.path().join("log"));
+        let pid = process.pid();
+        drop(process);
+        assert!(signal(pid, "0").is_err());
+    }
+}

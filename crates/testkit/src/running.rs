@@ -1,0 +1,347 @@
+//! A Chancery that runs, or did.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use chancery_client::{Client, ConnectOptions};
+use serde::Deserialize;
+use tempfile::TempDir;
+use toml::Table;
+
+use crate::Error;
+use crate::authority::{Authority, IdentityFiles, Leaf};
+use crate::process::{POLL, Process, binary};
+use crate::setup::{self, Setup};
+
+/// How long it may take to come up: machines that test are busy.
+const START_PATIENCE: Duration = Duration::from_secs(90);
+
+/// A real Chancery in a temporary folder. Dropping it stops it and removes the folder; where the test failed, its log is
+/// shown first.
+#[derive(Debug)]
+pub struct Chancery {
+    // Fields are dropped in this order: the process before its folder.
+    process: Process,
+    announcement: Announcement,
+    binary: PathBuf,
+    environment: Vec<(String, String)>,
+    folder: TempDir,
+}
+
+/// What `dev.json` holds.
+#[derive(Debug, Clone, Deserialize)]
+struct Announcement {
+    endpoint: String,
+    ca: PathBuf,
+    operator: Pair,
+    caller: Pair,
+    key_ring: String,
+    config: PathBuf,
+    admin_endpoint: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Pair {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl Chancery {
+    /// Starts what `chancery dev` makes, and waits until it serves.
+    ///
+    /// # Errors
+    /// [`Error`] where it does not come up; with what it said.
+    pub async fn start() -> Result<Self, Error> {
+        Self::setup().start().await
+    }
+
+    /// Starts to say what else it should have.
+    #[must_use]
+    pub fn setup() -> Setup {
+        Setup::default()
+    }
+
+    pub(crate) async fn start_with(mut setup: Setup) -> Result<Self, Error> {
+        let binary = binary()?;
+        let mut folder = tempfile::Builder::new()
+            .prefix("chancery-test-")
+            .tempdir()
+            .map_err(Error::system("make a temporary folder"))?;
+        folder.disable_cleanup(std::env::var_os("CHANCERY_TESTKIT_KEEP").is_some());
+        let environment = std::mem::take(&mut setup.environment);
+        let callers = setup.callers.clone();
+        if setup.changes_anything() {
+            let mut preparing = Process::spawn(dev(&binary, &folder, &environment, &["--prepare"]), &log(&folder))?;
+            let status = wait(&mut preparing, &folder).await?;
+            if !status.success() {
+                return Err(failed(&folder, format!("dev --prepare ended with {status}")));
+            }
+            setup.apply(&dir(&folder))?;
+        }
+        let (process, announcement) = serve(&binary, &folder, &environment).await?;
+        let chancery = Self { process, announcement, binary, environment, folder };
+        for caller in callers {
+            chancery.issue(Leaf::spiffe(&caller.spiffe_id()), &caller.id)?;
+        }
+        Ok(chancery)
+    }
+
+    /// Connects as the operator, who administers keys and policy and reads the record.
+    ///
+    /// # Errors
+    /// [`Error::Client`].
+    pub async fn operator(&self) -> Result<Client, Error> {
+        let Pair { cert, key } = self.announcement.operator.clone();
+        self.connect(&IdentityFiles { certificate: cert, private_key: key }).await
+    }
+
+    /// Connects as the caller, who signs and verifies in the ring `dev`.
+    ///
+    /// # Errors
+    /// [`Error::Client`].
+    pub async fn caller(&self) -> Result<Client, Error> {
+        let Pair { cert, key } = self.announcement.caller.clone();
+        self.connect(&IdentityFiles { certificate: cert, private_key: key }).await
+    }
+
+    /// Connects as a caller of the [`Setup`].
+    ///
+    /// # Errors
+    /// [`Error::Client`], also where there is no such caller.
+    pub async fn connect_as(&self, id: &str) -> Result<Client, Error> {
+        let tls = self.identities();
+        let identity =
+            IdentityFiles { certificate: tls.join(format!("{id}.pem")), private_key: tls.join(format!("{id}.key")) };
+        self.connect(&identity).await
+    }
+
+    /// Connects with a certificate.
+    ///
+    /// # Errors
+    /// [`Error::Client`].
+    pub async fn connect(&self, identity: &IdentityFiles) -> Result<Client, Error> {
+        Ok(Client::connect(self.connect_options(identity)).await?)
+    }
+
+    /// What [`Chancery::connect`] connects with, to change it.
+    #[must_use]
+    pub fn connect_options(&self, identity: &IdentityFiles) -> ConnectOptions {
+        ConnectOptions::new(self.endpoint(), self.ca(), &identity.certificate, &identity.private_key)
+    }
+
+    /// Issues a certificate by the authority whose clients the service accepts.
+    ///
+    /// # Errors
+    /// [`Error`] where it cannot be made.
+    pub fn issue(&self, leaf: Leaf, name: &str) -> Result<IdentityFiles, Error> {
+        let folder = self.identities();
+        std::fs::create_dir_all(&folder).map_err(Error::system(format!("create {}", folder.display())))?;
+        Authority::of_dev(&self.dir())?.issue(leaf, &folder, name)
+    }
+
+    /// The development folder.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        dir(&self.folder)
+    }
+
+    /// Where certificates for tests go.
+    #[must_use]
+    pub fn identities(&self) -> PathBuf {
+        self.folder.path().join("identities")
+    }
+
+    /// The public API, `https://127.0.0.1:PORT`. Another one after each restart.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.announcement.endpoint
+    }
+
+    /// Metrics and probes, `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn admin_endpoint(&self) -> Option<&str> {
+        self.announcement.admin_endpoint.as_deref()
+    }
+
+    /// The authority's certificate.
+    #[must_use]
+    pub fn ca(&self) -> &Path {
+        &self.announcement.ca
+    }
+
+    /// The development ring, `keyRings/dev`.
+    #[must_use]
+    pub fn key_ring(&self) -> &str {
+        &self.announcement.key_ring
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.announcement.config
+    }
+
+    /// Changes the configuration file as parsed; [`Chancery::restart`] makes it so.
+    ///
+    /// # Errors
+    /// [`Error`] where it cannot be read or written.
+    pub fn configure(&self, change: impl FnOnce(&mut Table)) -> Result<(), Error> {
+        let mut config = setup::read_config(self.config())?;
+        change(&mut config);
+        setup::write_config(self.config(), &config)
+    }
+
+    /// The service's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What the service has said until now, on standard output and error.
+    #[must_use]
+    pub fn log(&self) -> String {
+        read_log(&self.folder)
+    }
+
+    /// The command line, set to call this service (`CHANCERY_DEV`).
+    #[must_use]
+    pub fn cli(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        for name in ["CHANCERY_ENDPOINT", "CHANCERY_CA", "CHANCERY_CERT", "CHANCERY_KEY"] {
+            command.env_remove(name);
+        }
+        command.env("CHANCERY_DEV", self.dir());
+        command
+    }
+
+    /// How the process ended, where it has.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
+        self.process.ended()
+    }
+
+    /// Stops the service as an operator does (SIGTERM) and says how it ended. The folder goes.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub async fn stop(mut self) -> Result<ExitStatus, Error> {
+        self.terminate().await
+    }
+
+    /// Stops the service (SIGTERM) and keeps the folder, for [`Chancery::restart`].
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub async fn terminate(&mut self) -> Result<ExitStatus, Error> {
+        if self.process.ended()?.is_none() {
+            crate::signal(self.pid(), "TERM")?;
+        }
+        wait(&mut self.process, &self.folder).await
+    }
+
+    /// Kills the service (SIGKILL), keeps the folder.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn kill(&mut self) -> Result<ExitStatus, Error> {
+        self.process.kill()
+    }
+
+    /// Starts the service again on the same folder; stops it first where it runs.
+    ///
+    /// # Errors
+    /// [`Error`] where it does not come up; with what it said.
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.terminate().await?;
+        (self.process, self.announcement) = serve(&self.binary, &self.folder, &self.environment).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Chancery {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            show(&format!("---- log of chancery in {}\n{}", self.dir().display(), self.log()));
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the test runner captures and shows it with the failing test")]
+fn show(text: &str) {
+    eprintln!("{text}");
+}
+
+fn dir(folder: &TempDir) -> PathBuf {
+    folder.path().join("dev")
+}
+
+fn log(folder: &TempDir) -> PathBuf {
+    folder.path().join("log")
+}
+
+fn read_log(folder: &TempDir) -> String {
+    std::fs::read(log(folder)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+fn failed(folder: &TempDir, what: String) -> Error {
+    Error::Process { what, log: read_log(folder) }
+}
+
+/// `chancery dev` on the folder, at free ports.
+fn dev(binary: &Path, folder: &TempDir, environment: &[(String, String)], more: &[&str]) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("dev").arg("--dir").arg(dir(folder));
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(more);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// Starts it and waits for its announcement.
+async fn serve(
+    binary: &Path,
+    folder: &TempDir,
+    environment: &[(String, String)],
+) -> Result<(Process, Announcement), Error> {
+    let path = dir(folder).join("dev.json");
+    // One that a killed service left would be taken for the new one's.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::system(format!("remove {}", path.display()))(error));
+        }
+        _ => {}
+    }
+    let mut process = Process::spawn(dev(binary, folder, environment, &[]), &log(folder))?;
+    let until = Instant::now() + START_PATIENCE;
+    loop {
+        // It appears whole.
+        if let Ok(text) = std::fs::read_to_string(&path) {
+            let announcement = serde_json::from_str(&text)
+                .map_err(|error| Error::Content { path: path.clone(), why: error.to_string() })?;
+            return Ok((process, announcement));
+        }
+        if let Some(status) = process.ended()? {
+            return Err(failed(folder, format!("dev ended with {status}")));
+        }
+        if Instant::now() > until {
+            return Err(failed(folder, format!("dev did not serve within {START_PATIENCE:?}")));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn wait(process: &mut Process, folder: &TempDir) -> Result<ExitStatus, Error> {
+    let until = Instant::now() + START_PATIENCE;
+    loop {
+        if let Some(status) = process.ended()? {
+            return Ok(status);
+        }
+        if Instant::now() > until {
+            process.kill()?;
+            return Err(failed(folder, format!("did not end within {START_PATIENCE:?} and was killed")));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
