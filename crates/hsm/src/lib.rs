@@ -1,0 +1,51 @@
+//! Holds PKCS#11 tokens, each in a worker process of its own.
+//!
+//! In scope: starting and supervising workers, one exclusive lock for each token, login and the PIN latch, finding
+//! out what a token offers, generating, inspecting, listing and destroying key pairs, signing with a key pair and
+//! checking every signature in software before it leaves; setting up SoftHSM tokens for development and tests; and
+//! the worker itself. Out of scope: who asks and whether he may (`policy`), the record of what was signed (`audit`),
+//! names, versions and states of keys (`core`, `store`), encodings of public keys and signatures (`crypto`).
+//!
+//! ```text
+//! service process                                   worker process (exec of the same program)
+//!
+//!  Token::sign --- lane 0: socket pair, FIFO ------> thread, session -\
+//!        |   \---- lane 1: socket pair, FIFO ------> thread, session --- PKCS#11 module -- token
+//!        |                                                            /
+//!  bounded queue   control: socket pair -----------> main thread, session, anchor session
+//!  supervisor      (PIN, generate, list, health)
+//! ```
+//!
+//! A call goes straight into the lane with the least to do. When all are full it waits in the service's queue, where
+//! the death of the worker does not touch it. No module is ever loaded in the service process.
+
+mod error;
+mod key;
+mod offer;
+mod pin;
+mod raw_bench;
+mod return_codes;
+mod settings;
+mod softhsm;
+mod status;
+mod token;
+mod wire;
+pub mod worker;
+
+pub use error::{HsmError, HsmErrorKind, HsmFailure, MissingMechanism};
+pub use key::{
+    DeviceSignature, GeneratedKey, KeyAttributes, KeyPresence, SignInput, SigningKey, TokenObject, TokenObjectClass,
+};
+pub use pin::{Pin, PinError};
+pub use raw_bench::{RawRate, measure};
+pub use return_codes::return_code_name;
+pub use settings::{MAX_DEVICE_MESSAGE_BYTES, TokenSettings, WorkerCommand};
+pub use softhsm::{
+    InitialiseToken, InitialisedToken, find_softhsm_module, initialise_token, write_softhsm_configuration,
+};
+pub use status::{TokenHealth, TokenStatus};
+pub use token::Token;
+
+use settings::{
+    DELICATE_GRACE, HANG_PATIENCE, LANE_DEPTH, LOCK_PATIENCE, ORDERLY_GRACE, SIGNING_GRACE, START_PATIENCE,
+};

@@ -1,0 +1,273 @@
+//! The token as all threads of a worker share it: one login, one map of key handles.
+
+use super::fault::Fault;
+use super::latch::PinLatch;
+use crate::{HsmErrorKind, Pin};
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error, RvError};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+/// Label of the private object whose absence tells a lost login from a missing key.
+const SENTINEL_LABEL: &str = "chancery-sentinel";
+
+/// Handles that one C_FindObjects asks for.
+const SEARCH_CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
+
+/// Where the private key with one CKA_ID is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    One(ObjectHandle),
+    Several,
+}
+
+/// An open, logged-in token.
+#[derive(Debug)]
+pub(super) struct Held {
+    pkcs11: Pkcs11,
+    slot: Slot,
+    pin: Pin,
+    latch: PinLatch,
+    /// Login belongs to the application and ends with its last session: this one stays open and does nothing else.
+    /// Its mutex makes login single-flight.
+    anchor: Mutex<Option<Session>>,
+    /// Private keys by CKA_ID, read once after each login: no search on the way of a signature.
+    keys: RwLock<HashMap<[u8; 16], Place>>,
+    has_sentinel: AtomicBool,
+    sessions: AtomicU64,
+}
+
+impl Held {
+    /// Opens the anchor session, logs in, and reads which private keys there are.
+    pub(super) fn open(pkcs11: Pkcs11, slot: Slot, pin: Pin, latch: PinLatch) -> Result<Self, Fault> {
+        let held = Self {
+            pkcs11,
+            slot,
+            pin,
+            latch,
+            anchor: Mutex::new(None),
+            keys: RwLock::new(HashMap::new()),
+            has_sentinel: AtomicBool::new(false),
+            sessions: AtomicU64::new(0),
+        };
+        held.ensure_login()?;
+        Ok(held)
+    }
+
+    /// A session for reading and signing.
+    pub(super) fn open_session(&self) -> Result<Session, Fault> {
+        self.count(self.pkcs11.open_ro_session(self.slot))
+    }
+
+    /// A session that can also make and destroy objects of the token.
+    pub(super) fn open_writing_session(&self) -> Result<Session, Fault> {
+        self.count(self.pkcs11.open_rw_session(self.slot))
+    }
+
+    fn count(&self, opened: Result<Session, Error>) -> Result<Session, Fault> {
+        let session = opened.map_err(|error| Fault::pkcs11("opening a session", &error))?;
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// Ends a session that came from here.
+    pub(super) fn close(&self, session: Session) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        // Closing one that the token has ended already fails, and that is fine.
+        drop(session);
+    }
+
+    /// Sessions that are open, the anchor included.
+    pub(super) fn sessions_open(&self) -> u64 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Makes sure that the token knows us. One thread at a time; the others find the work done.
+    pub(super) fn ensure_login(&self) -> Result<(), Fault> {
+        let mut anchor = self.lock_anchor();
+        if let Some(session) = anchor.as_ref() {
+            match session.get_session_info() {
+                Ok(info) if is_user(info.session_state()) => return Ok(()),
+                Ok(_) => {}
+                Err(_) => {
+                    // The token has dropped it, and with the last session every login.
+                    if let Some(dead) = anchor.take() {
+                        self.close(dead);
+                    }
+                }
+            }
+        }
+        let session = match anchor.take() {
+            Some(session) => session,
+            None => self.open_session()?,
+        };
+        let session = anchor.insert(session);
+        self.login(session)?;
+        self.load_keys(session)
+    }
+
+    fn login(&self, session: &Session) -> Result<(), Fault> {
+        self.latch.check()?;
+        let pin = AuthPin::from(self.pin.expose());
+        match session.login(UserType::User, Some(&pin)) {
+            // Already logged in is success for a token that is ours alone; it says nothing about the PIN.
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(error) => {
+                let fault = Fault::pkcs11("logging in", &error);
+                if fault.kind == HsmErrorKind::PinLatched { Err(self.latch.engage(&fault)) } else { Err(fault) }
+            }
+        }
+    }
+
+    fn load_keys(&self, session: &Session) -> Result<(), Fault> {
+        let failed = |error: &Error| Fault::pkcs11("listing private keys", error);
+        let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
+        let handles = search(session, &template).map_err(|error| failed(&error))?;
+        let mut found = HashMap::with_capacity(handles.len());
+        for handle in handles {
+            let attributes = session.get_attributes(handle, &[AttributeType::Id]).map_err(|error| failed(&error))?;
+            let Some(Attribute::Id(id)) = attributes.first() else { continue };
+            // What has no id of 16 bytes was not made by us.
+            let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) else { continue };
+            found.entry(id).and_modify(|place| *place = Place::Several).or_insert(Place::One(handle));
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
+    }
+
+    /// Finds the sentinel, or makes it. A token that takes no data objects does without.
+    pub(super) fn ensure_sentinel(&self, writing: &Session) -> Result<(), Fault> {
+        let there = self.sees_sentinel(writing)? || {
+            let template = [
+                Attribute::Class(ObjectClass::DATA),
+                Attribute::Token(true),
+                Attribute::Private(true),
+                Attribute::Label(SENTINEL_LABEL.into()),
+                Attribute::Application(b"chancery".to_vec()),
+                Attribute::Value(b"Seen only after login. Tells a lost login from a missing key.".to_vec()),
+            ];
+            writing.create_object(&template).is_ok()
+        };
+        self.has_sentinel.store(there, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sees_sentinel(&self, session: &Session) -> Result<bool, Fault> {
+        let template = [Attribute::Class(ObjectClass::DATA), Attribute::Label(SENTINEL_LABEL.into())];
+        let found = search(session, &template).map_err(|error| Fault::pkcs11("looking for the sentinel", &error))?;
+        Ok(!found.is_empty())
+    }
+
+    /// The handle of a private key, from memory; from the token only if it is not known.
+    pub(super) fn key(&self, session: &Session, uid: &[u8; 16]) -> Result<ObjectHandle, Fault> {
+        let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(uid).copied();
+        match known {
+            Some(Place::One(handle)) => Ok(handle),
+            Some(Place::Several) => Err(ambiguous(uid)),
+            None => self.locate(session, uid),
+        }
+    }
+
+    /// Finds a private key in the token by its CKA_ID, and tells a missing key from a lost login.
+    pub(super) fn locate(&self, session: &Session, uid: &[u8; 16]) -> Result<ObjectHandle, Fault> {
+        self.forget(uid);
+        if let Some(handle) = self.search_key(session, uid)? {
+            return Ok(handle);
+        }
+        if !self.logged_in(session)? {
+            // Logged out, a token shows an empty list and no error.
+            self.ensure_login()?;
+            if let Some(handle) = self.search_key(session, uid)? {
+                return Ok(handle);
+            }
+        }
+        self.require_whole(session)?;
+        Err(Fault::new(
+            HsmErrorKind::KeyNotFound,
+            format!(
+                "the token holds no private key with CKA_ID {}, though it is logged in and shows its other objects",
+                hex(uid)
+            ),
+        ))
+    }
+
+    /// Fails where the token shows none of its private objects although the session says that it is logged in: what
+    /// it lists is then no evidence of anything.
+    pub(super) fn require_whole(&self, session: &Session) -> Result<(), Fault> {
+        let whole = !self.has_sentinel.load(Ordering::Relaxed) || self.sees_sentinel(session)?;
+        if whole && self.logged_in(session)? {
+            return Ok(());
+        }
+        let message = "the token shows none of its private objects: its login is lost, or its storage was replaced";
+        Err(Fault::new(HsmErrorKind::LoginLost, message).replacing().retrying())
+    }
+
+    fn search_key(&self, session: &Session, uid: &[u8; 16]) -> Result<Option<ObjectHandle>, Fault> {
+        let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(uid.to_vec())];
+        let found = search(session, &template).map_err(|error| Fault::pkcs11("looking for a private key", &error))?;
+        match found.as_slice() {
+            [] => Ok(None),
+            [handle] => {
+                self.remember(*uid, *handle);
+                Ok(Some(*handle))
+            }
+            [_, _, ..] => {
+                self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(*uid, Place::Several);
+                Err(ambiguous(uid))
+            }
+        }
+    }
+
+    fn logged_in(&self, session: &Session) -> Result<bool, Fault> {
+        let info = session.get_session_info().map_err(|error| Fault::pkcs11("reading the session's state", &error))?;
+        Ok(is_user(info.session_state()))
+    }
+
+    /// Notes where a new key is.
+    pub(super) fn remember(&self, uid: [u8; 16], handle: ObjectHandle) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(uid, Place::One(handle));
+    }
+
+    /// Forgets where a key was.
+    pub(super) fn forget(&self, uid: &[u8; 16]) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Ends the anchor session; the last one, if all lanes are gone.
+    pub(super) fn release(&self) {
+        if let Some(session) = self.lock_anchor().take() {
+            self.close(session);
+        }
+    }
+
+    fn lock_anchor(&self) -> MutexGuard<'_, Option<Session>> {
+        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn is_user(state: SessionState) -> bool {
+    matches!(state, SessionState::RoUser | SessionState::RwUser)
+}
+
+fn ambiguous(uid: &[u8; 16]) -> Fault {
+    Fault::new(
+        HsmErrorKind::KeyAmbiguous,
+        format!("more than one private key in the token has CKA_ID {}: nothing is signed with any of them", hex(uid)),
+    )
+}
+
+/// All objects that fit a template, many at a time.
+pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Error> {
+    session.iter_objects_with_cache_size(template, SEARCH_CHUNK)?.collect()
+}
+
+/// A CKA_ID as people write it.
+pub(super) fn hex(uid: &[u8; 16]) -> String {
+    chancery_model::Uid::from_bytes(*uid).to_string()
+}

@@ -1,0 +1,123 @@
+//! Making a new token in an uninitialised slot: for development and tests, where the token is a file.
+
+use super::fault::Fault;
+use super::lock::{self, TokenLock};
+use super::module::{self, SlotReading};
+use crate::wire::{Initialise, Started};
+use crate::{HsmErrorKind, LOCK_PATIENCE};
+use cryptoki::context::Pkcs11;
+use cryptoki::session::UserType;
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+use std::path::Path;
+use std::time::Duration;
+
+/// Looks that must all find no token of the label before one is made, each after initialising the module anew: of
+/// many processes that do so at the same moment, some see no token though it is there.
+const LOOKS: u64 = 3;
+
+/// Looks after which a slot that cannot be read counts as broken.
+const MOST_LOOKS: u64 = 9;
+
+/// Makes a token with this label, unless one exists or ever existed.
+pub(super) fn run(task: Initialise) -> Result<Started, Fault> {
+    let Initialise { module, label, so_pin, user_pin, lock_dir } = task;
+    if label.is_empty() || label.len() > 32 {
+        let message = format!("a token's label has 1 to 32 bytes; {label:?} has {}", label.len());
+        return Err(Fault::new(HsmErrorKind::Configuration, message));
+    }
+    let _lock = TokenLock::acquire(&lock_dir, &label, None, LOCK_PATIENCE)?;
+    let mark = lock::file(&lock_dir, &label, None, "initialised");
+    check_mark(&mark, &label)?;
+    let pkcs11 = module::load(&module)?;
+    look_for_absence(&pkcs11, &label)?;
+    let slot = free_slot(&pkcs11)?;
+    let so_pin = AuthPin::from(so_pin.expose());
+    pkcs11.init_token(slot, &so_pin, &label).map_err(|error| Fault::pkcs11("initialising the token", &error))?;
+    let session = pkcs11.open_rw_session(slot).map_err(|error| Fault::pkcs11("opening a session", &error))?;
+    session
+        .login(UserType::So, Some(&so_pin))
+        .map_err(|error| Fault::pkcs11("logging in as security officer", &error))?;
+    session
+        .init_pin(&AuthPin::from(user_pin.expose()))
+        .map_err(|error| Fault::pkcs11("setting the user PIN", &error))?;
+    drop(session);
+    let info = pkcs11.get_token_info(slot).map_err(|error| Fault::pkcs11("reading the new token", &error))?;
+    let serial = info.serial_number().trim_end().to_owned();
+    std::fs::write(&mark, format!("serial {serial}\n")).map_err(|error| {
+        Fault::new(
+            HsmErrorKind::Configuration,
+            format!("the token was made, but writing {} failed: {error}", mark.display()),
+        )
+    })?;
+    module::finalise(&pkcs11)?;
+    Ok(Started::Initialised { serial })
+}
+
+/// Initialises the module until [`LOOKS`] looks in a row found no such token and every slot readable. The module stays
+/// initialised.
+fn look_for_absence(pkcs11: &Pkcs11, label: &str) -> Result<(), Fault> {
+    let mut clean = 0;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        module::initialise(pkcs11)?;
+        match module::read_slots(pkcs11).and_then(|slots| check_absent(&slots, label)) {
+            Ok(()) => clean += 1,
+            Err(fault) if fault.kind == HsmErrorKind::Configuration || attempt >= MOST_LOOKS => return Err(fault),
+            Err(_) => clean = 0,
+        }
+        if clean == LOOKS {
+            return Ok(());
+        }
+        module::finalise(pkcs11)?;
+        std::thread::sleep(Duration::from_millis(20 * attempt + u64::from(std::process::id() % 17)));
+    }
+}
+
+fn check_mark(mark: &Path, label: &str) -> Result<(), Fault> {
+    match std::fs::read_to_string(mark) {
+        Ok(serial) => Err(Fault::new(
+            HsmErrorKind::Configuration,
+            format!(
+                "a token {label:?} ({}) was made here before; not being visible now is no reason to make another. \
+                 If its storage is truly gone, remove {}",
+                serial.trim(),
+                mark.display()
+            ),
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Fault::new(HsmErrorKind::Configuration, format!("cannot read {}: {error}", mark.display()))),
+    }
+}
+
+fn check_absent(slots: &[SlotReading], label: &str) -> Result<(), Fault> {
+    for (slot, token) in slots {
+        match token {
+            Ok(info) if info.token_initialized() && info.label().trim_end() == label => {
+                let serial = info.serial_number().trim_end();
+                let message = format!("a token {label:?} exists already (serial {serial}); choose another label");
+                return Err(Fault::new(HsmErrorKind::Configuration, message));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // It might be the one.
+                let fault = Fault::pkcs11(format!("slot {slot} cannot be read, so no token is made"), error);
+                return Err(fault);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn free_slot(pkcs11: &Pkcs11) -> Result<Slot, Fault> {
+    module::read_slots(pkcs11)?
+        .into_iter()
+        .find_map(|(slot, token)| token.is_ok_and(|info| !info.token_initialized()).then_some(slot))
+        .ok_or_else(|| {
+            Fault::new(
+                HsmErrorKind::Configuration,
+                "the module shows no slot with an uninitialised token to make one in",
+            )
+        })
+}

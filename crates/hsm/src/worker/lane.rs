@@ -1,0 +1,168 @@
+//! One signing thread: its socket, its session, and nothing shared on the way but the map of handles.
+
+use super::fault::Fault;
+use super::held::Held;
+use super::mechanism;
+use crate::HsmErrorKind;
+use crate::return_codes::Cure;
+use crate::wire::{FrameBuffer, LaneRequest, encode_lane_reply};
+use cryptoki::session::Session;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Replies that are sent together. More of them make the first one wait, fewer cost a system call each.
+const FLUSH_AFTER: usize = 4;
+
+/// Idle for this long, a lane touches its session: some devices end sessions after 15 seconds.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// A lane on its thread.
+#[derive(Debug)]
+pub(super) struct Lane {
+    held: Arc<Held>,
+    session: Option<Session>,
+    /// Failures in a row of which the token did not say what it did.
+    unknown_outcomes: u32,
+}
+
+impl Lane {
+    pub(super) fn new(held: Arc<Held>, session: Session) -> Self {
+        Self { held, session: Some(session), unknown_outcomes: 0 }
+    }
+
+    /// Signs what comes until the service is gone. What was read by then is still answered.
+    pub(super) fn run(mut self, mut socket: UnixStream) -> io::Result<()> {
+        socket.set_read_timeout(Some(KEEP_ALIVE))?;
+        let mut frames = FrameBuffer::default();
+        let mut read = vec![0; 1 << 16];
+        let mut replies = Vec::new();
+        loop {
+            let length = match socket.read(&mut read) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    self.keep_alive();
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+                Err(error) => return Err(error),
+            };
+            frames.extend(read.get(..length).unwrap_or_default());
+            let mut waiting = 0;
+            while let Some(body) = frames.next()? {
+                let reply = self.sign(&LaneRequest::decode(body)?).map_err(Into::into);
+                encode_lane_reply(&reply, &mut replies)?;
+                waiting += 1;
+                if waiting == FLUSH_AFTER {
+                    socket.write_all(&replies)?;
+                    replies.clear();
+                    waiting = 0;
+                }
+            }
+            if !replies.is_empty() {
+                socket.write_all(&replies)?;
+                replies.clear();
+            }
+        }
+        self.drop_session();
+        Ok(())
+    }
+
+    fn sign(&mut self, request: &LaneRequest<'_>) -> Result<Vec<u8>, Fault> {
+        mechanism::check_input(request.algorithm, request.input)?;
+        if request.fresh_session {
+            self.drop_session();
+        }
+        let uid = request.uid.as_bytes();
+        match self.try_sign(request, uid) {
+            Ok(signature) => {
+                self.unknown_outcomes = 0;
+                Ok(signature)
+            }
+            Err(fault) => Err(self.cure(fault, Some(uid))),
+        }
+    }
+
+    fn try_sign(&mut self, request: &LaneRequest<'_>, uid: &[u8; 16]) -> Result<Vec<u8>, Fault> {
+        let held = Arc::clone(&self.held);
+        let session = self.session()?;
+        let handle = held.key(session, uid)?;
+        let mechanism = mechanism::signing(request.algorithm)?;
+        // cryptoki 0.12 asks for the signature's length first: one more call into the module, which costs a network
+        // HSM that does not answer it locally one more round trip.
+        session.sign(&mechanism, handle, request.input).map_err(|error| Fault::pkcs11("signing", &error))
+    }
+
+    fn session(&mut self) -> Result<&Session, Fault> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.held.open_session()?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    fn drop_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.held.close(session);
+        }
+    }
+
+    /// Mends what the failure broke, so that the next call finds it whole, and says what the service should do.
+    fn cure(&mut self, fault: Fault, uid: Option<&[u8; 16]>) -> Fault {
+        match fault.cure {
+            Cure::Nothing | Cure::Benign | Cure::Latch | Cure::Replace => fault,
+            Cure::NewSession => self.renew(fault),
+            Cure::FreshSessionThenReplace => {
+                self.unknown_outcomes += 1;
+                let fault = self.renew(fault);
+                if self.unknown_outcomes > 1 { fault.replacing() } else { fault }
+            }
+            Cure::Login => match self.held.ensure_login() {
+                Ok(()) => fault,
+                Err(found) => fault.reclassified(found),
+            },
+            Cure::FindAgain => match uid {
+                Some(uid) => self.find_again(fault, uid),
+                None => fault,
+            },
+        }
+    }
+
+    fn renew(&mut self, fault: Fault) -> Fault {
+        self.drop_session();
+        let held = Arc::clone(&self.held);
+        // With its last session a token also forgets the login.
+        match self.session().map(|_| ()).and_then(|()| held.ensure_login()) {
+            Ok(()) => fault,
+            Err(found) if found.kind == HsmErrorKind::PinLatched => fault.reclassified(found),
+            Err(_) => fault.replacing(),
+        }
+    }
+
+    fn find_again(&mut self, fault: Fault, uid: &[u8; 16]) -> Fault {
+        let held = Arc::clone(&self.held);
+        match self.session().and_then(|session| held.locate(session, uid)) {
+            Ok(_) => {
+                let renewed = Fault::new(HsmErrorKind::Session, "the key's handle was stale and has been found again");
+                fault.reclassified(renewed.retrying())
+            }
+            Err(found) => fault.reclassified(found),
+        }
+    }
+
+    fn keep_alive(&mut self) {
+        let touched = match self.session() {
+            Ok(session) => {
+                session.get_session_info().map(|_| ()).map_err(|error| Fault::pkcs11("keeping alive", &error))
+            }
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = touched {
+            // The next call finds a new session, or reports what is wrong itself.
+            let _cured = self.cure(fault, None);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How fast a token signs with nothing in between: threads of this process, each with a session, and one key pair
+//! that ends with it.
+
+use super::fault::Fault;
+use super::mechanism;
+use super::probe;
+use super::serve;
+use crate::HsmErrorKind;
+use crate::wire::{Measure, Started, algorithm_at};
+use chancery_model::{Algorithm, SignatureScheme};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// Measures until the time is over.
+pub(super) fn run(task: Measure) -> Result<Started, Fault> {
+    let algorithm = algorithm_at(task.algorithm).map_err(|error| Fault::new(HsmErrorKind::Bug, error.to_string()))?;
+    let mut opened = serve::open(task.token)?;
+    let held = &opened.held;
+    let owner = held.open_session()?;
+    let edwards = probe::curves(&owner, &mut opened.facts);
+    if let Some(missing) = opened.facts.missing(algorithm) {
+        let message = format!("the token lacks {missing}, which {algorithm} needs");
+        return Err(Fault::new(HsmErrorKind::Configuration, message));
+    }
+    let (_public, private) = probe::make_session_pair(&owner, algorithm.key_type(), edwards)?;
+    let threads = usize::try_from(task.threads).unwrap_or(1).max(1);
+    let sessions = (0..threads).map(|_| held.open_session()).collect::<Result<Vec<_>, _>>()?;
+    let duration = Duration::from_millis(task.milliseconds);
+    let input = sample_input(algorithm);
+    let start = Barrier::new(threads);
+    let counts = std::thread::scope(|scope| {
+        let running: Vec<_> = sessions
+            .into_iter()
+            .map(|session| {
+                let (input, start) = (&input, &start);
+                scope.spawn(move || -> Result<(u64, Duration), Fault> {
+                    let mechanism = mechanism::signing(algorithm)?;
+                    start.wait();
+                    let began = Instant::now();
+                    let mut signatures = 0;
+                    while began.elapsed() < duration {
+                        session
+                            .sign(&mechanism, private, input)
+                            .map_err(|error| Fault::pkcs11("signing with a session key", &error))?;
+                        signatures += 1;
+                    }
+                    Ok((signatures, began.elapsed()))
+                })
+            })
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(Fault::new(HsmErrorKind::Bug, "a thread panicked"))))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    let signatures = counts.iter().map(|(signatures, _)| signatures).sum();
+    let slowest = counts.iter().map(|(_, took)| *took).max().unwrap_or(duration);
+    Ok(Started::Measured { signatures, nanoseconds: u64::try_from(slowest.as_nanos()).unwrap_or(u64::MAX) })
+}
+
+/// An input as the mechanism takes it, for a message that says so.
+fn sample_input(algorithm: Algorithm) -> Vec<u8> {
+    let message = b"chancery bench";
+    match (algorithm.hash(), algorithm.scheme()) {
+        (None, _) => message.to_vec(),
+        (Some(hash), SignatureScheme::RsaPkcs1) => chancery_crypto::digest_info(&chancery_crypto::hash(hash, message)),
+        (Some(hash), _) => chancery_crypto::hash(hash, message).as_bytes().to_vec(),
+    }
+}

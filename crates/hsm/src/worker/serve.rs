@@ -1,0 +1,189 @@
+//! A worker that holds a token: its start, its control lane, and its orderly end.
+
+use super::fault::Fault;
+use super::held::Held;
+use super::keys;
+use super::lane::Lane;
+use super::latch::PinLatch;
+use super::lock::TokenLock;
+use super::mechanism::EdwardsName;
+use super::{module, probe, process};
+use crate::LOCK_PATIENCE;
+use crate::return_codes::Cure;
+use crate::wire::{
+    ControlReply, ControlRequest, Serve, Started, TokenAddress, TokenFacts, algorithm_at, read_control, write_control,
+};
+use cryptoki::context::Pkcs11;
+use cryptoki::session::Session;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long the lanes may take to finish what they have read once the service is gone. One that hangs in the module
+/// is left behind by `_exit`.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An opened token, as serving and measuring both need it.
+pub(super) struct Opened {
+    pub(super) pkcs11: Pkcs11,
+    pub(super) held: Arc<Held>,
+    pub(super) facts: TokenFacts,
+    _lock: TokenLock,
+}
+
+/// Takes the lock, finds the token and logs in.
+pub(super) fn open(address: TokenAddress) -> Result<Opened, Fault> {
+    let TokenAddress { module, label, serial, pin, lock_dir } = address;
+    let lock = TokenLock::acquire(&lock_dir, &label, serial.as_deref(), LOCK_PATIENCE)?;
+    let pkcs11 = module::load(&module)?;
+    let (slot, info) = module::find_token(&pkcs11, &label, serial.as_deref())?;
+    let facts = probe::facts(&pkcs11, slot, &info)?;
+    let latch = PinLatch::new(&lock_dir, &label, &facts.serial);
+    let held = Arc::new(Held::open(pkcs11.clone(), slot, pin, latch)?);
+    Ok(Opened { pkcs11, held, facts, _lock: lock })
+}
+
+/// Serves until the service lets go of the control socket; the process ends here.
+pub(super) fn run(control: &UnixStream, task: Serve) -> io::Result<()> {
+    let sockets = process::lane_sockets(task.lanes)?;
+    let opened = match open(task.token) {
+        Ok(opened) => opened,
+        Err(fault) => return write_control(control, &Started::Failed(fault.into())),
+    };
+    let (mut worker, sessions) = match Worker::start(&opened, sockets.len()) {
+        Ok(started) => started,
+        Err(fault) => return write_control(control, &Started::Failed(fault.into())),
+    };
+    let mut facts = opened.facts;
+    worker.edwards = match worker.session() {
+        Ok(session) => probe::curves(session, &mut facts),
+        Err(fault) => return write_control(control, &Started::Failed(fault.into())),
+    };
+    facts.lanes = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+
+    let mut lanes = Vec::new();
+    for (number, (session, socket)) in sessions.into_iter().zip(sockets).enumerate() {
+        let ours = socket.try_clone()?;
+        let lane = Lane::new(Arc::clone(&opened.held), session);
+        let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
+            if let Err(error) = lane.run(socket) {
+                report(&format!("a lane failed: {error}"));
+                // The service sees the sockets end and starts another worker.
+                process::leave(1);
+            }
+        })?;
+        lanes.push((ours, thread));
+    }
+    write_control(control, &Started::Serving(facts))?;
+    while let Some(request) = read_control(control)? {
+        write_control(control, &worker.answer(request))?;
+    }
+    drain(&opened.pkcs11, &opened.held, worker, lanes);
+    Ok(())
+}
+
+/// Stop intake, let the lanes finish, end every session, finalise: in any other order SoftHSM crashes.
+fn drain(pkcs11: &Pkcs11, held: &Held, mut worker: Worker, lanes: Vec<(UnixStream, JoinHandle<()>)>) {
+    for (socket, _) in &lanes {
+        // What the service has sent is still read; an error means that the socket is gone already.
+        let _gone = socket.shutdown(Shutdown::Read);
+    }
+    let until = Instant::now() + DRAIN_PATIENCE;
+    while lanes.iter().any(|(_, thread)| !thread.is_finished()) {
+        if Instant::now() >= until {
+            report("a lane did not come back from the PKCS#11 module; leaving without it");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    worker.drop_session();
+    held.release();
+    if let Err(fault) = module::finalise(pkcs11) {
+        report(&fault.message);
+    }
+}
+
+/// A line on standard error, which is the service's: there is no service left to tell in any other way.
+fn report(message: &str) {
+    use std::io::Write;
+    // Nobody to tell that nobody could be told.
+    let _unsaid = writeln!(io::stderr(), "chancery worker {}: {message}", std::process::id());
+}
+
+/// The control lane.
+struct Worker {
+    held: Arc<Held>,
+    session: Option<Session>,
+    edwards: EdwardsName,
+}
+
+impl Worker {
+    /// Opens the control session and as many others as the token gives, at least one.
+    fn start(opened: &Opened, lanes: usize) -> Result<(Self, Vec<Session>), Fault> {
+        let held = Arc::clone(&opened.held);
+        let control = held.open_writing_session()?;
+        held.ensure_sentinel(&control)?;
+        // The anchor and the control session are two of them.
+        let limit = opened.facts.sessions_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let mut sessions = Vec::new();
+        for _ in 0..lanes.min(limit.saturating_sub(2)).max(1) {
+            match held.open_session() {
+                Ok(session) => sessions.push(session),
+                // Others use the token's sessions too: fewer lanes will do.
+                Err(fault) if fault.kind == crate::HsmErrorKind::Capacity && !sessions.is_empty() => break,
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok((Self { held, session: Some(control), edwards: EdwardsName::Oid }, sessions))
+    }
+
+    fn session(&mut self) -> Result<&Session, Fault> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.held.open_writing_session()?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    fn drop_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.held.close(session);
+        }
+    }
+
+    fn answer(&mut self, request: ControlRequest) -> ControlReply {
+        self.act(request).unwrap_or_else(|fault| {
+            if matches!(fault.cure, Cure::NewSession | Cure::FreshSessionThenReplace) {
+                // The next request opens another.
+                self.drop_session();
+            }
+            ControlReply::Failed(fault.into())
+        })
+    }
+
+    fn act(&mut self, request: ControlRequest) -> Result<ControlReply, Fault> {
+        let held = Arc::clone(&self.held);
+        let edwards = self.edwards;
+        held.ensure_login()?;
+        let session = self.session()?;
+        let bad_algorithm = |error: io::Error| Fault::new(crate::HsmErrorKind::Bug, error.to_string());
+        match request {
+            ControlRequest::Generate { uid, label, algorithm } => {
+                let algorithm = algorithm_at(algorithm).map_err(bad_algorithm)?;
+                keys::generate(&held, session, &uid, &label, algorithm, edwards).map(ControlReply::Key)
+            }
+            ControlRequest::Inspect { uid, algorithm } => {
+                keys::inspect(&held, session, &uid, algorithm_at(algorithm).map_err(bad_algorithm)?)
+            }
+            ControlRequest::Destroy { uid } => keys::destroy(&held, session, &uid).map(ControlReply::Destroyed),
+            ControlRequest::List => keys::list(&held, session).map(ControlReply::Objects),
+            ControlRequest::Health => {
+                session.get_session_info().map_err(|error| Fault::pkcs11("reading the session's state", &error))?;
+                Ok(ControlReply::Healthy { sessions_open: held.sessions_open() })
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a token is there for: each algorithm, from generation to destruction.
+
+use crate::support::{LABEL, SoftHsm, make_key, sign, soon, worker};
+use chancery_crypto::{SignedInput, hash, new_uid};
+use chancery_hsm::{
+    HsmErrorKind, KeyPresence, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, TokenHealth, TokenObjectClass, measure,
+};
+use chancery_model::{Algorithm, Curve, EcdsaEncoding, KeyType};
+use std::time::Duration;
+
+fn signature_bytes(algorithm: Algorithm) -> usize {
+    match algorithm.key_type() {
+        KeyType::Rsa { modulus_bits } => usize::try_from(modulus_bits / 8).unwrap(),
+        KeyType::Ec(curve) => 2 * curve.coordinate_bytes(),
+        KeyType::Ed25519 => 64,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_algorithm_from_generation_to_destruction() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    for algorithm in Algorithm::ALL {
+        assert_eq!(token.offers(algorithm), Ok(()), "{algorithm}");
+        let (made, key) = make_key(&token, algorithm).await;
+        assert_eq!(made.attributes.violations(), [""; 0], "{algorithm}");
+
+        let message = format!("a message for {algorithm}");
+        for _ in 0..8 {
+            let signature = sign(&token, &key, message.as_bytes()).await.unwrap();
+            assert_eq!((signature.bytes.len(), signature.attempts), (signature_bytes(algorithm), 1), "{algorithm}");
+            let is_secp256k1 = algorithm.key_type() == KeyType::Ec(Curve::Secp256k1);
+            assert_eq!(signature.recovery_id.is_some(), is_secp256k1, "{algorithm}");
+            let verify = |message: &[u8]| {
+                key.public.verify(SignedInput::Message(message), &signature.bytes, EcdsaEncoding::P1363)
+            };
+            assert!(verify(message.as_bytes()).is_ok(), "{algorithm}");
+            assert!(verify(b"another message").is_err(), "{algorithm}");
+        }
+        if let Some(function) = algorithm.hash() {
+            let digest = hash(function, message.as_bytes());
+            let signature = token.sign(&key, SignInput::Digest(&digest), soon()).await.unwrap();
+            let input = SignedInput::Message(message.as_bytes());
+            assert!(key.public.verify(input, &signature.bytes, EcdsaEncoding::P1363).is_ok(), "{algorithm}");
+        }
+
+        let present = token.inspect(key.uid, algorithm, soon()).await.unwrap();
+        assert_eq!(present, KeyPresence::Complete(made), "{algorithm}");
+        let objects = token.list(soon()).await.unwrap();
+        for class in [TokenObjectClass::PrivateKey, TokenObjectClass::PublicKey] {
+            let halves = objects.iter().filter(|object| object.class == class && object.id == key.uid.as_bytes());
+            assert_eq!(halves.map(|half| half.label.as_str()).collect::<Vec<_>>(), ["a key"], "{algorithm}");
+        }
+
+        assert_eq!(token.destroy(key.uid, soon()).await, Ok(2), "{algorithm}");
+        assert_eq!(token.inspect(key.uid, algorithm, soon()).await, Ok(KeyPresence::Absent), "{algorithm}");
+        let failure = sign(&token, &key, b"m").await.unwrap_err();
+        assert_eq!(failure.kind, HsmErrorKind::KeyNotFound, "{algorithm}: {failure}");
+    }
+    assert_eq!(token.status().restarts, 0);
+    token.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_up_to_the_limit_go_to_the_device() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::Ed25519).await;
+    let longest = vec![7; MAX_DEVICE_MESSAGE_BYTES];
+    // More at once than a lane's socket holds.
+    let mut calls = tokio::task::JoinSet::new();
+    for length in (0..40).map(|step| MAX_DEVICE_MESSAGE_BYTES - step) {
+        let (token, key, message) = (token.clone(), key.clone(), longest[..length].to_vec());
+        calls.spawn(async move { sign(&token, &key, &message).await.map(|_| ()) });
+    }
+    for result in calls.join_all().await {
+        result.unwrap();
+    }
+    sign(&token, &key, b"").await.unwrap();
+    let failure = sign(&token, &key, &vec![7; MAX_DEVICE_MESSAGE_BYTES + 1]).await.unwrap_err();
+    assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::InputLength, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_of_another_key_never_leaves() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaSecp256k1Sha256, Algorithm::Ed25519] {
+        let (_, key) = make_key(&token, algorithm).await;
+        let (_, other) = make_key(&token, algorithm).await;
+        let mixed = SigningKey { uid: key.uid, public: other.public };
+        let failure = sign(&token, &mixed, b"m").await.unwrap_err();
+        assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::WrongSignature, 2), "{algorithm}");
+        assert_eq!(sign(&token, &key, b"m").await.unwrap().attempts, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_taken_makes_no_second_key() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    let failure = token.generate(key.uid, "again", Algorithm::EcdsaP256Sha256, soon()).await.unwrap_err();
+    assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous);
+    assert_eq!(token.list(soon()).await.unwrap().len(), 2);
+    sign(&token, &key, b"m").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_goes_on_while_a_key_is_made() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    let making = {
+        let token = token.clone();
+        let uid = new_uid().unwrap();
+        tokio::spawn(async move { token.generate(uid, "slow", Algorithm::RsaPkcs1_4096Sha256, soon()).await })
+    };
+    let mut meanwhile = 0;
+    while !making.is_finished() {
+        sign(&token, &key, b"m").await.unwrap();
+        meanwhile += 1;
+    }
+    making.await.unwrap().unwrap();
+    assert!(meanwhile > 20, "only {meanwhile} signatures while an RSA-4096 key was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_says_what_the_token_is() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let status = token.status();
+    assert_eq!((status.id.as_str(), status.label.as_str()), ("soft", LABEL));
+    assert_eq!(status.health, TokenHealth::Up);
+    assert_eq!(status.algorithms, Algorithm::ALL);
+    assert_eq!((status.signing_threads, status.sessions_open, status.restarts), (2, 4, 0));
+    assert!(status.serial.len() == 16 && status.manufacturer.contains("SoftHSM"), "{status:?}");
+    assert!(status.mechanisms.iter().any(|name| name == "CKM_ECDSA"), "{status:?}");
+    assert!(!format!("{:?}", softhsm.settings()).contains(crate::support::PIN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_raw_rate_is_measured_without_a_stored_key() {
+    let softhsm = SoftHsm::new().await;
+    for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::RsaPss2048Sha256, Algorithm::Ed25519] {
+        let duration = Duration::from_millis(200);
+        let rate = measure(&worker(), &softhsm.settings(), algorithm, 2, duration).await.unwrap();
+        assert!(rate.signatures > 10 && rate.elapsed >= Duration::from_millis(200), "{rate:?}");
+    }
+    assert_eq!(softhsm.token().await.list(soon()).await, Ok(Vec::new()));
+}

@@ -1,0 +1,146 @@
+//! Workers that die, hang or lose their token, in the middle of signing.
+
+use crate::support::{SoftHsm, make_key, sign, signal, soon, wait_for_health, wait_until};
+use chancery_hsm::{HsmErrorKind, SignInput, TokenHealth};
+use chancery_model::Algorithm;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_costs_a_retry_and_nothing_else() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let signed = Arc::new(AtomicU64::new(0));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let (token, key, stop, signed) = (token.clone(), key.clone(), Arc::clone(&stop), Arc::clone(&signed));
+        callers.spawn(async move {
+            let mut retried = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                let signature = sign(&token, &key, b"under load").await?;
+                signed.fetch_add(1, Ordering::Relaxed);
+                retried += u64::from(signature.attempts > 1);
+            }
+            Ok::<_, chancery_hsm::HsmFailure>(retried)
+        });
+    }
+    for round in 1..=3 {
+        // Up, and signing: never while it logs in.
+        wait_for_health(&token, Duration::from_secs(5), |health| *health == TokenHealth::Up).await;
+        let before = signed.load(Ordering::Relaxed);
+        wait_until("signing", Duration::from_secs(5), || signed.load(Ordering::Relaxed) > before + 100).await;
+        let killed = Instant::now();
+        let at_kill = signed.load(Ordering::Relaxed);
+        signal("KILL", token.status().worker_pid.unwrap());
+        wait_until("a new worker", Duration::from_secs(5), || token.status().restarts == round).await;
+        wait_until("signing again", Duration::from_secs(1), || signed.load(Ordering::Relaxed) > at_kill + 100).await;
+        assert!(killed.elapsed() < Duration::from_secs(1), "signing again only after {:?}", killed.elapsed());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut retried = 0;
+    for caller in callers.join_all().await {
+        retried += caller.expect("a retry hides the death of a worker");
+    }
+    assert!(retried > 0, "calls were in flight and yet nothing was retried");
+    assert!(retried <= 3 * 2 * 8, "{retried} retries: more than can have been in flight");
+    token.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_worker_misses_the_deadline_and_is_replaced() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    sign(&token, &key, b"m").await.unwrap();
+    let first = token.status().worker_pid.unwrap();
+    signal("STOP", first);
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(250);
+    let failure = token.sign(&key, SignInput::Message(b"m"), deadline).await.unwrap_err();
+    assert_eq!(failure.kind, HsmErrorKind::Deadline);
+    assert!(began.elapsed() < Duration::from_millis(500), "the deadline was held after {:?}", began.elapsed());
+    let signature = sign(&token, &key, b"m").await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4), "replaced only after {:?}", began.elapsed());
+    assert!(signature.attempts <= 2);
+    assert_ne!(token.status().worker_pid, Some(first));
+    assert!(!crate::support::is_running(first));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tiny_deadline_does_not_cost_the_worker() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::RsaPss4096Sha256).await;
+    let pid = token.status().worker_pid;
+    for _ in 0..40 {
+        let deadline = Instant::now() + Duration::from_micros(200);
+        let failure = token.sign(&key, SignInput::Message(b"m"), deadline).await.unwrap_err();
+        assert_eq!(failure.kind, HsmErrorKind::Deadline);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    sign(&token, &key, b"m").await.unwrap();
+    assert_eq!((token.status().worker_pid, token.status().restarts), (pid, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_the_service_is_bounded_and_not_lost() {
+    let softhsm = SoftHsm::new().await;
+    let mut settings = softhsm.settings();
+    settings.signing_threads = 1;
+    settings.queue_limit = 3;
+    let token = chancery_hsm::Token::start(settings, crate::support::worker()).await.unwrap();
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    let pid = token.status().worker_pid.unwrap();
+    signal("STOP", pid);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..8 + 3 {
+        let (token, key) = (token.clone(), key.clone());
+        calls.spawn(async move { sign(&token, &key, b"m").await });
+    }
+    wait_until("lane and queue full", Duration::from_secs(5), || {
+        let status = token.status();
+        (status.in_flight, status.queued) == (8, 3)
+    })
+    .await;
+    let failure = sign(&token, &key, b"m").await.unwrap_err();
+    assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::Overloaded, 0));
+    signal("KILL", pid);
+    for result in calls.join_all().await {
+        result.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_storage_is_gone_is_no_missing_key_and_comes_back() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    let (tokens, aside) = (softhsm.directory().join("tokens"), softhsm.directory().join("aside"));
+    fs::rename(&tokens, &aside).unwrap();
+    fs::create_dir(&tokens).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(6);
+    let failure = loop {
+        match sign(&token, &key, b"m").await {
+            Err(failure) => break failure,
+            // SoftHSM may still have the key in memory.
+            Ok(_) => assert!(Instant::now() < deadline, "SoftHSM never noticed"),
+        }
+    };
+    assert_ne!(failure.kind, HsmErrorKind::KeyNotFound, "{failure}");
+    wait_for_health(&token, Duration::from_secs(10), |health| matches!(health, TokenHealth::Down { .. })).await;
+    let began = Instant::now();
+    let failure = sign(&token, &key, b"m").await.unwrap_err();
+    assert_eq!(failure.kind, HsmErrorKind::TokenAbsent, "{failure}");
+    assert!(began.elapsed() < Duration::from_secs(1), "a token that is down fails at once");
+
+    fs::remove_dir(&tokens).unwrap();
+    fs::rename(&aside, &tokens).unwrap();
+    wait_for_health(&token, Duration::from_secs(20), |health| *health == TokenHealth::Up).await;
+    sign(&token, &key, b"m").await.unwrap();
+    assert_eq!(token.list(soon()).await.unwrap().len(), 2);
+}

@@ -1,0 +1,179 @@
+//! One process owns a token; and who may open it.
+
+use crate::support::{
+    LABEL, PIN, SoftHsm, is_running, make_key, module, pin, re_exec, settings_in, sign, signal, soon, wait_until,
+    worker,
+};
+use chancery_hsm::{HsmErrorKind, Token, TokenHealth};
+use chancery_model::Algorithm;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, ObjectClass};
+use cryptoki::session::UserType;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_holder_waits_and_is_told_who_the_first_is() {
+    let softhsm = SoftHsm::new().await;
+    let first = softhsm.token().await;
+    let pid = first.status().worker_pid.unwrap();
+    let began = Instant::now();
+    let error = Token::start(softhsm.settings(), worker()).await.unwrap_err();
+    assert_eq!(error.kind, HsmErrorKind::TokenAbsent);
+    assert!(error.to_string().contains(&format!("process {pid}")), "{error}");
+    assert!(began.elapsed() >= Duration::from_secs(3), "it did not wait");
+
+    let second = tokio::spawn(Token::start(softhsm.settings(), worker()));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    first.shutdown().await;
+    let second = second.await.unwrap().unwrap();
+    assert_eq!(second.status().health, TokenHealth::Up);
+    let failure = first.list(soon()).await.unwrap_err();
+    assert_eq!(failure.kind, HsmErrorKind::Stopping);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_pin_is_never_tried_again() {
+    let softhsm = SoftHsm::new().await;
+    let mut wrong = softhsm.settings();
+    wrong.pin = pin("0000");
+    let error = Token::start(wrong.clone(), worker()).await.unwrap_err();
+    assert_eq!(error.kind, HsmErrorKind::PinLatched);
+    assert!(error.to_string().contains("CKR_PIN_INCORRECT") && !error.to_string().contains("0000"), "{error}");
+
+    // Even the right PIN is not tried, so the wrong one was not either: the token is not asked at all.
+    let error = Token::start(softhsm.settings(), worker()).await.unwrap_err();
+    assert_eq!(error.kind, HsmErrorKind::PinLatched);
+    let latch = fs::read_dir(softhsm.directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "pin-latch"))
+        .unwrap();
+    assert!(error.to_string().contains(latch.to_str().unwrap()), "{error}");
+    assert!(!fs::read_to_string(&latch).unwrap().contains("0000"));
+
+    fs::remove_file(latch).unwrap();
+    softhsm.token().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_leaves_when_its_service_lets_go() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let pid = token.status().worker_pid.unwrap();
+    for name in ["TERM", "INT", "HUP"] {
+        signal(name, pid);
+    }
+    make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    assert_eq!(token.status().worker_pid, Some(pid), "signals to the whole group must not take the token away");
+    drop(token);
+    wait_until("the worker's end", Duration::from_secs(2), || !is_running(pid)).await;
+}
+
+/// Not a test: a service that is killed. Says its worker's pid and a line when it signs, and never ends by itself.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the entry point of a service that gets killed"]
+#[allow(clippy::print_stdout, reason = "that is how the test learns of the worker")]
+async fn service_entry() {
+    let directory = PathBuf::from(std::env::var_os("CHANCERY_TEST_DIRECTORY").unwrap());
+    let token = Token::start(settings_in(&directory), worker()).await.unwrap();
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    println!("\nworker {}", token.status().worker_pid.unwrap());
+    loop {
+        sign(&token, &key, b"m").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_of_a_killed_service_leaves_and_a_new_service_gets_the_token() {
+    let softhsm = SoftHsm::new().await;
+    let entry = re_exec("ownership::service_entry");
+    let mut service = Command::new(entry.program)
+        .args(entry.arguments)
+        .env("CHANCERY_TEST_DIRECTORY", softhsm.directory())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    let pid: u32 = lines
+        .map(|line| line.unwrap())
+        .find_map(|line| line.strip_prefix("worker ").map(|pid| pid.parse().unwrap()))
+        .unwrap();
+    assert!(is_running(pid));
+    service.kill().unwrap();
+    service.wait().unwrap();
+    let token = softhsm.token().await;
+    assert!(!is_running(pid), "two workers at once");
+    assert_eq!(token.list(soon()).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_made_once_and_found_by_label_and_serial() {
+    let softhsm = SoftHsm::new().await;
+    let error = softhsm.initialise(LABEL).await.unwrap_err();
+    assert_eq!(error.kind, HsmErrorKind::Configuration);
+
+    // Not to be seen is no reason to make another.
+    let (tokens, aside) = (softhsm.directory().join("tokens"), softhsm.directory().join("aside"));
+    fs::rename(&tokens, &aside).unwrap();
+    let error = softhsm.initialise(LABEL).await.unwrap_err();
+    assert!(error.to_string().contains("was made here before"), "{error}");
+    let settings = softhsm.settings();
+    let error = Token::start(settings, worker()).await.unwrap_err();
+    assert_eq!(error.kind, HsmErrorKind::TokenAbsent);
+    fs::remove_dir(&tokens).unwrap();
+    fs::rename(&aside, &tokens).unwrap();
+
+    // Another of the same label, made from elsewhere.
+    fs::remove_file(softhsm.directory().join(format!("{LABEL}.initialised"))).unwrap();
+    let error = softhsm.initialise(LABEL).await.unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
+    let made = softhsm.initialise("other").await.unwrap();
+    let mut settings = softhsm.settings();
+    settings.label = "other".to_owned();
+    settings.serial = Some(made.serial.clone());
+    let token = Token::start(settings.clone(), worker()).await.unwrap();
+    assert_eq!(token.status().serial, made.serial);
+    token.shutdown().await;
+    settings.serial = Some("0000000000000000".to_owned());
+    let error = Token::start(settings, worker()).await.unwrap_err();
+    assert_eq!(error.kind, HsmErrorKind::TokenAbsent);
+    assert!(error.to_string().contains(&made.serial), "the error lists what is there: {error}");
+}
+
+/// Not a test: gives every private key the same CKA_ID, as no good program would. In a process of its own, since it
+/// loads the module.
+#[test]
+#[ignore = "the entry point of a process that spoils a token"]
+fn duplicate_ids_entry() {
+    let pkcs11 = Pkcs11::new(module()).unwrap();
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
+    let session = pkcs11.open_rw_session(slot).unwrap();
+    session.login(UserType::User, Some(&PIN.into())).unwrap();
+    let keys = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]).unwrap();
+    assert_eq!(keys.len(), 2);
+    for key in keys {
+        session.update_attributes(key, &[Attribute::Id(vec![7; 16])]).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_keys_of_one_id_sign_nothing() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, mut key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    token.shutdown().await;
+    let entry = re_exec("ownership::duplicate_ids_entry");
+    let status = Command::new(entry.program).args(entry.arguments).envs(softhsm.environment()).output().unwrap();
+    assert!(String::from_utf8_lossy(&status.stdout).contains("1 passed"), "{status:?}");
+    let token = softhsm.token().await;
+    key.uid = chancery_model::Uid::from_bytes([7; 16]);
+    let failure = sign(&token, &key, b"m").await.unwrap_err();
+    assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous, "{failure}");
+}

@@ -1,0 +1,138 @@
+//! Tokens in temporary directories, and the processes that hold them.
+
+use chancery_crypto::{PublicKey, new_uid};
+use chancery_hsm::{
+    DeviceSignature, GeneratedKey, HsmError, HsmFailure, InitialiseToken, InitialisedToken, Pin, SignInput, SigningKey,
+    Token, TokenHealth, TokenSettings, WorkerCommand, find_softhsm_module, initialise_token,
+    write_softhsm_configuration,
+};
+use chancery_model::{Algorithm, Id};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+pub const LABEL: &str = "test";
+pub const PIN: &str = "1234";
+
+/// A SoftHSM of its own, with one token in it.
+pub struct SoftHsm {
+    directory: TempDir,
+}
+
+impl SoftHsm {
+    pub async fn new() -> Self {
+        let softhsm = Self { directory: tempfile::tempdir().unwrap() };
+        softhsm.initialise(LABEL).await.unwrap();
+        softhsm
+    }
+
+    pub async fn initialise(&self, label: &str) -> Result<InitialisedToken, HsmError> {
+        let request = InitialiseToken {
+            module: module(),
+            module_environment: self.environment(),
+            lock_dir: self.directory.path().to_owned(),
+            label: label.to_owned(),
+            so_pin: pin("5678"),
+            user_pin: pin(PIN),
+        };
+        initialise_token(&worker(), request).await
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        environment_in(self.directory.path())
+    }
+
+    pub fn settings(&self) -> TokenSettings {
+        settings_in(self.directory.path())
+    }
+
+    pub async fn token(&self) -> Token {
+        Token::start(self.settings(), worker()).await.unwrap()
+    }
+}
+
+pub fn environment_in(directory: &Path) -> BTreeMap<String, String> {
+    let configuration = write_softhsm_configuration(directory).unwrap();
+    BTreeMap::from([("SOFTHSM2_CONF".to_owned(), configuration.to_str().unwrap().to_owned())])
+}
+
+pub fn settings_in(directory: &Path) -> TokenSettings {
+    TokenSettings {
+        id: Id::parse("the token id", "soft").unwrap(),
+        module: module(),
+        label: LABEL.to_owned(),
+        serial: None,
+        pin: pin(PIN),
+        module_environment: environment_in(directory),
+        lock_dir: directory.to_owned(),
+        signing_threads: 2,
+        queue_limit: 1024,
+    }
+}
+
+pub fn module() -> PathBuf {
+    find_softhsm_module().expect("no SoftHSM here: run softhsm/install.sh")
+}
+
+pub fn pin(text: &str) -> Pin {
+    Pin::new(text.to_owned().into())
+}
+
+pub fn worker() -> WorkerCommand {
+    re_exec("worker_entry")
+}
+
+/// How to run one of the ignored entry points of this program.
+pub fn re_exec(entry: &str) -> WorkerCommand {
+    let arguments = [entry, "--exact", "--ignored", "--nocapture"].map(str::to_owned).to_vec();
+    WorkerCommand { program: std::env::current_exe().unwrap(), arguments }
+}
+
+pub fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+pub async fn make_key(token: &Token, algorithm: Algorithm) -> (GeneratedKey, SigningKey) {
+    let uid = new_uid().unwrap();
+    let made = token.generate(uid, "a key", algorithm, soon()).await.unwrap();
+    let public = PublicKey::from_spki_der(algorithm, &made.spki_der).unwrap();
+    (made, SigningKey { uid, public })
+}
+
+pub async fn sign(token: &Token, key: &SigningKey, message: &[u8]) -> Result<DeviceSignature, HsmFailure> {
+    token.sign(key, SignInput::Message(message), soon()).await
+}
+
+/// Sends a signal to a process, by its number.
+pub fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill -{name} {pid}: {status}");
+}
+
+/// Whether a process is there and no zombie.
+pub fn is_running(pid: u32) -> bool {
+    let stat = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
+    let state = String::from_utf8_lossy(&stat.stdout).trim().to_owned();
+    !state.is_empty() && !state.starts_with('Z')
+}
+
+pub async fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < until, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub async fn wait_for_health(token: &Token, limit: Duration, mut wanted: impl FnMut(&TokenHealth) -> bool) {
+    let mut health = token.subscribe();
+    let waited = tokio::time::timeout(limit, health.wait_for(|health| wanted(health))).await;
+    assert!(waited.is_ok(), "health stays {:?}", token.status().health);
+}
