@@ -158,3 +158,80 @@ impl Writing<'_> {
 const fn count(records: &[Prepared]) -> u64 {
     records.len() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::LogSettings;
+    use crate::{Act, Details, Intent};
+    use chancery_model::{Action, Timestamp, Uid};
+    use tokio::sync::oneshot;
+
+    const CALLER: Uid = Uid::from_bytes([1; 16]);
+
+    fn intents(
+        instance: &Id,
+        epoch: Epoch,
+        count: usize,
+    ) -> (Request, oneshot::Receiver<Result<Delivery, RecordError>>) {
+        let intent = || Intent {
+            time: Timestamp::now(),
+            caller: CALLER,
+            resource: CALLER,
+            action: Action::Sign,
+            policy_set: [0; 32],
+            details: Details::default(),
+        };
+        let records = (0..count).map(|_| Prepared::intent(instance, intent()).unwrap()).collect();
+        let (answer, answered) = oneshot::channel();
+        (Request::Intents { epoch, records, answer }, answered)
+    }
+
+    fn change(instance: &Id, epoch: Epoch) -> (Request, oneshot::Receiver<Result<Changed, RecordError>>) {
+        let act = Act {
+            time: Timestamp::now(),
+            caller: CALLER,
+            resource: CALLER,
+            action: None,
+            policy_set: [0; 32],
+            details: Details::default(),
+            opens: false,
+        };
+        let records = Prepared::act(instance, &[], act).unwrap();
+        let (answer, answered) = oneshot::channel();
+        (Request::Change { epoch, rows: Vec::new(), records, answer }, answered)
+    }
+
+    #[test]
+    fn in_one_group_what_comes_after_a_change_is_stale_and_the_rest_is_recorded() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
+        let instance = Id::parse("the instance", "one").unwrap();
+        let queue = Arc::new(Queue::new(LogSettings::new(instance.clone())));
+        let epoch = writer.head().unwrap().epoch;
+
+        let (first, mut first_answer) = intents(&instance, epoch, 2);
+        let (second, mut second_answer) = intents(&instance, epoch, 1);
+        let (raise, mut raise_answer) = change(&instance, epoch);
+        let (late, mut late_answer) = intents(&instance, epoch, 3);
+        let (late_raise, mut late_raise_answer) = change(&instance, epoch);
+        let requests = vec![first, second, raise, late, late_raise];
+        let group = Group { requests, background: Background::default() };
+        commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
+
+        let indexes = |delivery: Delivery| delivery.accept().iter().map(Recorded::index).collect::<Vec<_>>();
+        assert_eq!(first_answer.try_recv().unwrap().map(indexes), Ok(vec![0, 1]));
+        assert_eq!(second_answer.try_recv().unwrap().map(indexes), Ok(vec![2]));
+        let changed = raise_answer.try_recv().unwrap().unwrap();
+        assert_eq!((changed.recorded.index(), changed.epoch.get()), (3, epoch.get() + 1));
+        assert_eq!(late_answer.try_recv().unwrap().map(indexes), Err(RecordError::StaleEpoch));
+        assert_eq!(late_raise_answer.try_recv().unwrap().map(|_| ()), Err(RecordError::StaleEpoch));
+        assert_eq!(writer.head().unwrap().next_index, 4, "what was refused took no index");
+
+        // The new epoch is taken at once.
+        let (next, mut next_answer) = intents(&instance, changed.epoch, 1);
+        let group = Group { requests: vec![next], background: Background::default() };
+        commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
+        assert_eq!(next_answer.try_recv().unwrap().map(indexes), Ok(vec![4]));
+    }
+}

@@ -22,6 +22,8 @@ mod queue;
 mod record;
 mod slot;
 mod thread;
+#[cfg(test)]
+mod vectors;
 
 pub use codes::{Decision, DenialReason, Kind, OutcomeResult, action_code, action_from_code};
 pub use commitment::{commitment_to_details, commitment_to_row};

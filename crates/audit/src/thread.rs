@@ -2,7 +2,7 @@
 
 use crate::group;
 use crate::queue::Queue;
-use chancery_store::Writer;
+use chancery_store::{StoreError, Writer};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,8 +10,17 @@ use tokio::sync::watch;
 
 /// Writes until the queue is stopped, or until a write fails. `running` tells its other end when the thread is done
 /// and the database closed.
-pub(crate) fn run(mut writer: Writer, queue: &Arc<Queue>, running: watch::Sender<()>) {
-    let result = catch_unwind(AssertUnwindSafe(|| write_groups(&mut writer, queue)));
+pub(crate) fn run(writer: Writer, queue: &Arc<Queue>, running: watch::Sender<()>) {
+    run_with(writer, queue, running, write_groups);
+}
+
+fn run_with(
+    mut writer: Writer,
+    queue: &Arc<Queue>,
+    running: watch::Sender<()>,
+    write: fn(&mut Writer, &Arc<Queue>) -> Result<(), StoreError>,
+) {
+    let result = catch_unwind(AssertUnwindSafe(|| write(&mut writer, queue)));
     let failure = match result {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(chain(&error)),
@@ -36,7 +45,7 @@ pub(crate) fn run(mut writer: Writer, queue: &Arc<Queue>, running: watch::Sender
     drop(running);
 }
 
-fn write_groups(writer: &mut Writer, queue: &Arc<Queue>) -> Result<(), chancery_store::StoreError> {
+fn write_groups(writer: &mut Writer, queue: &Arc<Queue>) -> Result<(), StoreError> {
     let mut buffer = Vec::with_capacity(1024);
     while let Some(group) = queue.next_group() {
         let places = group.background.places;
@@ -57,4 +66,39 @@ fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LogHealth;
+    use crate::log::{LogSettings, RecordError};
+    use crate::queue::Request;
+    use chancery_model::Id;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn a_panic_closes_the_log_and_answers_who_waits() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
+        let queue = Arc::new(Queue::new(LogSettings::new(Id::parse("the instance", "one").unwrap())));
+        let (running, _) = watch::channel(());
+        let thread = {
+            let queue = Arc::clone(&queue);
+            let panics: fn(&mut Writer, &Arc<Queue>) -> Result<(), StoreError> = |_, queue| {
+                let _group = queue.next_group();
+                panic!("as a test");
+            };
+            std::thread::spawn(move || run_with(writer, &queue, running, panics))
+        };
+        let (answer, answered) = oneshot::channel();
+        queue.request(Request::Flush { answer }).unwrap();
+        assert!(answered.blocking_recv().is_err(), "nothing was made durable");
+        while *queue.health().borrow() == LogHealth::Open {
+            std::thread::yield_now();
+        }
+        assert!(matches!(queue.reserve(1), Err(RecordError::Closed { reason }) if reason.contains("panicked")));
+        queue.stop();
+        thread.join().unwrap();
+    }
 }

@@ -9,6 +9,12 @@ use std::fmt;
 pub struct Epoch(pub(crate) u64);
 
 impl Epoch {
+    /// The epoch with this number. One that the store does not stand at guards against everything: it is stale.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The number.
     #[must_use]
     pub const fn get(self) -> u64 {

@@ -66,3 +66,25 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_synced_and_references_checked() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("test.db");
+        std::fs::File::create(&path).unwrap();
+        let connection = for_writing(&path).unwrap();
+        let setting = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(setting("synchronous"), 2, "FULL");
+        assert_eq!(setting("foreign_keys"), 1);
+        assert_eq!(setting("wal_autocheckpoint"), CHECKPOINT_PAGES);
+        assert_eq!(setting("busy_timeout"), 5_000);
+        let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(journal, "wal");
+        let reading = for_reading(&path).unwrap();
+        assert!(reading.execute_batch("CREATE TABLE x (y INTEGER)").is_err(), "a reader never writes");
+    }
+}

@@ -1,0 +1,361 @@
+//! The store on real files: what is written comes back, what is undone does not, and one database has one service.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests are free to stop at the first surprise"
+)]
+
+use chancery_model::{Action, Algorithm, Id, KeyState, Timestamp, Uid};
+use chancery_store::{
+    CallerRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order, PolicyDocument, PolicySetRow, RecordEnd,
+    RecordProgress, RecordQuery, RowChange, SearchColumns, Writer, open,
+};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("chancery.db");
+    (folder, path)
+}
+
+fn uid(byte: u8) -> Uid {
+    Uid::from_bytes([byte; 16])
+}
+
+fn time(micros: i64) -> Timestamp {
+    Timestamp::from_unix_micros(micros)
+}
+
+fn key(byte: u8, name: &str) -> KeyRow {
+    KeyRow {
+        uid: uid(byte),
+        name: name.parse().unwrap(),
+        algorithm: Algorithm::EcdsaP256Sha256,
+        allow_digest: true,
+        labels: BTreeMap::from([("team".into(), "shop".into()), ("tier".into(), "1".into())]),
+        primary_version: Some(1),
+        created: time(1),
+        updated: time(2),
+        request_id: Some("r-1".into()),
+    }
+}
+
+fn version(byte: u8, key: u8, version: u32) -> KeyVersionRow {
+    KeyVersionRow {
+        uid: uid(byte),
+        key_uid: uid(key),
+        version,
+        state: KeyState::Active,
+        spki_der: Some(vec![0x30, 0]),
+        created: time(3),
+        generated: Some(time(4)),
+        state_changed: time(5),
+        request_id: None,
+    }
+}
+
+fn policy_set(version: u64) -> PolicySetRow {
+    let document = |name: &str| PolicyDocument { name: name.into(), text: format!("// {name}") };
+    PolicySetRow {
+        version,
+        hash: [u8::try_from(version).unwrap(); 32],
+        documents: vec![document("z"), document("a")],
+        applied: time(6),
+        applied_by: "callers/olga".into(),
+    }
+}
+
+/// Applies rows as one change.
+fn change(writer: &mut Writer, rows: &[RowChange]) {
+    let epoch = writer.head().unwrap().epoch;
+    let mut transaction = writer.begin().unwrap();
+    assert!(transaction.raise_epoch(epoch, 0).unwrap().is_some());
+    for row in rows {
+        transaction.apply(row).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn rows_come_back_as_they_were_written() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    let first = reader.load_state().unwrap();
+    assert_eq!((first.epoch.get(), first.keys.len(), first.policy_set), (1, 0, None));
+
+    let pending = KeyVersionRow {
+        state: KeyState::PendingGeneration,
+        spki_der: None,
+        generated: None,
+        request_id: Some("r-2".into()),
+        ..version(12, 1, 2)
+    };
+    let bare =
+        KeyRow { labels: BTreeMap::new(), primary_version: None, request_id: None, ..key(2, "keyRings/b/keys/k") };
+    let caller = CallerRow { id: Id::parse("the caller id", "checkout").unwrap(), uid: uid(9) };
+    let rows = [
+        // A version before its key: within a change the order is free.
+        RowChange::PutKeyVersion(version(11, 1, 1)),
+        RowChange::PutKeyVersion(pending.clone()),
+        RowChange::PutKey(key(1, "keyRings/a/keys/k")),
+        RowChange::PutKey(bare.clone()),
+        RowChange::PutCaller(caller.clone()),
+        RowChange::PutPolicySet(policy_set(1)),
+        RowChange::PutPolicySet(policy_set(2)),
+    ];
+    change(&mut writer, &rows);
+    let state = reader.load_state().unwrap();
+    assert_eq!(state.epoch.get(), 2);
+    assert_eq!(state.keys, [key(1, "keyRings/a/keys/k"), bare]);
+    assert_eq!(state.key_versions, [version(11, 1, 1), pending]);
+    assert_eq!(state.callers, [caller]);
+    assert_eq!(state.policy_set, Some(policy_set(2)), "the newest one, with its documents in their order");
+
+    // The same after the database was closed and opened.
+    drop((writer, reader));
+    let (_writer, reader) = open(&path).unwrap();
+    assert_eq!(reader.load_state().unwrap(), state);
+}
+
+#[test]
+fn rows_are_replaced_and_removed() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    let one = RowChange::PutKey(key(1, "keyRings/a/keys/k"));
+    change(&mut writer, &[one, RowChange::PutKeyVersion(version(11, 1, 1))]);
+    let relabelled = KeyRow { labels: BTreeMap::from([("only".into(), "one".into())]), ..key(1, "keyRings/a/keys/k") };
+    let suspended = KeyVersionRow { state: KeyState::Suspended, ..version(11, 1, 1) };
+    change(&mut writer, &[RowChange::PutKey(relabelled.clone()), RowChange::PutKeyVersion(suspended.clone())]);
+    let state = reader.load_state().unwrap();
+    assert_eq!((state.keys, state.key_versions), (vec![relabelled], vec![suspended]));
+    change(&mut writer, &[RowChange::DeleteKey(uid(1)), RowChange::DeleteKeyVersion(uid(11))]);
+    let state = reader.load_state().unwrap();
+    assert_eq!((state.keys, state.key_versions), (vec![], vec![]));
+}
+
+#[test]
+fn a_version_without_its_key_is_refused_at_the_commit() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    let mut transaction = writer.begin().unwrap();
+    transaction.apply(&RowChange::PutKeyVersion(version(11, 1, 1))).unwrap();
+    assert!(transaction.commit().is_err());
+    assert_eq!(reader.load_state().unwrap().key_versions, []);
+}
+
+#[test]
+fn what_is_not_committed_never_was() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    let head = writer.head().unwrap();
+    let mut transaction = writer.begin().unwrap();
+    transaction.raise_epoch(head.epoch, 3).unwrap().unwrap();
+    transaction.apply(&RowChange::PutKey(key(1, "keyRings/a/keys/k"))).unwrap();
+    drop(transaction);
+    assert_eq!(writer.head().unwrap(), head);
+    assert_eq!(reader.load_state().unwrap().keys, []);
+}
+
+#[test]
+fn indexes_are_dense_and_guarded_by_the_epoch() {
+    let (_folder, path) = folder();
+    let (mut writer, _reader) = open(&path).unwrap();
+    let old = writer.head().unwrap().epoch;
+    let mut transaction = writer.begin().unwrap();
+    assert_eq!(transaction.take_indexes(2).unwrap().first, 0);
+    assert_eq!(transaction.take_indexes_at(old, 3).unwrap().unwrap().first, 2);
+    let raised = transaction.raise_epoch(old, 1).unwrap().unwrap();
+    assert_eq!((raised.first, raised.epoch.get()), (5, old.get() + 1));
+    // From here on nothing that was decided on the old state is taken, in the same transaction or later.
+    assert_eq!(transaction.take_indexes_at(old, 1).unwrap(), None);
+    assert_eq!(transaction.raise_epoch(old, 1).unwrap(), None);
+    transaction.commit().unwrap();
+    let mut transaction = writer.begin().unwrap();
+    assert_eq!(transaction.take_indexes_at(old, 1).unwrap(), None);
+    assert_eq!(transaction.take_indexes_at(raised.epoch, 1).unwrap().unwrap().first, 6);
+    transaction.commit().unwrap();
+    assert_eq!(writer.head().unwrap().next_index, 7);
+}
+
+#[test]
+fn a_second_service_is_refused_by_whatever_path_it_comes() {
+    let (folder, path) = folder();
+    let (writer, _reader) = open(&path).unwrap();
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    for other in [&path, &link] {
+        match open(other).unwrap_err() {
+            OpenError::InUse { holder, .. } => assert_eq!(holder, format!("process {}", std::process::id())),
+            error => panic!("{error}"),
+        }
+    }
+    drop(writer);
+    open(&link).unwrap();
+}
+
+#[test]
+fn a_database_of_a_newer_program_is_refused() {
+    let (_folder, path) = folder();
+    drop(open(&path).unwrap());
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute("INSERT INTO migrations VALUES (99, 'of tomorrow', '', 0)", []).unwrap();
+    drop(database);
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
+}
+
+#[test]
+fn what_is_not_ours_is_refused_and_left_alone() {
+    let (folder, path) = folder();
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch("CREATE TABLE theirs (x INTEGER)").unwrap();
+    drop(database);
+    let before = std::fs::read(&path).unwrap();
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    let text = folder.path().join("notes.txt");
+    std::fs::write(&text, "not a database, but long enough to look at. ".repeat(50)).unwrap();
+    assert!(matches!(open(&text).unwrap_err(), OpenError::Database { .. }));
+    let nowhere = folder.path().join("no/such/folder/chancery.db");
+    assert!(matches!(open(&nowhere).unwrap_err(), OpenError::Path { .. }));
+}
+
+#[test]
+fn the_files_are_for_the_service_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_folder, path) = folder();
+    let (mut writer, _reader) = open(&path).unwrap();
+    change(&mut writer, &[]);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(&path.with_extension("db-wal")), 0o600);
+}
+
+/// Index, time, kind, caller, resource and action of a record; its leaf is its index.
+type Line = (u64, i64, u8, Option<&'static str>, Option<&'static str>, Option<Action>);
+
+const LOG: [Line; 6] = [
+    (0, 10, 1, Some("alice"), Some("keyRings/a/keys/k/versions/1"), Some(Action::Sign)),
+    (1, 20, 2, None, None, None),
+    (2, 30, 3, Some("olga"), Some("keyRings/a/keys/k/versions/2"), Some(Action::RotateKey)),
+    (3, 25, 1, Some("bob"), Some("keyRings/a/keys/kk/versions/1"), Some(Action::Sign)),
+    (4, 40, 4, Some("alice"), Some("keyRings/a"), Some(Action::GetKeyRing)),
+    (5, 50, 1, Some("alice"), Some("keyRings/ab/keys/k/versions/1"), Some(Action::Sign)),
+];
+
+fn write_log(writer: &mut Writer) {
+    let instance = Id::parse("the instance", "one").unwrap();
+    let mut transaction = writer.begin().unwrap();
+    transaction.take_indexes(6).unwrap();
+    for (index, at, kind, caller, resource, action) in LOG {
+        let decision = if kind == 4 { Some(2) } else { Some(1) };
+        let search = SearchColumns { time: time(at), kind, caller, resource, action, decision };
+        let (leaf, details) = (index.to_be_bytes(), format!("{{\"n\":{index}}}"));
+        let record = NewRecord { index, leaf: &leaf, salt: &[7; 32], details: details.as_bytes(), search };
+        transaction.append(&record).unwrap();
+    }
+    transaction.open_intent(0, &instance, false).unwrap();
+    transaction.open_intent(2, &instance, true).unwrap();
+    transaction.open_intent(3, &instance, false).unwrap();
+    assert!(transaction.close_intent(0, RecordEnd { outcome: 1, result: 1 }).unwrap());
+    assert!(!transaction.close_intent(0, RecordEnd { outcome: 4, result: 2 }).unwrap(), "the first end stands");
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn records_are_found_by_what_they_are_about() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    write_log(&mut writer);
+    let all = RecordQuery::default;
+    let found = |query: RecordQuery| -> Vec<u64> {
+        reader.list_records(&query).unwrap().iter().map(|record| record.index).collect()
+    };
+    let on = |resource: &str| RecordQuery { resource: Some(resource.into()), ..all() };
+    assert_eq!(found(all()), [5, 4, 3, 2, 1, 0]);
+    assert_eq!(found(RecordQuery { order: Order::OldestFirst, limit: 2, ..all() }), [0, 1]);
+    assert_eq!(found(RecordQuery { order: Order::OldestFirst, from_index: Some(4), ..all() }), [4, 5]);
+    assert_eq!(found(RecordQuery { from_index: Some(1), ..all() }), [1, 0]);
+    assert_eq!(found(RecordQuery { from_time: Some(time(25)), until_time: Some(time(40)), ..all() }), [3, 2]);
+    assert_eq!(found(RecordQuery { caller: Some(Id::parse("the caller id", "alice").unwrap()), ..all() }), [5, 4, 0]);
+    assert_eq!(found(RecordQuery { action: Some(Action::Sign), ..all() }), [5, 3, 0]);
+    assert_eq!(found(RecordQuery { kind: Some(2), ..all() }), [1]);
+    assert_eq!(found(RecordQuery { decision: Some(2), ..all() }), [4]);
+    assert_eq!(found(on("keyRings/a")), [4, 3, 2, 0]);
+    assert_eq!(found(on("keyRings/a/keys/k")), [2, 0]);
+    assert_eq!(found(on("keyRings/a/keys/k/versions/2")), [2]);
+    assert_eq!(found(on("keyRings/nothing")), []);
+    assert_eq!(found(on("%")), []);
+    assert_eq!(
+        found(RecordQuery { action: Some(Action::Sign), from_index: Some(4), limit: 1, ..on("keyRings/a") }),
+        [3]
+    );
+}
+
+#[test]
+fn a_record_says_whether_it_has_ended() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    write_log(&mut writer);
+    let records = reader.list_records(&RecordQuery { order: Order::OldestFirst, ..RecordQuery::default() }).unwrap();
+    let progress: Vec<RecordProgress> = records.iter().map(|record| record.progress).collect();
+    use RecordProgress::{Complete, Ended, Open};
+    assert_eq!(progress, [Ended(RecordEnd { outcome: 1, result: 1 }), Complete, Open, Open, Complete, Complete]);
+    let one = Id::parse("the instance", "one").unwrap();
+    let open: Vec<(u64, bool)> =
+        reader.open_intents(&one).unwrap().iter().map(|intent| (intent.index, intent.act)).collect();
+    assert_eq!(open, [(2, true), (3, false)]);
+    assert_eq!(writer.open_intents(&Id::parse("the instance", "two").unwrap()).unwrap(), []);
+    let details = records[3].details.as_ref().unwrap();
+    assert_eq!((details.salt, details.content.as_slice()), ([7; 32], b"{\"n\":3}".as_slice()));
+    assert_eq!(records[3].leaf, 3_u64.to_be_bytes());
+}
+
+#[test]
+fn details_can_be_erased_and_leaves_cannot_be_touched() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    write_log(&mut writer);
+    let database = rusqlite::Connection::open(&path).unwrap();
+    for forgery in ["UPDATE leaves SET leaf = x'00' WHERE idx = 5", "DELETE FROM leaves WHERE idx = 5"] {
+        let error = database.execute(forgery, []).unwrap_err();
+        assert!(error.to_string().contains("a leaf is final"), "{error}");
+    }
+    database.execute("DELETE FROM details WHERE idx = 5", []).unwrap();
+    let records = reader.list_records(&RecordQuery::default()).unwrap();
+    assert_eq!((records[0].index, records[0].leaf.clone()), (5, 5_u64.to_be_bytes().to_vec()));
+    assert_eq!(records[0].details, None);
+    // By its content it is found no more.
+    let signs = RecordQuery { action: Some(Action::Sign), ..RecordQuery::default() };
+    assert_eq!(reader.list_records(&signs).unwrap().len(), 2);
+}
+
+#[test]
+fn readers_work_side_by_side_and_see_whole_changes() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let reader = reader.clone();
+            scope.spawn(move || {
+                let mut last = 0;
+                while last < 100 {
+                    let state = reader.load_state().unwrap();
+                    // Change n writes key n - 1: the number of keys belongs to the epoch.
+                    assert_eq!(state.keys.len() as u64, state.epoch.get() - 1);
+                    assert!(state.epoch.get() >= last);
+                    last = state.epoch.get();
+                }
+            });
+        }
+        for byte in 0..100 {
+            change(&mut writer, &[RowChange::PutKey(key(byte, &format!("keyRings/a/keys/k{byte}")))]);
+        }
+    });
+}
