@@ -1,9 +1,10 @@
-//! The service's end of the lanes, and the queue in front of them.
+//! The service's end of the lanes.
 //!
 //! The handler of a call writes into a lane itself, under the lane's mutex: handing the bytes to a task that writes
 //! would cost a wake-up, which is dearer than the bytes. One task for each lane reads; on replies it refills the lane
 //! from the queue first and then wakes those who wait, so that the worker never idles while they are scheduled.
 
+use super::dispatch::{Call, CallEnd, CallFailure, Dispatch, lock};
 use super::launch::LaneSocket;
 use crate::wire::{FrameBuffer, LaneReply, decode_lane_reply};
 use crate::{HANG_PATIENCE, HsmErrorKind, HsmFailure, LANE_DEPTH};
@@ -12,181 +13,10 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// How a call came back.
-pub(super) type CallEnd = Result<Vec<u8>, CallFailure>;
-
-/// A call that failed, and what to do about it.
-#[derive(Debug, Clone)]
-pub(super) struct CallFailure {
-    pub(super) failure: HsmFailure,
-    /// The same signature may be asked for once more.
-    pub(super) retry: bool,
-    /// The worker of this generation asks to be replaced.
-    pub(super) replace: Option<u64>,
-}
-
-impl CallFailure {
-    pub(super) fn last(failure: HsmFailure) -> Self {
-        Self { failure, retry: false, replace: None }
-    }
-}
-
-/// A call on its way into a lane.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) frame: Vec<u8>,
-    pub(super) deadline: Instant,
-    /// It was let in once already: the queue's limit is not for it, and it goes to the front.
-    pub(super) again: bool,
-    pub(super) reply: oneshot::Sender<CallEnd>,
-}
-
-/// The lanes of the present worker, and what waits for one of them. The queue outlives workers.
-#[derive(Debug)]
-pub(super) struct Dispatch {
-    lanes: RwLock<Option<Arc<LaneSet>>>,
-    queue: Mutex<VecDeque<Call>>,
-    /// Length of the queue, to look at without its mutex.
-    queued: AtomicUsize,
-    queue_limit: usize,
-    /// Why nothing is taken at present, for example because the token is down.
-    refusal: RwLock<Option<HsmFailure>>,
-}
-
-impl Dispatch {
-    pub(super) fn new(queue_limit: usize) -> Self {
-        Self {
-            lanes: RwLock::new(None),
-            queue: Mutex::new(VecDeque::new()),
-            queued: AtomicUsize::new(0),
-            queue_limit,
-            refusal: RwLock::new(None),
-        }
-    }
-
-    /// Puts a call into a lane, or into the queue.
-    pub(super) fn submit(&self, call: Call) -> Result<(), HsmFailure> {
-        if let Some(refusal) = self.refusal() {
-            return Err(refusal);
-        }
-        let lanes = self.lanes();
-        let mut call = call;
-        if self.queued() == 0
-            && let Some(lane) = lanes.as_ref().and_then(|lanes| lanes.least_loaded())
-        {
-            match lane.send(call) {
-                Ok(()) => return Ok(()),
-                Err(back) => call = back,
-            }
-        }
-        self.enqueue(call)?;
-        // A lane may have become free, or a worker ready, between the look and the queue.
-        if let Some(lanes) = self.lanes() {
-            lanes.refill(self);
-        }
-        Ok(())
-    }
-
-    fn enqueue(&self, call: Call) -> Result<(), HsmFailure> {
-        let mut queue = lock(&self.queue);
-        if call.again {
-            // Never more than what the lanes of a lost worker held.
-            queue.push_front(call);
-            self.queued.store(queue.len(), Ordering::SeqCst);
-            return Ok(());
-        }
-        if queue.len() >= self.queue_limit {
-            // Those that gave up while they waited make room.
-            queue.retain(|waiting| !waiting.reply.is_closed());
-        }
-        let length = queue.len();
-        if length >= self.queue_limit {
-            self.queued.store(length, Ordering::SeqCst);
-            let message = format!("{length} signing requests wait for this token already; try again later");
-            return Err(HsmFailure::new(HsmErrorKind::Overloaded, message));
-        }
-        queue.push_back(call);
-        self.queued.store(length + 1, Ordering::SeqCst);
-        Ok(())
-    }
-
-    /// The next call that somebody still waits for and that fits into `room` bytes.
-    fn next(&self, room: usize) -> Option<Call> {
-        let mut queue = lock(&self.queue);
-        let next = loop {
-            match queue.front() {
-                None => break None,
-                Some(call) if call.reply.is_closed() || call.deadline <= Instant::now() => {
-                    // Whoever waits for it has a timer of his own.
-                    queue.pop_front();
-                }
-                Some(call) if call.frame.len() > room => break None,
-                Some(_) => break queue.pop_front(),
-            }
-        };
-        self.queued.store(queue.len(), Ordering::SeqCst);
-        next
-    }
-
-    fn put_back(&self, calls: Vec<Call>) {
-        let mut queue = lock(&self.queue);
-        for call in calls.into_iter().rev() {
-            queue.push_front(call);
-        }
-        self.queued.store(queue.len(), Ordering::SeqCst);
-    }
-
-    /// Opens the lanes of a new worker, and sends what has waited for it.
-    pub(super) fn install(&self, lanes: Arc<LaneSet>) {
-        *self.refusal.write().unwrap_or_else(PoisonError::into_inner) = None;
-        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&lanes));
-        lanes.refill(self);
-    }
-
-    /// Closes the lanes of a worker that is gone or goes.
-    pub(super) fn uninstall(&self) {
-        let lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(lanes) = lanes {
-            lanes.close();
-        }
-    }
-
-    /// Takes no further calls, and gives this reason.
-    pub(super) fn refuse(&self, refusal: HsmFailure) {
-        *self.refusal.write().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
-    }
-
-    /// Fails what waits in the queue.
-    pub(super) fn fail_queued(&self, failure: &HsmFailure) {
-        let waiting = std::mem::take(&mut *lock(&self.queue));
-        self.queued.store(0, Ordering::SeqCst);
-        for call in waiting {
-            // Whoever gave up does not need to know.
-            let _gone = call.reply.send(Err(CallFailure::last(failure.clone())));
-        }
-    }
-
-    pub(super) fn refusal(&self) -> Option<HsmFailure> {
-        self.refusal.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn lanes(&self) -> Option<Arc<LaneSet>> {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn queued(&self) -> usize {
-        self.queued.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn in_flight(&self) -> usize {
-        self.lanes().map_or(0, |lanes| lanes.lanes.iter().map(Lane::load).sum())
-    }
-}
 
 /// The lanes of one worker.
 #[derive(Debug)]
@@ -221,11 +51,18 @@ impl LaneSet {
         Ok((Arc::new(Self { generation, lanes, suspected: AtomicBool::new(false) }), readers))
     }
 
-    fn least_loaded(&self) -> Option<&Lane> {
+    /// Calls in all lanes.
+    pub(super) fn load(&self) -> usize {
+        self.lanes.iter().map(Lane::load).sum()
+    }
+
+    /// The lane with the least to do of those that take calls.
+    pub(super) fn least_loaded(&self) -> Option<&Lane> {
         self.lanes.iter().filter(|lane| lane.takes_calls()).min_by_key(|lane| lane.load())
     }
 
-    fn refill(&self, dispatch: &Dispatch) {
+    /// Sends waiting calls wherever there is room.
+    pub(super) fn refill(&self, dispatch: &Dispatch) {
         for lane in &self.lanes {
             if lane.takes_calls() {
                 lane.refill(&mut lane.lock(), dispatch);
@@ -275,8 +112,9 @@ impl LaneSet {
     }
 }
 
+/// One lane.
 #[derive(Debug)]
-struct Lane {
+pub(super) struct Lane {
     generation: u64,
     /// The same socket that the reading task has, for writing without the runtime.
     socket: BlockingStream,
@@ -339,7 +177,7 @@ impl Lane {
     }
 
     /// Sends a call, or gives it back.
-    fn send(&self, call: Call) -> Result<(), Call> {
+    pub(super) fn send(&self, call: Call) -> Result<(), Call> {
         let mut state = self.lock();
         if call.frame.len() > self.room(&state) {
             return Err(call);
@@ -486,8 +324,4 @@ fn write_whole(mut socket: &BlockingStream, bytes: &[u8]) -> io::Result<()> {
         length if length == bytes.len() => Ok(()),
         length => Err(io::Error::other(format!("{length} of {} bytes were taken", bytes.len()))),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
 //! A token as the service sees it.
 
 mod control;
+mod dispatch;
 mod lane;
 pub(crate) mod launch;
 mod sign;
@@ -14,7 +15,8 @@ use crate::{
 use chancery_crypto::PublicKey;
 use chancery_model::{Algorithm, Uid};
 use control::ControlJob;
-use lane::{Dispatch, LaneSet, Stall};
+use dispatch::Dispatch;
+use lane::{LaneSet, Stall};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

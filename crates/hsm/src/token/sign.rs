@@ -1,7 +1,7 @@
 //! The only way to a signature: hash, ask the token, verify, and ask once more where that is safe.
 
 use super::Token;
-use super::lane::{Call, CallFailure};
+use super::dispatch::{Call, CallFailure};
 use crate::wire::LaneRequest;
 use crate::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey};
 use chancery_crypto::{SignedInput, digest_info, hash, secp256k1_finish};
@@ -69,19 +69,19 @@ impl Token {
         self.shared.dispatch.submit(Call { frame, deadline, again, reply }).map_err(CallFailure::last)?;
         match timeout_at(deadline, answer).await {
             Ok(Ok(end)) => end,
-            // A call that was still in the queue when its time was over is dropped there.
-            Ok(Err(_dropped)) => Err(overrun()),
+            // Dropped in the queue, where its time was over before a lane had room: the token was not asked.
+            Ok(Err(_dropped)) => Err(overrun(0)),
             Err(_elapsed) => {
                 self.shared.suspect();
-                Err(overrun())
+                Err(overrun(1))
             }
         }
     }
 }
 
-fn overrun() -> CallFailure {
+fn overrun(attempts: u8) -> CallFailure {
     let message = "the token did not answer by the deadline";
-    CallFailure::last(HsmFailure { attempts: 1, ..HsmFailure::new(HsmErrorKind::Deadline, message) })
+    CallFailure::last(HsmFailure { attempts, ..HsmFailure::new(HsmErrorKind::Deadline, message) })
 }
 
 fn prepare<'a>(algorithm: Algorithm, input: SignInput<'a>) -> Result<Prepared<'a>, HsmFailure> {

@@ -61,11 +61,13 @@ impl PinLatch {
 
     fn latched(&self, reason: &str) -> Fault {
         let path = self.path.display();
+        // A new worker will not get in either, and that is how the service learns that the token is latched.
         Fault::new(
             HsmErrorKind::PinLatched,
             format!(
                 "the PIN was refused and is not tried again ({reason}); put the PIN right, remove {path} and start again"
             ),
         )
+        .replacing()
     }
 }

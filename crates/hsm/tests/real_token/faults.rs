@@ -36,7 +36,7 @@ async fn a_killed_worker_costs_a_retry_and_nothing_else() {
         wait_until("signing", Duration::from_secs(5), || signed.load(Ordering::Relaxed) > before + 100).await;
         let killed = Instant::now();
         let at_kill = signed.load(Ordering::Relaxed);
-        signal("KILL", token.status().worker_pid.unwrap());
+        signal(libc::SIGKILL, token.status().worker_pid.unwrap());
         wait_until("a new worker", Duration::from_secs(5), || token.status().restarts == round).await;
         wait_until("signing again", Duration::from_secs(1), || signed.load(Ordering::Relaxed) > at_kill + 100).await;
         assert!(killed.elapsed() < Duration::from_secs(1), "signing again only after {:?}", killed.elapsed());
@@ -58,7 +58,7 @@ async fn a_stopped_worker_misses_the_deadline_and_is_replaced() {
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
     sign(&token, &key, b"m").await.unwrap();
     let first = token.status().worker_pid.unwrap();
-    signal("STOP", first);
+    signal(libc::SIGSTOP, first);
     let began = Instant::now();
     let deadline = began + Duration::from_millis(250);
     let failure = token.sign(&key, SignInput::Message(b"m"), deadline).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn what_waits_in_the_service_is_bounded_and_not_lost() {
     let token = chancery_hsm::Token::start(settings, crate::support::worker()).await.unwrap();
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
     let pid = token.status().worker_pid.unwrap();
-    signal("STOP", pid);
+    signal(libc::SIGSTOP, pid);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..8 + 3 {
         let (token, key) = (token.clone(), key.clone());
@@ -109,7 +109,7 @@ async fn what_waits_in_the_service_is_bounded_and_not_lost() {
     .await;
     let failure = sign(&token, &key, b"m").await.unwrap_err();
     assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::Overloaded, 0));
-    signal("KILL", pid);
+    signal(libc::SIGKILL, pid);
     for result in calls.join_all().await {
         result.unwrap();
     }

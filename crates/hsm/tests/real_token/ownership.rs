@@ -65,8 +65,8 @@ async fn a_worker_leaves_when_its_service_lets_go() {
     let softhsm = SoftHsm::new().await;
     let token = softhsm.token().await;
     let pid = token.status().worker_pid.unwrap();
-    for name in ["TERM", "INT", "HUP"] {
-        signal(name, pid);
+    for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        signal(number, pid);
     }
     make_key(&token, Algorithm::EcdsaP256Sha256).await;
     assert_eq!(token.status().worker_pid, Some(pid), "signals to the whole group must not take the token away");

@@ -1,0 +1,189 @@
+//! Calls, and the bounded queue in front of the lanes.
+
+use super::lane::LaneSet;
+use crate::{HsmErrorKind, HsmFailure};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// How a call came back.
+pub(super) type CallEnd = Result<Vec<u8>, CallFailure>;
+
+/// A call that failed, and what to do about it.
+#[derive(Debug, Clone)]
+pub(super) struct CallFailure {
+    pub(super) failure: HsmFailure,
+    /// The same signature may be asked for once more.
+    pub(super) retry: bool,
+    /// The worker of this generation asks to be replaced.
+    pub(super) replace: Option<u64>,
+}
+
+impl CallFailure {
+    pub(super) fn last(failure: HsmFailure) -> Self {
+        Self { failure, retry: false, replace: None }
+    }
+}
+
+/// A call on its way into a lane.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) frame: Vec<u8>,
+    pub(super) deadline: Instant,
+    /// It was let in once already: the queue's limit is not for it, and it goes to the front.
+    pub(super) again: bool,
+    pub(super) reply: oneshot::Sender<CallEnd>,
+}
+
+/// The lanes of the present worker, and what waits for one of them. The queue outlives workers.
+#[derive(Debug)]
+pub(super) struct Dispatch {
+    lanes: RwLock<Option<Arc<LaneSet>>>,
+    queue: Mutex<VecDeque<Call>>,
+    /// Length of the queue, to look at without its mutex.
+    queued: AtomicUsize,
+    queue_limit: usize,
+    /// Why nothing is taken at present, for example because the token is down.
+    refusal: RwLock<Option<HsmFailure>>,
+}
+
+impl Dispatch {
+    pub(super) fn new(queue_limit: usize) -> Self {
+        Self {
+            lanes: RwLock::new(None),
+            queue: Mutex::new(VecDeque::new()),
+            queued: AtomicUsize::new(0),
+            queue_limit,
+            refusal: RwLock::new(None),
+        }
+    }
+
+    /// Puts a call into a lane, or into the queue.
+    pub(super) fn submit(&self, call: Call) -> Result<(), HsmFailure> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        let lanes = self.lanes();
+        let mut call = call;
+        if self.queued() == 0
+            && let Some(lane) = lanes.as_ref().and_then(|lanes| lanes.least_loaded())
+        {
+            match lane.send(call) {
+                Ok(()) => return Ok(()),
+                Err(back) => call = back,
+            }
+        }
+        self.enqueue(call)?;
+        // A lane may have become free, or a worker ready, between the look and the queue.
+        if let Some(lanes) = self.lanes() {
+            lanes.refill(self);
+        }
+        Ok(())
+    }
+
+    fn enqueue(&self, call: Call) -> Result<(), HsmFailure> {
+        let mut queue = lock(&self.queue);
+        if call.again {
+            // Never more than what the lanes of a lost worker held.
+            queue.push_front(call);
+            self.queued.store(queue.len(), Ordering::SeqCst);
+            return Ok(());
+        }
+        if queue.len() >= self.queue_limit {
+            // Those that gave up while they waited make room.
+            queue.retain(|waiting| !waiting.reply.is_closed());
+        }
+        let length = queue.len();
+        if length >= self.queue_limit {
+            self.queued.store(length, Ordering::SeqCst);
+            let message = format!("{length} signing requests wait for this token already; try again later");
+            return Err(HsmFailure::new(HsmErrorKind::Overloaded, message));
+        }
+        queue.push_back(call);
+        self.queued.store(length + 1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// The next call that somebody still waits for and that fits into `room` bytes.
+    pub(super) fn next(&self, room: usize) -> Option<Call> {
+        let mut queue = lock(&self.queue);
+        let next = loop {
+            match queue.front() {
+                None => break None,
+                Some(call) if call.reply.is_closed() || call.deadline <= Instant::now() => {
+                    // Whoever waits for it has a timer of his own.
+                    queue.pop_front();
+                }
+                Some(call) if call.frame.len() > room => break None,
+                Some(_) => break queue.pop_front(),
+            }
+        };
+        self.queued.store(queue.len(), Ordering::SeqCst);
+        next
+    }
+
+    /// Takes calls back that reached nobody.
+    pub(super) fn put_back(&self, calls: Vec<Call>) {
+        let mut queue = lock(&self.queue);
+        for call in calls.into_iter().rev() {
+            queue.push_front(call);
+        }
+        self.queued.store(queue.len(), Ordering::SeqCst);
+    }
+
+    /// Opens the lanes of a new worker, and sends what has waited for it.
+    pub(super) fn install(&self, lanes: Arc<LaneSet>) {
+        {
+            let mut refusal = self.refusal.write().unwrap_or_else(PoisonError::into_inner);
+            // A token that is being let go takes no calls, whoever comes up meanwhile.
+            *refusal = refusal.take().filter(|refusal| refusal.kind == HsmErrorKind::Stopping);
+        }
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&lanes));
+        lanes.refill(self);
+    }
+
+    /// Closes the lanes of a worker that is gone or goes.
+    pub(super) fn uninstall(&self) {
+        let lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(lanes) = lanes {
+            lanes.close();
+        }
+    }
+
+    /// Takes no further calls, and gives this reason.
+    pub(super) fn refuse(&self, refusal: HsmFailure) {
+        *self.refusal.write().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+    }
+
+    /// Fails what waits in the queue.
+    pub(super) fn fail_queued(&self, failure: &HsmFailure) {
+        let waiting = std::mem::take(&mut *lock(&self.queue));
+        self.queued.store(0, Ordering::SeqCst);
+        for call in waiting {
+            // Whoever gave up does not need to know.
+            let _gone = call.reply.send(Err(CallFailure::last(failure.clone())));
+        }
+    }
+
+    pub(super) fn refusal(&self) -> Option<HsmFailure> {
+        self.refusal.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn lanes(&self) -> Option<Arc<LaneSet>> {
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.lanes().map_or(0, |lanes| lanes.load())
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,176 @@
+//! The messages.
+
+use crate::key::{KeyAttributes, TokenObject};
+use crate::{HsmErrorKind, HsmFailure, Pin};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+/// What a new worker is for; the first frame on the control socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Task {
+    Serve(Serve),
+    Initialise(Initialise),
+    Measure(Measure),
+}
+
+/// Hold a token and sign.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Serve {
+    pub(crate) token: TokenAddress,
+    /// Sockets that follow the control socket.
+    pub(crate) lanes: u32,
+}
+
+/// Where a token is found and what opens it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TokenAddress {
+    pub(crate) module: PathBuf,
+    pub(crate) label: String,
+    pub(crate) serial: Option<String>,
+    pub(crate) pin: Pin,
+    pub(crate) lock_dir: PathBuf,
+}
+
+/// Make a new token in an uninitialised slot.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Initialise {
+    pub(crate) module: PathBuf,
+    pub(crate) label: String,
+    pub(crate) so_pin: Pin,
+    pub(crate) user_pin: Pin,
+    pub(crate) lock_dir: PathBuf,
+}
+
+/// Sign as fast as the token goes, with a session key pair.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Measure {
+    pub(crate) token: TokenAddress,
+    pub(crate) algorithm: u8,
+    pub(crate) threads: u32,
+    pub(crate) milliseconds: u64,
+}
+
+/// The first answer of a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Started {
+    Serving(TokenFacts),
+    Initialised { serial: String },
+    Measured { signatures: u64, nanoseconds: u64 },
+    Failed(WireFailure),
+}
+
+/// What a worker learned about its token.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct TokenFacts {
+    pub(crate) label: String,
+    pub(crate) serial: String,
+    pub(crate) manufacturer: String,
+    pub(crate) model: String,
+    pub(crate) firmware_version: String,
+    pub(crate) hardware_version: String,
+    pub(crate) sessions_max: Option<u64>,
+    pub(crate) mechanisms: Vec<MechanismFact>,
+    /// Curves on which a key pair could be made, by [`crate::offer::curve_name`].
+    pub(crate) curves: HashSet<String>,
+    /// Lanes that got a session; the rest of the sockets is not served.
+    pub(crate) lanes: u32,
+}
+
+/// One mechanism of a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MechanismFact {
+    /// For example `CKM_ECDSA`.
+    pub(crate) name: String,
+    /// Smallest and largest key in bits.
+    pub(crate) min_bits: u64,
+    pub(crate) max_bits: u64,
+    pub(crate) signs: bool,
+    pub(crate) generates_pairs: bool,
+}
+
+/// Everything but signing.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ControlRequest {
+    Generate { uid: [u8; 16], label: String, algorithm: u8 },
+    Inspect { uid: [u8; 16], algorithm: u8 },
+    Destroy { uid: [u8; 16] },
+    List,
+    Health,
+}
+
+/// The answer to a [`ControlRequest`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ControlReply {
+    Key(WireKey),
+    Incomplete { private: u64, public: u64 },
+    Destroyed(u64),
+    Objects(Vec<TokenObject>),
+    Healthy { sessions_open: u64 },
+    Failed(WireFailure),
+}
+
+/// A complete key pair.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WireKey {
+    pub(crate) uid: [u8; 16],
+    pub(crate) spki_der: Vec<u8>,
+    pub(crate) attributes: KeyAttributes,
+}
+
+/// An [`HsmFailure`] on its way, and what the worker wants done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WireFailure {
+    pub(crate) kind: HsmErrorKind,
+    pub(crate) function: String,
+    pub(crate) return_code: Option<u64>,
+    pub(crate) message: String,
+    /// The same signature may be asked for once more.
+    pub(crate) retry: bool,
+    /// The worker asks to be replaced.
+    pub(crate) replace: bool,
+}
+
+impl WireFailure {
+    pub(crate) fn into_failure(self) -> HsmFailure {
+        HsmFailure {
+            kind: self.kind,
+            function: function_name(&self.function),
+            return_code: self.return_code,
+            attempts: 1,
+            message: self.message,
+        }
+    }
+}
+
+/// The functions that a worker calls; their names outlive the frames that they come in.
+static FUNCTIONS: &[&str] = &[
+    "C_GetInterface",
+    "C_GetFunctionList",
+    "C_Initialize",
+    "C_Finalize",
+    "C_GetSlotList",
+    "C_GetSlotInfo",
+    "C_GetTokenInfo",
+    "C_GetMechanismList",
+    "C_GetMechanismInfo",
+    "C_InitToken",
+    "C_InitPIN",
+    "C_OpenSession",
+    "C_CloseSession",
+    "C_GetSessionInfo",
+    "C_Login",
+    "C_CreateObject",
+    "C_DestroyObject",
+    "C_GetAttributeValue",
+    "C_FindObjectsInit",
+    "C_FindObjects",
+    "C_FindObjectsFinal",
+    "C_SignInit",
+    "C_Sign",
+    "C_GenerateKeyPair",
+];
+
+fn function_name(name: &str) -> Option<&'static str> {
+    FUNCTIONS.iter().copied().find(|known| *known == name)
+}
