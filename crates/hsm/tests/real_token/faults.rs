@@ -1,6 +1,6 @@
 //! Workers that die, hang or lose their token, in the middle of signing.
 
-use crate::support::{SoftHsm, make_key, sign, signal, soon, wait_for_health, wait_until};
+use crate::support::{SoftHsm, make_key, sign, signal, soon, stop, wait_for_health, wait_until};
 use chancery_hsm::{HsmErrorKind, SignInput, TokenHealth};
 use chancery_model::Algorithm;
 use std::fs;
@@ -58,7 +58,7 @@ async fn a_stopped_worker_misses_the_deadline_and_is_replaced() {
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
     sign(&token, &key, b"m").await.unwrap();
     let first = token.status().worker_pid.unwrap();
-    signal(libc::SIGSTOP, first);
+    let _stopped = stop(first).await;
     let began = Instant::now();
     let deadline = began + Duration::from_millis(250);
     let failure = token.sign(&key, SignInput::Message(b"m"), deadline).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn what_waits_in_the_service_is_bounded_and_not_lost() {
     let token = chancery_hsm::Token::start(settings, crate::support::worker()).await.unwrap();
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
     let pid = token.status().worker_pid.unwrap();
-    signal(libc::SIGSTOP, pid);
+    let _stopped = stop(pid).await;
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..8 + 3 {
         let (token, key) = (token.clone(), key.clone());

@@ -117,11 +117,37 @@ pub fn signal(signal: libc::c_int, pid: u32) {
     assert_eq!(result, 0, "signal {signal} to {pid}: {}", std::io::Error::last_os_error());
 }
 
+/// A process that was stopped. Goes on when this is dropped, so that a test that fails leaves nothing behind.
+pub struct Stopped(u32);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if is_running(self.0) {
+            signal(libc::SIGCONT, self.0);
+        }
+    }
+}
+
+/// Stops a process, and waits until each of its threads stands: the signal alone does not say when.
+pub async fn stop(pid: u32) -> Stopped {
+    signal(libc::SIGSTOP, pid);
+    let stopped = Stopped(pid);
+    wait_until("standing still", Duration::from_secs(5), || {
+        let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        threads.all(|thread| state(&thread.unwrap().path().join("stat")) == Some('T'))
+    })
+    .await;
+    stopped
+}
+
 /// Whether a process is there and no zombie.
 pub fn is_running(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // The state follows the command's name, which is in brackets.
-    !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z')
+    !matches!(state(&PathBuf::from(format!("/proc/{pid}/stat"))), None | Some('Z'))
+}
+
+/// The state in a `stat` file of proc(5): it follows the command's name, which is in brackets.
+fn state(stat: &Path) -> Option<char> {
+    std::fs::read_to_string(stat).ok()?.rsplit(')').next()?.trim_start().chars().next()
 }
 
 pub async fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
