@@ -1,0 +1,201 @@
+//! The admin address, for machines that watch: plain HTTP, read-only.
+//!
+//! `/metrics` is for Prometheus. `/livez` says that the process answers. `/readyz` says whether it signs, and if not, why.
+
+use chancery_audit::LogHealth;
+use chancery_core::{Chancery, Health};
+use chancery_hsm::TokenHealth;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::{Registry, TextEncoder};
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+/// Connections at the same time; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 64;
+
+/// From the connection to the end of a request's headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection lives no longer, whatever it does.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Pause after the system refused to accept a connection.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// What the admin address answers from.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) registry: Registry,
+    /// Set once the service has started.
+    pub(crate) core: Arc<OnceLock<Chancery>>,
+    /// True once it is stopping.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Admin {
+    /// Serves until dropped.
+    pub(crate) async fn serve(self, listener: TcpListener) {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let admin = self.clone();
+                    tokio::spawn(async move {
+                        let _slot = slot;
+                        admin.connection(stream).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "no admin connection can be accepted");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self, stream: TcpStream) {
+        let service = service_fn(|request| {
+            let answer = self.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let mut protocol = http1::Builder::new();
+        protocol.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        // A connection that breaks off is the other end's matter.
+        let _ended = tokio::time::timeout(MAX_AGE, protocol.serve_connection(TokioIo::new(stream), service)).await;
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.readyz(),
+            "/metrics" => self.metrics(),
+            _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n"),
+        }
+    }
+
+    fn readyz(&self) -> Response<Full<Bytes>> {
+        if *self.stop.borrow() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the service is stopping\n");
+        }
+        match self.core.get() {
+            None => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the service is starting\n"),
+            Some(core) => {
+                let (status, words) = readiness(&core.health());
+                text(status, words)
+            }
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+            Ok(metrics) => text(StatusCode::OK, metrics),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "metrics cannot be written down");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written down; see the log\n")
+            }
+        }
+    }
+}
+
+/// Whether the service signs, and each reason why it does not; a token that is down is named although others sign.
+fn readiness(health: &Health) -> (StatusCode, String) {
+    let (status, mut words) = if health.ready() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
+    };
+    if let LogHealth::Closed { reason, .. } = &health.record {
+        words.push_str(&format!("record: closed: {reason}\n"));
+    }
+    for (id, token) in &health.tokens {
+        match token {
+            TokenHealth::Up => {}
+            TokenHealth::Starting => words.push_str(&format!("tokens/{id}: starting\n")),
+            TokenHealth::Down { reason } => words.push_str(&format!("tokens/{id}: down: {reason}\n")),
+            TokenHealth::Latched { reason } => words.push_str(&format!("tokens/{id}: latched: {reason}\n")),
+        }
+    }
+    (status, words)
+}
+
+fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(words.into()));
+    *response.status_mut() = status;
+    // The text format of Prometheus, version 0.0.4, is also plain text.
+    let plain = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chancery_model::{Id, Timestamp};
+    use std::collections::BTreeMap;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn health(record: LogHealth, tokens: &[(&str, TokenHealth)]) -> Health {
+        let tokens = tokens.iter().map(|(id, token)| (Id::parse("the token id", id).unwrap(), token.clone()));
+        Health { record, tokens: tokens.collect::<BTreeMap<_, _>>() }
+    }
+
+    #[test]
+    fn one_token_that_signs_is_ready_and_the_other_is_named() {
+        let down = TokenHealth::Down { reason: "module not found".to_owned() };
+        let (status, words) = readiness(&health(LogHealth::Open, &[("a", TokenHealth::Up), ("b", down)]));
+        assert_eq!((status, words.as_str()), (StatusCode::OK, "ready\ntokens/b: down: module not found\n"));
+    }
+
+    #[test]
+    fn every_reason_is_given() {
+        let record = LogHealth::Closed { since: Timestamp::from_unix_micros(0), reason: "disk full".to_owned() };
+        let latched = TokenHealth::Latched { reason: "PIN refused".to_owned() };
+        let (status, words) = readiness(&health(record, &[("a", latched), ("b", TokenHealth::Starting)]));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        let expected = "not ready\nrecord: closed: disk full\ntokens/a: latched: PIN refused\ntokens/b: starting\n";
+        assert_eq!(words, expected);
+    }
+
+    async fn get(request: &str, stopping: bool) -> String {
+        let (_stop, stopped) = watch::channel(stopping);
+        let admin = Admin { registry: Registry::new(), core: Arc::default(), stop: stopped };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let serving = tokio::spawn(admin.serve(listener));
+        stream
+            .write_all(format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        serving.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_service_that_starts_or_stops_lives_and_is_not_ready() {
+        assert!(get("GET /livez", false).await.starts_with("HTTP/1.1 200 OK"));
+        let starting = get("GET /readyz", false).await;
+        assert!(starting.starts_with("HTTP/1.1 503") && starting.ends_with("not ready: the service is starting\n"));
+        let stopping = get("GET /readyz", true).await;
+        assert!(stopping.starts_with("HTTP/1.1 503") && stopping.ends_with("not ready: the service is stopping\n"));
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_answered() {
+        assert!(get("GET /", false).await.starts_with("HTTP/1.1 404"));
+        assert!(get("POST /metrics", false).await.starts_with("HTTP/1.1 405"));
+        assert!(get("GET /metrics", false).await.contains("text/plain; version=0.0.4"));
+    }
+}

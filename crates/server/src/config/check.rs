@@ -1,0 +1,283 @@
+//! What can be found out about a configuration before anything is started with it. Reads; changes nothing.
+
+use super::{Caller, ClientAuth, Config, IdentityKind, KeyRing, Token};
+use chancery_model::{Id, Identity};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Something to know about a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// Path of the field, for example `caller.checkout.key_rings`.
+    pub field: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The service starts; this is probably not what was meant.
+    Warning,
+    /// The service refuses to start.
+    Error,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{severity}: {}: {}", self.field, self.message)
+    }
+}
+
+impl Config {
+    /// Checks what the file says against itself and against the file system. An empty answer: nothing to say. Does not
+    /// ask any token and opens no database.
+    #[must_use]
+    pub fn check(&self) -> Vec<Finding> {
+        let mut report = Report::default();
+        report.listener(self);
+        report.files(self);
+        report.tokens(&self.tokens);
+        report.key_rings(&self.key_rings, &self.tokens);
+        report.callers(self);
+        report.telemetry(self);
+        report.findings
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(Finding { severity: Severity::Error, field: field.into(), message: message.into() });
+    }
+
+    fn warning(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(Finding { severity: Severity::Warning, field: field.into(), message: message.into() });
+    }
+
+    fn listener(&mut self, config: &Config) {
+        let listener = &config.listener;
+        self.readable("listener.certificate", &listener.certificate);
+        self.secret("listener.private_key", &listener.private_key);
+        for authority in &listener.client_cas {
+            self.readable("listener.client_ca.certificate", &authority.certificate);
+        }
+        if listener.client_cas.is_empty() {
+            let message = "no authority for client certificates is given, so nobody could be recognised; add a \
+                           [[listener.client_ca]]";
+            self.error("listener.client_ca", message);
+        }
+        if listener.client_auth == ClientAuth::Optional {
+            let message = "connections without a client certificate are accepted, and all that they can reach is the \
+                           health service; write \"required\" unless a probe needs that";
+            self.warning("listener.client_auth", message);
+        }
+        let limits = &listener.limits;
+        if limits.default_deadline > limits.max_deadline {
+            let message = "is longer than max_deadline_seconds; lower it, or raise that";
+            self.error("listener.limits.default_deadline_seconds", message);
+        }
+        if limits.max_in_flight_per_caller > limits.max_in_flight {
+            let message = "is larger than max_in_flight, so one caller can take the whole service; lower it";
+            self.warning("listener.limits.max_in_flight_per_caller", message);
+        }
+        let Some(admin) = &config.admin else { return };
+        if !admin.address.ip().is_loopback() {
+            let message = "is reachable from other machines, in plain HTTP and without authentication; use a loopback \
+                           address, or see to it that only your own monitoring reaches it";
+            self.warning("admin.address", message);
+        }
+        if admin.address == listener.address && admin.address.port() != 0 {
+            self.error("admin.address", "is the listener's address; give it a port of its own");
+        }
+    }
+
+    fn files(&mut self, config: &Config) {
+        for path in &config.policy.first {
+            self.readable("policy.first", path);
+        }
+        let folder = config.store.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            let message = format!("the folder of {} does not exist; make it", config.store.path.display());
+            self.error("store.path", message);
+        }
+        if config.store.path.is_dir() {
+            let message = format!("{} is a folder; name a file in it", config.store.path.display());
+            self.error("store.path", message);
+        }
+        if config.hsm.lock_dir.exists() && !config.hsm.lock_dir.is_dir() {
+            let message = format!("{} is not a folder; name one", config.hsm.lock_dir.display());
+            self.error("hsm.lock_dir", message);
+        }
+    }
+
+    fn tokens(&mut self, tokens: &[Token]) {
+        if tokens.is_empty() {
+            self.error("token", "no token is given, so there is nothing to sign with; add a [[token]]");
+        }
+        self.duplicates("token", tokens.iter().map(|token| &token.id));
+        let mut places = BTreeSet::new();
+        for token in tokens {
+            let field = |name: &str| format!("token.{}.{name}", token.id);
+            self.readable(&field("module"), &token.module);
+            self.secret(&field("pin_file"), &token.pin_file);
+            if token.label.is_empty() || token.label.len() > 32 {
+                self.error(field("label"), "a token's label has 1 to 32 bytes (PKCS#11, CK_TOKEN_INFO)");
+            }
+            if token.serial.as_ref().is_some_and(|serial| serial.is_empty() || serial.len() > 16) {
+                self.error(field("serial"), "a token's serial number has 1 to 16 bytes (PKCS#11, CK_TOKEN_INFO)");
+            }
+            if !places.insert((&token.module, &token.label, &token.serial)) {
+                let message = "another [[token]] has the same module, label and serial, and a token has one worker; \
+                               remove one of them";
+                self.error(field("label"), message);
+            }
+        }
+    }
+
+    fn key_rings(&mut self, rings: &[KeyRing], tokens: &[Token]) {
+        if rings.is_empty() {
+            self.warning("key_ring", "no key ring is given, so no key can be made; add a [[key_ring]]");
+        }
+        self.duplicates("key_ring", rings.iter().map(|ring| &ring.id));
+        for ring in rings {
+            if !tokens.iter().any(|token| token.id == ring.token) {
+                let known = list(tokens.iter().map(|token| &token.id));
+                let message = format!("there is no token {:?}; the tokens are: {known}", ring.token);
+                self.error(format!("key_ring.{}.token", ring.id), message);
+            }
+        }
+    }
+
+    fn callers(&mut self, config: &Config) {
+        if config.callers.is_empty() {
+            self.warning("caller", "no caller is registered, so every call will be refused; add a [[caller]]");
+        }
+        self.duplicates("caller", config.callers.iter().map(|caller| &caller.id));
+        let mut owners: BTreeMap<&Identity, &Id> = BTreeMap::new();
+        for caller in &config.callers {
+            let field = |name: &str| format!("caller.{}.{name}", caller.id);
+            if caller.identities.is_empty() {
+                self.error(field("identities"), "no identity is given, so the caller cannot be recognised; add one");
+            }
+            for identity in &caller.identities {
+                if let Some(owner) = owners.insert(identity, &caller.id) {
+                    let message = format!("{identity} belongs to the caller {owner:?} already; remove one of them");
+                    self.error(field("identities"), message);
+                }
+                if !config.listener.client_cas.iter().any(|authority| names(authority.identity, identity)) {
+                    let message =
+                        format!("no [[listener.client_ca]] issues certificates with an identity like {identity}");
+                    self.warning(field("identities"), message);
+                }
+            }
+            self.rings_of(caller, &config.key_rings);
+        }
+    }
+
+    fn rings_of(&mut self, caller: &Caller, rings: &[KeyRing]) {
+        let field = format!("caller.{}.key_rings", caller.id);
+        for wanted in &caller.key_rings {
+            match rings.iter().find(|ring| ring.id == *wanted) {
+                None => {
+                    let known = list(rings.iter().map(|ring| &ring.id));
+                    self.error(&field, format!("there is no key ring {wanted:?}; the key rings are: {known}"));
+                }
+                Some(ring) if ring.environment != caller.environment => {
+                    let message = format!(
+                        "the key ring {wanted:?} is of environment {:?} and the caller of {:?}: policy never allows that; \
+                         remove the ring, or register a caller of its environment",
+                        ring.environment, caller.environment
+                    );
+                    self.warning(&field, message);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn telemetry(&mut self, config: &Config) {
+        let telemetry = &config.telemetry;
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&telemetry.log_filter) {
+            let message = format!("is no filter ({error}); write for example info, or info,chancery_hsm=debug");
+            self.error("telemetry.log_filter", message);
+        }
+        if let Some(endpoint) = &telemetry.otlp_endpoint {
+            match endpoint.parse::<http::Uri>() {
+                Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => {}
+                _ => {
+                    let message = "is not of the form http://host:port; run the collector (or its agent) on this machine, \
+                                   as TLS to a collector is not offered";
+                    self.error("telemetry.otlp_endpoint", message);
+                }
+            }
+        }
+    }
+
+    fn duplicates<'a>(&mut self, what: &str, ids: impl Iterator<Item = &'a Id>) {
+        let mut seen = BTreeSet::new();
+        for id in ids {
+            if !seen.insert(id) {
+                self.error(format!("{what}.{id}"), format!("the id {id:?} is given twice; rename one of them"));
+            }
+        }
+    }
+
+    fn readable(&mut self, field: &str, path: &Path) {
+        self.file(field, path);
+    }
+
+    /// A file that holds a secret: this user's alone.
+    fn secret(&mut self, field: &str, path: &Path) {
+        let Some(metadata) = self.file(field, path) else { return };
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let shown = path.display();
+            let message = format!("{shown} is open to other users (mode {mode:03o}); run: chmod 600 {shown}");
+            self.error(field, message);
+        }
+        if metadata.len() == 0 {
+            self.error(field, format!("{} is empty", path.display()));
+        }
+    }
+
+    fn file(&mut self, field: &str, path: &Path) -> Option<Metadata> {
+        let shown = path.display();
+        // Opened, not only looked at: the service will have to.
+        match std::fs::File::open(path).and_then(|file| file.metadata()) {
+            Ok(metadata) if metadata.is_file() => return Some(metadata),
+            Ok(_) => self.error(field, format!("{shown} is not a file; name one")),
+            Err(error) => {
+                let message = format!("{shown} cannot be read ({error}); correct the path or the file's rights");
+                self.error(field, message);
+            }
+        }
+        None
+    }
+}
+
+/// Whether certificates of such an authority carry such an identity.
+fn names(kind: IdentityKind, identity: &Identity) -> bool {
+    match identity {
+        Identity::SpiffeId(_) => kind == IdentityKind::Spiffe,
+        Identity::DnsName(_) => kind == IdentityKind::Dns,
+    }
+}
+
+fn list<'a>(ids: impl Iterator<Item = &'a Id>) -> String {
+    let ids: Vec<&str> = ids.map(Id::as_str).collect();
+    if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
+}

@@ -1,0 +1,124 @@
+//! The configuration: one TOML file, nested as the house is, parsed strictly.
+//!
+//! In scope: the shape of the file, its defaults, and what can be said about it before anything is started
+//! ([`Config::check`]). Out of scope: acting on it (`serve`). [`load`] reads one file and has no other effect; unknown
+//! fields are refused, so that a misspelt limit is not a limit that is silently not there. `docs/configuration.md`
+//! describes every field for operators.
+
+mod caller;
+mod check;
+mod error;
+mod limits;
+mod listener;
+mod parse;
+mod telemetry;
+mod token;
+
+pub use caller::Caller;
+pub use check::{Finding, Severity};
+pub use error::{ConfigError, ConfigErrors};
+pub use limits::Limits;
+pub use listener::{Admin, ClientAuth, ClientCa, IdentityKind, Listener};
+pub use telemetry::{LogFormat, Telemetry};
+pub use token::{Environment, Hsm, KeyRing, Token};
+
+use chancery_model::Id;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The whole configuration of one instance. All paths are resolved against the folder of the file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the configuration was read from.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// Names this instance in the record. At the next start it closes the intents that it left open under this name, so
+    /// it stays the same across restarts, and two instances on one store have different ones.
+    #[serde(deserialize_with = "parse::id")]
+    pub instance: Id,
+    /// Where callers connect.
+    pub listener: Listener,
+    /// Where operators' machines look: metrics and probes. No admin address where the section is absent.
+    pub admin: Option<Admin>,
+    /// Where state and record are kept.
+    pub store: Store,
+    /// The first policy set.
+    #[serde(default)]
+    pub policy: Policy,
+    /// What all tokens share.
+    pub hsm: Hsm,
+    /// The PKCS#11 tokens.
+    #[serde(rename = "token", default)]
+    pub tokens: Vec<Token>,
+    /// The key rings.
+    #[serde(rename = "key_ring", default)]
+    pub key_rings: Vec<KeyRing>,
+    /// The registered callers.
+    #[serde(rename = "caller", default)]
+    pub callers: Vec<Caller>,
+    /// Logs, traces and metrics.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+/// Where state and record are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// The SQLite database file; made where there is none. Its folder must exist.
+    pub path: PathBuf,
+}
+
+/// The policy set that an empty store begins with.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Files of Cedar policies, applied and recorded only where the store holds no policy set yet. Empty: the roles that
+    /// ship with Chancery. Later changes go through `chancery policy apply`.
+    #[serde(default)]
+    pub first: Vec<PathBuf>,
+}
+
+/// Reads and parses a configuration file. Nothing else is opened, and nothing is changed.
+///
+/// # Errors
+/// [`ConfigErrors`]: the file cannot be read, is no TOML, or a field is missing, unknown or malformed; with file, line
+/// and field.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigErrors::unreadable(path, source))?;
+    let mut config: Config = toml::from_str(&text).map_err(|error| ConfigErrors::malformed(path, &text, error))?;
+    config.path = path.to_owned();
+    config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+    Ok(config)
+}
+
+impl Config {
+    /// Makes relative paths relative to the configuration's folder; `join` leaves absolute ones as they are.
+    fn resolve_paths(&mut self, folder: &Path) {
+        let Self {
+            path: _,
+            instance: _,
+            listener,
+            admin: _,
+            store,
+            policy,
+            hsm,
+            tokens,
+            key_rings: _,
+            callers: _,
+            telemetry: _,
+        } = self;
+        let authorities = listener.client_cas.iter_mut().map(|authority| &mut authority.certificate);
+        let tokens = tokens.iter_mut().flat_map(|token| [&mut token.module, &mut token.pin_file]);
+        [&mut listener.certificate, &mut listener.private_key, &mut store.path, &mut hsm.lock_dir]
+            .into_iter()
+            .chain(authorities)
+            .chain(policy.first.iter_mut())
+            .chain(tokens)
+            .for_each(|path| *path = folder.join(&*path));
+    }
+}
+
+#[cfg(test)]
+mod tests;

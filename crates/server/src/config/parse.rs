@@ -1,0 +1,68 @@
+//! From the file's words to our types, so that what is malformed is refused with its line.
+
+use chancery_model::{Id, Identity, Role};
+use serde::de::{Deserialize, Deserializer, Error};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_id(&text).map_err(D::Error::custom)
+}
+
+pub(super) fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Id>, D::Error> {
+    set(deserializer, "id", parse_id)
+}
+
+pub(super) fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Role>, D::Error> {
+    set(deserializer, "role", |text| text.parse::<Role>().map_err(|error| error.to_string()))
+}
+
+pub(super) fn identities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Identity>, D::Error> {
+    set(deserializer, "identity", parse_identity)
+}
+
+/// Whole seconds, at least one.
+pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match u32::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("must be at least 1 second")),
+        seconds => Ok(Duration::from_secs(u64::from(seconds))),
+    }
+}
+
+/// As [`seconds`], for a limit that is off where it is not given.
+pub(super) fn optional_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    seconds(deserializer).map(Some)
+}
+
+fn parse_id(text: &str) -> Result<Id, String> {
+    Id::parse("an id", text).map_err(|error| format!("{text:?}: {error}"))
+}
+
+/// `spiffe://trust-domain/path`, or `dns:name`.
+fn parse_identity(text: &str) -> Result<Identity, String> {
+    let parsed = match text.strip_prefix("dns:") {
+        Some(name) => Identity::dns_name(name),
+        None if text.starts_with("spiffe://") => Identity::spiffe_id(text),
+        None => {
+            return Err(format!(
+                "{text:?}: write a SPIFFE id as spiffe://trust-domain/path, or a DNS name as dns:name"
+            ));
+        }
+    };
+    parsed.map_err(|error| format!("{text:?}: {error}"))
+}
+
+fn set<'de, D: Deserializer<'de>, T: Ord>(
+    deserializer: D,
+    what: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<BTreeSet<T>, D::Error> {
+    let mut values = BTreeSet::new();
+    for text in Vec::<String>::deserialize(deserializer)? {
+        if !values.insert(parse(&text).map_err(D::Error::custom)?) {
+            return Err(D::Error::custom(format!("the {what} {text:?} is given twice; remove one")));
+        }
+    }
+    Ok(values)
+}

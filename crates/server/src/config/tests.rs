@@ -1,0 +1,333 @@
+//! The shape that the documents promise, and each way to get it wrong.
+
+use super::*;
+use chancery_model::{Identity, Role};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+/// The example of docs/configuration.md: what it says is what is parsed.
+const EXAMPLE: &str = include_str!("../../../../docs/configuration.md");
+
+fn example() -> String {
+    let (_, rest) = EXAMPLE.split_once("```toml\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+/// A folder in which the example can be used: every file that it names is there.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        for path in ["tls/server.pem", "tls/server.key", "tls/ca.pem", "policy/roles.cedar", "pin", "module.so"] {
+            let path = folder.0.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "content").unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        }
+        folder
+    }
+
+    fn load(&self, text: &str) -> Result<Config, ConfigErrors> {
+        let path = self.0.path().join("chancery.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path)
+    }
+
+    /// What `check` says of the example with one text replaced by another.
+    fn findings(&self, from: &str, to: &str) -> Vec<(Severity, String, String)> {
+        let text = usable_example();
+        assert!(text.contains(from), "{from}");
+        let findings = self.load(&text.replace(from, to)).unwrap().check();
+        findings.into_iter().map(|Finding { severity, field, message }| (severity, field, message)).collect()
+    }
+
+    fn only_finding(&self, from: &str, to: &str) -> (Severity, String, String) {
+        let mut findings = self.findings(from, to);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        findings.remove(0)
+    }
+}
+
+fn usable_example() -> String {
+    example().replace("/usr/lib/softhsm/libsofthsm2.so", "module.so")
+}
+
+#[test]
+fn the_documented_example_is_what_is_parsed() {
+    let folder = Folder::new();
+    let config = folder.load(&usable_example()).unwrap();
+    assert_eq!(config.check(), []);
+    assert_eq!(config.instance.as_str(), "main");
+    assert_eq!(config.listener.client_auth, ClientAuth::Required);
+    assert_eq!(config.listener.client_cas[0].identity, IdentityKind::Spiffe);
+    assert_eq!(config.admin.as_ref().unwrap().address.to_string(), "127.0.0.1:9443");
+    assert_eq!(config.tokens[0].environment.0["SOFTHSM2_CONF"], "softhsm2.conf");
+    let caller = &config.callers[0];
+    assert_eq!(caller.identities, [Identity::spiffe_id("spiffe://chancery.dev/checkout").unwrap()].into());
+    assert_eq!(caller.roles, [Role::Signer].into());
+    assert_eq!(config.telemetry.otlp_endpoint.as_deref(), Some("http://127.0.0.1:4317"));
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let folder = Folder::new();
+    let config = folder.load(&example()).unwrap();
+    let at = |path: &str| folder.0.path().join(path);
+    assert_eq!(config.listener.private_key, at("tls/server.key"));
+    assert_eq!(config.listener.client_cas[0].certificate, at("tls/ca.pem"));
+    assert_eq!(config.policy.first, [at("policy/roles.cedar")]);
+    assert_eq!((config.store.path, config.hsm.lock_dir), (at("chancery.db"), at("locks")));
+    assert_eq!(config.tokens[0].pin_file, at("pin"));
+    assert_eq!(config.tokens[0].module, Path::new("/usr/lib/softhsm/libsofthsm2.so"), "absolute ones stay");
+}
+
+#[test]
+fn every_limit_is_documented_with_its_default() {
+    let limits = Limits::default();
+    let documented = |field: &str| {
+        let row = EXAMPLE.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
+        let row = row.unwrap_or_else(|| panic!("{field} is not documented"));
+        row.split('|').nth(2).unwrap().trim().to_owned()
+    };
+    let seconds = |duration: Duration| duration.as_secs().to_string();
+    for (field, default) in [
+        ("max_connections", limits.max_connections.to_string()),
+        ("handshake_timeout_seconds", seconds(limits.handshake_timeout)),
+        ("max_concurrent_streams", limits.max_concurrent_streams.to_string()),
+        ("max_header_list_bytes", limits.max_header_list_bytes.to_string()),
+        ("max_request_bytes", limits.max_request_bytes.to_string()),
+        ("max_response_bytes", limits.max_response_bytes.to_string()),
+        ("keepalive_interval_seconds", seconds(limits.keepalive_interval)),
+        ("keepalive_timeout_seconds", seconds(limits.keepalive_timeout)),
+        ("initial_stream_window_bytes", limits.initial_stream_window_bytes.to_string()),
+        ("initial_connection_window_bytes", limits.initial_connection_window_bytes.to_string()),
+        ("max_connection_age_seconds", "none".to_owned()),
+        ("default_deadline_seconds", seconds(limits.default_deadline)),
+        ("max_deadline_seconds", seconds(limits.max_deadline)),
+        ("max_in_flight", limits.max_in_flight.to_string()),
+        ("max_in_flight_per_caller", limits.max_in_flight_per_caller.to_string()),
+        ("shutdown_grace_seconds", seconds(limits.shutdown_grace)),
+    ] {
+        assert_eq!(documented(field), default, "{field}");
+    }
+}
+
+#[test]
+fn limits_can_be_set_one_by_one() {
+    let folder = Folder::new();
+    let text =
+        example().replace("[listener.limits]", "[listener.limits]\nmax_in_flight = 7\nmax_connection_age_seconds = 60");
+    let limits = folder.load(&text).unwrap().listener.limits;
+    assert_eq!((limits.max_in_flight.get(), limits.max_connection_age), (7, Some(Duration::from_secs(60))));
+    assert_eq!(limits.max_connections.get(), 1024);
+}
+
+/// Line, field and message of the example with one text replaced by another.
+fn refused(from: &str, to: &str) -> (usize, String, String) {
+    let folder = Folder::new();
+    let text = example();
+    assert!(text.contains(from), "{from}");
+    let text = text.replacen(from, to, 1);
+    let errors = folder.load(&text).unwrap_err();
+    assert_eq!(errors.errors.len(), 1);
+    let ConfigError { line, field, message, .. } = errors.errors[0].clone();
+    let shown = errors.to_string();
+    assert!(shown.contains("chancery.toml:"), "{shown}");
+    let line = line.unwrap_or_else(|| panic!("no line: {shown}"));
+    let wanted = to.lines().last().unwrap();
+    assert!(text.lines().nth(line - 1).unwrap().contains(wanted), "line {line} of: {shown}");
+    (line, field, message)
+}
+
+#[test]
+fn a_malformed_field_is_refused_with_its_line_and_name() {
+    for (from, to, field, message) in [
+        ("instance = \"main\"", "instance = \"Main\"", "instance", "must match [a-z][a-z0-9-]{0,62}"),
+        ("address = \"127.0.0.1:8443\"", "address = \"localhost\"", "listener.address", "invalid socket address"),
+        (
+            "client_auth = \"required\"",
+            "client_auth = \"maybe\"",
+            "listener.client_auth",
+            "expected `required` or `optional`",
+        ),
+        ("roles = [\"signer\"]", "roles = [\"root\"]", "caller.roles", "the roles are signer, verifier"),
+        (
+            "[\"spiffe://chancery.dev/checkout\"]",
+            "[\"checkout\"]",
+            "caller.identities",
+            "write a SPIFFE id as spiffe://",
+        ),
+        (
+            "[\"spiffe://chancery.dev/checkout\"]",
+            "[\"spiffe://chancery.dev\"]",
+            "caller.identities",
+            "trust-domain/path",
+        ),
+        ("[\"spiffe://chancery.dev/checkout\"]", "[\"dns:*.example\"]", "caller.identities", "no wildcard"),
+        ("key_rings = [\"dev\"]", "key_rings = [\"dev\", \"dev\"]", "caller.key_rings", "given twice"),
+        ("log_format = \"json\"", "log_format = \"xml\"", "telemetry.log_format", "expected `json` or `text`"),
+        ("signing_threads = 2", "signing_threads = 0", "token.signing_threads", "nonzero"),
+        ("[listener.limits]", "[listener.limits]\nmax_in_flight = 0", "listener.limits.max_in_flight", "nonzero"),
+        (
+            "[listener.limits]",
+            "[listener.limits]\nhandshake_timeout_seconds = 0",
+            "listener.limits.handshake_timeout_seconds",
+            "at least 1 second",
+        ),
+    ] {
+        let (_, found, text) = refused(from, to);
+        assert_eq!(found, field, "{to}: {text}");
+        assert!(text.contains(message), "{to}: {text}");
+    }
+}
+
+#[test]
+fn an_unknown_field_is_refused_in_every_section() {
+    for section in ["[listener]", "[listener.limits]", "[admin]", "[store]", "[policy]", "[hsm]", "[telemetry]"] {
+        let (_, _, message) = refused(section, &format!("{section}\nmax_conections = 9"));
+        assert!(
+            message.contains("unknown field `max_conections`") && message.contains("correct the name"),
+            "{message}"
+        );
+    }
+    for section in ["[[listener.client_ca]]", "[[token]]", "[[key_ring]]", "[[caller]]"] {
+        let (_, _, message) = refused(section, &format!("{section}\ncolour = \"red\""));
+        assert!(message.contains("unknown field `colour`"), "{message}");
+    }
+    let (_, _, message) = refused("instance = \"main\"", "instance = \"main\"\ncolour = \"red\"");
+    assert!(message.contains("unknown field `colour`"), "{message}");
+}
+
+#[test]
+fn a_missing_field_is_named() {
+    let folder = Folder::new();
+    let errors = folder.load(&example().replace("label = \"chancery-dev\"\n", "")).unwrap_err();
+    let message = errors.to_string();
+    assert!(message.contains("missing field `label`") && message.contains("docs/configuration.md"), "{message}");
+}
+
+#[test]
+fn what_is_no_toml_is_refused_with_its_line() {
+    let (line, _, _) = refused("instance = \"main\"", "instance = main");
+    assert_eq!(line, 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = load(Path::new("/nonexistent/chancery.toml")).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("/nonexistent/chancery.toml") && text.contains("chancery dev"), "{text}");
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn no_value_of_an_environment_is_shown() {
+    let folder = Folder::new();
+    let text = example().replace("SOFTHSM2_CONF = \"softhsm2.conf\"", "VENDOR_PASSWORD = \"hunter2\"");
+    let shown = format!("{:?}", folder.load(&text).unwrap());
+    assert!(shown.contains("VENDOR_PASSWORD") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn secrets_that_others_can_read_are_errors() {
+    let folder = Folder::new();
+    for (file, field) in [("pin", "token.main.pin_file"), ("tls/server.key", "listener.private_key")] {
+        let path = folder.0.path().join(file);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let (severity, found, message) = folder.only_finding("", "");
+        assert_eq!((severity, found.as_str()), (Severity::Error, field));
+        assert!(message.contains("mode 640") && message.contains("chmod 600"), "{message}");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn missing_files_are_errors() {
+    let folder = Folder::new();
+    for (file, field) in [
+        ("tls/server.pem", "listener.certificate"),
+        ("tls/server.key", "listener.private_key"),
+        ("tls/ca.pem", "listener.client_ca.certificate"),
+        ("policy/roles.cedar", "policy.first"),
+        ("module.so", "token.main.module"),
+        ("pin", "token.main.pin_file"),
+    ] {
+        let path = folder.0.path().join(file);
+        std::fs::rename(&path, folder.0.path().join("aside")).unwrap();
+        let (severity, found, message) = folder.only_finding("", "");
+        assert_eq!((severity, found.as_str()), (Severity::Error, field));
+        assert!(message.contains(file), "{message}");
+        std::fs::rename(folder.0.path().join("aside"), &path).unwrap();
+    }
+    let (_, field, _) = folder.only_finding("path = \"chancery.db\"", "path = \"nowhere/chancery.db\"");
+    assert_eq!(field, "store.path");
+}
+
+#[test]
+fn what_names_something_unknown_is_an_error() {
+    let folder = Folder::new();
+    let (severity, field, message) = folder.only_finding("token = \"main\"", "token = \"spare\"");
+    assert_eq!((severity, field.as_str()), (Severity::Error, "key_ring.dev.token"));
+    assert_eq!(message, "there is no token spare; the tokens are: main".replace("spare", "\"spare\""));
+    let (severity, field, message) = folder.only_finding("key_rings = [\"dev\"]", "key_rings = [\"prod\"]");
+    assert_eq!((severity, field.as_str()), (Severity::Error, "caller.checkout.key_rings"));
+    assert!(message.contains("the key rings are: dev"), "{message}");
+}
+
+#[test]
+fn what_is_given_twice_is_an_error() {
+    let folder = Folder::new();
+    let second_ring = "[[key_ring]]\nid = \"dev\"\ntoken = \"main\"\nenvironment = \"dev\"\n\n[[caller]]";
+    let (severity, field, _) = folder.only_finding("[[caller]]", second_ring);
+    assert_eq!((severity, field.as_str()), (Severity::Error, "key_ring.dev"));
+    let second_caller = "[[caller]]\nid = \"billing\"\nenvironment = \"dev\"\n\
+                         identities = [\"spiffe://chancery.dev/checkout\"]\n\n[[caller]]";
+    let (severity, field, message) = folder.only_finding("[[caller]]", second_caller);
+    assert_eq!((severity, field.as_str()), (Severity::Error, "caller.checkout.identities"));
+    assert!(message.contains("belongs to the caller billing".replace("billing", "\"billing\"").as_str()), "{message}");
+}
+
+#[test]
+fn what_is_probably_not_meant_is_a_warning() {
+    let folder = Folder::new();
+    for (from, to, field) in [
+        ("client_auth = \"required\"", "client_auth = \"optional\"", "listener.client_auth"),
+        ("address = \"127.0.0.1:9443\"", "address = \"0.0.0.0:9443\"", "admin.address"),
+        ("[\"spiffe://chancery.dev/checkout\"]", "[\"dns:shop.example\"]", "caller.checkout.identities"),
+        (
+            "token = \"main\"\nenvironment = \"dev\"",
+            "token = \"main\"\nenvironment = \"prod\"",
+            "caller.checkout.key_rings",
+        ),
+        ("[listener.limits]", "[listener.limits]\nmax_in_flight = 10", "listener.limits.max_in_flight_per_caller"),
+    ] {
+        let (severity, found, _) = folder.only_finding(from, to);
+        assert_eq!((severity, found.as_str()), (Severity::Warning, field), "{to}");
+    }
+}
+
+#[test]
+fn what_cannot_work_is_an_error() {
+    let folder = Folder::new();
+    for (from, to, field) in [
+        ("address = \"127.0.0.1:9443\"", "address = \"127.0.0.1:8443\"", "admin.address"),
+        (
+            "[listener.limits]",
+            "[listener.limits]\ndefault_deadline_seconds = 200",
+            "listener.limits.default_deadline_seconds",
+        ),
+        ("log_filter = \"info\"", "log_filter = \"chancery=loud\"", "telemetry.log_filter"),
+        ("\"http://127.0.0.1:4317\"", "\"127.0.0.1:4317\"", "telemetry.otlp_endpoint"),
+        ("label = \"chancery-dev\"", "label = \"a label that is too long for a token\"", "token.main.label"),
+    ] {
+        let (severity, found, _) = folder.only_finding(from, to);
+        assert_eq!((severity, found.as_str()), (Severity::Error, field), "{to}");
+    }
+    let authority = "[[listener.client_ca]]\ncertificate = \"tls/ca.pem\"";
+    let start = usable_example().find(authority).unwrap();
+    let block: String = usable_example()[start..].lines().take(3).collect::<Vec<_>>().join("\n");
+    let fields: Vec<String> = folder.findings(&block, "").into_iter().map(|(_, field, _)| field).collect();
+    assert!(fields.contains(&"listener.client_ca".to_owned()), "{fields:?}");
+}

@@ -1,0 +1,74 @@
+//! `[hsm]`, `[[token]]` and `[[key_ring]]`: where keys live.
+
+use super::parse;
+use chancery_model::Id;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
+
+/// What all tokens share.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hsm {
+    /// Folder of the lock files that keep two processes off one token; made where there is none. Every Chancery process
+    /// on this machine that may open one of these tokens needs the same one.
+    pub lock_dir: PathBuf,
+}
+
+/// A PKCS#11 token, served by a worker process of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// The token's name in Chancery: `tokens/{id}`. Keep it: key rings refer to it.
+    #[serde(deserialize_with = "parse::id")]
+    pub id: Id,
+    /// The PKCS#11 module (shared library) that reaches the token.
+    pub module: PathBuf,
+    /// The token's label. A token is found by label and serial, never by slot number.
+    pub label: String,
+    /// The token's serial number; needed where two tokens have the same label.
+    pub serial: Option<String>,
+    /// File with the user PIN, readable by this user alone. One line break at its end is not part of the PIN.
+    pub pin_file: PathBuf,
+    /// Threads that sign, each with its own session. Not given: as many as this machine has processors. More gain nothing
+    /// on a token in software, and much on a network HSM.
+    pub signing_threads: Option<NonZeroU16>,
+    /// Calls that may wait for a signing thread; one more is refused. Default 1024.
+    #[serde(default = "default_queue_limit")]
+    pub queue_limit: NonZeroUsize,
+    /// Environment variables of the worker process, for modules that are configured by them. Passed as they are.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// Environment variables; their values are not shown, since modules take passwords this way.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Environment(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A named set of keys on one token.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRing {
+    /// The ring's name: `keyRings/{id}`.
+    #[serde(deserialize_with = "parse::id")]
+    pub id: Id,
+    /// The id of the token that holds the keys. Keep it: keys do not move.
+    #[serde(deserialize_with = "parse::id")]
+    pub token: Id,
+    /// The environment, for example `dev` or `prod`. A caller of one environment never uses a key of another.
+    #[serde(deserialize_with = "parse::id")]
+    pub environment: Id,
+}
+
+fn default_queue_limit() -> NonZeroUsize {
+    NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN)
+}

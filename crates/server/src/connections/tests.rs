@@ -1,0 +1,195 @@
+//! Real connections over real TLS, with a service that answers when it is told to.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its ground is to stop")]
+
+use super::*;
+use crate::config::{ClientAuth, IdentityKind};
+use crate::metrics::tests::metrics;
+use crate::test_authority::{TestAuthority, client, listener, uri};
+use crate::tls::Reloader;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::Registry;
+use std::num::NonZeroUsize;
+use tokio::io::AsyncReadExt;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status, async_trait};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+/// Answers `now` at once, and anything else when it is let go.
+#[derive(Clone, Default)]
+struct Slow {
+    begun: Arc<Notify>,
+    go: Arc<Notify>,
+}
+
+#[async_trait]
+impl Health for Slow {
+    async fn check(
+        &self,
+        request: tonic::Request<HealthCheckRequest>,
+    ) -> Result<tonic::Response<HealthCheckResponse>, Status> {
+        assert!(request.extensions().get::<Arc<Peer>>().is_some(), "the peer is known to every call");
+        if request.into_inner().service != "now" {
+            self.begun.notify_one();
+            self.go.notified().await;
+        }
+        Ok(tonic::Response::new(HealthCheckResponse { status: 1 }))
+    }
+
+    type WatchStream = tokio_stream::Empty<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _request: tonic::Request<HealthCheckRequest>,
+    ) -> Result<tonic::Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
+
+struct Ground {
+    authority: TestAuthority,
+    address: SocketAddr,
+    slow: Slow,
+    stop: watch::Sender<bool>,
+    served: tokio::task::JoinHandle<usize>,
+    registry: Registry,
+    _provider: SdkMeterProvider,
+    _folder: tempfile::TempDir,
+}
+
+impl Ground {
+    async fn new(adjust: impl FnOnce(&mut crate::config::Listener)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = TestAuthority::new("one");
+        let mut settings = listener(folder.path(), &authority.server(), &[(&authority, IdentityKind::Spiffe)]);
+        adjust(&mut settings);
+        let (_, tls) = Reloader::start(settings.clone()).unwrap();
+        let (metrics, registry, provider) = metrics();
+        let slow = Slow::default();
+        let service = tonic::service::Routes::new(HealthServer::new(slow.clone())).prepare();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let connections = Connections { tls, limits: settings.limits, metrics, service };
+        let served = tokio::spawn(connections.serve(socket, stopped));
+        Self { authority, address, slow, stop, served, registry, _provider: provider, _folder: folder }
+    }
+
+    fn endpoint(&self, tls: ClientTlsConfig) -> Endpoint {
+        let tls = tls.ca_certificate(Certificate::from_pem(self.authority.certificate.pem())).domain_name("localhost");
+        Endpoint::from_shared(format!("https://{}", self.address)).unwrap().tls_config(tls).unwrap()
+    }
+
+    async fn caller(&self) -> HealthClient<Channel> {
+        let issued = self.authority.issue(&client(&[uri("spiffe://chancery.dev/checkout")]));
+        let identity = Identity::from_pem(issued.certificate.pem(), issued.key.serialize_pem());
+        HealthClient::new(self.endpoint(ClientTlsConfig::new().identity(identity)).connect().await.unwrap())
+    }
+
+    fn metric(&self, prefix: &str) -> Option<String> {
+        let shown = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        shown.lines().find(|line| line.starts_with(prefix)).map(str::to_owned)
+    }
+}
+
+fn ask(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest { service: service.to_owned() }
+}
+
+#[tokio::test]
+async fn a_call_with_a_trusted_certificate_is_answered() {
+    let ground = Ground::new(|_| {}).await;
+    assert_eq!(ground.caller().await.check(ask("now")).await.unwrap().into_inner().status, 1);
+    assert!(ground.metric("chancery_connections{").unwrap().ends_with(" 1"));
+}
+
+#[tokio::test]
+async fn without_a_client_certificate_nothing_is_answered() {
+    let ground = Ground::new(|_| {}).await;
+    // In TLS 1.3 a client learns of the refusal with its first call.
+    let answer = match ground.endpoint(ClientTlsConfig::new()).connect().await {
+        Ok(channel) => HealthClient::new(channel).check(ask("now")).await.map(drop).map_err(|status| status.code()),
+        Err(_refused) => Err(Code::Unavailable),
+    };
+    assert!(matches!(answer, Err(Code::Unavailable | Code::Unknown)), "{answer:?}");
+    while ground.metric("chancery_connections_refused_total").is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = ground.metric("chancery_connections_refused_total").unwrap();
+    assert!(refused.contains(r#"chancery_reason="tls""#), "{refused}");
+}
+
+#[tokio::test]
+async fn where_client_certificates_are_optional_a_call_without_one_arrives() {
+    let ground = Ground::new(|listener| listener.client_auth = ClientAuth::Optional).await;
+    let channel = ground.endpoint(ClientTlsConfig::new()).connect().await.unwrap();
+    assert!(HealthClient::new(channel).check(ask("now")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_answered_before_the_service_stops() {
+    let ground = Ground::new(|_| {}).await;
+    let mut caller = ground.caller().await;
+    let call = tokio::spawn(async move { caller.check(ask("later")).await });
+    ground.slow.begun.notified().await;
+    ground.stop.send_replace(true);
+    // The port is closed at once.
+    while TcpStream::connect(ground.address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!ground.served.is_finished(), "it waits for the call");
+    ground.slow.go.notify_one();
+    assert_eq!(call.await.unwrap().unwrap().into_inner().status, 1);
+    assert_eq!(timeout(Duration::from_secs(5), ground.served).await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_is_cut_off_after_the_grace_period() {
+    let ground = Ground::new(|listener| listener.limits.shutdown_grace = Duration::from_millis(100)).await;
+    let mut caller = ground.caller().await;
+    let call = tokio::spawn(async move { caller.check(ask("never")).await });
+    ground.slow.begun.notified().await;
+    ground.stop.send_replace(true);
+    assert_eq!(timeout(Duration::from_secs(5), ground.served).await.unwrap().unwrap(), 1);
+    assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_given_up() {
+    let ground = Ground::new(|listener| listener.limits.handshake_timeout = Duration::from_millis(100)).await;
+    let mut silent = TcpStream::connect(ground.address).await.unwrap();
+    let begun = Instant::now();
+    let read = timeout(Duration::from_secs(5), silent.read(&mut [0; 16])).await.unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)), "the connection was closed: {read:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(90));
+    let refused = ground.metric("chancery_connections_refused_total").unwrap();
+    assert!(refused.contains(r#"chancery_reason="handshake_timeout""#), "{refused}");
+}
+
+#[tokio::test]
+async fn above_the_limit_connections_wait_for_one_to_end() {
+    let ground = Ground::new(|listener| listener.limits.max_connections = NonZeroUsize::MIN).await;
+    let first = ground.caller().await;
+    let second = timeout(Duration::from_millis(200), ground.caller()).await;
+    assert!(second.is_err(), "the only slot is taken");
+    drop(first);
+    let mut third = timeout(Duration::from_secs(10), ground.caller()).await.unwrap();
+    assert!(third.check(ask("now")).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_old_connection_is_replaced_without_losing_a_call() {
+    let ground = Ground::new(|listener| listener.limits.max_connection_age = Some(Duration::from_millis(50))).await;
+    let mut caller = ground.caller().await;
+    let mut same = caller.clone();
+    let call = tokio::spawn(async move { same.check(ask("later")).await });
+    ground.slow.begun.notified().await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    ground.slow.go.notify_one();
+    assert!(call.await.unwrap().is_ok(), "the call outlived the connection's age");
+    assert!(caller.check(ask("now")).await.is_ok(), "the next one finds a new connection");
+}

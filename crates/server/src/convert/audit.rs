@@ -1,0 +1,239 @@
+//! AuditService.
+
+use super::enums::known;
+use super::fields::{id_in, key_or_version, name, time, timestamp};
+use super::page::PageOf;
+use super::policy::action_named;
+use crate::errors::fault;
+use chancery_api::v1;
+use chancery_audit::{Body, Details, Kind, Leaf, OutcomeItem};
+use chancery_core::Error;
+use chancery_model::RingName;
+use chancery_store::{Order, RecordQuery, StoredDetails, StoredRecord};
+use prost_types::value::Kind as Json;
+use prost_types::{ListValue, Struct, Value};
+
+/// A page of the record, and the query that answers one record more than fits, to know whether there is another page.
+#[derive(Debug)]
+pub(crate) struct RecordPage {
+    pub(crate) query: RecordQuery,
+    page: PageOf,
+}
+
+pub(crate) fn list_records_request(request: v1::ListRecordsRequest) -> Result<RecordPage, Error> {
+    let list = format!("{:?}", v1::ListRecordsRequest { page_size: 0, page_token: String::new(), ..request.clone() });
+    let v1::ListRecordsRequest {
+        page_size,
+        page_token,
+        kind,
+        caller,
+        resource,
+        action,
+        start_time,
+        end_time,
+        oldest_first,
+    } = request;
+    let page = PageOf::parse(&list, page_size, &page_token)?;
+    let kind = match known("kind", kind)? {
+        v1::RecordKind::Unspecified => None,
+        v1::RecordKind::Intent => Some(Kind::Intent),
+        v1::RecordKind::Outcome => Some(Kind::Outcome),
+        v1::RecordKind::Act => Some(Kind::Act),
+        v1::RecordKind::Denial => Some(Kind::Denial),
+    };
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    let query = RecordQuery {
+        from_time: start_time.map(|start| time("start_time", start)).transpose()?,
+        until_time: end_time.map(|end| time("end_time", end)).transpose()?,
+        caller: given(caller).map(|caller| id_in("caller", &caller, "callers", "the caller id")).transpose()?,
+        resource: given(resource).map(filtered_resource).transpose()?,
+        action: given(action).map(|action| action_named(&action)).transpose()?,
+        kind: kind.map(Kind::code),
+        decision: None,
+        from_index: page.number()?,
+        order: if oldest_first { Order::OldestFirst } else { Order::NewestFirst },
+        limit: u32::try_from(page.size).unwrap_or(u32::MAX).saturating_add(1),
+    };
+    Ok(RecordPage { query, page })
+}
+
+/// A key ring, a key or a key version.
+fn filtered_resource(text: String) -> Result<String, Error> {
+    if text.split('/').nth(2).is_some() {
+        key_or_version("resource", &text)?;
+    } else {
+        name::<RingName>("resource", &text)?;
+    }
+    Ok(text)
+}
+
+impl RecordPage {
+    /// The answer, from the records that the query found.
+    pub(crate) fn response(&self, mut found: Vec<StoredRecord>) -> Result<v1::ListRecordsResponse, Error> {
+        let next = found.get(self.page.size).map(|record| record.index);
+        found.truncate(self.page.size);
+        let records = found.into_iter().map(audit_record).collect::<Result<_, _>>()?;
+        Ok(v1::ListRecordsResponse { records, next_page_token: self.page.next(next) })
+    }
+}
+
+fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Error> {
+    // Progress is the store's own note; the API lets a reader find the outcome that the log holds.
+    let StoredRecord { index, leaf: bytes, details, progress: _ } = record;
+    let broken = |what: &str, error: &dyn std::error::Error| fault(&format!("{what} of record {index}: {error}"));
+    let leaf = Leaf::decode(&bytes).map_err(|error| broken("the leaf", &error))?;
+    let (details_json, salt) = match details {
+        Some(StoredDetails { salt, content }) => (content, salt.to_vec()),
+        None => (Vec::new(), Vec::new()),
+    };
+    let (words, shown) = if details_json.is_empty() {
+        (Details::default(), None)
+    } else {
+        let words = Details::from_json(&details_json).map_err(|error| broken("the details", &error))?;
+        let shown = serde_json::from_slice(&details_json).map_err(|error| broken("the details", &error))?;
+        (words, Some(json_struct(shown)))
+    };
+    Ok(v1::AuditRecord {
+        index,
+        kind: kind_number(leaf.kind()),
+        time: Some(timestamp(leaf.time)),
+        caller: words.caller.map(|caller| format!("callers/{caller}")).unwrap_or_default(),
+        action: leaf.action().map(|action| action.to_string()).unwrap_or_default(),
+        resource: words.resource.unwrap_or_default(),
+        outcomes: outcomes(&leaf.body),
+        details: shown,
+        leaf: bytes,
+        details_json,
+        salt,
+    })
+}
+
+const fn kind_number(kind: Kind) -> i32 {
+    (match kind {
+        Kind::Intent => v1::RecordKind::Intent,
+        Kind::Outcome => v1::RecordKind::Outcome,
+        Kind::Act => v1::RecordKind::Act,
+        Kind::Denial => v1::RecordKind::Denial,
+    }) as i32
+}
+
+/// How the intents and acts of an outcome ended; none of other kinds.
+fn outcomes(body: &Body) -> Vec<v1::RecordedOutcome> {
+    let items = match body {
+        Body::Outcome { items, .. } => items.as_slice(),
+        Body::Intent(_) | Body::Act { .. } | Body::Denial { .. } => &[],
+    };
+    let outcome = |OutcomeItem { intent, result, signature_sha256 }: &OutcomeItem| v1::RecordedOutcome {
+        record_index: *intent,
+        result: result.as_str().to_owned(),
+        signature_sha256: signature_sha256.map(Vec::from).unwrap_or_default(),
+    };
+    items.iter().map(outcome).collect()
+}
+
+fn json_struct(members: serde_json::Map<String, serde_json::Value>) -> Struct {
+    Struct { fields: members.into_iter().map(|(name, value)| (name, json_value(value))).collect() }
+}
+
+fn json_value(value: serde_json::Value) -> Value {
+    let kind = match value {
+        serde_json::Value::Null => Json::NullValue(0),
+        serde_json::Value::Bool(value) => Json::BoolValue(value),
+        // As everywhere in JSON; `details_json` has the exact digits.
+        serde_json::Value::Number(number) => Json::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        serde_json::Value::String(text) => Json::StringValue(text),
+        serde_json::Value::Array(items) => {
+            Json::ListValue(ListValue { values: items.into_iter().map(json_value).collect() })
+        }
+        serde_json::Value::Object(members) => Json::StructValue(json_struct(members)),
+    };
+    Value { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::signing::tests::violation;
+    use chancery_audit::OutcomeResult;
+    use chancery_model::{Action, Timestamp};
+    use chancery_store::RecordProgress;
+
+    fn request() -> v1::ListRecordsRequest {
+        v1::ListRecordsRequest { page_size: 2, ..v1::ListRecordsRequest::default() }
+    }
+
+    fn refused(request: v1::ListRecordsRequest) -> String {
+        violation(list_records_request(request).unwrap_err()).0
+    }
+
+    #[test]
+    fn filters_become_a_query_for_one_record_more() {
+        let request = v1::ListRecordsRequest {
+            kind: v1::RecordKind::Act.into(),
+            caller: "callers/checkout".to_owned(),
+            resource: "keyRings/payments/keys/jwt".to_owned(),
+            action: "RotateKey".to_owned(),
+            start_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+            oldest_first: true,
+            ..request()
+        };
+        let RecordPage { query, .. } = list_records_request(request).unwrap();
+        assert_eq!(query.kind, Some(Kind::Act.code()));
+        assert_eq!(query.caller.unwrap().as_str(), "checkout");
+        assert_eq!(query.resource.as_deref(), Some("keyRings/payments/keys/jwt"));
+        assert_eq!(query.action, Some(Action::RotateKey));
+        assert_eq!(query.from_time, Some(Timestamp::from_unix_micros(1_000_000)));
+        assert_eq!((query.order, query.limit, query.from_index), (Order::OldestFirst, 3, None));
+    }
+
+    #[test]
+    fn malformed_filters_are_refused() {
+        assert_eq!(refused(v1::ListRecordsRequest { kind: 5, ..request() }), "kind");
+        assert_eq!(refused(v1::ListRecordsRequest { caller: "checkout".to_owned(), ..request() }), "caller");
+        assert_eq!(refused(v1::ListRecordsRequest { action: "sign".to_owned(), ..request() }), "action");
+        for resource in
+            ["payments", "keyRings", "keyRings/P", "keyRings/a/keys", "keyRings/a/keys/k/versions/0", "tokens/a"]
+        {
+            assert_eq!(refused(v1::ListRecordsRequest { resource: resource.to_owned(), ..request() }), "resource");
+        }
+        let bad = Some(prost_types::Timestamp { seconds: 0, nanos: -1 });
+        assert_eq!(refused(v1::ListRecordsRequest { end_time: bad, ..request() }), "end_time");
+    }
+
+    #[test]
+    fn a_token_is_good_for_the_same_filters_only() {
+        let first = list_records_request(request()).unwrap();
+        let token = first.page.next(Some(41_u64));
+        let next =
+            list_records_request(v1::ListRecordsRequest { page_token: token.clone(), page_size: 5, ..request() });
+        assert_eq!(next.unwrap().query.from_index, Some(41));
+        let other = v1::ListRecordsRequest { page_token: token, oldest_first: true, ..request() };
+        assert_eq!(refused(other), "page_token");
+    }
+
+    #[test]
+    fn an_outcome_says_how_each_of_its_items_ended() {
+        let item = |intent, result, signature_sha256| OutcomeItem { intent, result, signature_sha256 };
+        let items = vec![item(7, OutcomeResult::Done, Some([9; 32])), item(8, OutcomeResult::Abandoned, None)];
+        let found = outcomes(&Body::Outcome { continues: false, items, rows: Vec::new() });
+        let words: Vec<_> = found.iter().map(|outcome| (outcome.record_index, outcome.result.as_str())).collect();
+        assert_eq!(words, [(7, "DONE"), (8, "ABANDONED")]);
+        assert_eq!((found[0].signature_sha256.len(), found[1].signature_sha256.len()), (32, 0));
+    }
+
+    #[test]
+    fn details_keep_their_structure() {
+        let json = serde_json::from_str(r#"{"a":[1,true,null,{"b":"c"}]}"#).unwrap();
+        let Some(Json::ListValue(list)) = json_struct(json).fields.remove("a").unwrap().kind else { panic!("no list") };
+        let kinds: Vec<_> = list.values.into_iter().map(|value| value.kind.unwrap()).collect();
+        assert_eq!(kinds[..3], [Json::NumberValue(1.0), Json::BoolValue(true), Json::NullValue(0)]);
+        assert!(matches!(&kinds[3], Json::StructValue(inner) if inner.fields.contains_key("b")));
+    }
+
+    #[test]
+    fn a_leaf_that_cannot_be_read_is_a_fault_of_ours() {
+        let record = StoredRecord { index: 3, leaf: vec![0xff], details: None, progress: RecordProgress::Open };
+        let error = audit_record(record).unwrap_err();
+        assert!(matches!(&error, Error::Internal { what } if what.contains("record 3")), "{error}");
+    }
+}

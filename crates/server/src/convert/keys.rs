@@ -1,0 +1,204 @@
+//! KeyService.
+
+use super::enums::{algorithm, algorithm_number, state_number};
+use super::fields::{invalid, name, reason, request_id, timestamp};
+use super::page::PageOf;
+use chancery_api::v1;
+use chancery_core::{CreateKey, Error, KeyEntry, RingView, RotateKey, Suspended, VersionEntry};
+use chancery_model::{Id, KeyName, KeyVersionName, RingName};
+
+pub(crate) fn list_key_rings_request(request: v1::ListKeyRingsRequest) -> Result<PageOf, Error> {
+    let v1::ListKeyRingsRequest { page_size, page_token } = request;
+    PageOf::parse("ListKeyRings", page_size, &page_token)
+}
+
+pub(crate) fn get_key_ring_request(request: v1::GetKeyRingRequest) -> Result<RingName, Error> {
+    let v1::GetKeyRingRequest { name: text } = request;
+    name("name", &text)
+}
+
+pub(crate) fn key_ring(ring: RingView) -> v1::KeyRing {
+    let RingView { name, environment, token, algorithms } = ring;
+    v1::KeyRing {
+        name: name.to_string(),
+        environment: environment.to_string(),
+        token: format!("tokens/{token}"),
+        algorithms: algorithms.into_iter().map(algorithm_number).collect(),
+    }
+}
+
+pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<CreateKey, Error> {
+    let v1::CreateKeyRequest { parent, key_id, key, request_id: id } = request;
+    let ring: RingName = name("parent", &parent)?;
+    let key_id = Id::parse("the key id", &key_id).map_err(|error| invalid("key_id", error.to_string()))?;
+    let key = key.ok_or_else(|| invalid("key", "must be given, with its algorithm"))?;
+    let v1::Key {
+        name: key_name,
+        algorithm: number,
+        allow_digest,
+        labels,
+        primary_version,
+        create_time,
+        update_time,
+        etag,
+    } = key;
+    // What the service sets is not taken from a caller, and not silently dropped either.
+    for (field, is_empty) in [
+        ("key.name", key_name.is_empty()),
+        ("key.primary_version", primary_version.is_empty()),
+        ("key.create_time", create_time.is_none()),
+        ("key.update_time", update_time.is_none()),
+        ("key.etag", etag.is_empty()),
+    ] {
+        if !is_empty {
+            return Err(invalid(field, "is set by the service; leave it empty"));
+        }
+    }
+    Ok(CreateKey {
+        name: ring.key(key_id),
+        algorithm: algorithm("key.algorithm", number)?,
+        allow_digest,
+        labels: labels.into_iter().collect(),
+        request_id: request_id(id)?,
+    })
+}
+
+pub(crate) fn get_key_request(request: v1::GetKeyRequest) -> Result<KeyName, Error> {
+    let v1::GetKeyRequest { name: text } = request;
+    name("name", &text)
+}
+
+pub(crate) fn list_keys_request(request: v1::ListKeysRequest) -> Result<(RingName, PageOf), Error> {
+    let v1::ListKeysRequest { parent, page_size, page_token } = request;
+    let page = PageOf::parse(&format!("ListKeys {parent}"), page_size, &page_token)?;
+    Ok((name("parent", &parent)?, page))
+}
+
+pub(crate) fn key(key: &KeyEntry) -> v1::Key {
+    v1::Key {
+        name: key.name.to_string(),
+        algorithm: algorithm_number(key.algorithm),
+        allow_digest: key.allow_digest,
+        labels: key.labels.iter().map(|(label, value)| (label.clone(), value.clone())).collect(),
+        primary_version: key.primary_version.map(|number| key.name.version(number).to_string()).unwrap_or_default(),
+        create_time: Some(timestamp(key.created)),
+        update_time: Some(timestamp(key.updated)),
+        etag: key.etag.clone(),
+    }
+}
+
+pub(crate) fn rotate_key_request(request: v1::RotateKeyRequest) -> Result<RotateKey, Error> {
+    let v1::RotateKeyRequest { name: text, etag, request_id: id } = request;
+    let etag = (!etag.is_empty()).then_some(etag);
+    Ok(RotateKey { name: name("name", &text)?, etag, request_id: request_id(id)? })
+}
+
+pub(crate) fn list_key_versions_request(request: v1::ListKeyVersionsRequest) -> Result<(KeyName, PageOf), Error> {
+    let v1::ListKeyVersionsRequest { parent, page_size, page_token } = request;
+    let page = PageOf::parse(&format!("ListKeyVersions {parent}"), page_size, &page_token)?;
+    Ok((name("parent", &parent)?, page))
+}
+
+pub(crate) fn get_key_version_request(request: v1::GetKeyVersionRequest) -> Result<KeyVersionName, Error> {
+    let v1::GetKeyVersionRequest { name: text } = request;
+    name("name", &text)
+}
+
+pub(crate) fn key_version(version: &VersionEntry) -> v1::KeyVersion {
+    v1::KeyVersion {
+        name: version.name.to_string(),
+        state: state_number(version.state),
+        algorithm: algorithm_number(version.algorithm),
+        create_time: Some(timestamp(version.created)),
+        generate_time: version.generated.map(timestamp),
+        state_change_time: Some(timestamp(version.state_changed)),
+        public_key_sha256: version.public.as_ref().map(|public| public.spki_sha256().to_vec()).unwrap_or_default(),
+        token_object_id: version.uid.as_bytes().to_vec(),
+    }
+}
+
+pub(crate) fn suspend_request(request: v1::SuspendKeyVersionRequest) -> Result<(KeyVersionName, String), Error> {
+    let v1::SuspendKeyVersionRequest { name: text, reason: why } = request;
+    Ok((name("name", &text)?, reason(why)?))
+}
+
+pub(crate) fn suspend_response(suspended: Suspended) -> v1::SuspendKeyVersionResponse {
+    let Suspended { version, open_intents } = suspended;
+    v1::SuspendKeyVersionResponse { key_version: Some(key_version(&version)), open_intents }
+}
+
+pub(crate) fn resume_request(request: v1::ResumeKeyVersionRequest) -> Result<(KeyVersionName, String), Error> {
+    let v1::ResumeKeyVersionRequest { name: text, reason: why } = request;
+    Ok((name("name", &text)?, reason(why)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::signing::tests::violation;
+    use chancery_model::Algorithm;
+
+    fn request() -> v1::CreateKeyRequest {
+        let key = v1::Key { algorithm: v1::Algorithm::Ed25519.into(), ..v1::Key::default() };
+        v1::CreateKeyRequest {
+            parent: "keyRings/payments".to_owned(),
+            key_id: "jwt".to_owned(),
+            key: Some(key),
+            request_id: String::new(),
+        }
+    }
+
+    fn refused(request: v1::CreateKeyRequest) -> (String, String) {
+        violation(create_key_request(request).unwrap_err())
+    }
+
+    #[test]
+    fn a_new_key_is_read_whole() {
+        let create = create_key_request(request()).unwrap();
+        assert_eq!(create.name.to_string(), "keyRings/payments/keys/jwt");
+        assert_eq!((create.algorithm, create.allow_digest, create.request_id), (Algorithm::Ed25519, false, None));
+    }
+
+    #[test]
+    fn parent_id_key_and_algorithm_must_be_there() {
+        assert_eq!(refused(v1::CreateKeyRequest { parent: String::new(), ..request() }).0, "parent");
+        let (field, description) = refused(v1::CreateKeyRequest { key_id: "JWT".to_owned(), ..request() });
+        assert_eq!(field, "key_id");
+        assert_eq!(description, "the key id must match [a-z][a-z0-9-]{0,62} (ASCII)");
+        assert_eq!(refused(v1::CreateKeyRequest { key: None, ..request() }).0, "key");
+        let (field, description) = refused(v1::CreateKeyRequest { key: Some(v1::Key::default()), ..request() });
+        assert_eq!((field.as_str(), description.as_str()), ("key.algorithm", "must be given"));
+        assert_eq!(refused(v1::CreateKeyRequest { request_id: "7".to_owned(), ..request() }).0, "request_id");
+    }
+
+    #[test]
+    fn what_the_service_sets_is_not_taken_from_a_caller() {
+        let with = |set: fn(&mut v1::Key)| {
+            let mut request = request();
+            set(request.key.as_mut().unwrap());
+            refused(request)
+        };
+        let expected = "is set by the service; leave it empty";
+        for (field, set) in [
+            ("key.name", (|key| key.name = "keyRings/payments/keys/jwt".to_owned()) as fn(&mut v1::Key)),
+            ("key.primary_version", |key| key.primary_version = "1".to_owned()),
+            ("key.create_time", |key| key.create_time = Some(prost_types::Timestamp::default())),
+            ("key.update_time", |key| key.update_time = Some(prost_types::Timestamp::default())),
+            ("key.etag", |key| key.etag = "x".to_owned()),
+        ] {
+            assert_eq!(with(set), (field.to_owned(), expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_page_token_of_another_ring_is_refused() {
+        let list = |parent: &str, page_token: &str| {
+            let request =
+                v1::ListKeysRequest { parent: parent.to_owned(), page_size: 1, page_token: page_token.to_owned() };
+            list_keys_request(request)
+        };
+        let token = list("keyRings/a", "").unwrap().1.next(Some("k"));
+        assert!(list("keyRings/a", &token).is_ok());
+        assert_eq!(violation(list("keyRings/b", &token).unwrap_err()).0, "page_token");
+    }
+}

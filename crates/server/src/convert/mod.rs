@@ -1,0 +1,14 @@
+//! From proto to the core's words and back; the only place where both are known.
+//!
+//! Each request is destructured whole, so that a new field does not compile until somebody decides what it does. What is
+//! checked here is form: names, enumerations, the presence of what must be there, checksums. What depends on the key or
+//! on a limit of the product (lengths above all) is checked by the core, where the rule is.
+
+pub(crate) mod audit;
+mod enums;
+mod fields;
+pub(crate) mod keys;
+mod page;
+pub(crate) mod policy;
+pub(crate) mod signing;
+pub(crate) mod tokens;

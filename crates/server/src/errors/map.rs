@@ -1,0 +1,156 @@
+//! Each error of the core, once. No catch-all arm: a new error breaks the build until someone decides.
+
+use super::Refusal;
+use super::device;
+use chancery_core::Error;
+use chancery_model::{Action, KeyState};
+use tonic::Code;
+
+pub(super) fn refusal(error: &Error) -> Refusal {
+    match error {
+        Error::AccessDenied { action, resource } => {
+            let message = format!(
+                "{action} on {resource} is not allowed, or there is no such resource; check the name, and ask whoever \
+                 administers policy (they can run: chancery policy explain)"
+            );
+            Refusal::new(Code::PermissionDenied, "ACCESS_DENIED", message)
+                .with("action", action)
+                .with("resource", resource)
+        }
+        Error::InvalidField { field, description } => {
+            Refusal::new(Code::InvalidArgument, "INVALID_FIELD", format!("{field}: {description}"))
+                .violation(field, description)
+        }
+        Error::DigestNotAllowed { key } => {
+            let message = format!(
+                "{key} signs messages only; send the message as input.message, or create a key with allow_digest"
+            );
+            Refusal::new(Code::FailedPrecondition, "DIGEST_NOT_ALLOWED", message).with("resource", key)
+        }
+        Error::NotActive { version, state } => {
+            let message = format!("{version} is {state}, and only an ACTIVE version signs; {}", way_back(*state));
+            Refusal::new(Code::FailedPrecondition, "KEY_VERSION_NOT_ACTIVE", message)
+                .with("resource", version)
+                .with("state", state)
+        }
+        Error::NoPrimary { key } => {
+            let message = format!(
+                "{key} has no primary version, because its first one was never made; make one with RotateKey (chancery \
+                 keys rotate)"
+            );
+            Refusal::new(Code::FailedPrecondition, "KEY_HAS_NO_PRIMARY_VERSION", message).with("resource", key)
+        }
+        Error::WrongState { version, state, action } => {
+            let message = format!("{action} is not possible, because {version} is {state}; {}", needed_for(*action));
+            Refusal::new(Code::FailedPrecondition, "KEY_VERSION_STATE", message)
+                .with("resource", version)
+                .with("action", action)
+                .with("state", state)
+        }
+        Error::AlreadyExists { name } => {
+            let message = format!("{name} exists already; choose another id, or use RotateKey for a new version");
+            Refusal::new(Code::AlreadyExists, "KEY_ALREADY_EXISTS", message).with("resource", name)
+        }
+        Error::NotFound { name } => {
+            let message = format!("{name} does not exist; check the name");
+            Refusal::new(Code::NotFound, "RESOURCE_NOT_FOUND", message).with("resource", name)
+        }
+        Error::RequestIdReused { request_id } => {
+            let description = format!("{request_id} was used before for another request; choose a new UUID");
+            Refusal::new(Code::InvalidArgument, "REQUEST_ID_REUSED", format!("request_id: {description}"))
+                .violation("request_id", description)
+        }
+        Error::EtagMismatch { name } => {
+            let message = format!("{name} has changed since it was read; read it again, and repeat with its new etag");
+            Refusal::new(Code::Aborted, "ETAG_MISMATCH", message).with("resource", name)
+        }
+        Error::AlgorithmNotOffered(missing) => {
+            let message =
+                format!("{missing}; choose one of the algorithms that GetKeyRing lists, or a ring on another token");
+            Refusal::new(Code::FailedPrecondition, "ALGORITHM_NOT_OFFERED", message)
+                .with("resource", format!("tokens/{}", missing.token))
+                .with("algorithm", missing.algorithm)
+        }
+        Error::PolicyInvalid(errors) => {
+            let message = format!("{errors}; correct it, and try it with ValidatePolicySet (chancery policy validate)");
+            let refusal = Refusal::new(Code::InvalidArgument, "POLICY_SET_INVALID", message);
+            errors.errors.iter().fold(refusal, |refusal, error| refusal.violation("documents", error.to_string()))
+        }
+        Error::PolicyLockout => {
+            let message = "after this policy set no registered caller could apply another one; permit ApplyPolicySet to \
+                           somebody";
+            Refusal::new(Code::FailedPrecondition, "POLICY_SET_LOCKS_OUT", message)
+        }
+        Error::StateChanging => {
+            let message = "keys or policy kept changing while the call was decided; nothing was done, try again";
+            Refusal::new(Code::Unavailable, "STATE_CHANGING", message).retry_soon()
+        }
+        Error::Overloaded => {
+            let message =
+                "the service has as many calls under way as it takes on; wait and try again, with fewer at once";
+            Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry_soon()
+        }
+        Error::RecordClosed { reason: _ } => {
+            let message = "the record cannot be written, and nothing is signed or changed without it; another instance may \
+                           do it, and the operator finds the cause in this one's log";
+            Refusal::new(Code::Unavailable, "RECORD_UNAVAILABLE", message)
+        }
+        Error::Device { operation, token, failure } => device::refusal(*operation, token, failure.kind),
+        Error::DeadlineExceeded { record_index } => {
+            let refusal = |message| Refusal::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message);
+            match record_index {
+                None => refusal("the deadline passed before the call was done; allow more time, or send less at once"),
+                Some(index) => refusal(
+                    "the deadline passed after the intent was recorded; the record says how it ended, and no signature \
+                     was handed out",
+                )
+                .with("recordIndex", index),
+            }
+        }
+        Error::Internal { what: _ } => {
+            let message = "the service failed; the operator finds the cause in its log, by the time and the trace id";
+            Refusal::new(Code::Internal, "INTERNAL", message)
+        }
+    }
+}
+
+/// What can be done about a version that does not sign.
+const fn way_back(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Suspended => "resume it, or sign with the key's name to use its primary version",
+        KeyState::PendingGeneration => "wait until the token has made it",
+        // An ACTIVE version is not refused for its state; the arm is here because states are.
+        KeyState::Active
+        | KeyState::PreActive
+        | KeyState::Deactivated
+        | KeyState::Compromised
+        | KeyState::DestroyScheduled
+        | KeyState::Destroyed => "sign with the key's name to use its primary version, or rotate the key",
+    }
+}
+
+/// The state that a transition begins in.
+const fn needed_for(action: Action) -> &'static str {
+    match action {
+        Action::SuspendKeyVersion => "only an ACTIVE version can be suspended",
+        Action::ResumeKeyVersion => "only a SUSPENDED version can be resumed",
+        Action::Sign
+        | Action::Verify
+        | Action::GetPublicKey
+        | Action::ListKeyRings
+        | Action::GetKeyRing
+        | Action::CreateKey
+        | Action::GetKey
+        | Action::ListKeys
+        | Action::RotateKey
+        | Action::ListKeyVersions
+        | Action::GetKeyVersion
+        | Action::GetPolicySet
+        | Action::ApplyPolicySet
+        | Action::ValidatePolicySet
+        | Action::ExplainAuthorization
+        | Action::ListRecords
+        | Action::ListTokens
+        | Action::GetToken => "look at it with GetKeyVersion (chancery keys show)",
+    }
+}

@@ -1,0 +1,80 @@
+//! The one map from what went wrong to what a caller is told.
+//!
+//! A caller gets a code, a stable reason (`ErrorInfo`, domain `chancery`), the resource where there is one, what to do
+//! next, and how long to wait where a retry may help. What is only ours to know (return codes, paths, the state of the
+//! record) goes to the log: [`log`].
+
+mod device;
+mod map;
+mod refusal;
+
+pub(crate) use refusal::Refusal;
+
+use crate::identity::Unidentified;
+use chancery_core::Error;
+use chancery_model::Id;
+use tonic::{Code, Status};
+
+/// What a caller is told of an error.
+pub(crate) fn refusal(error: &Error) -> Refusal {
+    map::refusal(error)
+}
+
+/// The same as a gRPC status.
+pub(crate) fn status(error: &Error) -> Status {
+    map::refusal(error).into_status()
+}
+
+/// A call without a registered caller.
+pub(crate) fn unauthenticated(unidentified: &Unidentified) -> Status {
+    let reason = unidentified.reason().to_ascii_uppercase();
+    Refusal::new(Code::Unauthenticated, reason, unidentified.to_string()).into_status()
+}
+
+/// One call too many of one caller.
+pub(crate) fn caller_limit(caller: &Id, limit: usize) -> Status {
+    let message = format!(
+        "callers/{caller} has {limit} calls under way, which is the limit for one caller; wait for some to end, and send \
+         many small inputs with BatchSign"
+    );
+    Refusal::new(Code::ResourceExhausted, "CALLER_LIMIT", message)
+        .with("resource", format!("callers/{caller}"))
+        .retry_soon()
+        .into_status()
+}
+
+/// A fault of ours, with what happened for the log.
+pub(crate) fn fault(what: &str) -> Error {
+    Error::Internal { what: what.to_owned() }
+}
+
+/// Tells the log what a caller is not told. What a caller did wrong is no matter for the log: it was told everything.
+pub(crate) fn log(error: &Error) {
+    match error {
+        Error::Device { failure, operation, token } => tracing::warn!(
+            %operation, %token, kind = %failure.kind, function = failure.function, return_code = failure.return_code,
+            attempts = failure.attempts, "the token failed: {failure}"
+        ),
+        Error::RecordClosed { reason } => tracing::error!(reason, "refused, because the record cannot be written"),
+        Error::Internal { what } => tracing::error!(what, "a fault of ours"),
+        Error::AccessDenied { .. }
+        | Error::InvalidField { .. }
+        | Error::DigestNotAllowed { .. }
+        | Error::NotActive { .. }
+        | Error::NoPrimary { .. }
+        | Error::WrongState { .. }
+        | Error::AlreadyExists { .. }
+        | Error::NotFound { .. }
+        | Error::RequestIdReused { .. }
+        | Error::EtagMismatch { .. }
+        | Error::AlgorithmNotOffered(_)
+        | Error::PolicyInvalid(_)
+        | Error::PolicyLockout
+        | Error::StateChanging
+        | Error::Overloaded
+        | Error::DeadlineExceeded { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Every error has a code, a reason and a way on; nothing of ours leaks.
+
+use super::*;
+use chancery_hsm::{HsmErrorKind, HsmFailure, MissingMechanism};
+use chancery_model::{Action, Algorithm, KeyName, KeyState, KeyVersionName};
+use chancery_policy::{PolicyError, PolicyErrors};
+use tonic_types::StatusExt;
+
+fn id(text: &str) -> Id {
+    Id::parse("an id", text).unwrap()
+}
+
+fn key() -> KeyName {
+    "keyRings/payments/keys/jwt".parse().unwrap()
+}
+
+fn version() -> KeyVersionName {
+    key().version(3)
+}
+
+fn device(operation: Action, kind: HsmErrorKind) -> Error {
+    let failure = HsmFailure {
+        kind,
+        function: Some("C_Sign"),
+        return_code: Some(0x8000_0005),
+        attempts: 2,
+        message: "slot 7 of /usr/lib/vendor.so said CKR_VENDOR_DEFINED".to_owned(),
+    };
+    Error::Device { operation, token: id("main"), failure }
+}
+
+/// One of each, with the code and reason that callers rely on.
+fn every_error() -> Vec<(Error, Code, &'static str)> {
+    let policy_error = PolicyError {
+        document: "roles.cedar".to_owned(),
+        policy_id: Some("signers".to_owned()),
+        line: Some(4),
+        column: Some(2),
+        message: "no such attribute".to_owned(),
+        help: None,
+    };
+    let missing = MissingMechanism {
+        token: id("main"),
+        label: "soft".to_owned(),
+        algorithm: Algorithm::Ed25519,
+        missing: "CKM_EDDSA".to_owned(),
+    };
+    let device_kinds = [
+        (HsmErrorKind::Session, Code::Unavailable, "TOKEN_UNAVAILABLE"),
+        (HsmErrorKind::KeyNotFound, Code::FailedPrecondition, "KEY_NOT_IN_TOKEN"),
+        (HsmErrorKind::KeyAmbiguous, Code::Internal, "KEY_AMBIGUOUS_IN_TOKEN"),
+        (HsmErrorKind::LoginLost, Code::Unavailable, "TOKEN_UNAVAILABLE"),
+        (HsmErrorKind::PinLatched, Code::Unavailable, "TOKEN_LATCHED"),
+        (HsmErrorKind::Capacity, Code::ResourceExhausted, "TOKEN_AT_CAPACITY"),
+        (HsmErrorKind::Overloaded, Code::ResourceExhausted, "OVERLOADED"),
+        (HsmErrorKind::Bug, Code::Internal, "INTERNAL"),
+        (HsmErrorKind::OutcomeUnknown, Code::Unavailable, "TOKEN_OUTCOME_UNKNOWN"),
+        (HsmErrorKind::TokenAbsent, Code::Unavailable, "TOKEN_UNAVAILABLE"),
+        (HsmErrorKind::Module, Code::Unavailable, "TOKEN_UNAVAILABLE"),
+        (HsmErrorKind::Memory, Code::ResourceExhausted, "TOKEN_AT_CAPACITY"),
+        (HsmErrorKind::Configuration, Code::FailedPrecondition, "TOKEN_CANNOT"),
+        (HsmErrorKind::InputLength, Code::InvalidArgument, "INVALID_FIELD"),
+        (HsmErrorKind::Deadline, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        (HsmErrorKind::WorkerLost, Code::Unavailable, "TOKEN_OUTCOME_UNKNOWN"),
+        (HsmErrorKind::WrongSignature, Code::Internal, "TOKEN_SIGNATURE_WRONG"),
+        (HsmErrorKind::Stopping, Code::Unavailable, "TOKEN_UNAVAILABLE"),
+    ];
+    assert_eq!(device_kinds.map(|(kind, ..)| kind), HsmErrorKind::ALL);
+    let mut all = vec![
+        (
+            Error::AccessDenied { action: Action::Sign, resource: key().to_string() },
+            Code::PermissionDenied,
+            "ACCESS_DENIED",
+        ),
+        (
+            Error::InvalidField { field: "input.digest".to_owned(), description: "must have 32 bytes".to_owned() },
+            Code::InvalidArgument,
+            "INVALID_FIELD",
+        ),
+        (Error::DigestNotAllowed { key: key() }, Code::FailedPrecondition, "DIGEST_NOT_ALLOWED"),
+        (
+            Error::NotActive { version: version(), state: KeyState::Suspended },
+            Code::FailedPrecondition,
+            "KEY_VERSION_NOT_ACTIVE",
+        ),
+        (Error::NoPrimary { key: key() }, Code::FailedPrecondition, "KEY_HAS_NO_PRIMARY_VERSION"),
+        (
+            Error::WrongState { version: version(), state: KeyState::Active, action: Action::ResumeKeyVersion },
+            Code::FailedPrecondition,
+            "KEY_VERSION_STATE",
+        ),
+        (Error::AlreadyExists { name: key().to_string() }, Code::AlreadyExists, "KEY_ALREADY_EXISTS"),
+        (Error::NotFound { name: "tokens/other".to_owned() }, Code::NotFound, "RESOURCE_NOT_FOUND"),
+        (Error::RequestIdReused { request_id: "4f8c".to_owned() }, Code::InvalidArgument, "REQUEST_ID_REUSED"),
+        (Error::EtagMismatch { name: key().to_string() }, Code::Aborted, "ETAG_MISMATCH"),
+        (Error::AlgorithmNotOffered(missing), Code::FailedPrecondition, "ALGORITHM_NOT_OFFERED"),
+        (
+            Error::PolicyInvalid(PolicyErrors { errors: vec![policy_error] }),
+            Code::InvalidArgument,
+            "POLICY_SET_INVALID",
+        ),
+        (Error::PolicyLockout, Code::FailedPrecondition, "POLICY_SET_LOCKS_OUT"),
+        (Error::StateChanging, Code::Unavailable, "STATE_CHANGING"),
+        (Error::Overloaded, Code::ResourceExhausted, "OVERLOADED"),
+        (
+            Error::RecordClosed { reason: "/var/lib/chancery.db: disk I/O error".to_owned() },
+            Code::Unavailable,
+            "RECORD_UNAVAILABLE",
+        ),
+        (Error::DeadlineExceeded { record_index: None }, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        (Error::DeadlineExceeded { record_index: Some(7) }, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        (Error::Internal { what: "/var/lib/chancery.db is odd".to_owned() }, Code::Internal, "INTERNAL"),
+        (device(Action::CreateKey, HsmErrorKind::OutcomeUnknown), Code::Aborted, "TOKEN_OUTCOME_UNKNOWN"),
+        (device(Action::RotateKey, HsmErrorKind::WorkerLost), Code::Aborted, "TOKEN_OUTCOME_UNKNOWN"),
+    ];
+    all.extend(device_kinds.map(|(kind, code, reason)| (device(Action::Sign, kind), code, reason)));
+    all
+}
+
+#[test]
+fn each_error_has_its_code_its_reason_and_a_way_on() {
+    for (error, code, reason) in every_error() {
+        let status = status(&error);
+        assert_eq!(status.code(), code, "{error}");
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.domain.as_str(), info.reason.as_str()), ("chancery", reason), "{error}");
+        let helpful = status.message().contains(';') || reason == "INVALID_FIELD";
+        assert!(helpful, "{:?} says what happened, not what to do", status.message());
+    }
+}
+
+#[test]
+fn no_return_code_path_or_detail_of_ours_reaches_a_caller() {
+    for (error, ..) in every_error() {
+        let status = status(&error);
+        let told = format!("{} {:?}", status.message(), status.get_error_details());
+        for secret in ["CKR_", "0x", "2147483653", "C_Sign", "/usr/", "/var/", "slot 7"] {
+            assert!(!told.contains(secret), "{secret} in {told}");
+        }
+    }
+}
+
+#[test]
+fn only_what_a_retry_may_cure_says_so() {
+    for (error, ..) in every_error() {
+        let status = status(&error);
+        if status.get_details_retry_info().is_some() {
+            assert!(matches!(status.code(), Code::Unavailable | Code::ResourceExhausted), "{error}");
+        }
+    }
+    assert!(status(&Error::Overloaded).get_details_retry_info().is_some());
+    assert!(status(&Error::StateChanging).get_details_retry_info().is_some());
+    assert!(status(&Error::RecordClosed { reason: String::new() }).get_details_retry_info().is_none());
+}
+
+#[test]
+fn resource_action_and_record_index_are_there_for_programs() {
+    let denied = Error::AccessDenied { action: Action::Sign, resource: key().to_string() };
+    let info = status(&denied).get_details_error_info().unwrap();
+    assert_eq!(info.metadata["action"], "Sign");
+    assert_eq!(info.metadata["resource"], "keyRings/payments/keys/jwt");
+    let late = status(&Error::DeadlineExceeded { record_index: Some(7) }).get_details_error_info().unwrap();
+    assert_eq!(late.metadata["recordIndex"], "7");
+}
+
+#[test]
+fn a_violation_names_its_field() {
+    let error = Error::InvalidField { field: "input.digest".to_owned(), description: "must have 32 bytes".to_owned() };
+    let violations = status(&error).get_details_bad_request().unwrap().field_violations;
+    assert_eq!(violations.len(), 1);
+    assert_eq!(
+        (violations[0].field.as_str(), violations[0].description.as_str()),
+        ("input.digest", "must have 32 bytes")
+    );
+}
+
+#[test]
+fn an_items_status_is_what_the_call_alone_would_have_failed_with() {
+    for (error, code, _) in every_error() {
+        let item = refusal(&error).into_item_status();
+        let whole = status(&error);
+        assert_eq!(item.code, i32::from(code));
+        assert_eq!(item.message, whole.message());
+        let types: Vec<&str> = item.details.iter().map(|any| any.type_url.as_str()).collect();
+        assert!(types.contains(&"type.googleapis.com/google.rpc.ErrorInfo"), "{types:?}");
+        let bytes = tonic_types::pb::Status { code: item.code, message: item.message, details: item.details };
+        assert_eq!(prost::Message::encode_to_vec(&bytes), whole.details());
+    }
+}
+
+#[test]
+fn unidentified_callers_are_told_why() {
+    let status = unauthenticated(&Unidentified::Expired);
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "CERTIFICATE_EXPIRED");
+    assert!(status.message().contains("renew"));
+}

@@ -1,0 +1,167 @@
+//! Who is at the other end: from a client certificate to an identity. The common name is never looked at.
+//!
+//! The certificate is read once, when the connection is made ([`Peer::new`]); what can change while a connection lives
+//! for days is looked at again on each call ([`Peer::identify`]): the clock, and the authorities we trust.
+
+use crate::config::IdentityKind;
+use crate::tls::Authorities;
+use chancery_model::{Authentication, Identity, InvalidIdentity};
+use rustls::pki_types::CertificateDer;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Where the connection comes from.
+    pub(crate) source: IpAddr,
+    /// What the certificate says, or why it names nobody.
+    certificate: Result<PeerCertificate, Unidentified>,
+    /// The certificate and what was sent with it, end entity first.
+    chain: Vec<CertificateDer<'static>>,
+    /// The authorities' generation under which the chain was found good.
+    trusted_under: AtomicU64,
+}
+
+/// What a client certificate says, read once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerCertificate {
+    /// The one identity, with the certificate's fingerprint and serial number.
+    pub(crate) authentication: Authentication,
+    kind: IdentityKind,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+/// Why a call has no caller. The text is for the caller; [`Unidentified::reason`] for record and metrics.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unidentified {
+    #[error("the connection has no client certificate; connect with the certificate of a registered caller")]
+    NoCertificate,
+    #[error("the client certificate cannot be read as X.509 (RFC 5280); have it issued anew")]
+    Unreadable,
+    #[error("the client certificate has no {san}; have one issued with exactly one (the common name is not looked at)", san = san(*.0))]
+    NoIdentity(IdentityKind),
+    #[error("the client certificate has more than one {san}; have one issued with exactly one", san = san(*.0))]
+    SeveralIdentities(IdentityKind),
+    #[error("the client certificate's {san} cannot be used: {source}", san = san(*.kind))]
+    MalformedIdentity { kind: IdentityKind, source: InvalidIdentity },
+    #[error("the client certificate is not valid yet; check this machine's clock and the certificate's dates")]
+    NotYetValid,
+    #[error("the client certificate has expired; renew it")]
+    Expired,
+    #[error(
+        "the client certificate's issuer is not, or no longer, trusted here; have one issued by a trusted authority"
+    )]
+    Untrusted,
+    #[error(
+        "the client certificate's issuer is configured with two kinds of identity; the operator must give it one \
+         [[listener.client_ca]]"
+    )]
+    AmbiguousAuthority,
+    #[error("{0} is not registered here; ask the operator to add it to a [[caller]] of the configuration")]
+    Unregistered(Identity),
+}
+
+impl Unidentified {
+    /// A word for record and metrics.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no_certificate",
+            Self::Unreadable => "certificate_unreadable",
+            Self::NoIdentity(_) => "certificate_without_identity",
+            Self::SeveralIdentities(_) => "certificate_with_several_identities",
+            Self::MalformedIdentity { .. } => "certificate_identity_malformed",
+            Self::NotYetValid => "certificate_not_yet_valid",
+            Self::Expired => "certificate_expired",
+            Self::Untrusted => "certificate_authority_not_trusted",
+            Self::AmbiguousAuthority => "certificate_authority_ambiguous",
+            Self::Unregistered(_) => "caller_not_registered",
+        }
+    }
+}
+
+const fn san(kind: IdentityKind) -> &'static str {
+    match kind {
+        IdentityKind::Spiffe => "URI subject alternative name (a SPIFFE id)",
+        IdentityKind::Dns => "DNS subject alternative name",
+    }
+}
+
+impl Peer {
+    /// Reads the certificate of a connection whose handshake is done. `chain` is what the peer sent, end entity first.
+    pub(crate) fn new(source: IpAddr, chain: Vec<CertificateDer<'static>>, authorities: &Authorities) -> Self {
+        let certificate = match chain.first() {
+            None => Err(Unidentified::NoCertificate),
+            Some(end_entity) => authorities.kind_of(&chain).and_then(|kind| PeerCertificate::read(end_entity, kind)),
+        };
+        Self { source, certificate, chain, trusted_under: AtomicU64::new(authorities.generation()) }
+    }
+
+    /// The certificate's identity, where it holds at `now` and under the authorities trusted now.
+    pub(crate) fn identify(
+        &self,
+        authorities: &Authorities,
+        now: SystemTime,
+    ) -> Result<&PeerCertificate, Unidentified> {
+        let certificate = self.certificate.as_ref().map_err(Clone::clone)?;
+        if now < certificate.not_before {
+            return Err(Unidentified::NotYetValid);
+        }
+        if now > certificate.not_after {
+            return Err(Unidentified::Expired);
+        }
+        // The authorities were read again since: once for each connection and generation, the chain is checked anew.
+        if self.trusted_under.load(Ordering::Relaxed) != authorities.generation() {
+            if authorities.kind_of(&self.chain)? != certificate.kind {
+                return Err(Unidentified::Untrusted);
+            }
+            self.trusted_under.store(authorities.generation(), Ordering::Relaxed);
+        }
+        Ok(certificate)
+    }
+}
+
+impl PeerCertificate {
+    fn read(der: &CertificateDer<'_>, kind: IdentityKind) -> Result<Self, Unidentified> {
+        let certificate = x509_cert::Certificate::from_der(der).or(Err(Unidentified::Unreadable))?;
+        let tbs = certificate.tbs_certificate();
+        // Also refuses a certificate with two such extensions.
+        let names = tbs.get_extension::<SubjectAltName>().or(Err(Unidentified::Unreadable))?;
+        let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+        let authentication = Authentication::Certificate {
+            identity: the_one_identity(&names, kind)?,
+            fingerprint: chancery_crypto::sha256(der),
+            serial: tbs.serial_number().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        let validity = tbs.validity();
+        let (not_before, not_after) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
+        Ok(Self { authentication, kind, not_before, not_after })
+    }
+}
+
+/// Exactly one name of the kind that counts. Names of other kinds are allowed beside it and mean nothing (X.509-SVID,
+/// section 2).
+fn the_one_identity(names: &[GeneralName], kind: IdentityKind) -> Result<Identity, Unidentified> {
+    let mut matching = names.iter().filter_map(|name| match (kind, name) {
+        (IdentityKind::Spiffe, GeneralName::UniformResourceIdentifier(uri)) => Some(uri.as_str()),
+        (IdentityKind::Dns, GeneralName::DnsName(name)) => Some(name.as_str()),
+        _ => None,
+    });
+    let name = matching.next().ok_or(Unidentified::NoIdentity(kind))?;
+    if matching.next().is_some() {
+        return Err(Unidentified::SeveralIdentities(kind));
+    }
+    match kind {
+        IdentityKind::Spiffe => Identity::spiffe_id(name),
+        IdentityKind::Dns => Identity::dns_name(name),
+    }
+    .map_err(|source| Unidentified::MalformedIdentity { kind, source })
+}
+
+#[cfg(test)]
+mod tests;

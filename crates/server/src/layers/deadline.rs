@@ -1,0 +1,183 @@
+//! Every call has a deadline: the caller's, bounded by ours.
+
+use crate::errors;
+use chancery_core::Error;
+use http::{HeaderMap, Request, Response};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+/// When a call's answer is no longer of use; among the extensions of every request behind this layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(pub(crate) Instant);
+
+/// How long after the deadline a call is cut off. The core keeps the deadline itself and answers what it knows, for
+/// example which record was left open; this is for what never got there, such as a body that does not end.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Gives every call its deadline and holds it to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DeadlineLayer {
+    default: Duration,
+    maximum: Duration,
+}
+
+impl DeadlineLayer {
+    pub(crate) fn new(default: Duration, maximum: Duration) -> Self {
+        Self { default, maximum }
+    }
+
+    fn deadline(self, headers: &HeaderMap) -> Result<Instant, Error> {
+        let timeout = match headers.get(GRPC_TIMEOUT) {
+            None => self.default,
+            Some(value) => value.to_str().ok().and_then(parse).ok_or_else(|| Error::InvalidField {
+                field: GRPC_TIMEOUT.to_owned(),
+                description: "must be 1 to 8 digits and a unit, one of H, M, S, m, u and n (gRPC over HTTP/2)"
+                    .to_owned(),
+            })?,
+        };
+        Ok(Instant::now() + timeout.min(self.maximum))
+    }
+}
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// The `Timeout` of gRPC over HTTP/2.
+fn parse(value: &str) -> Option<Duration> {
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = Bounded<S>;
+
+    fn layer(&self, inner: S) -> Bounded<S> {
+        Bounded { layer: *self, inner }
+    }
+}
+
+/// A service whose calls end.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounded<S> {
+    layer: DeadlineLayer,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Bounded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Unpin,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoundedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.layer.deadline(request.headers()) {
+            Ok(deadline) => {
+                request.extensions_mut().insert(Deadline(deadline));
+                let cut_off = Box::pin(tokio::time::sleep_until(deadline + GRACE));
+                BoundedFuture::Running { answer: self.inner.call(request), cut_off }
+            }
+            Err(error) => BoundedFuture::Refused(error),
+        }
+    }
+}
+
+/// A call that ends.
+pub(crate) enum BoundedFuture<F> {
+    Running { answer: F, cut_off: Pin<Box<Sleep>> },
+    Refused(Error),
+}
+
+impl<F> Future for BoundedFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let error = match self.get_mut() {
+            Self::Running { answer, cut_off } => {
+                if let Poll::Ready(answer) = Pin::new(answer).poll(cx) {
+                    return Poll::Ready(answer);
+                }
+                ready!(cut_off.as_mut().poll(cx));
+                &Error::DeadlineExceeded { record_index: None }
+            }
+            Self::Refused(error) => &*error,
+        };
+        Poll::Ready(Ok(errors::status(error).into_http()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tower::ServiceExt;
+
+    const LAYER: DeadlineLayer = DeadlineLayer { default: Duration::from_secs(30), maximum: Duration::from_secs(120) };
+
+    fn granted(header: Option<&str>) -> Result<Duration, Error> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = header {
+            headers.insert(GRPC_TIMEOUT, value.parse().unwrap());
+        }
+        Ok(LAYER.deadline(&headers)?.duration_since(Instant::now()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_callers_deadline_counts_up_to_the_maximum() {
+        assert_eq!(granted(None).unwrap(), Duration::from_secs(30));
+        assert_eq!(granted(Some("250m")).unwrap(), Duration::from_millis(250));
+        assert_eq!(granted(Some("5S")).unwrap(), Duration::from_secs(5));
+        assert_eq!(granted(Some("2M")).unwrap(), Duration::from_secs(120));
+        assert_eq!(granted(Some("99999999H")).unwrap(), Duration::from_secs(120));
+        assert_eq!(granted(Some("1u")).unwrap(), Duration::from_micros(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_malformed_deadline_is_refused() {
+        for value in ["", "S", "5", "-5S", "+5S", "5s", "123456789S", "5 S", "0x5S"] {
+            let error = granted(Some(value)).unwrap_err();
+            assert!(
+                matches!(&error, Error::InvalidField { field, .. } if field == "grpc-timeout"),
+                "{value:?}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_does_not_end_is_cut_off_after_its_deadline() {
+        let never = tower::service_fn(|_request| Box::pin(pending::<Result<Response<Body>, Infallible>>()));
+        let mut request = Request::new(Body::empty());
+        request.headers_mut().insert(GRPC_TIMEOUT, "2S".parse().unwrap());
+        let begun = Instant::now();
+        let answer = LAYER.layer(never).oneshot(request).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+        let passed = begun.elapsed();
+        assert!(passed >= Duration::from_secs(2) && passed < Duration::from_millis(2300), "{passed:?}");
+    }
+}

@@ -1,0 +1,59 @@
+//! No more calls at once than the machine can finish.
+
+use super::Gate;
+use crate::errors;
+use chancery_core::Error;
+use http::Request;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+use tonic::body::Body;
+
+/// Refuses calls above a number under way. Waiting for room would only make every caller late.
+#[derive(Clone)]
+pub(crate) struct InFlight {
+    room: Arc<Semaphore>,
+    limit: usize,
+}
+
+impl InFlight {
+    pub(crate) fn new(limit: NonZeroUsize) -> Self {
+        let limit = limit.get().min(Semaphore::MAX_PERMITS);
+        Self { room: Arc::new(Semaphore::new(limit)), limit }
+    }
+
+    /// Calls under way now.
+    pub(crate) fn now(&self) -> usize {
+        self.limit.saturating_sub(self.room.available_permits())
+    }
+}
+
+impl Gate for InFlight {
+    type Pass = OwnedSemaphorePermit;
+
+    fn admit(&self, _request: &mut Request<Body>) -> Result<OwnedSemaphorePermit, Status> {
+        // The error says no more than that there is none: the semaphore is never closed.
+        Arc::clone(&self.room).try_acquire_owned().map_err(|_no_room| errors::status(&Error::Overloaded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    #[test]
+    fn one_more_than_the_limit_is_refused_until_one_has_ended() {
+        let in_flight = InFlight::new(NonZeroUsize::new(2).unwrap());
+        let mut request = Request::new(Body::empty());
+        let first = in_flight.admit(&mut request).unwrap();
+        let _second = in_flight.admit(&mut request).unwrap();
+        assert_eq!(in_flight.now(), 2);
+        let refused = in_flight.admit(&mut request).unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        drop(first);
+        assert_eq!(in_flight.now(), 1);
+        assert!(in_flight.admit(&mut request).is_ok());
+    }
+}

@@ -1,0 +1,32 @@
+//! Transport and assembly: how calls arrive, who sends them, and how the parts are put together.
+//!
+//! In scope: the configuration file, TLS and its reload, connections and their limits, identity from client
+//! certificates, the layers around every call, the gRPC services, the one map from errors to statuses, health, logs,
+//! traces and metrics, the admin address, start and stop. Out of scope: business rules (`core`): a handler parses, calls
+//! one core method, and maps the answer.
+//!
+//! The route of a call: `connections` accepts it, `identity` has read the certificate, `layers` let it in, `grpc` handles
+//! it with `convert`, and `errors` words what went wrong. `serve` puts everything together, from `config`.
+
+mod admin;
+mod assembly;
+pub mod config;
+mod connections;
+mod convert;
+mod errors;
+mod grpc;
+mod identity;
+mod layers;
+mod metrics;
+mod serve;
+mod telemetry;
+#[cfg(test)]
+mod test_authority;
+mod tls;
+mod trace_context;
+
+pub use assembly::AssemblyError;
+pub use grpc::ReflectionError;
+pub use serve::{Bound, ServeError, exit_on_signal, serve};
+pub use telemetry::TelemetryError;
+pub use tls::TlsError;

@@ -1,0 +1,159 @@
+//! What is counted. Names, units and attributes are in `docs/configuration.md`.
+//!
+//! Attributes are few and bounded: methods of the contract, status codes, reasons, configured rings and tokens. Never a
+//! caller's text. Sets of attributes are made once, so that a call pays for a look-up and no more.
+
+mod calls;
+mod observed;
+
+pub(crate) use calls::CallTimer;
+pub(crate) use observed::Observed;
+
+use crate::errors::Refusal;
+use calls::Calls;
+use chancery_core::SignAnswer;
+use chancery_model::{Algorithm, Id};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Meter, UpDownCounter};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The instruments. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    calls: Calls,
+    refusals: Counter<u64>,
+    unauthenticated: Counter<u64>,
+    signatures: Counter<u64>,
+    /// For each configured ring, each algorithm.
+    signature_attributes: HashMap<Id, HashMap<Algorithm, [KeyValue; 2]>>,
+    connections: UpDownCounter<i64>,
+    connections_refused: Counter<u64>,
+    tls_reloads: Counter<u64>,
+}
+
+/// Why a connection came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectionRefusal {
+    Socket,
+    Tls,
+    Timeout,
+    Alpn,
+}
+
+impl Metrics {
+    /// Makes the instruments; `rings` bounds what signatures are counted by.
+    pub(crate) fn new<'a>(meter: &Meter, rings: impl Iterator<Item = &'a Id>) -> Self {
+        let signature_attributes = rings
+            .map(|ring| {
+                let of = |algorithm: Algorithm| {
+                    [
+                        KeyValue::new("chancery.key_ring", ring.to_string()),
+                        KeyValue::new("chancery.algorithm", algorithm.as_str()),
+                    ]
+                };
+                (ring.clone(), Algorithm::ALL.into_iter().map(|algorithm| (algorithm, of(algorithm))).collect())
+            })
+            .collect();
+        let counter = |name: &'static str, unit: &'static str, description: &'static str| {
+            meter.u64_counter(name).with_unit(unit).with_description(description).build()
+        };
+        let inner = Inner {
+            calls: Calls::new(meter),
+            refusals: counter("chancery.refusals", "{refusal}", "Calls and batch items refused, by reason"),
+            unauthenticated: counter(
+                "chancery.unauthenticated",
+                "{call}",
+                "Calls refused because nobody registered was behind them, by reason",
+            ),
+            signatures: counter(
+                "chancery.signatures",
+                "{signature}",
+                "Signatures handed out, by key ring and algorithm",
+            ),
+            signature_attributes,
+            connections: meter
+                .i64_up_down_counter("chancery.connections")
+                .with_unit("{connection}")
+                .with_description("Connections whose handshake is done")
+                .build(),
+            connections_refused: counter(
+                "chancery.connections.refused",
+                "{connection}",
+                "Connections that came to nothing, by reason",
+            ),
+            tls_reloads: counter(
+                "chancery.tls.reloads",
+                "{reload}",
+                "Times that certificate and authorities were read again, by result",
+            ),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A call begins. `path` is the HTTP/2 path.
+    pub(crate) fn call(&self, path: &str) -> CallTimer {
+        CallTimer::begin(self, path)
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.inner.calls
+    }
+
+    /// A call or an item of a batch was refused.
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        self.inner.refusals.add(1, &[KeyValue::new("chancery.reason", refusal.reason.clone())]);
+    }
+
+    /// A call had nobody registered behind it.
+    pub(crate) fn unauthenticated(&self, reason: &'static str) {
+        self.inner.unauthenticated.add(1, &[KeyValue::new("chancery.reason", reason)]);
+    }
+
+    /// A signature is handed out.
+    pub(crate) fn signed(&self, answer: &SignAnswer) {
+        let ring = self.inner.signature_attributes.get(&answer.version.key.ring);
+        if let Some(attributes) = ring.and_then(|algorithms| algorithms.get(&answer.algorithm)) {
+            self.inner.signatures.add(1, attributes);
+        }
+    }
+
+    /// A connection's handshake is done; it is counted until what is returned is dropped.
+    pub(crate) fn connection_opened(&self) -> OpenConnection {
+        self.inner.connections.add(1, &[]);
+        OpenConnection(self.clone())
+    }
+
+    /// A connection came to nothing.
+    pub(crate) fn connection_refused(&self, refusal: ConnectionRefusal) {
+        let reason = match refusal {
+            ConnectionRefusal::Socket => "socket",
+            ConnectionRefusal::Tls => "tls",
+            ConnectionRefusal::Timeout => "handshake_timeout",
+            ConnectionRefusal::Alpn => "alpn",
+        };
+        self.inner.connections_refused.add(1, &[KeyValue::new("chancery.reason", reason)]);
+    }
+
+    /// Certificate and authorities were read again, or could not be.
+    pub(crate) fn tls_reloaded(&self, succeeded: bool) {
+        let result = if succeeded { "succeeded" } else { "failed" };
+        self.inner.tls_reloads.add(1, &[KeyValue::new("chancery.result", result)]);
+    }
+}
+
+/// Counts a connection while it is open.
+pub(crate) struct OpenConnection(Metrics);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.inner.connections.add(-1, &[]);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

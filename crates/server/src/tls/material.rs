@@ -1,0 +1,131 @@
+//! Certificate, key and authorities: from files to a rustls configuration.
+
+use super::Authorities;
+use crate::config::{ClientAuth, Listener};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+use x509_cert::der::Decode;
+
+/// What a connection begins with.
+#[derive(Debug)]
+pub(crate) struct Material {
+    /// For the handshake.
+    pub(crate) config: Arc<ServerConfig>,
+    /// For the identity of the peer.
+    pub(crate) authorities: Authorities,
+    /// When the service's own certificate expires.
+    pub(crate) not_after: SystemTime,
+}
+
+/// Why TLS cannot be set up from the configured files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A PEM file cannot be read, or holds no such thing.
+    #[error("{path} cannot be read as PEM {what} ({source}); correct the file, its rights or its path")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// What went wrong.
+        #[source]
+        source: pem::Error,
+    },
+    /// A certificate file without a certificate.
+    #[error("{path} holds no PEM certificate; put one there")]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The service's own certificate is not X.509.
+    #[error("{path}: the first certificate cannot be read as X.509; have it issued anew")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Where it breaks.
+        #[source]
+        source: x509_cert::der::Error,
+    },
+    /// Certificate and key do not go together, or the key is of no supported type.
+    #[error(
+        "certificate {certificate} and private key {private_key} cannot be used together; replace both at the same time"
+    )]
+    KeyPair {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// The key file.
+        private_key: PathBuf,
+        /// What rustls says.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A client CA that is no trust anchor.
+    #[error("{path} holds a certificate that cannot be a trust anchor; put the authority's own certificate there")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What rustls says.
+        #[source]
+        source: rustls::Error,
+    },
+    /// No verifier can be built.
+    #[error("client certificates cannot be verified; configure at least one [[listener.client_ca]]")]
+    Verifier(#[source] VerifierBuilderError),
+    /// The provider lacks something; cannot happen with the one built in.
+    #[error("TLS 1.3 and 1.2 are not available")]
+    Versions(#[source] rustls::Error),
+}
+
+/// Reads all files anew. `generation` tells this reading from every other one.
+pub(crate) fn load(listener: &Listener, generation: u64) -> Result<Material, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let chain = certificates(&listener.certificate)?;
+    let not_after = not_after(&chain, &listener.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&listener.private_key).map_err(|source| TlsError::Pem {
+        path: listener.private_key.clone(),
+        what: "private key",
+        source,
+    })?;
+    let authorities = Authorities::load(&listener.client_cas, generation, &provider)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(authorities.roots(), Arc::clone(&provider));
+    let verifier = match listener.client_auth {
+        ClientAuth::Required => verifier,
+        ClientAuth::Optional => verifier.allow_unauthenticated(),
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(TlsError::Versions)?
+        .with_client_cert_verifier(verifier.build().map_err(TlsError::Verifier)?)
+        .with_single_cert(chain, key)
+        .map_err(|source| TlsError::KeyPair {
+            certificate: listener.certificate.clone(),
+            private_key: listener.private_key.clone(),
+            source,
+        })?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // No resumption of any kind: no session ids, no tickets.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Material { config: Arc::new(config), authorities, not_after })
+}
+
+/// The certificates of a PEM file; at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |source| TlsError::Pem { path: path.to_owned(), what: "certificates", source };
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    if certificates.is_empty() { Err(TlsError::NoCertificate { path: path.to_owned() }) } else { Ok(certificates) }
+}
+
+fn not_after(chain: &[CertificateDer<'_>], path: &Path) -> Result<SystemTime, TlsError> {
+    let first = chain.first().ok_or_else(|| TlsError::NoCertificate { path: path.to_owned() })?;
+    let certificate = x509_cert::Certificate::from_der(first)
+        .map_err(|source| TlsError::Certificate { path: path.to_owned(), source })?;
+    Ok(certificate.tbs_certificate().validity().not_after.to_system_time())
+}

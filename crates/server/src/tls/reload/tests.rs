@@ -1,0 +1,101 @@
+//! Files that change under a running service.
+
+use super::*;
+use crate::config::IdentityKind;
+use crate::test_authority::{Issued, TestAuthority, listener, write};
+use rustls::pki_types::CertificateDer;
+use std::sync::Arc;
+
+struct Ground {
+    authority: TestAuthority,
+    reloader: Reloader,
+    tls: Tls,
+    folder: tempfile::TempDir,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = TestAuthority::new("one");
+        let listener = listener(folder.path(), &authority.server(), &[(&authority, IdentityKind::Spiffe)]);
+        let (reloader, tls) = Reloader::start(listener).unwrap();
+        Self { authority, reloader, tls, folder }
+    }
+
+    /// The certificate that a new connection is shown now, in a real handshake.
+    async fn shown(&self) -> CertificateDer<'static> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.authority.certificate.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.tls.current().config));
+        let accepting = tokio::spawn(async move { acceptor.accept(far).await.map(drop) });
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let stream = connector.connect("localhost".try_into().unwrap(), near).await.unwrap();
+        let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
+        assert!(accepting.await.unwrap().is_err(), "no client certificate was sent");
+        certificate
+    }
+}
+
+/// Files that are written within one tick of the file system's clock still differ in their inode.
+fn replace(folder: &std::path::Path, server: &Issued) {
+    for name in ["server.pem", "server.key"] {
+        std::fs::rename(folder.join(name), folder.join(format!("{name}.old"))).unwrap();
+    }
+    write(folder, server);
+}
+
+#[tokio::test]
+async fn new_connections_see_a_new_certificate_without_a_restart() {
+    let mut ground = Ground::new();
+    let before = ground.shown().await;
+    assert!(ground.reloader.reload_if_changed().is_none(), "nothing has changed");
+    let renewed = ground.authority.server();
+    replace(ground.folder.path(), &renewed);
+    ground.reloader.reload_if_changed().unwrap().unwrap();
+    let after = ground.shown().await;
+    assert_ne!(before, after);
+    assert_eq!(&after, renewed.certificate.der());
+    assert!(ground.reloader.reload_if_changed().is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_leaves_the_old_in_force() {
+    let mut ground = Ground::new();
+    let before = ground.shown().await;
+    let path = ground.folder.path();
+    // A key that is not the certificate's.
+    std::fs::write(path.join("server.key"), ground.authority.server().key.serialize_pem() + "\n").unwrap();
+    let error = ground.reloader.reload_if_changed().unwrap().unwrap_err();
+    assert!(matches!(error, TlsError::KeyPair { .. }), "{error}");
+    assert_eq!(ground.shown().await, before);
+    // No certificate at all.
+    std::fs::write(path.join("server.pem"), "not PEM").unwrap();
+    let error = ground.reloader.reload_if_changed().unwrap().unwrap_err();
+    assert!(matches!(error, TlsError::NoCertificate { .. }), "{error}");
+    // The authority's file is gone.
+    std::fs::remove_file(path.join("ca-0.pem")).unwrap();
+    assert!(ground.reloader.reload_if_changed().unwrap().is_err());
+    assert_eq!(ground.shown().await, before);
+    // Not looked at again until something changes.
+    assert!(ground.reloader.reload_if_changed().is_none());
+}
+
+#[tokio::test]
+async fn authorities_are_read_again_too() {
+    let mut ground = Ground::new();
+    let first = ground.tls.current().authorities.generation();
+    let other = TestAuthority::new("another, with a longer name");
+    std::fs::write(ground.folder.path().join("ca-0.pem"), other.certificate.pem()).unwrap();
+    ground.reloader.reload_if_changed().unwrap().unwrap();
+    let material = ground.tls.current();
+    assert_ne!(material.authorities.generation(), first);
+    let server = ground.authority.server();
+    let chain = [server.certificate.der().clone()];
+    assert!(material.authorities.kind_of(&chain).is_err(), "the first authority is no longer trusted");
+}
