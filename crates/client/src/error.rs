@@ -148,7 +148,7 @@ pub struct FieldViolation {
 }
 
 impl fmt::Display for Refusal {
-    /// The message, then what the details add to it, a line each.
+    /// The message, then what the details add to it, a line each; metadata that the message says already is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = if self.message.is_empty() { self.code.description() } else { &self.message };
         f.write_str(message)?;
@@ -159,7 +159,8 @@ impl fmt::Display for Refusal {
         for FieldViolation { field, description } in &self.violations {
             write!(f, "\n  {field}: {description}")?;
         }
-        for (name, value) in &self.metadata {
+        let unsaid = self.metadata.iter().filter(|(_, value)| !message.contains(value.as_str()));
+        for (name, value) in unsaid {
             write!(f, "\n  {name} = {value}")?;
         }
         if let Some(delay) = self.retry_after {
@@ -258,7 +259,8 @@ fn diagnose(error: &(dyn Error + 'static)) -> ConnectProblem {
             return ConnectProblem::ServerCertificate(why.to_owned());
         }
         if let Some((_, alert)) = text.split_once("received fatal alert: ") {
-            return ConnectProblem::ClientCertificate(alert.to_owned());
+            // The alert's name; after it, what is left of the `Debug` text of the layers around it.
+            return ConnectProblem::ClientCertificate(alert.chars().take_while(char::is_ascii_alphanumeric).collect());
         }
         if text.contains("failed to lookup address") {
             return ConnectProblem::UnknownHost;
@@ -282,7 +284,11 @@ mod tests {
     #[test]
     fn the_details_of_a_refusal_are_unpacked() {
         let mut details = ErrorDetails::with_bad_request_violation("input.digest", "must have 32 bytes");
-        details.set_error_info("INVALID_FIELD", "chancery", [("limit".to_owned(), "32".to_owned())]);
+        details.set_error_info(
+            "INVALID_FIELD",
+            "chancery",
+            [("limit".to_owned(), "32".to_owned()), ("what".to_owned(), "request".to_owned())],
+        );
         details.set_retry_info(Some(Duration::from_millis(250)));
         let status = Status::with_error_details(Code::InvalidArgument, "the request is not valid", details);
         let ClientError::Refused(refusal) = ClientError::from(status) else { panic!("an answer") };
@@ -324,6 +330,14 @@ mod tests {
         assert_eq!(
             problem("received fatal alert: CertificateExpired"),
             ConnectProblem::ClientCertificate("CertificateExpired".to_owned())
+        );
+        assert_eq!(
+            problem(r#"Custom { kind: InvalidData, error: "received fatal alert: UnknownCA" }))"#),
+            ConnectProblem::ClientCertificate("UnknownCA".to_owned())
+        );
+        assert_eq!(
+            problem(r#"Error { kind: Io(Custom { error: "received fatal alert: UnknownCA" }) }"#),
+            ConnectProblem::ClientCertificate("UnknownCA".to_owned())
         );
         assert_eq!(problem("broken pipe"), ConnectProblem::Other("broken pipe".to_owned()));
     }
