@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test lint bench proto-lint clean
+.PHONY: help run test test-python lint bench proto-lint clean
 
 help:                ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,9 @@ test:                ## Install, build, run every test
 	@./softhsm/install.sh
 	$(CARGO) build --locked --bin chancery
 	$(CARGO) test --workspace --locked
+
+test-python:         ## A Python client, with stubs generated from proto/, against a development service
+	@./scripts/test-python.sh
 
 lint:                ## Formatting, clippy, protos, dependencies
 	$(CARGO) fmt --all --check
