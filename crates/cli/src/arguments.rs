@@ -1,0 +1,179 @@
+//! What can be typed.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::audit::AuditCommand;
+use crate::commands::bench::BenchCommand;
+use crate::commands::completion::CompletionCommand;
+use crate::commands::config::ConfigCommand;
+use crate::commands::dev::DevCommand;
+use crate::commands::health::HealthCommand;
+use crate::commands::keys::KeysCommand;
+use crate::commands::policy::PolicyCommand;
+use crate::commands::public_key::PublicKeyCommand;
+use crate::commands::serve::ServeCommand;
+use crate::commands::sign::SignCommand;
+use crate::commands::token::TokenCommand;
+use crate::commands::verify::VerifyCommand;
+use crate::connection::ConnectionArguments;
+use crate::exit::Exit;
+use crate::output::Format;
+
+/// Signs with keys that never leave their hardware security module, under policy, and never off the record
+#[derive(Debug, Parser)]
+#[command(name = "chancery", version, max_term_width = 120, after_long_help = format!("\
+Names are typed short or whole: dev/invoices/2 is keyRings/dev/keys/invoices/versions/2.
+
+Examples:
+  chancery dev --dir ~/.chancery                            # a service for development, with everything it needs
+  export CHANCERY_DEV=~/.chancery                           # in another terminal
+  chancery keys create dev/invoices --algorithm ECDSA_P256_SHA256
+  chancery sign dev/invoices --in invoice.pdf --signature invoice.sig
+  chancery verify dev/invoices --in invoice.pdf --signature invoice.sig
+
+{}", Exit::HELP))]
+pub struct Arguments {
+    /// The form of the answer
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    /// Which service, and as whom.
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service by a configuration file
+    Serve(ServeCommand),
+    /// Run a service for development, with everything it needs made in a folder
+    Dev(DevCommand),
+    /// Look at a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// A call to the service.
+    #[command(flatten)]
+    Call(Call),
+    /// Measure signing through the service against the token alone
+    Bench(BenchCommand),
+    /// Print a completion script for a shell
+    Completion(CompletionCommand),
+}
+
+/// What needs a running service and nothing else.
+#[derive(Debug, Subcommand)]
+pub enum Call {
+    /// Create, list, rotate and suspend keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Sign a message or a digest
+    Sign(SignCommand),
+    /// Check a signature; exit code 0 where it is valid, 1 where it is not
+    Verify(VerifyCommand),
+    /// Print a public key
+    PublicKey(PublicKeyCommand),
+    /// Read, check, apply and explain policy
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Read the record
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Read the state of the PKCS#11 tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Ask whether the service serves
+    Health(HealthCommand),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn each_command_has_examples() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(|sub| check(sub, &path));
+            } else {
+                let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{path} has no examples");
+                assert!(command.get_about().is_some(), "{path} does not say what it does");
+            }
+        }
+        Arguments::command().get_subcommands().for_each(|command| check(command, "chancery"));
+    }
+
+    /// Clap knows arguments by id: one that has a global option's id would shadow it, and be found only when it is used.
+    #[test]
+    fn no_argument_shadows_a_global_option() {
+        fn check(command: &clap::Command, globals: &[&str]) {
+            for argument in command.get_arguments() {
+                assert!(!globals.contains(&argument.get_id().as_str()), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(|sub| check(sub, globals));
+        }
+        let root = Arguments::command();
+        let globals: Vec<&str> = root
+            .get_arguments()
+            .filter(|option| option.is_global_set())
+            .map(|option| option.get_id().as_str())
+            .collect();
+        assert!(globals.contains(&"private-key") && globals.contains(&"output"), "{globals:?}");
+        root.get_subcommands().for_each(|sub| check(sub, &globals));
+    }
+
+    #[test]
+    fn options_may_stand_before_and_after_the_command() {
+        for line in ["chancery --dev d keys list --output json", "chancery keys list -o json --dev d"] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(arguments.output, Format::Json);
+            assert_eq!(arguments.connection.dev.as_deref(), Some(std::path::Path::new("d")));
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for line in [
+            "chancery keys list --dev d --endpoint https://x:1",
+            "chancery sign dev/k --in m --digest 00",
+            "chancery sign dev",
+            "chancery keys create dev/k",
+            "chancery keys create dev/k --algorithm MD5",
+            "chancery keys suspend dev/k",
+            "chancery policy validate",
+            "chancery",
+        ] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn algorithms_and_actions_are_taken_in_any_case() {
+        let line = "chancery keys create dev/k --algorithm ecdsa_p256_sha256";
+        assert!(Arguments::try_parse_from(line.split(' ')).is_ok());
+        assert!(Arguments::try_parse_from("chancery policy explain --action sign".split(' ')).is_ok());
+    }
+
+    #[test]
+    fn each_shell_completes_the_commands() {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let arguments = Arguments::try_parse_from(["chancery", "completion", shell]).unwrap();
+            let Command::Completion(completion) = arguments.command else { panic!("parsed as something else") };
+            let mut script = Vec::new();
+            completion.run(Arguments::command(), &mut script).unwrap();
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains("public-key") && script.contains("suspend"), "{shell}");
+            assert!(!script.contains(crate::WORKER_COMMAND), "{shell}: the worker's command is hidden");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `chancery audit`: the record.
+
+use chancery_api::v1;
+use chancery_client::Client;
+use chancery_model::Action;
+use clap::{Args, Subcommand, ValueEnum};
+use prost_types::Timestamp;
+
+use super::PAGE;
+use crate::exit::{Exit, Failure};
+use crate::names::{CallerArgument, ResourceArgument};
+use crate::output::Output;
+use crate::view::audit::{RecordList, RecordView};
+
+/// Reads the record.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List records, newest first
+    #[command(after_long_help = "\
+Examples:
+  chancery audit list
+  chancery audit list --caller billing --action Sign --since 2026-11-01T00:00:00Z --limit 1000
+  chancery audit list --kind denial
+  chancery audit list --resource dev/invoices --oldest-first --output json | jq '.records[].details'")]
+    List(List),
+}
+
+/// Arguments of `audit list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only of this kind
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Only of this caller
+    #[arg(long, value_name = "CALLER")]
+    caller: Option<CallerArgument>,
+    /// Only on this ring, key or version, and what is below it
+    #[arg(long, value_name = "RESOURCE")]
+    resource: Option<ResourceArgument>,
+    /// Only of this action
+    #[arg(long, value_name = "ACTION", value_parser = super::action(), ignore_case = true)]
+    action: Option<Action>,
+    /// Only at or after this time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    since: Option<Timestamp>,
+    /// Only before this time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    until: Option<Timestamp>,
+    /// Oldest first
+    #[arg(long)]
+    oldest_first: bool,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    limit: u32,
+}
+
+/// The kinds of records.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// What was authorised
+    Intent,
+    /// How it ended
+    Outcome,
+    /// Administrative acts
+    Act,
+    /// What was denied
+    Denial,
+}
+
+impl From<Kind> for v1::RecordKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Intent => Self::Intent,
+            Kind::Outcome => Self::Outcome,
+            Kind::Act => Self::Act,
+            Kind::Denial => Self::Denial,
+        }
+    }
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_unhelpful| "expected a time like 2026-11-23T09:30:00Z".to_owned())
+}
+
+impl AuditCommand {
+    /// Runs the command.
+    pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
+        match self {
+            Self::List(arguments) => out.show(&list(client, arguments).await?)?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+async fn list(client: &Client, arguments: List) -> Result<RecordList, Failure> {
+    let List { kind, caller, resource, action, since, until, oldest_first, limit } = arguments;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut request = v1::ListRecordsRequest {
+        page_size: PAGE.min(i32::try_from(limit).unwrap_or(PAGE)),
+        page_token: String::new(),
+        kind: kind.map_or(v1::RecordKind::Unspecified, Into::into).into(),
+        caller: caller.map(|CallerArgument(id)| format!("callers/{id}")).unwrap_or_default(),
+        resource: resource.map(|ResourceArgument(name)| name).unwrap_or_default(),
+        action: action.map(|action| action.as_str().to_owned()).unwrap_or_default(),
+        start_time: since,
+        end_time: until,
+        oldest_first,
+    };
+    let mut records: Vec<RecordView> = Vec::new();
+    loop {
+        let answer = client.audit().list_records(request.clone()).await.map_err(|status| client.error(status))?;
+        let page = answer.into_inner();
+        records.extend(page.records.into_iter().map(RecordView::from));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() || records.len() >= limit {
+            let more = !request.page_token.is_empty() || records.len() > limit;
+            records.truncate(limit);
+            return Ok(RecordList { records, more });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_with_any_offset() {
+        assert_eq!(timestamp("1970-01-01T01:00:00+01:00").unwrap().seconds, 0);
+        assert!(timestamp("yesterday").unwrap_err().contains("2026-11-23T09:30:00Z"));
+    }
+}

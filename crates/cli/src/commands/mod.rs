@@ -1,0 +1,55 @@
+//! One file for each group of commands: its arguments, its help, and what it does.
+
+pub mod audit;
+pub mod bench;
+pub mod completion;
+pub mod config;
+pub mod dev;
+pub mod health;
+pub mod keys;
+pub mod policy;
+pub mod public_key;
+pub mod serve;
+pub mod sign;
+pub mod token;
+pub mod verify;
+
+use chancery_client::EcdsaEncoding;
+use chancery_model::{Action, Algorithm, UnknownAction};
+use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+/// How many items a page of a list call asks for, at most.
+const PAGE: i32 = 500;
+
+/// How an ECDSA signature is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Encoding {
+    /// DER SEQUENCE of r and s, as X.509 and TLS use it
+    #[default]
+    Der,
+    /// r and s in fixed width one after the other, as JOSE uses it
+    P1363,
+}
+
+impl From<Encoding> for EcdsaEncoding {
+    fn from(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Der => Self::Der,
+            Encoding::P1363 => Self::P1363,
+        }
+    }
+}
+
+/// Algorithms by the API's names, which `--help` and completion list; in any case.
+fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
+    PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::as_str)).try_map(|name| name.parse::<Algorithm>())
+}
+
+/// Actions by the API's names, which `--help` and completion list; in any case.
+fn action() -> impl TypedValueParser<Value = Action> {
+    PossibleValuesParser::new(Action::ALL.map(Action::as_str)).try_map(|name| {
+        let known = Action::ALL.into_iter().find(|action| action.as_str().eq_ignore_ascii_case(&name));
+        known.ok_or(UnknownAction(name))
+    })
+}

@@ -1,0 +1,137 @@
+//! `chancery sign`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use chancery_client::{Client, Input, Signed};
+use clap::Args;
+use serde::Serialize;
+
+use super::Encoding;
+use crate::exit::{Exit, Failure};
+use crate::input::{Hex, Source, base64};
+use crate::names::KeyOrVersionArgument;
+use crate::output::{Format, Output, View, fields};
+
+/// Arguments of `sign`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Without --signature, a table answer is the signature alone, in base64, on standard output; which version made it goes to
+standard error. Keep the version with the signature: once the key is rotated, its name means another one.
+
+Examples:
+  chancery sign dev/invoices --in invoice.pdf --signature invoice.sig
+  printf 'pay 5 to Ada' | chancery sign dev/invoices
+  chancery sign dev/hashes --digest \"$(sha256sum invoice.pdf | cut -d' ' -f1)\"
+  chancery sign dev/invoices/2 --in token.txt --encoding p1363 --output json")]
+pub struct SignCommand {
+    /// RING/KEY for its primary version, or RING/KEY/VERSION
+    key: KeyOrVersionArgument,
+    /// The message: a file, or - for standard input
+    #[arg(long = "in", value_name = "FILE", default_value = "-", conflicts_with = "digest")]
+    message: Source,
+    /// The message's digest, in hexadecimal, in place of the message; for keys that allow digests
+    #[arg(long, value_name = "HEX")]
+    digest: Option<Hex>,
+    /// How an ECDSA signature is written down
+    #[arg(long, value_enum, default_value_t)]
+    encoding: Encoding,
+    /// Write the raw signature into this file
+    #[arg(long, short, value_name = "FILE")]
+    signature: Option<PathBuf>,
+}
+
+/// A signature, for people and programs.
+#[derive(Debug, Serialize)]
+struct SignatureView {
+    version: String,
+    algorithm: &'static str,
+    /// Base64.
+    signature: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_id: Option<u8>,
+    record_index: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+impl SignCommand {
+    /// Runs the command. `note` is standard error.
+    pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
+        let input = input(&self.message, self.digest)?;
+        let signed = client.sign(&self.key.to_string(), input, self.encoding.into()).await?;
+        if let Some(path) = &self.signature {
+            std::fs::write(path, &signed.signature).map_err(|error| {
+                Failure::file("write", path, error)
+                    .hint(format!("the signature was made and is on the record at index {}", signed.record_index))
+            })?;
+        }
+        let view = SignatureView::new(&signed, self.signature.map(|path| path.display().to_string()));
+        if view.file.is_none() && out.format() == Format::Table {
+            out.line(&view.signature)?;
+            // Standard error may be closed; the signature is out.
+            let _ignored = writeln!(note, "signed by {} (record {})", view.version, view.record_index);
+        } else {
+            out.show(&view)?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The message, or the digest in its place.
+pub(super) fn input(message: &Source, digest: Option<Hex>) -> Result<Input, Failure> {
+    match digest {
+        Some(Hex(digest)) => Ok(Input::Digest(digest)),
+        None => message.read_message().map(Input::Message),
+    }
+}
+
+impl SignatureView {
+    fn new(signed: &Signed, file: Option<String>) -> Self {
+        Self {
+            version: signed.version.to_string(),
+            algorithm: signed.algorithm.as_str(),
+            signature: base64(&signed.signature),
+            recovery_id: signed.recovery_id,
+            record_index: signed.record_index,
+            file,
+        }
+    }
+}
+
+impl View for SignatureView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        fields(
+            out,
+            [
+                ("signed by", self.version.clone()),
+                ("algorithm", self.algorithm.to_owned()),
+                ("record", self.record_index.to_string()),
+                ("recovery id", self.recovery_id.map(|id| id.to_string()).unwrap_or_default()),
+                ("signature", self.file.clone().unwrap_or_else(|| self.signature.clone())),
+            ],
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chancery_model::Algorithm;
+
+    #[test]
+    fn a_signature_in_json_has_base64_and_no_empty_fields() {
+        let signed = Signed {
+            version: "keyRings/dev/keys/k/versions/1".parse().unwrap(),
+            algorithm: Algorithm::Ed25519,
+            signature: vec![0xff; 64],
+            recovery_id: None,
+            record_index: 12,
+        };
+        let json = serde_json::to_value(SignatureView::new(&signed, None)).unwrap();
+        assert_eq!(json["algorithm"], "ED25519");
+        assert_eq!(json["record_index"], 12);
+        assert!(json["signature"].as_str().unwrap().ends_with("w=="), "{json}");
+        assert!(json.get("recovery_id").is_none() && json.get("file").is_none());
+    }
+}

@@ -1,0 +1,186 @@
+//! What commands read: files, standard input (`-`), hexadecimal digits, signatures.
+
+use std::fmt;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use base64ct::{Base64, Encoding as _};
+
+use crate::exit::Failure;
+
+/// The largest message that the service signs, in bytes.
+const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
+/// Larger than any signature, in either form.
+const MAX_SIGNATURE_BYTES: u64 = 16 * 1024;
+/// The largest policy document that the service takes, in bytes.
+const MAX_POLICY_BYTES: u64 = 512 * 1024;
+
+/// Where to read from: a file, or `-` for standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Standard input.
+    Standard,
+    /// A file.
+    File(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "-" { Self::Standard } else { Self::File(PathBuf::from(text)) })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard => f.write_str("standard input"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Source {
+    /// The message to sign or to verify.
+    pub fn read_message(&self) -> Result<Vec<u8>, Failure> {
+        let message = self.read(MAX_MESSAGE_BYTES, "a message")?;
+        if message.is_empty() {
+            return Err(Failure::local(format!("{self} is empty; a message has at least one byte")));
+        }
+        Ok(message)
+    }
+
+    /// A signature: its raw bytes, or the base64 text that `chancery sign` prints.
+    pub fn read_signature(&self) -> Result<Vec<u8>, Failure> {
+        let signature = decode_signature(self.read(MAX_SIGNATURE_BYTES, "a signature")?);
+        if signature.is_empty() {
+            return Err(Failure::local(format!("{self} is empty; a signature is expected there")));
+        }
+        Ok(signature)
+    }
+
+    /// A policy document's text.
+    pub fn read_policy(&self) -> Result<String, Failure> {
+        let bytes = self.read(MAX_POLICY_BYTES, "a policy document")?;
+        String::from_utf8(bytes)
+            .map_err(|error| Failure::local(format!("{self} is not UTF-8 text")).because(error.utf8_error()))
+    }
+
+    fn read(&self, limit: u64, what: &str) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let read = match self {
+            Self::Standard => io::stdin().lock().take(limit + 1).read_to_end(&mut bytes),
+            Self::File(path) => std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)),
+        };
+        read.map_err(|error| match self {
+            Self::Standard => Failure::local("cannot read standard input").because(error),
+            Self::File(path) => Failure::file("read", path, error),
+        })?;
+        if bytes.len() as u64 > limit {
+            return Err(Failure::local(format!("{self} is too long: {what} has at most {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Base64 text is decoded, anything else is taken as it is. No signature is taken for text by accident: that all of its
+/// 64 or more bytes happen to be base64 letters has a probability below 2^-128.
+fn decode_signature(bytes: Vec<u8>) -> Vec<u8> {
+    let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    match std::str::from_utf8(&text).map(Base64::decode_vec) {
+        Ok(Ok(decoded)) => decoded,
+        _ => bytes,
+    }
+}
+
+/// Bytes given as hexadecimal digits of either case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hex(pub Vec<u8>);
+
+impl FromStr for Hex {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits: Option<Vec<u8>> =
+            text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
+        match digits {
+            Some(digits) if !digits.is_empty() && digits.len() % 2 == 0 => Ok(Self(
+                digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect(),
+            )),
+            _ => Err("expected hexadecimal digits, two for each byte".to_owned()),
+        }
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Bytes as base64 with padding (RFC 4648, section 4).
+pub fn base64(bytes: &[u8]) -> String {
+    Base64::encode_string(bytes)
+}
+
+/// The document's name for a policy file: its own, or `stdin.cedar`.
+pub fn document_name(source: &Source) -> Result<String, Failure> {
+    match source {
+        Source::Standard => Ok("stdin.cedar".to_owned()),
+        Source::File(path) => path.file_name().and_then(|name| name.to_str()).map(str::to_owned).ok_or_else(|| {
+            Failure::local(format!("{} has no file name that can name a policy document", Path::new(path).display()))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_there_and_back() {
+        assert_eq!("00fFa1".parse::<Hex>().unwrap(), Hex(vec![0, 0xff, 0xa1]));
+        assert_eq!(hex(&[0, 0xff, 0xa1]), "00ffa1");
+        for text in ["", "0", "0g", "0x00", " 00", "ää"] {
+            assert!(text.parse::<Hex>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_signature_is_read_in_both_forms() {
+        let folder = tempfile::tempdir().unwrap();
+        let raw: Vec<u8> = (0..=255).cycle().skip(0x30).take(70).collect();
+        let file = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            Source::File(path)
+        };
+        assert_eq!(file("raw", &raw).read_signature().unwrap(), raw);
+        let wrapped = format!("{}\n", base64(&raw)).replace('/', "\n/");
+        assert_eq!(file("text", wrapped.as_bytes()).read_signature().unwrap(), raw);
+        assert!(file("empty", b"").read_signature().is_err());
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_before_it_is_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("big");
+        std::fs::write(&path, vec![0; 1024 * 1024 + 1]).unwrap();
+        let (text, _) = Source::File(path.clone()).read_message().unwrap_err().report();
+        assert!(text.contains("at most 1048576 bytes"), "{text}");
+        std::fs::write(&path, vec![0; 1024 * 1024]).unwrap();
+        assert_eq!(Source::File(path).read_message().unwrap().len(), 1024 * 1024);
+    }
+
+    #[test]
+    fn a_dash_is_standard_input() {
+        assert_eq!("-".parse(), Ok(Source::Standard));
+        assert_eq!("./-".parse(), Ok(Source::File(PathBuf::from("./-"))));
+        assert_eq!(document_name(&Source::Standard).unwrap(), "stdin.cedar");
+    }
+}

@@ -1,0 +1,236 @@
+//! Names as people type them: whole (`keyRings/dev/keys/k/versions/3`) or short (`dev/k/3`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use chancery_model::{Id, KeyName, KeyVersionName, RingName};
+
+/// A ring: `dev` or `keyRings/dev`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingArgument(pub RingName);
+
+/// A key: `dev/k` or `keyRings/dev/keys/k`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyArgument(pub KeyName);
+
+/// A key version: `dev/k/3` or `keyRings/dev/keys/k/versions/3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionArgument(pub KeyVersionName);
+
+/// A key (for its primary version) or one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyOrVersionArgument {
+    /// A key.
+    Key(KeyName),
+    /// A version.
+    Version(KeyVersionName),
+}
+
+/// What policy and the record speak of: a ring, a key, a version, or a token (`tokens/main`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceArgument(pub String);
+
+/// A token: `main` or `tokens/main`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenArgument(pub Id);
+
+/// A caller: `billing` or `callers/billing`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerArgument(pub Id);
+
+/// Any of the resources that a slash-separated text can mean.
+enum Parsed {
+    Ring(RingName),
+    Key(KeyName),
+    Version(KeyVersionName),
+}
+
+fn parse(text: &str) -> Result<Parsed, String> {
+    let segments: Vec<&str> = text.split('/').collect();
+    let (ring, key, version) = match segments.as_slice() {
+        ["keyRings", ring] | [ring] => (*ring, None, None),
+        ["keyRings", ring, "keys", key] | [ring, key] => (*ring, Some(*key), None),
+        ["keyRings", ring, "keys", key, "versions", version] | [ring, key, version] => {
+            (*ring, Some(*key), Some(*version))
+        }
+        _ => {
+            return Err(format!(
+                "{text:?} is no name; use RING, RING/KEY or RING/KEY/VERSION, or a whole resource name"
+            ));
+        }
+    };
+    // The whole name is built and parsed by the model: one place knows the rules.
+    let whole = match (key, version) {
+        (None, _) => return whole(&format!("keyRings/{ring}")).map(Parsed::Ring),
+        (Some(key), None) => return whole(&format!("keyRings/{ring}/keys/{key}")).map(Parsed::Key),
+        (Some(key), Some(version)) => format!("keyRings/{ring}/keys/{key}/versions/{version}"),
+    };
+    self::whole(&whole).map(Parsed::Version)
+}
+
+fn whole<T: FromStr<Err: fmt::Display>>(name: &str) -> Result<T, String> {
+    name.parse().map_err(|error| format!("{error}"))
+}
+
+impl FromStr for RingArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match parse(text)? {
+            Parsed::Ring(ring) => Ok(Self(ring)),
+            Parsed::Key(_) | Parsed::Version(_) => Err("a key ring is meant here, for example dev".to_owned()),
+        }
+    }
+}
+
+impl FromStr for KeyArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match parse(text)? {
+            Parsed::Key(key) => Ok(Self(key)),
+            Parsed::Ring(_) => Err("a key is meant here: RING/KEY, for example dev/invoices".to_owned()),
+            Parsed::Version(version) => Err(format!("a key is meant here, not a version: {}", short(&version.key))),
+        }
+    }
+}
+
+impl FromStr for VersionArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match parse(text)? {
+            Parsed::Version(version) => Ok(Self(version)),
+            Parsed::Key(key) => {
+                Err(format!("say which version: {}/VERSION, for example {}/1", short(&key), short(&key)))
+            }
+            Parsed::Ring(_) => {
+                Err("a key version is meant here: RING/KEY/VERSION, for example dev/invoices/1".to_owned())
+            }
+        }
+    }
+}
+
+impl FromStr for KeyOrVersionArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match parse(text)? {
+            Parsed::Key(key) => Ok(Self::Key(key)),
+            Parsed::Version(version) => Ok(Self::Version(version)),
+            Parsed::Ring(_) => Err("a key is meant here: RING/KEY, for example dev/invoices".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for KeyOrVersionArgument {
+    /// The whole resource name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Version(version) => version.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ResourceArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(token) = text.strip_prefix("tokens/") {
+            return whole_id("the token id", token).map(|id| Self(format!("tokens/{id}")));
+        }
+        Ok(Self(match parse(text)? {
+            Parsed::Ring(ring) => ring.to_string(),
+            Parsed::Key(key) => key.to_string(),
+            Parsed::Version(version) => version.to_string(),
+        }))
+    }
+}
+
+impl FromStr for TokenArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        whole_id("the token id", text.strip_prefix("tokens/").unwrap_or(text)).map(Self)
+    }
+}
+
+impl FromStr for CallerArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        whole_id("the caller id", text.strip_prefix("callers/").unwrap_or(text)).map(Self)
+    }
+}
+
+fn whole_id(what: &'static str, text: &str) -> Result<Id, String> {
+    Id::parse(what, text).map_err(|error| error.to_string())
+}
+
+fn short(key: &KeyName) -> String {
+    format!("{}/{}", key.ring, key.key)
+}
+
+/// The short form of a whole name, for messages that are to be typed; what has none stays as it is.
+pub fn shorten(name: &str) -> String {
+    match parse(name) {
+        Ok(Parsed::Ring(ring)) => ring.ring.to_string(),
+        Ok(Parsed::Key(key)) => short(&key),
+        Ok(Parsed::Version(version)) => format!("{}/{}", short(&version.key), version.version),
+        Err(_) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_whole_names_mean_the_same() {
+        for (short, whole) in [
+            ("dev/k", "keyRings/dev/keys/k"),
+            ("dev/k/3", "keyRings/dev/keys/k/versions/3"),
+            ("keys/versions", "keyRings/keys/keys/versions"),
+        ] {
+            let parsed: KeyOrVersionArgument = short.parse().unwrap();
+            assert_eq!(parsed.to_string(), whole);
+            assert_eq!(whole.parse::<KeyOrVersionArgument>().unwrap(), parsed);
+            assert_eq!(shorten(whole), short);
+        }
+        assert_eq!("dev".parse::<RingArgument>().unwrap(), "keyRings/dev".parse().unwrap());
+        assert_eq!(shorten("keyRings/dev"), "dev");
+        assert_eq!(shorten("callers/x/y/z"), "callers/x/y/z");
+    }
+
+    #[test]
+    fn the_wrong_kind_of_name_is_told_what_is_meant() {
+        assert!("dev/k/1".parse::<KeyArgument>().unwrap_err().contains("dev/k"));
+        assert!("dev/k".parse::<VersionArgument>().unwrap_err().contains("dev/k/1"));
+        assert!("dev".parse::<KeyOrVersionArgument>().unwrap_err().contains("RING/KEY"));
+        assert!("dev/k".parse::<RingArgument>().is_err());
+    }
+
+    #[test]
+    fn malformed_names_are_refused() {
+        for text in ["", "/", "Dev/k", "dev/k/0", "dev/k/1/2", "dev/k/versions/1", "keyRings/dev/k", "dev//1", "dev/ä"]
+        {
+            assert!(text.parse::<KeyOrVersionArgument>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn resources_tokens_and_callers() {
+        for (text, whole) in [
+            ("dev", "keyRings/dev"),
+            ("dev/k", "keyRings/dev/keys/k"),
+            ("dev/k/1", "keyRings/dev/keys/k/versions/1"),
+            ("tokens/main", "tokens/main"),
+        ] {
+            assert_eq!(text.parse::<ResourceArgument>().unwrap().0, whole);
+        }
+        assert_eq!("tokens/main".parse::<TokenArgument>().unwrap(), "main".parse().unwrap());
+        assert_eq!("callers/a".parse::<CallerArgument>().unwrap(), "a".parse().unwrap());
+        assert!("tokens/a/b".parse::<ResourceArgument>().is_err());
+    }
+}

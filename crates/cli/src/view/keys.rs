@@ -1,0 +1,270 @@
+//! Key rings, keys and versions.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use chancery_api::v1;
+use serde::Serialize;
+
+use super::{algorithm, time, word};
+use crate::input::hex;
+use crate::output::{View, fields, rows};
+
+/// A key ring.
+#[derive(Debug, Serialize)]
+pub struct RingView {
+    name: String,
+    environment: String,
+    token: String,
+    algorithms: Vec<String>,
+}
+
+impl From<v1::KeyRing> for RingView {
+    fn from(ring: v1::KeyRing) -> Self {
+        let v1::KeyRing { name, environment, token, algorithms } = ring;
+        Self { name, environment, token, algorithms: algorithms.into_iter().map(algorithm).collect() }
+    }
+}
+
+/// The key rings that the caller may see.
+#[derive(Debug, Serialize)]
+pub struct RingList {
+    /// By name.
+    pub key_rings: Vec<RingView>,
+}
+
+impl View for RingList {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let row = |ring: &RingView| {
+            [ring.name.clone(), ring.environment.clone(), ring.token.clone(), ring.algorithms.join(" ")]
+        };
+        rows(out, ["NAME", "ENVIRONMENT", "TOKEN", "ALGORITHMS"], self.key_rings.iter().map(row))
+    }
+}
+
+/// A key.
+#[derive(Debug, Serialize)]
+pub struct KeyView {
+    name: String,
+    algorithm: String,
+    allow_digest: bool,
+    labels: BTreeMap<String, String>,
+    primary_version: String,
+    create_time: String,
+    update_time: String,
+    etag: String,
+}
+
+impl From<v1::Key> for KeyView {
+    fn from(key: v1::Key) -> Self {
+        let v1::Key { name, algorithm: number, allow_digest, labels, primary_version, create_time, update_time, etag } =
+            key;
+        Self {
+            name,
+            algorithm: algorithm(number),
+            allow_digest,
+            labels: labels.into_iter().collect(),
+            primary_version,
+            create_time: time(create_time),
+            update_time: time(update_time),
+            etag,
+        }
+    }
+}
+
+impl KeyView {
+    fn labels_text(&self) -> String {
+        self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl View for KeyView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        fields(
+            out,
+            [
+                ("name", self.name.clone()),
+                ("algorithm", self.algorithm.clone()),
+                ("allow digest", if self.allow_digest { "yes" } else { "no" }.to_owned()),
+                ("labels", self.labels_text()),
+                ("primary version", self.primary_version.clone()),
+                ("created", self.create_time.clone()),
+                ("updated", self.update_time.clone()),
+                ("etag", self.etag.clone()),
+            ],
+        )
+    }
+}
+
+/// Keys.
+#[derive(Debug, Serialize)]
+pub struct KeyList {
+    /// By name.
+    pub keys: Vec<KeyView>,
+}
+
+impl View for KeyList {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let row = |key: &KeyView| {
+            let version = key.primary_version.rsplit_once("/versions/").map_or("-", |(_, number)| number);
+            [key.name.clone(), key.algorithm.clone(), version.to_owned(), key.create_time.clone(), key.labels_text()]
+        };
+        rows(out, ["NAME", "ALGORITHM", "PRIMARY", "CREATED", "LABELS"], self.keys.iter().map(row))
+    }
+}
+
+/// A key version.
+#[derive(Debug, Serialize)]
+pub struct VersionView {
+    name: String,
+    state: String,
+    algorithm: String,
+    create_time: String,
+    generate_time: String,
+    state_change_time: String,
+    public_key_sha256: String,
+    token_object_id: String,
+}
+
+impl From<v1::KeyVersion> for VersionView {
+    fn from(version: v1::KeyVersion) -> Self {
+        let v1::KeyVersion {
+            name,
+            state,
+            algorithm: number,
+            create_time,
+            generate_time,
+            state_change_time,
+            public_key_sha256,
+            token_object_id,
+        } = version;
+        Self {
+            name,
+            state: state_word(state),
+            algorithm: algorithm(number),
+            create_time: time(create_time),
+            generate_time: time(generate_time),
+            state_change_time: time(state_change_time),
+            public_key_sha256: hex(&public_key_sha256),
+            token_object_id: hex(&token_object_id),
+        }
+    }
+}
+
+fn state_word(number: i32) -> String {
+    word(v1::KeyState::try_from(number).ok().map(|known| known.as_str_name()), "KEY_STATE_", number)
+}
+
+impl View for VersionView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        fields(
+            out,
+            [
+                ("name", self.name.clone()),
+                ("state", self.state.clone()),
+                ("algorithm", self.algorithm.clone()),
+                ("created", self.create_time.clone()),
+                ("generated", self.generate_time.clone()),
+                ("state changed", self.state_change_time.clone()),
+                ("public key sha256", self.public_key_sha256.clone()),
+                ("token object id", self.token_object_id.clone()),
+            ],
+        )
+    }
+}
+
+/// A key with its versions.
+#[derive(Debug, Serialize)]
+pub struct KeyWithVersions {
+    /// The key.
+    pub key: KeyView,
+    /// Newest first.
+    pub versions: Vec<VersionView>,
+}
+
+impl View for KeyWithVersions {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.key.write_table(out)?;
+        writeln!(out)?;
+        let row = |version: &VersionView| {
+            [
+                version.name.clone(),
+                version.state.clone(),
+                version.create_time.clone(),
+                version.state_change_time.clone(),
+            ]
+        };
+        rows(out, ["VERSION", "STATE", "CREATED", "STATE CHANGED"], self.versions.iter().map(row))
+    }
+}
+
+/// A suspended version, and what was still under way.
+#[derive(Debug, Serialize)]
+pub struct SuspendedView {
+    /// The version.
+    pub key_version: VersionView,
+    /// Log indexes of intents that had not ended.
+    pub open_intents: Vec<u64>,
+}
+
+impl View for SuspendedView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.key_version.write_table(out)?;
+        if !self.open_intents.is_empty() {
+            let open: Vec<_> = self.open_intents.iter().map(ToString::to_string).collect();
+            writeln!(
+                out,
+                "\nStill under way when the wait was over: the intents at {}. Their outcomes will be on the record.",
+                open.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> v1::Key {
+        v1::Key {
+            name: "keyRings/dev/keys/k".to_owned(),
+            algorithm: v1::Algorithm::Ed25519.into(),
+            primary_version: "keyRings/dev/keys/k/versions/3".to_owned(),
+            labels: [("team".to_owned(), "billing".to_owned())].into(),
+            create_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
+            ..v1::Key::default()
+        }
+    }
+
+    #[test]
+    fn a_list_of_keys_names_their_primary_versions() {
+        let mut out = Vec::new();
+        KeyList { keys: vec![key().into()] }.write_table(&mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "NAME                 ALGORITHM  PRIMARY  CREATED               LABELS\n\
+             keyRings/dev/keys/k  ED25519    3        2023-11-14T22:13:20Z  team=billing\n"
+        );
+    }
+
+    #[test]
+    fn json_field_names_are_those_of_the_proto() {
+        let json = serde_json::to_value(KeyView::from(key())).unwrap();
+        assert_eq!(json["algorithm"], "ED25519");
+        assert_eq!(json["primary_version"], "keyRings/dev/keys/k/versions/3");
+        assert_eq!(json["labels"]["team"], "billing");
+        let version = v1::KeyVersion { state: 4, token_object_id: vec![0xab; 16], ..v1::KeyVersion::default() };
+        let json = serde_json::to_value(VersionView::from(version)).unwrap();
+        assert_eq!(json["state"], "SUSPENDED");
+        assert_eq!(json["token_object_id"], "ab".repeat(16));
+    }
+
+    #[test]
+    fn open_intents_are_said() {
+        let view = SuspendedView { key_version: v1::KeyVersion::default().into(), open_intents: vec![7, 9] };
+        let mut out = Vec::new();
+        view.write_table(&mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("intents at 7, 9."));
+    }
+}

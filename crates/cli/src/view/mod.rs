@@ -1,0 +1,44 @@
+//! The API's messages as answers of the command line: stable JSON field names (those of the proto), short enum words,
+//! times in RFC 3339, hashes in hexadecimal, binary data in base64.
+
+pub mod audit;
+pub mod keys;
+pub mod policy;
+pub mod tokens;
+
+use prost_types::Timestamp;
+
+/// A time as RFC 3339 text; empty where there is none.
+fn time(timestamp: Option<Timestamp>) -> String {
+    timestamp.map(|timestamp| timestamp.to_string()).unwrap_or_default()
+}
+
+/// The word for an enum's number: the name without its prefix, or the number where this version does not know it.
+fn word(name: Option<&'static str>, prefix: &str, number: i32) -> String {
+    match name {
+        Some(name) => name.strip_prefix(prefix).unwrap_or(name).to_owned(),
+        None => number.to_string(),
+    }
+}
+
+fn algorithm(number: i32) -> String {
+    use chancery_api::v1::Algorithm;
+    word(Algorithm::try_from(number).ok().map(|known| known.as_str_name()), "ALGORITHM_", number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_lose_their_prefix_and_unknown_numbers_stay() {
+        assert_eq!(algorithm(13), "ED25519");
+        assert_eq!(algorithm(4711), "4711");
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(time(Some(Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 })), "2023-11-14T22:13:20.250Z");
+        assert_eq!(time(None), "");
+    }
+}
