@@ -232,11 +232,16 @@ impl Log {
         self.answer(answered).await
     }
 
-    /// An answer that never comes means that the log was closed.
+    /// An answer that never comes means that the log is being closed. Its reason may come a moment later than the
+    /// end of the request, and who is refused shall read it, and see the health turned.
     async fn answer<T>(&self, answered: oneshot::Receiver<Result<T, RecordError>>) -> Result<T, RecordError> {
         match answered.await {
             Ok(result) => result,
-            Err(_gone) => Err(self.inner.queue.closed()),
+            Err(_gone) => {
+                // Fails only if the sender is gone, and we hold it.
+                let _ = self.subscribe().wait_for(|health| *health != LogHealth::Open).await;
+                Err(self.inner.queue.closed())
+            }
         }
     }
 
