@@ -27,7 +27,12 @@ fn access_request(from: &Requester, action: Action, resource: Resource, operatio
     let authentication = match from.authentication {
         chancery_model::Authentication::Certificate { .. } => "certificate",
     };
-    let context = RequestContext { source: from.source, authentication, now: Timestamp::now(), operation };
+    let context = RequestContext {
+        source: from.source.map(|source| source.ip()),
+        authentication,
+        now: Timestamp::now(),
+        operation,
+    };
     AccessRequest { action, resource, context }
 }
 

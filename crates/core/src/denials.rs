@@ -2,7 +2,7 @@
 //! fill the disk by being refused.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chancery_audit::{Decision, Denial, DenialReason, Details, Hex, Log};
@@ -64,7 +64,7 @@ impl Denials {
     }
 
     /// Counts a refusal before anybody was known.
-    fn add_unauthenticated(&self, source: Option<IpAddr>, action: Option<Action>, reason: &str) {
+    fn add_unauthenticated(&self, source: Option<SocketAddr>, action: Option<Action>, reason: &str) {
         let details = Details {
             source_address: source.map(|address| address.to_string()),
             message: Some(shortened(reason)),
@@ -123,7 +123,7 @@ impl Denials {
 impl Chancery {
     /// Counts a refusal before anybody was known: an identity that no caller has, or a credential that is no longer
     /// good. `reason` goes into the record; it may name the identity, and holds no secret.
-    pub fn record_unauthenticated(&self, source: Option<IpAddr>, action: Option<Action>, reason: &str) {
+    pub fn record_unauthenticated(&self, source: Option<SocketAddr>, action: Option<Action>, reason: &str) {
         self.inner.denials.add_unauthenticated(source, action, reason);
     }
 }

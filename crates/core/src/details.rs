@@ -117,13 +117,24 @@ pub(crate) fn items(ends: &[Ended]) -> Vec<OutcomeItem> {
     ends.iter().map(item).collect()
 }
 
-/// How each asked item ended, in words.
-pub(crate) fn ends(ends: &[Ended]) -> Details {
+/// How each asked item ended, in words. Caller, action and (of a single item) resource are said again, so that a search
+/// for them finds the outcome, too.
+pub(crate) fn ends(from: &Requester, ends: &[Ended]) -> Details {
     let item = |ended: &Ended| match &ended.end {
         Ok(signature) => ItemDetails { attempts: Some(signature.attempts.into()), ..done(ended.record_index) },
         Err(failure) => failed(ended.record_index, failure),
     };
-    Details { items: ends.iter().map(item).collect(), ..Details::default() }
+    let resource = match ends {
+        [only] => Some(only.version.to_string()),
+        _ => None,
+    };
+    Details {
+        caller: Some(from.caller.id.to_string()),
+        action: Some(Action::Sign.to_string()),
+        resource,
+        items: ends.iter().map(item).collect(),
+        ..Details::default()
+    }
 }
 
 /// How the making of a key pair ended.

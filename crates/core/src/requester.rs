@@ -1,6 +1,6 @@
 //! Who is asking, now: the first argument of every use case.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chancery_model::{Authentication, Caller};
@@ -13,8 +13,8 @@ pub struct Requester {
     pub caller: Arc<Caller>,
     /// How this call proved it.
     pub authentication: Authentication,
-    /// Where the call came from, where known.
-    pub source: Option<IpAddr>,
+    /// Address and port that the call came from, where known.
+    pub source: Option<SocketAddr>,
     /// The W3C trace id, 32 hexadecimal digits, where there is one.
     pub trace_id: Option<String>,
     /// When the answer is no longer of use.

@@ -27,8 +27,8 @@ impl Chancery {
     /// Makes a new version of a key, and makes it the primary one. The version before stays as it is.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`], [`Error::EtagMismatch`], [`Error::StateChanging`] while another version is being made,
-    /// [`Error::Device`], and those of the record.
+    /// [`Error::AccessDenied`], [`Error::EtagMismatch`], [`Error::RequestIdReused`], [`Error::StateChanging`] while
+    /// another version is being made, [`Error::Device`], and those of the record.
     pub async fn rotate_key(&self, from: &Requester, request: RotateKey) -> Result<Arc<VersionEntry>, Error> {
         let (this, from) = (self.clone(), from.clone());
         crate::to_the_end(async move { this.rotate_to_the_end(&from, &request).await }).await
@@ -41,6 +41,10 @@ impl Chancery {
                 let allowed =
                     self.authorize_key(snapshot, from, Action::RotateKey, &name, |_| OperationContext::Plain)?;
                 let key = &allowed.key;
+                if let Some(request_id) = request.request_id.as_ref().filter(|id| key.request_id.as_ref() == Some(id)) {
+                    // That of the key's creation: to answer the version that it made would say that the key was rotated.
+                    return Err(Error::RequestIdReused { request_id: request_id.clone() });
+                }
                 if let Some(version) = made_by(key, request.request_id.as_ref()) {
                     return match version.state {
                         KeyState::PendingGeneration => Err(Error::StateChanging),

@@ -80,6 +80,7 @@ pub(crate) enum DeviceInput {
 /// How one item ended in the token.
 pub(crate) struct Ended {
     pub record_index: u64,
+    pub version: KeyVersionName,
     pub end: Result<DeviceSignature, HsmFailure>,
 }
 
@@ -133,7 +134,7 @@ impl Chancery {
             }
             let (answers, ends) = ask_all(decided, recorded, from.deadline).await;
             let outcome =
-                Outcome { time: Timestamp::now(), items: details::items(&ends), details: details::ends(&ends) };
+                Outcome { time: Timestamp::now(), items: details::items(&ends), details: details::ends(from, &ends) };
             self.inner.log.record_outcome(slot, outcome);
             return Ok(answers);
         }
@@ -261,7 +262,7 @@ async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (
     let end = ask_token(permit, recorded, &token, &key, &input, deadline).await;
     let answer = match &end {
         Ok(signature) => encode(&key, signature, encoding).map(|bytes| SignAnswer {
-            version,
+            version: version.clone(),
             algorithm: key.public.algorithm(),
             signature: bytes,
             recovery_id: signature.recovery_id,
@@ -272,7 +273,7 @@ async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (
         }
         Err(failure) => Err(Error::Device { operation: Action::Sign, token: token_id, failure: failure.clone() }),
     };
-    (answer, Ended { record_index, end })
+    (answer, Ended { record_index, version, end })
 }
 
 /// The only place where a token is asked for a signature. It takes the permit and the recorded intent by value: who has
