@@ -138,12 +138,12 @@ pub(crate) fn ends(from: &Requester, ends: &[Ended]) -> Details {
 }
 
 /// How the making of a key pair ended.
-pub(crate) fn generation_end(act: u64, end: Result<&PublicKey, &HsmFailure>) -> Details {
+pub(crate) fn generation_end(act: u64, resource: String, end: Result<&PublicKey, &HsmFailure>) -> Details {
     let (item, spki_sha256) = match end {
         Ok(public) => (done(act), Some(Hex::from(public.spki_sha256()))),
         Err(failure) => (ItemDetails { result: OutcomeResult::Failed, ..failed(act, failure) }, None),
     };
-    Details { items: vec![item], spki_sha256, ..Details::default() }
+    Details { resource: Some(resource), items: vec![item], spki_sha256, ..Details::default() }
 }
 
 fn done(intent: u64) -> ItemDetails {

@@ -99,13 +99,15 @@ impl Chancery {
         let _one_at_a_time = self.inner.changing.lock().await;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
+            let reserved = find(&snapshot, version)?;
+            let resource = reserved.key.name.version(reserved.version.version).to_string();
             let rows = match end {
-                Ok(public) => activation(&snapshot, version, public)?,
-                Err(_) => withdrawal(&snapshot, version)?,
+                Ok(public) => activation(reserved, public),
+                Err(_) => withdrawal(reserved),
             };
             let result = if end.is_ok() { OutcomeResult::Done } else { OutcomeResult::Failed };
             let item = OutcomeItem { intent: act, result, signature_sha256: None };
-            let details = details::generation_end(act, end);
+            let details = details::generation_end(act, resource, end);
             let outcome = Outcome { time: Timestamp::now(), items: vec![item], details };
             match self.inner.log.complete(snapshot.epoch, rows.clone(), outcome).await {
                 Ok(changed) => {
@@ -167,33 +169,38 @@ fn may_have_left_something(failure: &HsmFailure) -> bool {
     }
 }
 
-fn find(snapshot: &Snapshot, version: Uid) -> Result<(KeyRow, KeyVersionRow, usize), Error> {
-    let owner = snapshot.keys.values().find_map(|key| {
-        let entry = key.versions.values().find(|entry| entry.uid == version)?;
-        Some((key.to_row(), entry.to_row(), key.versions.len()))
-    });
-    owner.ok_or_else(|| Error::internal(format!("the reserved version {version} is gone")))
+/// A reserved version, its key, and how many versions that has.
+struct Reserved {
+    key: KeyRow,
+    version: KeyVersionRow,
+    versions: usize,
 }
 
-fn activation(snapshot: &Snapshot, version: Uid, public: &PublicKey) -> Result<Vec<RowChange>, Error> {
-    let (key, row, _) = find(snapshot, version)?;
+fn find(snapshot: &Snapshot, version: Uid) -> Result<Reserved, Error> {
+    let reserved = snapshot.keys.values().find_map(|key| {
+        let entry = key.versions.values().find(|entry| entry.uid == version)?;
+        Some(Reserved { key: key.to_row(), version: entry.to_row(), versions: key.versions.len() })
+    });
+    reserved.ok_or_else(|| Error::internal(format!("the reserved version {version} is gone")))
+}
+
+fn activation(reserved: Reserved, public: &PublicKey) -> Vec<RowChange> {
     let now = Timestamp::now();
     let version = KeyVersionRow {
         state: KeyState::Active,
         spki_der: Some(public.spki_der().to_vec()),
         generated: Some(now),
         state_changed: now,
-        ..row
+        ..reserved.version
     };
-    let key = KeyRow { primary_version: Some(version.version), updated: now, ..key };
-    Ok(vec![RowChange::PutKeyVersion(version), RowChange::PutKey(key)])
+    let key = KeyRow { primary_version: Some(version.version), updated: now, ..reserved.key };
+    vec![RowChange::PutKeyVersion(version), RowChange::PutKey(key)]
 }
 
-fn withdrawal(snapshot: &Snapshot, version: Uid) -> Result<Vec<RowChange>, Error> {
-    let (key, _, versions) = find(snapshot, version)?;
-    let mut rows = vec![RowChange::DeleteKeyVersion(version)];
-    if versions == 1 {
-        rows.push(RowChange::DeleteKey(key.uid));
+fn withdrawal(reserved: Reserved) -> Vec<RowChange> {
+    let mut rows = vec![RowChange::DeleteKeyVersion(reserved.version.uid)];
+    if reserved.versions == 1 {
+        rows.push(RowChange::DeleteKey(reserved.key.uid));
     }
-    Ok(rows)
+    rows
 }
