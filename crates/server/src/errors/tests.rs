@@ -4,6 +4,8 @@ use super::*;
 use chancery_hsm::{HsmErrorKind, HsmFailure, MissingMechanism};
 use chancery_model::{Action, Algorithm, KeyName, KeyState, KeyVersionName};
 use chancery_policy::{PolicyError, PolicyErrors};
+use std::collections::HashMap;
+use std::time::Duration;
 use tonic_types::StatusExt;
 
 fn id(text: &str) -> Id {
@@ -174,6 +176,14 @@ fn a_violation_names_its_field() {
     );
 }
 
+/// Reason, metadata, violations and delay, as a caller reads them.
+fn told(status: &Status) -> (String, HashMap<String, String>, Vec<(String, String)>, Option<Duration>) {
+    let info = status.get_details_error_info().unwrap();
+    let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
+    let violations = violations.into_iter().map(|violation| (violation.field, violation.description)).collect();
+    (info.reason, info.metadata, violations, status.get_details_retry_info().and_then(|retry| retry.retry_delay))
+}
+
 #[test]
 fn an_items_status_is_what_the_call_alone_would_have_failed_with() {
     for (error, code, _) in every_error() {
@@ -183,8 +193,9 @@ fn an_items_status_is_what_the_call_alone_would_have_failed_with() {
         assert_eq!(item.message, whole.message());
         let types: Vec<&str> = item.details.iter().map(|any| any.type_url.as_str()).collect();
         assert!(types.contains(&"type.googleapis.com/google.rpc.ErrorInfo"), "{types:?}");
-        let bytes = tonic_types::pb::Status { code: item.code, message: item.message, details: item.details };
-        assert_eq!(prost::Message::encode_to_vec(&bytes), whole.details());
+        // On the wire an item's status is a google.rpc.Status, and its helpers read it.
+        let read = Status::with_details(code, item.message.clone(), prost::Message::encode_to_vec(&item).into());
+        assert_eq!(told(&read), told(&whole));
     }
 }
 
