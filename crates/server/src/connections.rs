@@ -20,6 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -30,6 +31,10 @@ use tower::{Service, ServiceExt};
 
 /// Pause after the system refused to accept a connection, for example for want of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How long, and how much, a client that was refused may go on sending before the socket is closed.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: u64 = 64 * 1024;
 
 /// Everything a connection needs.
 #[derive(Clone)]
@@ -108,9 +113,13 @@ where
         // An answer is one small write: waiting for more to send only delays it.
         stream.set_nodelay(true).map_err(Refusal::Socket)?;
         let material = arc_swap::Guard::into_inner(self.tls.current());
-        let handshake = TlsAcceptor::from(Arc::clone(&material.config)).accept(stream);
+        let handshake = TlsAcceptor::from(Arc::clone(&material.config)).accept(stream).into_fallible();
         let stream = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
-            Ok(done) => done.map_err(Refusal::Tls)?,
+            Ok(Ok(stream)) => stream,
+            Ok(Err((error, stream))) => {
+                farewell(stream).await;
+                return Err(Refusal::Tls(error));
+            }
             Err(_elapsed) => return Err(Refusal::Timeout(self.limits.handshake_timeout)),
         };
         let (_, session) = stream.get_ref();
@@ -199,6 +208,18 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, S
             }
         }
     }
+}
+
+/// Ends a connection whose handshake failed so that the alert, which says why, arrives. With TLS 1.3 the client has sent its
+/// first requests by then, and a socket that is closed with bytes unread is reset: the client may never see the alert.
+async fn farewell(mut stream: TcpStream) {
+    let unread = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(FAREWELL_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whether the client listened or not, it is gone.
+    let _ended = tokio::time::timeout(FAREWELL_PATIENCE, unread).await;
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
