@@ -23,9 +23,9 @@ say "Starting chancery dev --dir $dir"
 set -- --dir "$dir"
 if [ -n "${CHANCERY_RUN_LISTEN:-}" ]; then set -- "$@" --listen "$CHANCERY_RUN_LISTEN"; fi
 if [ -n "${CHANCERY_RUN_ADMIN_LISTEN:-}" ]; then set -- "$@" --admin-listen "$CHANCERY_RUN_ADMIN_LISTEN"; fi
-"$chancery" dev "$@" &
-service=$!
 work=$(mktemp -d)
+"$chancery" dev "$@" >"$work/dev" &
+service=$!
 
 stop() {
     trap - INT TERM HUP EXIT
@@ -58,8 +58,10 @@ while :; do
     sleep 0.1
 done
 
+sed '/^Try,/,$d' "$work/dev"    # what it made, and where it serves; what to try comes below
+
 say "Creating the key dev/hello, unless it is there"
-"$chancery" keys show dev/hello --dev "$dir" 2>/dev/null ||
+"$chancery" keys list dev --dev "$dir" | awk '$1 == "keyRings/dev/keys/hello" { print; found = 1 } END { exit !found }' ||
     "$chancery" keys create dev/hello --algorithm ECDSA_P256_SHA256 --dev "$dir"
 
 say "Signing and verifying a message through the public API"
