@@ -7,7 +7,7 @@ use crate::config::IdentityKind;
 use crate::tls::Authorities;
 use chancery_model::{Authentication, Identity, InvalidIdentity};
 use rustls::pki_types::CertificateDer;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 use x509_cert::der::Decode;
@@ -17,8 +17,8 @@ use x509_cert::ext::pkix::name::GeneralName;
 /// The other end of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// Where the connection comes from.
-    pub(crate) source: IpAddr,
+    /// Address and port that the connection comes from.
+    pub(crate) source: SocketAddr,
     /// What the certificate says, or why it names nobody.
     certificate: Result<PeerCertificate, Unidentified>,
     /// The certificate and what was sent with it, end entity first.
@@ -94,7 +94,7 @@ const fn san(kind: IdentityKind) -> &'static str {
 
 impl Peer {
     /// Reads the certificate of a connection whose handshake is done. `chain` is what the peer sent, end entity first.
-    pub(crate) fn new(source: IpAddr, chain: Vec<CertificateDer<'static>>, authorities: &Authorities) -> Self {
+    pub(crate) fn new(source: SocketAddr, chain: Vec<CertificateDer<'static>>, authorities: &Authorities) -> Self {
         let certificate = match chain.first() {
             None => Err(Unidentified::NoCertificate),
             Some(end_entity) => authorities.kind_of(&chain).and_then(|kind| PeerCertificate::read(end_entity, kind)),

@@ -10,8 +10,12 @@ use chancery_audit::{Body, Details, Kind, Leaf, OutcomeItem};
 use chancery_core::Error;
 use chancery_model::RingName;
 use chancery_store::{Order, RecordQuery, StoredDetails, StoredRecord};
+use prost::Message as _;
 use prost_types::value::Kind as Json;
 use prost_types::{ListValue, Struct, Value};
+
+/// Length of all records of a page together, in bytes.
+const MAX_PAGE_BYTES: usize = 3 << 20;
 
 /// A page of the record, and the query that answers one record more than fits, to know whether there is another page.
 #[derive(Debug)]
@@ -69,12 +73,29 @@ fn filtered_resource(text: String) -> Result<String, Error> {
 
 impl RecordPage {
     /// The answer, from the records that the query found.
-    pub(crate) fn response(&self, mut found: Vec<StoredRecord>) -> Result<v1::ListRecordsResponse, Error> {
-        let next = found.get(self.page.size).map(|record| record.index);
-        found.truncate(self.page.size);
-        let records = found.into_iter().map(audit_record).collect::<Result<_, _>>()?;
+    pub(crate) fn response(&self, found: Vec<StoredRecord>) -> Result<v1::ListRecordsResponse, Error> {
+        let (records, next) = first_of(found.into_iter().map(audit_record), self.page.size)?;
         Ok(v1::ListRecordsResponse { records, next_page_token: self.page.next(next) })
     }
+}
+
+/// The first records, and the index of the one after them. They end early where the page would grow too long for clients
+/// that take gRPC's usual 4 MiB.
+fn first_of(
+    records: impl Iterator<Item = Result<v1::AuditRecord, Error>>,
+    size: usize,
+) -> Result<(Vec<v1::AuditRecord>, Option<u64>), Error> {
+    let mut first = Vec::new();
+    let mut bytes = 0;
+    for record in records {
+        let record = record?;
+        bytes += record.encoded_len();
+        if first.len() == size || (bytes > MAX_PAGE_BYTES && !first.is_empty()) {
+            return Ok((first, Some(record.index)));
+        }
+        first.push(record);
+    }
+    Ok((first, None))
 }
 
 fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Error> {
@@ -228,6 +249,19 @@ mod tests {
         let kinds: Vec<_> = list.values.into_iter().map(|value| value.kind.unwrap()).collect();
         assert_eq!(kinds[..3], [Json::NumberValue(1.0), Json::BoolValue(true), Json::NullValue(0)]);
         assert!(matches!(&kinds[3], Json::StructValue(inner) if inner.fields.contains_key("b")));
+    }
+
+    #[test]
+    fn a_page_ends_at_its_size_or_where_it_grows_too_long() {
+        let records = |bytes: usize| {
+            (0..5)
+                .map(move |index| Ok(v1::AuditRecord { index, details_json: vec![b' '; bytes], ..Default::default() }))
+        };
+        let indexes = |(first, next): (Vec<v1::AuditRecord>, Option<u64>)| (first.len(), next);
+        assert_eq!(indexes(first_of(records(1), 3).unwrap()), (3, Some(3)));
+        assert_eq!(indexes(first_of(records(1), 5).unwrap()), (5, None));
+        assert_eq!(indexes(first_of(records(1 << 20), 5).unwrap()), (2, Some(2)));
+        assert_eq!(indexes(first_of(records(MAX_PAGE_BYTES + 1), 5).unwrap()), (1, Some(1)), "a page is never empty");
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub(crate) fn log(error: &Error) {
             %operation, %token, kind = %failure.kind, function = failure.function, return_code = failure.return_code,
             attempts = failure.attempts, "the token failed: {failure}"
         ),
-        Error::RecordClosed { reason } => tracing::error!(reason, "refused, because the record cannot be written"),
+        // The record has said so once, as an error, when it closed.
+        Error::RecordClosed { reason } => tracing::debug!(reason, "refused, because the record cannot be written"),
         Error::Internal { what } => tracing::error!(what, "a fault of ours"),
         Error::AccessDenied { .. }
         | Error::InvalidField { .. }

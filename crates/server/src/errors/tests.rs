@@ -176,8 +176,10 @@ fn a_violation_names_its_field() {
     );
 }
 
-/// Reason, metadata, violations and delay, as a caller reads them.
-fn told(status: &Status) -> (String, HashMap<String, String>, Vec<(String, String)>, Option<Duration>) {
+/// Reason, metadata, violations (field, description) and delay, as a caller reads them.
+type Told = (String, HashMap<String, String>, Vec<(String, String)>, Option<Duration>);
+
+fn told(status: &Status) -> Told {
     let info = status.get_details_error_info().unwrap();
     let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
     let violations = violations.into_iter().map(|violation| (violation.field, violation.description)).collect();

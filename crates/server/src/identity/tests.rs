@@ -41,7 +41,7 @@ impl Ground {
 
     fn peer(&self, issued: &Issued) -> Peer {
         let chain = vec![issued.certificate.der().clone()];
-        Peer::new(IpAddr::from([127, 0, 0, 1]), chain, &self.authorities)
+        Peer::new(SocketAddr::from(([127, 0, 0, 1], 50_123)), chain, &self.authorities)
     }
 
     fn spiffe(&self, params: &CertificateParams) -> Result<Identity, Unidentified> {
@@ -133,7 +133,7 @@ fn a_certificate_of_another_authority_is_nobodys() {
 #[test]
 fn no_certificate_is_nobody() {
     let ground = Ground::new();
-    let peer = Peer::new(IpAddr::from([127, 0, 0, 1]), Vec::new(), &ground.authorities);
+    let peer = Peer::new(SocketAddr::from(([127, 0, 0, 1], 50_123)), Vec::new(), &ground.authorities);
     assert_eq!(peer.identify(&ground.authorities, SystemTime::now()), Err(Unidentified::NoCertificate));
 }
 

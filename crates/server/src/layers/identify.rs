@@ -66,7 +66,7 @@ impl Gate for Identify {
                 let reason = unidentified.reason();
                 self.core.record_unauthenticated(Some(peer.source), action, reason);
                 self.metrics.unauthenticated(reason);
-                tracing::info!(source = %peer.source, reason, "call refused: {unidentified}");
+                tracing::debug!(source = %peer.source, reason, "call refused: {unidentified}");
                 Err(errors::unauthenticated(&unidentified))
             }
         }

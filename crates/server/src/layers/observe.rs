@@ -106,14 +106,18 @@ where
         };
         let word = this.timer.answered(code);
         span.set_attribute("rpc.response.status_code", word);
+        if matches!(code, Code::Unknown | Code::Internal | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded)
+        {
+            span.set_status(opentelemetry::trace::Status::error(word));
+        }
         match code {
-            Code::Ok => tracing::debug!(parent: span, status = word, "answered"),
             // Ours to look into.
-            Code::Unknown | Code::Internal | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded => {
-                span.set_status(opentelemetry::trace::Status::error(word));
+            Code::Unknown | Code::Internal | Code::DataLoss => {
                 tracing::warn!(parent: span, status = word, "answered");
             }
-            _ => tracing::info!(parent: span, status = word, "answered"),
+            // What callers can bring about as often as they like must not fill the log. Metrics count it, denials are on
+            // the record, and a closed record or a token that is down is logged once, where it happens.
+            _ => tracing::debug!(parent: span, status = word, "answered"),
         }
         Poll::Ready(answer)
     }

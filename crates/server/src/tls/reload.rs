@@ -61,7 +61,7 @@ impl Reloader {
                     metrics.tls_reloaded(false);
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        "TLS certificate or authorities changed and cannot be used; the old ones stay in force: {error}"
+                        "TLS certificate or authorities changed and cannot be used; the old ones stay in force"
                     );
                 }
             }
