@@ -1,0 +1,258 @@
+//! Connections: accepted, shaken hands with, served over HTTP/2, and brought to an end without losing an answer.
+//!
+//! tonic's own server leaves open how long a handshake may take, how many connections there are and what happens when
+//! the process has no file descriptors left, and it cuts a call off at its deadline before the call can say what became
+//! of it. So the accept loop is ours and tonic begins where a request is whole.
+
+use crate::config::Limits;
+use crate::identity::Peer;
+use crate::metrics::{ConnectionRefusal, Metrics};
+use crate::tls::Tls;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::body::Body;
+use tower::{Service, ServiceExt};
+
+/// Pause after the system refused to accept a connection, for example for want of file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How long, and how much, a client that was refused may go on sending before the socket is closed.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: u64 = 64 * 1024;
+
+/// Everything a connection needs.
+#[derive(Clone)]
+pub(crate) struct Connections<S> {
+    pub(crate) tls: Tls,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    /// Answers requests; finds the [`Peer`] among their extensions as `Arc<Peer>`.
+    pub(crate) service: S,
+}
+
+impl<S, F> Connections<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = F>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    /// Serves until `stop` says true; then accepts nothing more, and waits for what is under way for
+    /// [`Limits::shutdown_grace`]. Answers how many connections had to be cut off.
+    pub(crate) async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> usize {
+        let slots = Arc::new(Semaphore::new(self.limits.max_connections.get().min(Semaphore::MAX_PERMITS)));
+        let mut open = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                Some(ended) = open.join_next(), if !open.is_empty() => log_panic(ended),
+                (stream, address, slot) = accept(&listener, &slots) => {
+                    open.spawn(self.clone().connection(stream, address, slot, stop.clone()));
+                }
+            }
+        }
+        // Closes the port at once, so that new callers go to another replica instead of waiting here.
+        drop(listener);
+        let drained = async {
+            while let Some(ended) = open.join_next().await {
+                log_panic(ended);
+            }
+        };
+        let in_time = tokio::time::timeout(self.limits.shutdown_grace, drained).await.is_ok();
+        let cut_off = if in_time { 0 } else { open.len() };
+        open.shutdown().await;
+        cut_off
+    }
+
+    async fn connection(
+        self,
+        stream: TcpStream,
+        address: SocketAddr,
+        slot: OwnedSemaphorePermit,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let _slot = slot;
+        let handshake = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return,
+            handshake = self.handshake(stream, address) => handshake,
+        };
+        match handshake {
+            Ok((stream, peer)) => {
+                let _open = self.metrics.connection_opened();
+                self.http2(stream, Arc::new(peer), stop).await;
+            }
+            Err(refusal) => {
+                self.metrics.connection_refused(refusal.kind());
+                tracing::info!(source = %address, error = &refusal as &dyn std::error::Error, "connection refused");
+            }
+        }
+    }
+
+    /// TLS, and the peer's certificate read, once.
+    async fn handshake(&self, stream: TcpStream, source: SocketAddr) -> Result<(TlsStream<TcpStream>, Peer), Refusal> {
+        // An answer is one small write: waiting for more to send only delays it.
+        stream.set_nodelay(true).map_err(Refusal::Socket)?;
+        let material = arc_swap::Guard::into_inner(self.tls.current());
+        let handshake = TlsAcceptor::from(Arc::clone(&material.config)).accept(stream).into_fallible();
+        let stream = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err((error, stream))) => {
+                farewell(stream).await;
+                return Err(Refusal::Tls(error));
+            }
+            Err(_elapsed) => return Err(Refusal::Timeout(self.limits.handshake_timeout)),
+        };
+        let (_, session) = stream.get_ref();
+        if session.alpn_protocol() != Some(b"h2") {
+            return Err(Refusal::Alpn);
+        }
+        let chain = session.peer_certificates().map(|chain| chain.iter().map(|der| der.clone().into_owned()).collect());
+        let peer = Peer::new(source, chain.unwrap_or_default(), &material.authorities);
+        Ok((stream, peer))
+    }
+
+    async fn http2(&self, stream: TlsStream<TcpStream>, peer: Arc<Peer>, mut stop: watch::Receiver<bool>) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Arc::clone(&peer));
+            self.service.clone().oneshot(request)
+        });
+        let mut connection = pin!(self.protocol().serve_connection(TokioIo::new(stream), service));
+        let mut stopped = pin!(stopped(&mut stop));
+        let mut too_old = pin!(async {
+            match self.limits.max_connection_age {
+                Some(age) => tokio::time::sleep(age).await,
+                None => pending().await,
+            }
+        });
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(source = %peer.source, error = &error as &dyn std::error::Error, "connection broke off");
+                    }
+                    return;
+                }
+                // GOAWAY: streams that are open end in their own time, new ones go to a new connection.
+                () = &mut stopped, if !leaving => {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut too_old, if !leaving => {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    fn protocol(&self) -> http2::Builder<TokioExecutor> {
+        let limits = &self.limits;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.max_concurrent_streams.get())
+            .max_header_list_size(limits.max_header_list_bytes.get())
+            .keep_alive_interval(limits.keepalive_interval)
+            .keep_alive_timeout(limits.keepalive_timeout)
+            .initial_stream_window_size(limits.initial_stream_window_bytes.get())
+            .initial_connection_window_size(limits.initial_connection_window_bytes.get())
+            .max_send_buf_size(limits.max_response_bytes.get())
+            // The `date` header means nothing to gRPC.
+            .auto_date_header(false);
+        builder
+    }
+}
+
+/// Waits until the service stops; also where whoever could say so is gone.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _said_or_gone = stop.wait_for(|stop| *stop).await;
+}
+
+/// Waits for a free slot first, then for a connection: above the limit, connections wait in the kernel's queue.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
+        // The semaphore is never closed.
+        return pending().await;
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => return (stream, address, slot),
+            // The peer went away before it was accepted.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+/// Ends a connection whose handshake failed so that the alert, which says why, arrives. With TLS 1.3 the client has sent its
+/// first requests by then, and a socket that is closed with bytes unread is reset: the client may never see the alert.
+async fn farewell(mut stream: TcpStream) {
+    let unread = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(FAREWELL_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whether the client listened or not, it is gone.
+    let _ended = tokio::time::timeout(FAREWELL_PATIENCE, unread).await;
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(error = &error as &dyn std::error::Error, "a connection's task panicked");
+    }
+}
+
+/// Why a connection came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the socket failed")]
+    Socket(#[source] io::Error),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(#[source] io::Error),
+    #[error("the TLS handshake took longer than {0:?}")]
+    Timeout(Duration),
+    #[error("the client did not offer HTTP/2 (ALPN h2)")]
+    Alpn,
+}
+
+impl Refusal {
+    const fn kind(&self) -> ConnectionRefusal {
+        match self {
+            Self::Socket(_) => ConnectionRefusal::Socket,
+            Self::Tls(_) => ConnectionRefusal::Tls,
+            Self::Timeout(_) => ConnectionRefusal::Timeout,
+            Self::Alpn => ConnectionRefusal::Alpn,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
