@@ -10,10 +10,10 @@ help:                ## Say what there is
 run:                 ## Install, build, start a development service, sign and verify once, stay up
 	@./scripts/run.sh
 
-# The tests start the real binary, so it is built first; --locked because Cargo.lock is part of what is tested.
+# The tests start the real binary, which cargo builds with them (crates/cli has integration tests). Building it alone
+# first would build most crates twice: tests ask tokio for more features. --locked: Cargo.lock is part of what is tested.
 test:                ## Install, build, run every test
 	@./softhsm/install.sh
-	$(CARGO) build --locked --bin chancery
 	$(CARGO) test --workspace --locked
 
 test-python:         ## A Python client, with stubs generated from proto/, against a development service

@@ -14,10 +14,15 @@ rm -rf "$stubs" && mkdir -p "$stubs"
 "$venv/bin/python" -m grpc_tools.protoc -I proto --python_out="$stubs" --grpc_python_out="$stubs" proto/chancery/v1/*.proto
 
 ./softhsm/install.sh
-cargo build --locked --bin chancery
+# CHANCERY_BIN names a binary that is there already, as in .ci/run.
+chancery=${CHANCERY_BIN:-}
+if [ -z "$chancery" ]; then
+    cargo build --locked --bin chancery
+    chancery=${CARGO_TARGET_DIR:-target}/debug/chancery
+fi
 dir=$(mktemp -d)
 log=$dir/dev.log
-"${CARGO_TARGET_DIR:-target}/debug/chancery" dev --dir "$dir/dev" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 >"$log" 2>&1 &
+"$chancery" dev --dir "$dir/dev" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 >"$log" 2>&1 &
 pid=$!
 trap 'kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
 waited=0
