@@ -102,7 +102,7 @@ pub async fn serve(
     }
     let served = run(&config, &worker, on_ready, shutdown, &telemetry).await;
     if let Err(error) = &served {
-        tracing::error!(error = error as &dyn std::error::Error, "the service does not start: {error}");
+        tracing::error!(error = error as &dyn std::error::Error, "the service does not start");
     }
     telemetry.shutdown().await;
     served
