@@ -209,8 +209,25 @@ impl Queue {
         state.places = state.places.saturating_sub(places);
     }
 
-    /// Takes no more records, ever. Who waits is told why; the first reason stands.
+    /// Takes no more records, ever, because something failed. Who waits is told why; the first reason stands.
     pub fn close(&self, reason: &str) {
+        if let Some((waiting, outcomes_lost)) = self.end(reason) {
+            tracing::error!(
+                reason,
+                waiting,
+                outcomes_lost,
+                "the record is closed: nothing is signed until the service is started again"
+            );
+        }
+    }
+
+    /// Takes no more records, ever, because all that was handed in is written and the service stops.
+    pub fn close_in_order(&self) {
+        self.end("the service was shut down");
+    }
+
+    /// Ends the log; says how many requests and records were still there, if this was the first reason.
+    fn end(&self, reason: &str) -> Option<(usize, usize)> {
         let closed = self.health.send_if_modified(|health| {
             let first = *health == LogHealth::Open;
             if first {
@@ -224,16 +241,10 @@ impl Queue {
         state.requests_since = None;
         state.background_since = None;
         drop(state);
-        if closed {
-            tracing::error!(
-                reason,
-                waiting = requests.len(),
-                outcomes_lost = background.records.len(),
-                "the record is closed: nothing is signed until the service is started again"
-            );
-        }
+        let lost = (requests.len(), background.records.len());
         // Dropping a request tells its sender, who reads the reason from the health.
         drop(requests);
+        closed.then_some(lost)
     }
 
     /// Writes what is there, and then takes no more.

@@ -28,7 +28,7 @@ fn run_with(
     };
     match failure {
         None => {
-            queue.close("the service was shut down");
+            queue.close_in_order();
             if let Err(error) = writer.checkpoint() {
                 tracing::warn!(error = chain(&error), "the write-ahead log is left for the next start");
             }
