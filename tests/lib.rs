@@ -5,3 +5,6 @@ pub mod load;
 
 #[path = "support/contract.rs"]
 pub mod contract;
+
+#[path = "support/leaf.rs"]
+pub mod leaf;
