@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::commands::audit::AuditCommand;
 use crate::commands::bench::BenchCommand;
@@ -17,7 +17,7 @@ use crate::commands::token::TokenCommand;
 use crate::commands::verify::VerifyCommand;
 use crate::connection::ConnectionArguments;
 use crate::exit::Exit;
-use crate::output::Format;
+use crate::output::OutputArguments;
 
 /// Signs with keys that never leave their hardware security module, under policy, and never off the record
 #[derive(Debug, Parser)]
@@ -25,20 +25,14 @@ use crate::output::Format;
 Names are typed short or whole: dev/invoices/2 is keyRings/dev/keys/invoices/versions/2.
 
 Examples:
-  chancery dev --dir ~/.chancery                            # a service for development, with everything it needs
-  export CHANCERY_DEV=~/.chancery                           # in another terminal
+  chancery dev --dir ~/.chancery      # a service for development, with everything it needs
+  export CHANCERY_DEV=~/.chancery     # in another terminal
   chancery keys create dev/invoices --algorithm ECDSA_P256_SHA256
   chancery sign dev/invoices --in invoice.pdf --signature invoice.sig
   chancery verify dev/invoices --in invoice.pdf --signature invoice.sig
 
 {}", Exit::HELP))]
 pub struct Arguments {
-    /// The form of the answer
-    #[arg(long, short, global = true, value_enum, default_value_t)]
-    pub output: Format,
-    /// Which service, and as whom.
-    #[command(flatten)]
-    pub connection: ConnectionArguments,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -54,43 +48,62 @@ pub enum Command {
     /// Look at a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// A call to the service.
+    /// What calls a running service.
     #[command(flatten)]
     Call(Call),
     /// Measure signing through the service against the token alone
-    Bench(BenchCommand),
+    Bench(Calling<BenchCommand>),
     /// Print a completion script for a shell
     Completion(CompletionCommand),
 }
 
-/// What needs a running service and nothing else.
+/// What calls a running service and has one answer.
 #[derive(Debug, Subcommand)]
 pub enum Call {
     /// Create, list, rotate and suspend keys
-    #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(CallingGroup<KeysCommand>),
     /// Sign a message or a digest
-    Sign(SignCommand),
+    Sign(Calling<SignCommand>),
     /// Check a signature; exit code 0 where it is valid, 1 where it is not
-    Verify(VerifyCommand),
+    Verify(Calling<VerifyCommand>),
     /// Print a public key
-    PublicKey(PublicKeyCommand),
+    PublicKey(Calling<PublicKeyCommand>),
     /// Read, check, apply and explain policy
-    #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(CallingGroup<PolicyCommand>),
     /// Read the record
-    #[command(subcommand)]
-    Audit(AuditCommand),
+    Audit(CallingGroup<AuditCommand>),
     /// Read the state of the PKCS#11 tokens
-    #[command(subcommand)]
-    Token(TokenCommand),
+    Token(CallingGroup<TokenCommand>),
     /// Ask whether the service serves
-    Health(HealthCommand),
+    Health(Calling<HealthCommand>),
+}
+
+/// A command that calls the service: its own arguments, and those that all such commands have.
+#[derive(Debug, Args)]
+pub struct Calling<C: Args> {
+    #[command(flatten)]
+    pub command: C,
+    #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+}
+
+/// The same for a group of commands.
+#[derive(Debug, Args)]
+pub struct CallingGroup<C: Subcommand> {
+    #[command(subcommand)]
+    pub command: C,
+    #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::Format;
     use clap::CommandFactory as _;
 
     #[test]
@@ -107,37 +120,43 @@ mod tests {
             } else {
                 let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
                 assert!(help.contains("Example"), "{path} has no examples");
+                let wide = help.lines().find(|line| line.starts_with("  ") && line.len() > 100);
+                assert_eq!(wide, None, "{path}: an example is wrapped where no terminal says how wide it is");
                 assert!(command.get_about().is_some(), "{path} does not say what it does");
             }
         }
         Arguments::command().get_subcommands().for_each(|command| check(command, "chancery"));
     }
 
-    /// Clap knows arguments by id: one that has a global option's id would shadow it, and be found only when it is used.
+    /// Clap knows arguments by id: one that has the id of an option of its group would shadow it, and that would be found
+    /// only when it is used.
     #[test]
-    fn no_argument_shadows_a_global_option() {
-        fn check(command: &clap::Command, globals: &[&str]) {
-            for argument in command.get_arguments() {
-                assert!(!globals.contains(&argument.get_id().as_str()), "{} {}", command.get_name(), argument.get_id());
+    fn no_argument_shadows_an_option_of_its_group() {
+        fn check(command: &clap::Command, above: &[String]) {
+            let ids = || command.get_arguments().map(|argument| argument.get_id().to_string());
+            for id in ids() {
+                assert!(!above.contains(&id), "{} {id}", command.get_name());
             }
-            command.get_subcommands().for_each(|sub| check(sub, globals));
+            let above: Vec<String> = above.iter().cloned().chain(ids()).collect();
+            command.get_subcommands().for_each(|sub| check(sub, &above));
         }
-        let root = Arguments::command();
-        let globals: Vec<&str> = root
-            .get_arguments()
-            .filter(|option| option.is_global_set())
-            .map(|option| option.get_id().as_str())
-            .collect();
-        assert!(globals.contains(&"private-key") && globals.contains(&"output"), "{globals:?}");
-        root.get_subcommands().for_each(|sub| check(sub, &globals));
+        check(&Arguments::command(), &[]);
     }
 
     #[test]
-    fn options_may_stand_before_and_after_the_command() {
-        for line in ["chancery --dev d keys list --output json", "chancery keys list -o json --dev d"] {
+    fn options_may_stand_before_and_after_the_command_of_a_group() {
+        for line in ["chancery keys --dev d list --output json", "chancery keys list -o json --dev d"] {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(arguments.output, Format::Json);
-            assert_eq!(arguments.connection.dev.as_deref(), Some(std::path::Path::new("d")));
+            let Command::Call(Call::Keys(keys)) = arguments.command else { panic!("parsed as something else") };
+            assert_eq!(keys.output.output, Format::Json);
+            assert_eq!(keys.connection.dev.as_deref(), Some(std::path::Path::new("d")));
+        }
+    }
+
+    #[test]
+    fn what_calls_nobody_has_no_options_for_it() {
+        for line in ["chancery serve --config c --endpoint https://x:1", "chancery dev --dir d --as caller"] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }
 

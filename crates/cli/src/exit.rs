@@ -37,7 +37,7 @@ impl Exit {
     pub const HELP: &str = "\
 Exit codes:
   0  done; where a question was asked, the answer is yes
-  1  the answer is no: a signature is not valid, a call is not allowed, something is not healthy, findings
+  1  the answer is no: signature not valid, call not allowed, service not healthy, findings
   2  the command line is wrong
   3  something on this side: a file, a setting, a folder
   4  the service cannot be reached, did not answer in time, or asks to try again later

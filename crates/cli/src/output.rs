@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -16,6 +16,21 @@ pub enum Format {
     Table,
     /// For programs: one JSON document.
     Json,
+}
+
+/// The option that every command with an answer has.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputArguments {
+    /// The form of the answer
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+impl OutputArguments {
+    /// Answers to `out`, in the form that was asked for.
+    pub fn to(self, out: &mut dyn Write) -> Output<'_> {
+        Output::new(self.output, out)
+    }
 }
 
 /// An answer: serialised as it is for programs, written out for people.

@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::arguments::{Arguments, Call, Command};
-use crate::connection::{ConnectionArguments, DevIdentity};
+use crate::arguments::{Arguments, Call, Calling, CallingGroup, Command};
+use crate::connection::DevIdentity;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
 
 /// Runs a command; writes what went wrong to standard error.
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -23,45 +22,50 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { output, connection, command } = arguments;
-    let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
-    match command {
+    let mut stdout = io::stdout();
+    match arguments.command {
         Command::Completion(command) => command.run(Arguments::command(), &mut stdout),
-        Command::Config(command) => command.run(&mut Output::new(output, &mut stdout)),
+        Command::Config(command) => command.run(&mut stdout),
         // The service and the load on it spread over threads; a call has one answer to wait for.
         Command::Serve(command) => runtime(Builder::new_multi_thread())?.block_on(command.run()),
         Command::Dev(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
-        Command::Bench(command) => {
-            let out = &mut Output::new(output, &mut stdout);
-            runtime(Builder::new_multi_thread())?.block_on(command.run(&connection, out, &mut stderr))
+        Command::Bench(Calling { command, output, connection }) => {
+            let out = &mut output.to(&mut stdout);
+            runtime(Builder::new_multi_thread())?.block_on(command.run(&connection, out, &mut io::stderr()))
         }
-        Command::Call(call) => {
-            let out = &mut Output::new(output, &mut stdout);
-            runtime(Builder::new_current_thread())?.block_on(make(call, &connection, out, &mut stderr))
-        }
+        Command::Call(call) => runtime(Builder::new_current_thread())?.block_on(make(call)),
     }
 }
 
-async fn make(
-    call: Call,
-    connection: &ConnectionArguments,
-    out: &mut Output<'_>,
-    note: &mut dyn Write,
-) -> Result<Exit, Failure> {
-    let who = match call {
-        Call::Sign(_) | Call::Verify(_) | Call::PublicKey(_) => DevIdentity::Caller,
-        Call::Keys(_) | Call::Policy(_) | Call::Audit(_) | Call::Token(_) | Call::Health(_) => DevIdentity::Operator,
-    };
-    let client = &connection.connect(who).await?;
+/// Connects as whoever the call is for, makes it, and answers.
+async fn make(call: Call) -> Result<Exit, Failure> {
+    use DevIdentity::{Caller, Operator};
+    let mut stdout = io::stdout();
     match call {
-        Call::Keys(command) => command.run(client, out).await,
-        Call::Sign(command) => command.run(client, out, note).await,
-        Call::Verify(command) => command.run(client, out).await,
-        Call::PublicKey(command) => command.run(client, out).await,
-        Call::Policy(command) => command.run(client, out).await,
-        Call::Audit(command) => command.run(client, out).await,
-        Call::Token(command) => command.run(client, out).await,
-        Call::Health(command) => command.run(client, out).await,
+        Call::Keys(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+        }
+        Call::Sign(Calling { command, output, connection }) => {
+            command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
+        }
+        Call::Verify(Calling { command, output, connection }) => {
+            command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout)).await
+        }
+        Call::PublicKey(Calling { command, output, connection }) => {
+            command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout)).await
+        }
+        Call::Policy(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+        }
+        Call::Audit(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+        }
+        Call::Token(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+        }
+        Call::Health(Calling { command, output, connection }) => {
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+        }
     }
 }
 

@@ -21,7 +21,7 @@ Examples:
   chancery audit list
   chancery audit list --caller billing --action Sign --since 2026-11-01T00:00:00Z --limit 1000
   chancery audit list --kind denial
-  chancery audit list --resource dev/invoices --oldest-first --output json | jq '.records[].details'")]
+  chancery audit list --resource dev/invoices --oldest-first -o json | jq '.records[].details'")]
     List(List),
 }
 

@@ -30,8 +30,8 @@ const CALLS_PER_CONNECTION: usize = 64;
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Rounds alternate: first the device alone (a SoftHSM token made for it, as many threads as this machine has processors), then
-the service (mutual TLS, policy, durable record, checked signature). Each takes --duration seconds. The key bench-ALGORITHM
+Rounds alternate: first the device alone (a SoftHSM token made for it, as many threads as this machine has processors), then \
+the service (mutual TLS, policy, durable record, checked signature). Each takes --duration seconds. The key bench-ALGORITHM \
 is created in the ring where it is not there; every signature is on the record. Only ratios mean something elsewhere.
 
 Examples:

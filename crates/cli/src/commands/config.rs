@@ -9,14 +9,14 @@ use serde::Serialize;
 
 use super::serve;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, View};
+use crate::output::{OutputArguments, View};
 
 /// Looks at configuration files.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check a configuration file: its syntax, its references, the files it names; asks no token and opens no database
     #[command(after_long_help = "\
-The exit code is 0 where the service would start with it, 1 where it would refuse to, and 3 where the file cannot be read
+The exit code is 0 where the service would start with it, 1 where it would refuse to, and 3 where the file cannot be read \
 or is no configuration at all.
 
 Examples:
@@ -30,6 +30,8 @@ Examples:
 pub struct Check {
     /// The configuration file
     file: PathBuf,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,11 +60,11 @@ impl From<Finding> for FindingView {
 
 impl ConfigCommand {
     /// Runs the command.
-    pub fn run(&self, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self::Check(Check { file }) = self;
+    pub fn run(&self, out: &mut dyn Write) -> Result<Exit, Failure> {
+        let Self::Check(Check { file, output }) = self;
         let findings = serve::load(file)?.check();
         let ok = findings.iter().all(|finding| finding.severity != Severity::Error);
-        out.show(&CheckView { ok, findings: findings.into_iter().map(Into::into).collect() })?;
+        output.to(out).show(&CheckView { ok, findings: findings.into_iter().map(Into::into).collect() })?;
         Ok(if ok { Exit::Done } else { Exit::No })
     }
 }

@@ -22,8 +22,8 @@ const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::
 /// Arguments of `dev`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-DIR gets a SoftHSM token, a certificate authority with certificates for the service, an operator and a caller, a
-configuration, a policy set and a database, and is its owner's alone. What is there is kept: stop and start it as you
+DIR gets a SoftHSM token, a certificate authority with certificates for the service, an operator and a caller, a \
+configuration, a policy set and a database, and is its owner's alone. What is there is kept: stop and start it as you \
 like; keys stay, the configuration is yours to edit. While the service serves, DIR/dev.json says how to reach it.
 
 Not for production: SoftHSM keeps its keys in files, and the authority's private key lies beside them.

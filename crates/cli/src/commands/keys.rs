@@ -20,7 +20,7 @@ pub enum KeysCommand {
     #[command(after_long_help = "\
 Examples:
   chancery keys create dev/invoices --algorithm ECDSA_P256_SHA256
-  chancery keys create dev/hashes --algorithm RSA_PSS_3072_SHA256 --allow-digest --label team=billing
+  chancery keys create dev/hashes -a RSA_PSS_3072_SHA256 --allow-digest --label team=billing
   chancery keys create dev/k --algorithm ED25519 --request-id \"$(uuidgen)\"    # safe to repeat")]
     Create(Create),
     /// List the keys of a ring, or of all rings that you may see
@@ -42,7 +42,7 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   chancery keys rotate dev/invoices
-  chancery keys rotate dev/invoices --etag \"$(chancery keys show dev/invoices --output json | jq -r .key.etag)\"")]
+  chancery keys rotate dev/invoices --etag \"$ETAG\"   # only if it has not changed since")]
     Rotate(Rotate),
     /// Stop a version from signing; returns when no signature of it is under way any more
     #[command(after_long_help = "\

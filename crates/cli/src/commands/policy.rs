@@ -43,7 +43,7 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   chancery policy explain --caller billing --action Sign --resource dev/invoices
-  chancery policy explain --caller billing --action CreateKey --resource dev/new --algorithm ED25519
+  chancery policy explain --caller billing --action CreateKey --resource dev/k --algorithm ED25519
   chancery policy explain --action ApplyPolicySet")]
     Explain(Explain),
 }

@@ -13,11 +13,11 @@ use crate::exit::{Exit, Failure};
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Stops on SIGTERM or SIGINT: takes no new calls, answers those it has, writes its record to the end. Certificates are read
+Stops on SIGTERM or SIGINT: takes no new calls, answers those it has, writes its record to the end. Certificates are read \
 again when their files change. docs/configuration.md describes the file.
 
 Examples:
-  chancery config check /etc/chancery/chancery.toml && chancery serve --config /etc/chancery/chancery.toml")]
+  chancery config check /etc/chancery.toml && chancery serve --config /etc/chancery.toml")]
 pub struct ServeCommand {
     /// The configuration file
     #[arg(long, short, value_name = "FILE")]

@@ -16,7 +16,7 @@ use crate::output::{Format, Output, View, fields};
 /// Arguments of `sign`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Without --signature, a table answer is the signature alone, in base64, on standard output; which version made it goes to
+Without --signature, a table answer is the signature alone, in base64, on standard output; which version made it goes to \
 standard error. Keep the version with the signature: once the key is rotated, its name means another one.
 
 Examples:

@@ -15,13 +15,13 @@ use crate::output::{Output, View};
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The exit code is 0 where the signature is valid and 1 where it is not. Name the version that signed, unless it is still
+The exit code is 0 where the signature is valid and 1 where it is not. Name the version that signed, unless it is still \
 the key's primary one. The signature may be raw bytes or the base64 text that `chancery sign` prints.
 
 Examples:
   chancery verify dev/invoices/1 --in invoice.pdf --signature invoice.sig
   printf 'pay 5 to Ada' | chancery verify dev/invoices --signature invoice.sig
-  chancery verify dev/hashes/1 --digest \"$(sha256sum invoice.pdf | cut -d' ' -f1)\" --signature invoice.sig")]
+  chancery verify dev/hashes/1 --digest \"$SHA256\" --signature invoice.sig")]
 pub struct VerifyCommand {
     /// RING/KEY/VERSION for the version that signed, or RING/KEY for the primary one
     key: KeyOrVersionArgument,
