@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use chancery_api::v1::{self, Algorithm, TokenHealth};
 use chancery_client::Client;
 use chancery_testkit::{CallerSetup, Chancery, IdentityFiles, Leaf, Setup};
-use chancery_tests::contract::{Fixture, admin_get, assert_refused, create, eventually, new_key, sign};
+use chancery_tests::contract::{Fixture, admin_get, assert_refused, create, eventually, new_key, refused, sign};
 use prost::Message as _;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request};
@@ -108,25 +108,53 @@ async fn health_is_told_as_a_whole_by_service_and_by_token() {
     }
 }
 
-/// On a service of its own: its worker is killed, and then it is stopped.
+/// On a service of its own: its token is taken away and put back, and then it is stopped.
 #[tokio::test]
 async fn health_and_readiness_follow_the_token_and_the_stop() {
     let mut chancery = Chancery::start().await.unwrap();
-    let operator = chancery.operator().await.unwrap();
+    let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
+    let key = create(&operator, new_key("keyRings/dev", "gone-and-back", Algorithm::Ed25519)).await.name;
     let request = HealthCheckRequest { service: String::new() };
     let mut watched = operator.health().watch(request).await.unwrap().into_inner();
     assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
-    assert_eq!(admin_get(&chancery, "/readyz").await, (200, "ready\n".to_owned()));
 
+    // Without its token's files no worker can take over from the one that is killed.
+    let (there, away) = (chancery.dir().join("softhsm/tokens"), chancery.dir().join("softhsm/away"));
+    std::fs::rename(&there, &away).unwrap();
     let before = token(&operator).await;
     chancery_testkit::signal(before.worker_pid, "KILL").unwrap();
     assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    let down = eventually("the news of the token", async || {
+        Some(token(&operator).await).filter(|token| token.health == i32::from(TokenHealth::Down))
+    })
+    .await;
+    assert!(!down.health_reason.is_empty());
+    for (service, expected) in [
+        ("tokens/main", ServingStatus::NotServing),
+        ("chancery.v1.SigningService", ServingStatus::NotServing),
+        ("chancery.v1.TokenService", ServingStatus::Serving),
+    ] {
+        assert_eq!(check(&operator, service).await, Ok(expected), "{service}");
+    }
+    // Between two attempts; during one the token is starting.
+    eventually("the reason", async || {
+        let (status, words) = admin_get(&chancery, "/readyz").await;
+        assert!(status == 503 && words.starts_with("not ready\ntokens/main: "), "{status} {words}");
+        words.contains("tokens/main: down: ").then_some(())
+    })
+    .await;
+    assert_eq!(admin_get(&chancery, "/livez").await.0, 200, "it lives, and a restart would not help");
+    let refusal = refused(caller.signing().sign(sign(&key, b"m")).await);
+    assert_eq!(refusal.code, Code::Unavailable, "{refusal}");
+    assert!(!refusal.to_string().contains("CKR_"), "a return code never reaches a caller: {refusal}");
+
+    std::fs::rename(&away, &there).unwrap();
     assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
     let after = token(&operator).await;
     assert_eq!(after.health, i32::from(TokenHealth::Up));
-    assert_ne!(after.worker_pid, before.worker_pid);
-    assert_eq!(after.worker_restarts, 1);
+    assert!(after.worker_pid != before.worker_pid && after.worker_restarts >= 1, "{after:?}");
     eventually("readiness", async || (admin_get(&chancery, "/readyz").await.0 == 200).then_some(())).await;
+    caller.signing().sign(sign(&key, b"m")).await.unwrap();
 
     let stopping = tokio::spawn(async move { chancery.terminate().await });
     let last = watched.message().await;
