@@ -32,7 +32,7 @@ impl Chancery {
             })
             .collect();
         let (this, from) = (self.clone(), from.clone());
-        let answers = crate::to_the_end(async move { this.sign_all(&from, &readable).await }).await?;
+        let answers = self.to_the_end(async move { this.sign_all(&from, &readable).await }).await?;
         let mut answers = answers.into_iter();
         let answer_or = |unreadable: Option<Error>| match unreadable {
             Some(error) => Err(error),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chancery_audit::{Act, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
 use chancery_crypto::PublicKey;
 use chancery_hsm::{GeneratedKey, HsmErrorKind, HsmFailure, Token};
-use chancery_model::{Action, Algorithm, KeyState, KeyVersionName, Timestamp, Uid};
+use chancery_model::{Algorithm, KeyState, KeyVersionName, Timestamp, Uid};
 use chancery_policy::Permit;
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use tokio::time::Instant;
@@ -24,30 +24,31 @@ use crate::{Chancery, Error, Requester};
 /// finds the key made.
 const GENERATION_DEADLINE: Duration = Duration::from_secs(120);
 
-/// A reserved version whose key pair is to be made.
-#[derive(Clone)]
+/// A reserved version whose key pair is to be made, and the permit to make it.
 pub(crate) struct Generation {
+    permit: Permit,
     uid: Uid,
     version: KeyVersionName,
     algorithm: Algorithm,
     token: Token,
-    action: Action,
 }
 
 impl Generation {
     pub fn new(
+        permit: Permit,
         row: &KeyVersionRow,
         version: KeyVersionName,
         algorithm: Algorithm,
         token: Token,
-        action: Action,
     ) -> Self {
-        Self { uid: row.uid, version, algorithm, token, action }
+        Self { permit, uid: row.uid, version, algorithm, token }
     }
 
     /// The record of the reservation. It stays open until the outcome.
-    pub fn act(&self, from: &Requester, permit: &Permit) -> Act {
-        details::Described::new(from, permit, self.version.to_string()).algorithm(self.algorithm).act(self.uid, true)
+    pub fn act(&self, from: &Requester) -> Act {
+        details::Described::new(from, &self.permit, self.version.to_string())
+            .algorithm(self.algorithm)
+            .act(self.uid, true)
     }
 }
 
@@ -63,29 +64,41 @@ impl Chancery {
             Done::Changed { recorded, then, .. } => (recorded, then),
         };
         tracing::debug!(version = %generation.version, caller = %from.caller.id, "a key pair is being made");
-        let index = recorded.index();
-        let end = ask_token(recorded, &generation).await.and_then(|generated| pin(&generation, &generated));
-        match end {
+        let Generation { permit, uid, version, algorithm, token } = generation;
+        let (act, operation) = (recorded.index(), permit.action());
+        let unfinished = Unfinished { act, uid, version: version.clone(), algorithm };
+        let end = ask_token(permit, recorded, &token, &unfinished).await;
+        match end.and_then(|generated| pin(&unfinished, &generated)) {
             Ok(public) => {
-                self.complete(index, generation.uid, Ok(&public)).await?;
+                self.complete_or_settle(unfinished, Ok(&public)).await?;
                 let snapshot = self.snapshot();
-                let key = snapshot.keys.get(&generation.version.key);
-                let version = key.and_then(|key| key.versions.get(&generation.version.version));
-                version.map(Arc::clone).ok_or_else(|| Error::NotFound { name: generation.version.to_string() })
+                let made = snapshot.keys.get(&version.key).and_then(|key| key.versions.get(&version.version));
+                made.map(Arc::clone).ok_or_else(|| Error::NotFound { name: version.to_string() })
             }
             Err(failure) => {
                 if may_have_left_something(&failure) {
-                    tracing::warn!(version = %generation.version, %failure,
+                    tracing::warn!(%version, %failure,
                         "whether the key pair was made is not known; the token is asked what it holds");
-                    let Generation { uid, version, algorithm, .. } = generation.clone();
-                    self.settle(Unfinished { act: index, uid, version, algorithm }).await;
+                    self.settle(unfinished).await;
                 } else {
-                    self.complete(index, generation.uid, Err(&failure)).await?;
+                    self.complete_or_settle(unfinished, Err(&failure)).await?;
                 }
-                let token = generation.token.status().id;
-                Err(Error::Device { operation: generation.action, token, failure })
+                Err(Error::Device { operation, token: token.status().id, failure })
             }
         }
+    }
+
+    /// Closes a reservation; where that cannot be done now, it is done as soon as it can.
+    async fn complete_or_settle(
+        &self,
+        unfinished: Unfinished,
+        end: Result<&PublicKey, &HsmFailure>,
+    ) -> Result<(), Error> {
+        let completed = self.complete(unfinished.act, unfinished.uid, end).await;
+        if completed.is_err() {
+            self.settle(unfinished).await;
+        }
+        completed
     }
 
     /// Closes a reservation: the version becomes ACTIVE and primary, or it is deleted (with its key where it was the
@@ -122,11 +135,16 @@ impl Chancery {
     }
 }
 
-/// The only place where a token is asked for a key pair; needs the recorded act. Never retried: a second try could leave
-/// two pairs.
-async fn ask_token(_recorded: Recorded, generation: &Generation) -> Result<GeneratedKey, HsmFailure> {
-    let Generation { uid, version, algorithm, token, .. } = generation;
-    token.generate(*uid, &object_label(version), *algorithm, Instant::now() + GENERATION_DEADLINE).await
+/// The only place where a token is asked for a key pair. It takes the permit and the recorded act by value. Never retried:
+/// a second try could leave two pairs.
+async fn ask_token(
+    _permit: Permit,
+    _recorded: Recorded,
+    token: &Token,
+    wanted: &Unfinished,
+) -> Result<GeneratedKey, HsmFailure> {
+    let deadline = Instant::now() + GENERATION_DEADLINE;
+    token.generate(wanted.uid, &object_label(&wanted.version), wanted.algorithm, deadline).await
 }
 
 /// CKA_LABEL of both objects; for people with the module's own tools. Chancery finds keys by CKA_ID.
@@ -135,13 +153,13 @@ fn object_label(version: &KeyVersionName) -> String {
 }
 
 /// Pins the public key that the token gave.
-fn pin(generation: &Generation, generated: &GeneratedKey) -> Result<PublicKey, HsmFailure> {
-    PublicKey::from_spki_der(generation.algorithm, &generated.spki_der).map_err(|error| HsmFailure {
+fn pin(wanted: &Unfinished, generated: &GeneratedKey) -> Result<PublicKey, HsmFailure> {
+    PublicKey::from_spki_der(wanted.algorithm, &generated.spki_der).map_err(|error| HsmFailure {
         kind: HsmErrorKind::OutcomeUnknown,
         function: Some("C_GetAttributeValue"),
         return_code: None,
         attempts: 1,
-        message: format!("the token's public key is not one of {}: {error}", generation.algorithm),
+        message: format!("the token's public key is not one of {}: {error}", wanted.algorithm),
     })
 }
 

@@ -141,7 +141,7 @@ impl Chancery {
     /// [`Error::AlreadyExists`], [`Error::RequestIdReused`], [`Error::Device`], and those of the record.
     pub async fn create_key(&self, from: &Requester, request: CreateKey) -> Result<Arc<KeyEntry>, Error> {
         let (this, from) = (self.clone(), from.clone());
-        crate::to_the_end(async move {
+        self.to_the_end(async move {
             let version = this.create_key_to_the_end(&from, &request).await?;
             this.key_of(&version)
         })
@@ -190,9 +190,9 @@ impl Chancery {
                     request_id: request.request_id.clone(),
                 };
                 let name = request.name.version(1);
-                let generation = Generation::new(&version, name, request.algorithm, token.clone(), Action::CreateKey);
+                let generation = Generation::new(permit, &version, name, request.algorithm, token.clone());
                 let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
-                let act = generation.act(from, &permit);
+                let act = generation.act(from);
                 Ok(Plan::Change { rows, act: Box::new(act), then: generation })
             })
             .await?;

@@ -44,6 +44,7 @@ use chancery_audit::Log;
 use chancery_hsm::Token;
 use chancery_model::{Caller, Id, Identity};
 use chancery_store::Reader;
+use tokio::sync::Semaphore;
 
 pub use error::Error;
 pub use explain::{ExplainRequest, ExplainResource};
@@ -82,8 +83,15 @@ struct Inner {
     /// Held while the state is changed or loaded: one change at a time.
     changing: tokio::sync::Mutex<()>,
     in_flight: InFlight,
+    /// A place for each call that is being carried out.
+    under_way: Arc<Semaphore>,
     denials: Arc<Denials>,
 }
+
+/// How many calls can be carried out at once: far more than the server lets in.
+const MOST_UNDER_WAY: u32 = 1 << 20;
+/// How long a shutdown waits for calls whose callers have gone; as long as a token may take for a slow key pair.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the use cases allow themselves and their callers.
 #[derive(Debug, Clone, Copy)]
@@ -119,25 +127,34 @@ impl Chancery {
         self.inner.state.load_full()
     }
 
-    /// Ends what is under way and closes: refusals and outcomes are written, the record is closed, the tokens are
-    /// released. No new calls may arrive any more.
+    /// Ends what is under way and closes: calls whose callers have gone are carried out (for a while), refusals and
+    /// outcomes are written, the record is closed, the tokens are released. No new calls may arrive any more.
     pub async fn shutdown(&self) {
+        let all_ended = self.inner.under_way.acquire_many(MOST_UNDER_WAY);
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, all_ended).await.is_err() {
+            tracing::warn!("calls are still being carried out; the next start records what became of them");
+        }
         self.inner.denials.flush(&self.inner.log);
         self.inner.log.shutdown().await;
         for token in self.inner.tokens.values() {
             token.shutdown().await;
         }
     }
-}
 
-/// Runs what must not stop half-way on a task of its own: a caller who goes away, or whose deadline passes, takes back
-/// neither an intent that is recorded nor a change that is committed.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::internal(format!("the call was not completed: {error}"))))
+    /// Runs what must not stop half-way on a task of its own: a caller who goes away, or whose deadline passes, takes
+    /// back neither an intent that is recorded nor a change that is committed. A shutdown waits for it.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let place = Arc::clone(&self.inner.under_way).try_acquire_owned().or(Err(Error::Overloaded))?;
+        let task = tokio::spawn(async move {
+            let result = work.await;
+            drop(place);
+            result
+        });
+        task.await.unwrap_or_else(|error| Err(Error::internal(format!("the call was not completed: {error}"))))
+    }
 }
 
 /// Runs reading from the store where it may block. Never on the signing path.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use chancery_audit::RecordError;
 use chancery_model::{Action, Sha256Hash, Timestamp};
 use chancery_policy::{
-    OperationContext, PolicyDocument, PolicyError, PolicyPoint, PolicySet, Resource, someone_can_apply,
+    OperationContext, PolicyDocument, PolicyError, PolicyErrors, PolicyPoint, PolicySet, Resource, someone_can_apply,
 };
 use chancery_store::{PolicySetRow, RowChange};
 
 use crate::authorize::Asked;
 use crate::change::ATTEMPTS;
 use crate::details;
-use crate::state::{Snapshot, etag};
+use crate::state::{Callers, Snapshot, etag};
 use crate::{Chancery, Error, Requester};
 
 /// Length of all documents of a set together, in bytes.
@@ -73,17 +73,15 @@ impl Chancery {
         check_documents(&documents)?;
         let callers = Arc::clone(&snapshot.callers);
         crate::blocking(move || {
-            let prepared = PolicySet::parse(documents).and_then(|set| PolicyPoint::new(set, &callers.all));
-            Ok(match prepared {
-                Ok(point) => {
-                    let locks_out = !someone_can_apply(&point, &callers.all);
+            let refused = |errors, locks_out| PolicyCheck { hash: None, errors, locks_out, warnings: Vec::new() };
+            Ok(match prepare(documents, &callers) {
+                Ok(Some(point)) => {
                     let set = point.policy_set();
-                    let hash = (!locks_out).then(|| set.hash());
-                    PolicyCheck { hash, errors: Vec::new(), locks_out, warnings: set.warnings().to_vec() }
+                    let (hash, warnings) = (Some(set.hash()), set.warnings().to_vec());
+                    PolicyCheck { hash, errors: Vec::new(), locks_out: false, warnings }
                 }
-                Err(errors) => {
-                    PolicyCheck { hash: None, errors: errors.errors, locks_out: false, warnings: Vec::new() }
-                }
+                Ok(None) => refused(Vec::new(), true),
+                Err(errors) => refused(errors.errors, false),
             })
         })
         .await?
@@ -101,49 +99,63 @@ impl Chancery {
         etag: String,
     ) -> Result<PolicySetView, Error> {
         let (this, from) = (self.clone(), from.clone());
-        crate::to_the_end(async move { this.apply_to_the_end(&from, &documents, &etag).await }).await
+        self.to_the_end(async move { this.apply_to_the_end(&from, documents, &etag).await }).await
     }
 
     async fn apply_to_the_end(
         &self,
         from: &Requester,
-        documents: &[PolicyDocument],
+        documents: Vec<PolicyDocument>,
         expected: &str,
     ) -> Result<PolicySetView, Error> {
+        // The work is done before the state is locked, and only for who may ask for it; decided is under the lock.
+        let snapshot = self.snapshot();
+        self.may_apply(&snapshot, from, expected)?;
+        check_documents(&documents)?;
+        let callers = Arc::clone(&snapshot.callers);
+        let rows: Vec<_> = documents.iter().map(stored).collect();
+        let prepared = crate::blocking(move || prepare(documents, &callers)).await?;
+        let point = Arc::new(prepared.map_err(Error::PolicyInvalid)?.ok_or(Error::PolicyLockout)?);
         let _one_at_a_time = self.inner.changing.lock().await;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
-            let permit = self.authorize_policy(&snapshot, from, Action::ApplyPolicySet)?;
-            check_documents(documents)?;
-            if view(&snapshot).etag != expected {
-                return Err(Error::EtagMismatch { name: "policySet".to_owned() });
-            }
-            let set = PolicySet::parse(documents.to_vec()).map_err(Error::PolicyInvalid)?;
-            let point = PolicyPoint::new(set, &snapshot.callers.all).map_err(Error::PolicyInvalid)?;
-            if !someone_can_apply(&point, &snapshot.callers.all) {
-                return Err(Error::PolicyLockout);
-            }
+            let permit = self.may_apply(&snapshot, from, expected)?;
             let row = PolicySetRow {
                 version: snapshot.policy_row.version.saturating_add(1),
                 hash: point.policy_set().hash(),
-                documents: documents.iter().map(stored).collect(),
+                documents: rows.clone(),
                 applied: Timestamp::now(),
                 applied_by: format!("callers/{}", from.caller.id),
             };
-            let rows = vec![RowChange::PutPolicySet(row.clone())];
+            let change = vec![RowChange::PutPolicySet(row.clone())];
             let act = details::Described::new(from, &permit, "policySet".to_owned())
                 .new_policy_set(&row.hash)
                 .act(chancery_model::Uid::NONE, false);
-            match self.inner.log.change(snapshot.epoch, rows, act).await {
+            match self.inner.log.change(snapshot.epoch, change, act).await {
                 Ok(changed) => {
-                    let next = Snapshot { policy: Arc::new(point), policy_row: Arc::new(row), ..(*snapshot).clone() };
-                    return Ok(view(&self.install(Snapshot { epoch: changed.epoch, ..next })));
+                    let (policy, policy_row) = (Arc::clone(&point), Arc::new(row));
+                    let next = Snapshot { epoch: changed.epoch, policy, policy_row, ..(*snapshot).clone() };
+                    return Ok(view(&self.install(next)));
                 }
                 Err(RecordError::StaleEpoch) => self.reload().await?,
                 Err(error) => return Err(error.into()),
             }
         }
         Err(Error::StateChanging)
+    }
+
+    fn may_apply(
+        &self,
+        snapshot: &Snapshot,
+        from: &Requester,
+        expected: &str,
+    ) -> Result<chancery_policy::Permit, Error> {
+        let permit = self.authorize_policy(snapshot, from, Action::ApplyPolicySet)?;
+        if view(snapshot).etag == expected {
+            Ok(permit)
+        } else {
+            Err(Error::EtagMismatch { name: "policySet".to_owned() })
+        }
     }
 
     pub(crate) fn authorize_policy(
@@ -155,6 +167,13 @@ impl Chancery {
         let asked = Asked::of(from, action, &"policySet");
         self.authorize(snapshot, asked, Resource::PolicySet, OperationContext::Plain)
     }
+}
+
+/// Makes documents ready for deciding; none where afterwards nobody could apply another set. Takes a while: not for the
+/// runtime's threads.
+fn prepare(documents: Vec<PolicyDocument>, callers: &Callers) -> Result<Option<PolicyPoint>, PolicyErrors> {
+    let point = PolicyPoint::new(PolicySet::parse(documents)?, &callers.all)?;
+    Ok(someone_can_apply(&point, &callers.all).then_some(point))
 }
 
 fn view(snapshot: &Snapshot) -> PolicySetView {

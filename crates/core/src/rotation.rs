@@ -31,7 +31,7 @@ impl Chancery {
     /// another version is being made, [`Error::Device`], and those of the record.
     pub async fn rotate_key(&self, from: &Requester, request: RotateKey) -> Result<Arc<VersionEntry>, Error> {
         let (this, from) = (self.clone(), from.clone());
-        crate::to_the_end(async move { this.rotate_to_the_end(&from, &request).await }).await
+        self.to_the_end(async move { this.rotate_to_the_end(&from, &request).await }).await
     }
 
     async fn rotate_to_the_end(&self, from: &Requester, request: &RotateKey) -> Result<Arc<VersionEntry>, Error> {
@@ -73,8 +73,8 @@ impl Chancery {
                 };
                 let token = self.token_of(&allowed.ring)?.clone();
                 let version_name = key.name.version(number);
-                let generation = Generation::new(&version, version_name, key.algorithm, token, Action::RotateKey);
-                let act = generation.act(from, &allowed.permit);
+                let generation = Generation::new(allowed.permit, &version, version_name, key.algorithm, token);
+                let act = generation.act(from);
                 Ok(Plan::Change { rows: vec![RowChange::PutKeyVersion(version)], act: Box::new(act), then: generation })
             })
             .await?;

@@ -1,5 +1,7 @@
 //! Signing: find, authorise, record, ask the token, record the outcome. One item or many, the story is the same.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
 use chancery_hsm::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, Token};
@@ -93,7 +95,7 @@ impl Chancery {
     /// and [`Error::StateChanging`] before the token was asked; [`Error::Device`] and [`Error::DeadlineExceeded`] after.
     pub async fn sign(&self, from: &Requester, request: SignRequest) -> Result<SignAnswer, Error> {
         let (this, from) = (self.clone(), from.clone());
-        crate::to_the_end(async move {
+        self.to_the_end(async move {
             let mut answers = this.sign_all(&from, std::slice::from_ref(&request)).await?;
             answers.pop().unwrap_or_else(|| Err(Error::internal("a signature was asked for and not answered")))
         })
@@ -123,7 +125,7 @@ impl Chancery {
             let recorded = match self.inner.log.record_intents(snapshot.epoch, intents).await {
                 Ok(recorded) => recorded,
                 Err(RecordError::StaleEpoch) => {
-                    drop(tickets);
+                    drop((tickets, slot));
                     self.refresh(snapshot.epoch).await?;
                     continue;
                 }
@@ -226,30 +228,40 @@ async fn ask_all(
     let mut recorded = recorded.into_iter();
     let mut answers = Vec::with_capacity(decided.len());
     let mut ends = Vec::with_capacity(recorded.len());
-    let mut others = JoinSet::new();
-    let alone = decided.len() == 1;
+    let mut asked = JoinSet::new();
+    // Each on a task of its own, and what is needed to close its intent kept here: whatever happens to the task, every
+    // answer stays at its place and every intent gets its outcome.
+    let mut places = HashMap::with_capacity(recorded.len());
     for (place, item) in decided.into_iter().enumerate() {
-        match (item, alone) {
-            (Err(error), _) => answers.push((place, Err(error))),
-            (Ok(item), true) => {
-                if let Some(recorded) = recorded.next() {
-                    let (answer, end) = ask_for_one(item, recorded, deadline).await;
-                    answers.push((place, answer));
-                    ends.push(end);
-                }
-            }
-            (Ok(item), false) => {
-                if let Some(recorded) = recorded.next() {
-                    others.spawn(async move { (place, ask_for_one(item, recorded, deadline).await) });
-                }
+        match item.map(|item| (item, recorded.next())) {
+            Err(error) => answers.push((place, Err(error))),
+            Ok((_, None)) => answers.push((place, Err(Error::internal("an intent was allowed and not recorded")))),
+            Ok((item, Some(recorded))) => {
+                let known = (place, recorded.index(), item.version.clone());
+                let task = asked.spawn(ask_for_one(item, recorded, deadline));
+                places.insert(task.id(), known);
             }
         }
     }
-    while let Some(finished) = others.join_next().await {
-        if let Ok((place, (answer, end))) = finished {
-            answers.push((place, answer));
-            ends.push(end);
-        }
+    while let Some(finished) = asked.join_next_with_id().await {
+        let (task, result) = match finished {
+            Ok((task, result)) => (task, Ok(result)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some((place, record_index, version)) = places.remove(&task) else { continue };
+        let (answer, end) = result.unwrap_or_else(|error| {
+            let what = format!("the task that asked the token ended: {error}");
+            let failure = HsmFailure {
+                kind: HsmErrorKind::OutcomeUnknown,
+                function: None,
+                return_code: None,
+                attempts: 1,
+                message: what.clone(),
+            };
+            (Err(Error::internal(what)), Ended { record_index, version, end: Err(failure) })
+        });
+        answers.push((place, answer));
+        ends.push(end);
     }
     answers.sort_by_key(|(place, _)| *place);
     ends.sort_by_key(|end| end.record_index);

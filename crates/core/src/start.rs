@@ -11,13 +11,14 @@ use chancery_hsm::Token;
 use chancery_model::{Caller, Id, Identity, Role, Timestamp};
 use chancery_policy::{PolicyDocument, PolicyErrors, PolicyPoint, PolicySet, someone_can_apply};
 use chancery_store::{CallerRow, Epoch, PolicySetRow, Reader, RowChange, State};
+use tokio::sync::Semaphore;
 
 use crate::denials::Denials;
 use crate::inflight::InFlight;
 use crate::policies::stored;
 use crate::rings::Ring;
 use crate::state::{Callers, Snapshot};
-use crate::{Chancery, Error, Inner, Limits, details};
+use crate::{Chancery, Error, Inner, Limits, MOST_UNDER_WAY, details};
 
 /// How often refusals are handed to the record.
 const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -129,6 +130,7 @@ impl Chancery {
             state: ArcSwap::from_pointee(snapshot),
             changing: tokio::sync::Mutex::new(()),
             in_flight: InFlight::default(),
+            under_way: Arc::new(Semaphore::new(MOST_UNDER_WAY as usize)),
             denials: Arc::new(Denials::default()),
         };
         let chancery = Self { inner: Arc::new(inner) };

@@ -74,7 +74,7 @@ impl Chancery {
                             tracing::error!(version = %unfinished.version, %error, "settled at the next start");
                             return;
                         }
-                        Err(error) => tracing::debug!(version = %unfinished.version, %error, "not settled yet"),
+                        Err(error) => tracing::warn!(version = %unfinished.version, %error, "not settled yet"),
                     }
                 }
             });
@@ -103,6 +103,16 @@ impl Chancery {
                 tracing::warn!(%version, private, public, "half a key pair is destroyed");
                 token.destroy(*uid, deadline).await.map_err(failed)?;
                 self.complete(*act, *uid, Err(&nothing_left("half a key pair was left, and is destroyed"))).await
+            }
+            KeyPresence::Unfit { why } => {
+                tracing::warn!(%version, why, "a key pair that cannot be used is destroyed");
+                token.destroy(*uid, deadline).await.map_err(failed)?;
+                self.complete(
+                    *act,
+                    *uid,
+                    Err(&nothing_left(&format!("a key pair was left that cannot be used, and is destroyed: {why}"))),
+                )
+                .await
             }
             KeyPresence::Absent => self.complete(*act, *uid, Err(&nothing_left("the token holds nothing of it"))).await,
         }

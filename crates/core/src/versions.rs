@@ -67,7 +67,7 @@ impl Chancery {
         reason: String,
     ) -> Result<Suspended, Error> {
         let (this, from) = (self.clone(), from.clone());
-        crate::to_the_end(async move {
+        self.to_the_end(async move {
             let (from_state, to_state) = (KeyState::Active, KeyState::Suspended);
             let version = this.turn(&from, Action::SuspendKeyVersion, name, &reason, from_state, to_state).await?;
             let deadline = Instant::now() + this.inner.limits.suspend_wait;
@@ -89,7 +89,7 @@ impl Chancery {
         reason: String,
     ) -> Result<Arc<VersionEntry>, Error> {
         let (this, from) = (self.clone(), from.clone());
-        crate::to_the_end(async move {
+        self.to_the_end(async move {
             let (from_state, to_state) = (KeyState::Suspended, KeyState::Active);
             this.turn(&from, Action::ResumeKeyVersion, name, &reason, from_state, to_state).await
         })

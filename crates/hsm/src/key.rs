@@ -129,6 +129,12 @@ pub enum KeyPresence {
         /// Number of public key objects.
         public: usize,
     },
+    /// A pair that is whole and that Chancery will not use: its attributes are not as demanded, its public key cannot be
+    /// read, or it does not sign.
+    Unfit {
+        /// Why, for the log and the record.
+        why: String,
+    },
     /// Nothing.
     Absent,
 }

@@ -3,7 +3,7 @@
 use super::lane::LaneSet;
 use crate::{HsmErrorKind, HsmFailure};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ pub(super) struct Call {
     pub(super) deadline: Instant,
     /// It was let in once already: the queue's limit is not for it, and it goes to the front.
     pub(super) again: bool,
+    /// Whether the worker may have seen it.
+    pub(super) sent: Arc<AtomicBool>,
     pub(super) reply: oneshot::Sender<CallEnd>,
 }
 

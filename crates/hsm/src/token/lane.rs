@@ -209,6 +209,9 @@ impl Lane {
 
     /// Writes frames in one go. Returns the calls that certainly reached nobody.
     fn write(&self, state: &mut LaneState, calls: Vec<Call>) -> Vec<Call> {
+        for call in &calls {
+            call.sent.store(true, Ordering::SeqCst);
+        }
         let written = match calls.as_slice() {
             [only] => write_whole(&self.socket, &only.frame),
             several => write_whole(
@@ -223,6 +226,9 @@ impl Lane {
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                 self.close_locked(state);
+                for call in &calls {
+                    call.sent.store(false, Ordering::SeqCst);
+                }
                 calls
             }
             Err(error) => {
@@ -239,7 +245,7 @@ impl Lane {
         if state.sent.is_empty() {
             state.heard = Instant::now();
         }
-        for Call { frame, deadline, again: _, reply } in calls {
+        for Call { frame, deadline, again: _, sent: _, reply } in calls {
             state.bytes += frame.len();
             state.sent.push_back(Sent { reply, deadline, bytes: frame.len() });
         }

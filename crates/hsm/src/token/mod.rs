@@ -184,12 +184,13 @@ impl Token {
             Err(failure) => {
                 // The caller's time may be over; the pair must go all the same.
                 let gone = self.destroy(uid, Instant::now() + ORDERLY_GRACE).await;
-                let after = match gone {
-                    Ok(_) => "the new pair was destroyed".to_owned(),
-                    Err(second) => format!("destroying the new pair failed: {second}"),
+                // While the pair may still be there, no kind may say that nothing was left.
+                let (kind, after) = match gone {
+                    Ok(_) => (failure.kind, "the new pair was destroyed".to_owned()),
+                    Err(second) => (HsmErrorKind::OutcomeUnknown, format!("destroying the new pair failed: {second}")),
                 };
                 let message = format!("the new key pair {uid} did not prove itself: {}; {after}", failure.message);
-                Err(HsmFailure { message, ..failure })
+                Err(HsmFailure { kind, message, ..failure })
             }
         }
     }
@@ -197,14 +198,21 @@ impl Token {
     /// Finds out what the token holds under a CKA_ID. A pair that is whole has also signed a random challenge.
     ///
     /// # Errors
-    /// [`HsmFailure`]; also where the pair is whole but not as demanded.
+    /// [`HsmFailure`] where the token could not say.
     pub async fn inspect(&self, uid: Uid, algorithm: Algorithm, deadline: Instant) -> Result<KeyPresence, HsmFailure> {
         let request = ControlRequest::Inspect { uid: *uid.as_bytes(), algorithm: algorithm_index(algorithm) };
-        match self.control(request, deadline).await? {
+        let reply = match self.control(request, deadline).await {
+            Err(failure) if speaks_of_the_pair(&failure) => return Ok(KeyPresence::Unfit { why: failure.message }),
+            reply => reply?,
+        };
+        match reply {
             ControlReply::Key(key) => {
                 let key = generated(key);
-                self.prove(&key, algorithm, deadline).await?;
-                Ok(KeyPresence::Complete(key))
+                match self.prove(&key, algorithm, deadline).await {
+                    Ok(()) => Ok(KeyPresence::Complete(key)),
+                    Err(failure) if speaks_of_the_pair(&failure) => Ok(KeyPresence::Unfit { why: failure.message }),
+                    Err(failure) => Err(failure),
+                }
             }
             ControlReply::Incomplete { private: 0, public: 0 } => Ok(KeyPresence::Absent),
             ControlReply::Incomplete { private, public } => {
@@ -355,6 +363,14 @@ fn generated(key: WireKey) -> GeneratedKey {
 
 fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Whether a failure is the key pair's own: asking again will not make it another one.
+const fn speaks_of_the_pair(failure: &HsmFailure) -> bool {
+    matches!(
+        failure.kind,
+        HsmErrorKind::Configuration | HsmErrorKind::Bug | HsmErrorKind::KeyAmbiguous | HsmErrorKind::WrongSignature
+    )
 }
 
 fn unexpected() -> HsmFailure {

@@ -7,6 +7,8 @@ use crate::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES,
 use chancery_crypto::{SignedInput, digest_info, hash, secp256k1_finish};
 use chancery_model::{Algorithm, Curve, Digest, EcdsaEncoding, KeyType, SignatureScheme};
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -38,7 +40,12 @@ impl Token {
         let device_input = device_input(algorithm, &prepared);
         let mut fresh_session = false;
         let mut attempts = 1;
+        let mut may_have_signed = false;
         loop {
+            if Instant::now() >= deadline {
+                // Nobody waits any more: a signature made now would be for nothing.
+                return Err(overrun(attempts - 1).failure);
+            }
             let request = LaneRequest { algorithm, fresh_session, uid: key.uid, input: &device_input };
             let failed = match self.ask(request.encode(), deadline, attempts > 1).await {
                 Ok(signature) => match release(key, &prepared, signature, attempts) {
@@ -57,8 +64,9 @@ impl Token {
             }
             if !retry || attempts == MOST_ATTEMPTS || Instant::now() >= deadline {
                 let asked = if failure.attempts == 0 { attempts - 1 } else { attempts };
-                return Err(failure.with_attempts(asked));
+                return Err(overall(failure, may_have_signed).with_attempts(asked));
             }
+            may_have_signed |= outcome_unknown(failure.kind);
             tracing::warn!(token = %self.shared.settings.id, key = %key.uid, %failure, "signing is tried once more");
             attempts += 1;
         }
@@ -66,17 +74,35 @@ impl Token {
 
     async fn ask(&self, frame: Vec<u8>, deadline: Instant, again: bool) -> Result<Vec<u8>, CallFailure> {
         let (reply, answer) = oneshot::channel();
-        self.shared.dispatch.submit(Call { frame, deadline, again, reply }).map_err(CallFailure::last)?;
+        let sent = Arc::new(AtomicBool::new(false));
+        let call = Call { frame, deadline, again, sent: Arc::clone(&sent), reply };
+        self.shared.dispatch.submit(call).map_err(CallFailure::last)?;
         match timeout_at(deadline, answer).await {
             Ok(Ok(end)) => end,
             // Dropped in the queue, where its time was over before a lane had room: the token was not asked.
             Ok(Err(_dropped)) => Err(overrun(0)),
-            Err(_elapsed) => {
+            Err(_elapsed) if sent.load(Ordering::SeqCst) => {
                 self.shared.suspect();
                 Err(overrun(1))
             }
+            // It still waits for a lane, and is passed over when its turn comes.
+            Err(_elapsed) => Err(overrun(0)),
         }
     }
+}
+
+/// Whether the token may have signed although the attempt failed.
+const fn outcome_unknown(kind: HsmErrorKind) -> bool {
+    matches!(kind, HsmErrorKind::OutcomeUnknown | HsmErrorKind::WorkerLost | HsmErrorKind::Deadline)
+}
+
+/// The failure of the whole call: where an earlier attempt may have signed, a later refusal does not make that unhappen.
+fn overall(last: HsmFailure, may_have_signed: bool) -> HsmFailure {
+    if !may_have_signed || outcome_unknown(last.kind) {
+        return last;
+    }
+    let message = format!("whether the first attempt signed is not known; the second: {}", last.message);
+    HsmFailure { kind: HsmErrorKind::OutcomeUnknown, message, ..last }
 }
 
 fn overrun(attempts: u8) -> CallFailure {
@@ -145,6 +171,17 @@ fn release(
 mod tests {
     use super::*;
     use chancery_model::HashAlgorithm;
+
+    #[test]
+    fn what_may_have_happened_stays_unknown_whatever_comes_after() {
+        let refused = || HsmFailure::new(HsmErrorKind::TokenAbsent, "the token is gone");
+        assert_eq!(overall(refused(), false).kind, HsmErrorKind::TokenAbsent);
+        let unknown = overall(refused(), true);
+        assert_eq!(unknown.kind, HsmErrorKind::OutcomeUnknown);
+        assert!(unknown.message.contains("the token is gone"), "{}", unknown.message);
+        let lost = HsmFailure::new(HsmErrorKind::WorkerLost, "lost");
+        assert_eq!(overall(lost.clone(), true), lost);
+    }
 
     #[test]
     fn inputs_that_do_not_fit_are_refused_before_anybody_is_asked() {

@@ -71,7 +71,8 @@ pub(super) fn generate(
             Ok(_) => Fault { message: format!("{}; the new pair was destroyed", fault.message), ..fault },
             Err(second) => {
                 let message = format!("{}; destroying the new pair failed: {}", fault.message, second.message);
-                Fault { message, ..fault }
+                // While the pair may still be there, no kind may say that nothing was left.
+                Fault { kind: HsmErrorKind::OutcomeUnknown, message, ..fault }
             }
         }),
     }

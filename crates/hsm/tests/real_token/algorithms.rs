@@ -82,6 +82,26 @@ async fn messages_up_to_the_limit_go_to_the_device() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_the_deadline_the_device_is_not_asked() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    let late = token.sign(&key, SignInput::Message(b"m"), tokio::time::Instant::now()).await.unwrap_err();
+    assert_eq!((late.kind, late.attempts), (HsmErrorKind::Deadline, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_pair_that_is_not_as_wanted_is_unfit_and_can_be_destroyed() {
+    let softhsm = SoftHsm::new().await;
+    let token = softhsm.token().await;
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    let found = token.inspect(key.uid, Algorithm::EcdsaP384Sha384, soon()).await.unwrap();
+    assert!(matches!(found, KeyPresence::Unfit { .. }), "{found:?}");
+    assert_eq!(token.destroy(key.uid, soon()).await, Ok(2));
+    assert_eq!(token.inspect(key.uid, Algorithm::EcdsaP384Sha384, soon()).await, Ok(KeyPresence::Absent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signature_of_another_key_never_leaves() {
     let softhsm = SoftHsm::new().await;
     let token = softhsm.token().await;
