@@ -10,7 +10,19 @@ pub(super) fn refusal(operation: Action, token: &Id, kind: HsmErrorKind) -> Refu
     let refusal = |code, reason: &'static str, message: String| {
         Refusal::new(code, reason, message).with("resource", format!("tokens/{token}")).with("action", operation)
     };
+    let makes_a_key = matches!(operation, Action::CreateKey | Action::RotateKey);
     match kind {
+        HsmErrorKind::OutcomeUnknown | HsmErrorKind::WorkerLost => outcome_unknown(operation, token, refusal),
+        // In the middle of a generation these, too, leave open whether there is a key.
+        HsmErrorKind::Session
+        | HsmErrorKind::LoginLost
+        | HsmErrorKind::Module
+        | HsmErrorKind::Memory
+        | HsmErrorKind::Deadline
+            if makes_a_key =>
+        {
+            outcome_unknown(operation, token, refusal)
+        }
         HsmErrorKind::Session
         | HsmErrorKind::LoginLost
         | HsmErrorKind::TokenAbsent
@@ -50,7 +62,6 @@ pub(super) fn refusal(operation: Action, token: &Id, kind: HsmErrorKind) -> Refu
             );
             refusal(Code::Internal, "KEY_AMBIGUOUS_IN_TOKEN", message)
         }
-        HsmErrorKind::OutcomeUnknown | HsmErrorKind::WorkerLost => outcome_unknown(operation, token, refusal),
         HsmErrorKind::Configuration => {
             let message = format!(
                 "tokens/{token} cannot do {operation} with this key, however often it is asked; the operator finds the \

@@ -35,8 +35,8 @@ pub(super) fn refusal(error: &Error) -> Refusal {
         }
         Error::NoPrimary { key } => {
             let message = format!(
-                "{key} has no primary version, because its first one was never made; make one with RotateKey (chancery \
-                 keys rotate)"
+                "{key} has no primary version yet: its first one is being made; try again when GetKey (chancery keys show) \
+                 names one"
             );
             Refusal::new(Code::FailedPrecondition, "KEY_HAS_NO_PRIMARY_VERSION", message).with("resource", key)
         }
