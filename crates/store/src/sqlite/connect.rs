@@ -1,6 +1,7 @@
 //! Connections and their settings.
 
 use crate::OpenError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -52,8 +53,12 @@ pub(crate) fn for_writing(path: &Path) -> Result<Connection, OpenError> {
 }
 
 /// A connection that reads beside the writer.
+///
+/// Closing it touches the files no more than reading does, even if it is the last to close: copying the write-ahead log
+/// into the database is the writer's, which leaves it as it is after a failed sync.
 pub(crate) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
     let connection = open(path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
@@ -86,5 +91,23 @@ mod tests {
         assert_eq!(journal, "wal");
         let reading = for_reading(&path).unwrap();
         assert!(reading.execute_batch("CREATE TABLE x (y INTEGER)").is_err(), "a reader never writes");
+    }
+
+    #[test]
+    fn the_last_reader_to_close_leaves_the_files_as_they_are() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("test.db");
+        std::fs::File::create(&path).unwrap();
+        let writing = for_writing(&path).unwrap();
+        writing.execute_batch("CREATE TABLE x (y INTEGER)").unwrap();
+        let reading = for_reading(&path).unwrap();
+        let rows = || reading.query_row("SELECT count(*) FROM x", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(rows(), 0);
+        writing.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        writing.close().unwrap();
+        let files = || ["test.db", "test.db-wal"].map(|name| std::fs::read(folder.path().join(name)).unwrap());
+        let before = files();
+        reading.close().unwrap();
+        assert!(files() == before, "no checkpoint, and the write-ahead log is still there");
     }
 }
