@@ -128,7 +128,14 @@ async fn health_and_readiness_follow_the_token_and_the_stop() {
         Some(token(&operator).await).filter(|token| token.health == i32::from(TokenHealth::Down))
     })
     .await;
+    let folder = chancery.dir().display().to_string();
+    let assert_told_outside = |reason: &str| {
+        for detail in ["CKR_", "0x", folder.as_str()] {
+            assert!(!reason.contains(detail), "{detail} is for the log only: {reason}");
+        }
+    };
     assert!(!down.health_reason.is_empty());
+    assert_told_outside(&down.health_reason);
     for (service, expected) in [
         ("tokens/main", ServingStatus::NotServing),
         ("chancery.v1.SigningService", ServingStatus::NotServing),
@@ -140,6 +147,7 @@ async fn health_and_readiness_follow_the_token_and_the_stop() {
     eventually("the reason", async || {
         let (status, words) = admin_get(&chancery, "/readyz").await;
         assert!(status == 503 && words.starts_with("not ready\ntokens/main: "), "{status} {words}");
+        assert_told_outside(&words);
         words.contains("tokens/main: down: ").then_some(())
     })
     .await;

@@ -1,5 +1,6 @@
 //! What can be told about a token from outside, without asking it.
 
+use crate::HsmErrorKind;
 use chancery_model::{Algorithm, Id};
 
 /// Whether a token answers.
@@ -11,12 +12,16 @@ pub enum TokenHealth {
     Up,
     /// No worker could take the token; it is tried again and again. Calls fail at once.
     Down {
-        /// Why, for operators.
+        /// What kind of failure it is: what may be told outside is worded from this.
+        kind: HsmErrorKind,
+        /// Why, in full, for the log only: it may hold return codes and paths.
         reason: String,
     },
     /// The token refused the PIN; nothing is tried any more until somebody puts it right and starts the service again.
     Latched {
-        /// Why, and which file to remove.
+        /// What kind of failure it is: what may be told outside is worded from this.
+        kind: HsmErrorKind,
+        /// Why, and which file to remove, for the log only: it may hold return codes and paths.
         reason: String,
     },
 }

@@ -2,6 +2,7 @@
 //!
 //! `/metrics` is for Prometheus. `/livez` says that the process answers. `/readyz` says whether it signs, and if not, why.
 
+use crate::errors::token_reason;
 use chancery_audit::LogHealth;
 use chancery_core::{Chancery, Health};
 use chancery_hsm::TokenHealth;
@@ -122,8 +123,12 @@ fn readiness(health: &Health) -> (StatusCode, String) {
         match token {
             TokenHealth::Up => {}
             TokenHealth::Starting => words.push_str(&format!("tokens/{id}: starting\n")),
-            TokenHealth::Down { reason } => words.push_str(&format!("tokens/{id}: down: {reason}\n")),
-            TokenHealth::Latched { reason } => words.push_str(&format!("tokens/{id}: latched: {reason}\n")),
+            TokenHealth::Down { kind, reason: _ } => {
+                words.push_str(&format!("tokens/{id}: down: {}\n", token_reason(*kind)));
+            }
+            TokenHealth::Latched { kind, reason: _ } => {
+                words.push_str(&format!("tokens/{id}: latched: {}\n", token_reason(*kind)));
+            }
         }
     }
     (status, words)
@@ -141,6 +146,7 @@ fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_hsm::HsmErrorKind;
     use chancery_model::{Id, Timestamp};
     use std::collections::BTreeMap;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -152,18 +158,21 @@ mod tests {
 
     #[test]
     fn one_token_that_signs_is_ready_and_the_other_is_named() {
-        let down = TokenHealth::Down { reason: "module not found".to_owned() };
+        let down = TokenHealth::Down { kind: HsmErrorKind::Module, reason: "cannot load /lib/x.so".to_owned() };
         let (status, words) = readiness(&health(LogHealth::Open, &[("a", TokenHealth::Up), ("b", down)]));
-        assert_eq!((status, words.as_str()), (StatusCode::OK, "ready\ntokens/b: down: module not found\n"));
+        let expected = format!("ready\ntokens/b: down: {}\n", token_reason(HsmErrorKind::Module));
+        assert_eq!((status, words), (StatusCode::OK, expected));
     }
 
     #[test]
     fn every_reason_is_given() {
         let record = LogHealth::Closed { since: Timestamp::from_unix_micros(0), reason: "disk full".to_owned() };
-        let latched = TokenHealth::Latched { reason: "PIN refused".to_owned() };
+        let latched =
+            TokenHealth::Latched { kind: HsmErrorKind::PinLatched, reason: "C_Login returned 0xa0".to_owned() };
         let (status, words) = readiness(&health(record, &[("a", latched), ("b", TokenHealth::Starting)]));
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        let expected = "not ready\nrecord: closed: disk full\ntokens/a: latched: PIN refused\ntokens/b: starting\n";
+        let pin = token_reason(HsmErrorKind::PinLatched);
+        let expected = format!("not ready\nrecord: closed: disk full\ntokens/a: latched: {pin}\ntokens/b: starting\n");
         assert_eq!(words, expected);
     }
 

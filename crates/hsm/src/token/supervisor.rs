@@ -142,7 +142,7 @@ pub(super) async fn supervise(
     shared.health.send_if_modified(|health| match health {
         TokenHealth::Latched { .. } => false,
         TokenHealth::Starting | TokenHealth::Up | TokenHealth::Down { .. } => {
-            *health = TokenHealth::Down { reason: "the token has been let go".to_owned() };
+            *health = TokenHealth::Down { kind: stopped.kind, reason: stopped.message.clone() };
             true
         }
     });
@@ -217,16 +217,17 @@ async fn restart(
         match started {
             Ok(live) => return Some(live),
             Err(error) => {
-                latched = error.kind == HsmErrorKind::PinLatched;
+                let kind = error.kind;
+                latched = kind == HsmErrorKind::PinLatched;
                 let reason = error.to_string();
                 tracing::error!(token = %shared.settings.id, reason, "no worker could take the token");
-                let failure = HsmFailure::new(error.kind, reason.clone());
+                let failure = HsmFailure::new(kind, reason.clone());
                 shared.dispatch.refuse(failure.clone());
                 shared.dispatch.fail_queued(&failure);
                 shared.health.send_replace(if latched {
-                    TokenHealth::Latched { reason }
+                    TokenHealth::Latched { kind, reason }
                 } else {
-                    TokenHealth::Down { reason }
+                    TokenHealth::Down { kind, reason }
                 });
                 back_off = longer(back_off);
             }

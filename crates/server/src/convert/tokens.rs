@@ -3,6 +3,7 @@
 use super::enums::algorithm_number;
 use super::fields::id_in;
 use super::page::PageOf;
+use crate::errors::token_reason;
 use chancery_api::v1;
 use chancery_core::{Error, TokenView};
 use chancery_hsm::{TokenHealth, TokenStatus};
@@ -40,10 +41,10 @@ pub(crate) fn token(view: TokenView) -> v1::Token {
         queued,
     } = status;
     let (health, health_reason) = match health {
-        TokenHealth::Starting => (v1::TokenHealth::Starting, String::new()),
-        TokenHealth::Up => (v1::TokenHealth::Up, String::new()),
-        TokenHealth::Down { reason } => (v1::TokenHealth::Down, reason),
-        TokenHealth::Latched { reason } => (v1::TokenHealth::Latched, reason),
+        TokenHealth::Starting => (v1::TokenHealth::Starting, ""),
+        TokenHealth::Up => (v1::TokenHealth::Up, ""),
+        TokenHealth::Down { kind, reason: _ } => (v1::TokenHealth::Down, token_reason(kind)),
+        TokenHealth::Latched { kind, reason: _ } => (v1::TokenHealth::Latched, token_reason(kind)),
     };
     v1::Token {
         name: format!("tokens/{id}"),
@@ -54,7 +55,7 @@ pub(crate) fn token(view: TokenView) -> v1::Token {
         firmware_version,
         hardware_version,
         health: health.into(),
-        health_reason,
+        health_reason: health_reason.to_owned(),
         open_sessions: count(sessions_open),
         max_sessions: sessions_max.map_or(0, count),
         signing_threads: count(signing_threads),
@@ -77,6 +78,7 @@ fn count(number: impl TryInto<u32>) -> u32 {
 mod tests {
     use super::*;
     use crate::convert::signing::tests::violation;
+    use chancery_hsm::HsmErrorKind;
 
     #[test]
     fn a_tokens_name_has_two_segments() {
@@ -97,7 +99,10 @@ mod tests {
             model: String::new(),
             firmware_version: "2.6".to_owned(),
             hardware_version: "2.6".to_owned(),
-            health: TokenHealth::Latched { reason: "PIN refused".to_owned() },
+            health: TokenHealth::Latched {
+                kind: HsmErrorKind::PinLatched,
+                reason: "C_Login returned 0xa0; remove /var/lib/chancery/latch".to_owned(),
+            },
             worker_pid: None,
             restarts: 1 << 40,
             sessions_open: 3,
@@ -109,7 +114,8 @@ mod tests {
             queued: 0,
         };
         let token = token(TokenView { status, rings: vec!["keyRings/dev".parse().unwrap()] });
-        assert_eq!((token.health(), token.health_reason.as_str()), (v1::TokenHealth::Latched, "PIN refused"));
+        assert_eq!(token.health(), v1::TokenHealth::Latched);
+        assert_eq!(token.health_reason, token_reason(HsmErrorKind::PinLatched), "and not the reason for the log");
         assert_eq!((token.worker_restarts, token.worker_pid, token.max_sessions), (u32::MAX, 0, 0));
         assert_eq!(
             (token.name.as_str(), token.key_rings.as_slice()),

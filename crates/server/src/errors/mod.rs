@@ -5,6 +5,7 @@
 //! record) goes to the log: [`log`].
 
 mod device;
+mod health;
 mod map;
 mod refusal;
 
@@ -12,6 +13,7 @@ pub(crate) use refusal::Refusal;
 
 use crate::identity::Unidentified;
 use chancery_core::Error;
+use chancery_hsm::HsmErrorKind;
 use chancery_model::Id;
 use tonic::{Code, Status};
 
@@ -23,6 +25,11 @@ pub(crate) fn refusal(error: &Error) -> Refusal {
 /// The same as a gRPC status.
 pub(crate) fn status(error: &Error) -> Status {
     map::refusal(error).into_status()
+}
+
+/// Why a token does not serve, for whoever looks at its health.
+pub(crate) const fn token_reason(kind: HsmErrorKind) -> &'static str {
+    health::token_reason(kind)
 }
 
 /// A call without a registered caller.

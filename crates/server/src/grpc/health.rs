@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn without_a_token_nobody_signs() {
-        let down = TokenHealth::Down { reason: "gone".to_owned() };
+        let down = TokenHealth::Down { kind: chancery_hsm::HsmErrorKind::TokenAbsent, reason: "gone".to_owned() };
         let all = statuses(&health(LogHealth::Open, down), false);
         assert_eq!(
             serving(&all),
