@@ -1,5 +1,7 @@
 //! Policy documents as text: their names, and places within them.
 
+use crate::lexer::{Token, tokens};
+
 /// One file of policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDocument {
@@ -23,34 +25,11 @@ impl PolicyDocument {
 pub(crate) fn statement_starts(text: &str) -> Vec<usize> {
     let mut starts = Vec::new();
     let mut between = true;
-    let mut chars = text.char_indices().peekable();
-    while let Some((offset, char)) = chars.next() {
-        let comment = char == '/' && chars.peek().is_some_and(|(_, next)| *next == '/');
-        if comment {
-            for (_, char) in chars.by_ref() {
-                if char == '\n' {
-                    break;
-                }
-            }
-            continue;
-        }
-        if between && !char.is_whitespace() {
-            between = false;
+    for (offset, token) in tokens(text) {
+        if between {
             starts.push(offset);
         }
-        match char {
-            ';' => between = true,
-            '"' => {
-                while let Some((_, char)) = chars.next() {
-                    match char {
-                        '"' => break,
-                        '\\' => drop(chars.next()),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
+        between = token == Token::Symbol(';');
     }
     starts
 }

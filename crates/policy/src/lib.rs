@@ -12,11 +12,13 @@
 mod attributes;
 mod clause;
 mod decision;
+mod depth;
 mod document;
 mod error;
 mod explain;
 mod facts;
 mod generations;
+mod lexer;
 mod point;
 mod reader;
 mod request;

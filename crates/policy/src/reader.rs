@@ -1,5 +1,6 @@
 //! Reads documents into policies with ids, and gathers everything that is wrong with them.
 
+use crate::depth;
 use crate::document::{PolicyDocument, position, statement_starts};
 use crate::error::PolicyError;
 use crate::schema;
@@ -80,6 +81,10 @@ impl Reader {
     }
 
     fn read_policies(&mut self, document: &PolicyDocument, builtin: bool) {
+        if let Err(depth::TooDeep { offset, message, help }) = depth::check(&document.text) {
+            self.error(document, None, Some(offset), message, Some(help.to_owned()));
+            return;
+        }
         let parsed: PolicySet = match document.text.parse() {
             Ok(parsed) => parsed,
             Err(errors) => {

@@ -11,6 +11,7 @@
 mod agreement;
 mod cases;
 mod deciding;
+mod depth;
 mod documentation;
 mod explaining;
 mod hashing;

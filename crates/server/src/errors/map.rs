@@ -4,7 +4,11 @@ use super::Refusal;
 use super::device;
 use chancery_core::Error;
 use chancery_model::{Action, KeyState};
+use chancery_policy::{PolicyError, PolicyErrors};
 use tonic::Code;
+
+/// How many errors of a policy set a caller is told at once.
+const MAX_POLICY_ERRORS: usize = 20;
 
 pub(super) fn refusal(error: &Error) -> Refusal {
     match error {
@@ -71,11 +75,7 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 .with("resource", format!("tokens/{}", missing.token))
                 .with("algorithm", missing.algorithm)
         }
-        Error::PolicyInvalid(errors) => {
-            let message = format!("{errors}; correct it, and try it with ValidatePolicySet (chancery policy validate)");
-            let refusal = Refusal::new(Code::InvalidArgument, "POLICY_SET_INVALID", message);
-            errors.errors.iter().fold(refusal, |refusal, error| refusal.violation("documents", error.to_string()))
-        }
+        Error::PolicyInvalid(errors) => policy_invalid(errors),
         Error::PolicyLockout => {
             let message = "after this policy set no registered caller could apply another one; permit ApplyPolicySet to \
                            somebody";
@@ -112,6 +112,23 @@ pub(super) fn refusal(error: &Error) -> Refusal {
             Refusal::new(Code::Internal, "INTERNAL", message)
         }
     }
+}
+
+/// The first of the policy errors: a status travels in HTTP/2 headers, which clients take up to a few KiB only.
+fn policy_invalid(errors: &PolicyErrors) -> Refusal {
+    let more = errors.errors.len().saturating_sub(MAX_POLICY_ERRORS);
+    let shown: Vec<&PolicyError> = errors.errors.iter().take(MAX_POLICY_ERRORS).collect();
+    let what = match shown.as_slice() {
+        _ if more == 0 => errors.to_string(),
+        shown => {
+            let lines: String = shown.iter().map(|error| format!("\n  {error}")).collect();
+            format!("the policy set is refused, for {} reasons:{lines}\n  and {more} more", errors.errors.len())
+        }
+    };
+    let message = format!("{what}; correct it, and try it with ValidatePolicySet (chancery policy validate)");
+    let refusal = Refusal::new(Code::InvalidArgument, "POLICY_SET_INVALID", message);
+    let refusal = shown.iter().fold(refusal, |refusal, error| refusal.violation("documents", error.to_string()));
+    if more == 0 { refusal } else { refusal.violation("documents", format!("and {more} more")) }
 }
 
 /// What can be done about a version that does not sign.

@@ -208,3 +208,32 @@ fn unidentified_callers_are_told_why() {
     assert_eq!(status.get_details_error_info().unwrap().reason, "CERTIFICATE_EXPIRED");
     assert!(status.message().contains("renew"));
 }
+
+#[test]
+fn a_policy_set_with_many_errors_is_refused_with_the_first_twenty() {
+    let refused = |count: u32| {
+        let error = |line| PolicyError {
+            document: "a.cedar".to_owned(),
+            policy_id: None,
+            line: Some(line),
+            column: Some(1),
+            message: "no @id".to_owned(),
+            help: None,
+        };
+        let errors = PolicyErrors { errors: (1..=count).map(error).collect() };
+        let status = status(&Error::PolicyInvalid(errors));
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        (status.message().to_owned(), violations.into_iter().map(|v| v.description).collect::<Vec<_>>())
+    };
+    let (message, violations) = refused(20);
+    assert!(message.contains("a.cedar:20:1") && !message.contains("more"), "{message}");
+    assert_eq!(violations.len(), 20);
+    let (message, violations) = refused(500);
+    assert!(
+        message.contains("for 500 reasons") && message.contains("\n  a.cedar:20:1: no @id\n  and 480 more;"),
+        "{message}"
+    );
+    assert!(!message.contains("a.cedar:21:1"), "{message}");
+    assert_eq!(violations.len(), 21);
+    assert_eq!(violations[20], "and 480 more");
+}
