@@ -295,7 +295,9 @@ async fn a_shutdown_loses_nothing_and_takes_nothing_more() {
     log.shutdown().await;
     drop(reader);
     // The database is free, whole in one file, and has the outcome.
-    assert!(!path.with_extension("db-wal").exists());
+    // A reader that closes last leaves the write-ahead log where it is; the writer has emptied it.
+    let left = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
+    assert_eq!(left, 0, "bytes in the write-ahead log");
     let (_writer, reader) = chancery_store::open(&path).unwrap();
     assert_eq!(read(&reader).len(), 2);
 }
