@@ -2,12 +2,16 @@
 
 use aws_lc_rs::digest;
 use chancery_model::{Digest, HashAlgorithm, Sha256Hash};
+use sha3::Digest as _;
 
 /// The digest of `data`.
 #[must_use]
 pub fn hash(algorithm: HashAlgorithm, data: &[u8]) -> Digest {
-    let bytes = digest::digest(backend(algorithm), data).as_ref().to_vec();
-    #[expect(clippy::expect_used, reason = "FIPS 180-4 fixes the length; a test holds both tables together")]
+    let bytes = match backend(algorithm) {
+        Some(backend) => digest::digest(backend, data).as_ref().to_vec(),
+        None => sha3::Keccak256::digest(data).to_vec(),
+    };
+    #[expect(clippy::expect_used, reason = "the function fixes the length; a test holds both tables together")]
     Digest::new(algorithm, bytes).expect("a hash function's output has the length that the standard says")
 }
 
@@ -21,14 +25,17 @@ pub fn sha256(data: &[u8]) -> Sha256Hash {
 
 /// The DER `DigestInfo` of a digest (RFC 8017, section 9.2, note 1): 19 bytes that name the hash function,
 /// then the digest. PKCS#11's `CKM_RSA_PKCS` pads and signs what it is given, so naming the hash is up to us.
+///
+/// `None` for Keccak-256: it has no OID that PKCS#1 could name, and no algorithm of ours signs it with RSA.
 #[must_use]
-pub fn digest_info(digest: &Digest) -> Vec<u8> {
+pub fn digest_info(digest: &Digest) -> Option<Vec<u8>> {
     let prefix = match digest.algorithm() {
         HashAlgorithm::Sha256 => SHA256_PREFIX,
         HashAlgorithm::Sha384 => SHA384_PREFIX,
         HashAlgorithm::Sha512 => SHA512_PREFIX,
+        HashAlgorithm::Keccak256 => return None,
     };
-    [prefix.as_slice(), digest.as_bytes()].concat()
+    Some([prefix.as_slice(), digest.as_bytes()].concat())
 }
 
 // SEQUENCE { SEQUENCE { id-shaNNN, NULL }, OCTET STRING (the digest follows) }
@@ -43,12 +50,13 @@ const fn digest_info_prefix(arc: u8, length: u8) -> [u8; 19] {
     [0x30, 17 + length, 0x30, 13, 0x06, 9, o0, o1, o2, o3, o4, o5, o6, o7, arc, 0x05, 0, 0x04, length]
 }
 
-/// The same hash function in aws-lc-rs.
-pub(crate) const fn backend(algorithm: HashAlgorithm) -> &'static digest::Algorithm {
+/// The same hash function in aws-lc-rs, which has no Keccak-256.
+pub(crate) const fn backend(algorithm: HashAlgorithm) -> Option<&'static digest::Algorithm> {
     match algorithm {
-        HashAlgorithm::Sha256 => &digest::SHA256,
-        HashAlgorithm::Sha384 => &digest::SHA384,
-        HashAlgorithm::Sha512 => &digest::SHA512,
+        HashAlgorithm::Sha256 => Some(&digest::SHA256),
+        HashAlgorithm::Sha384 => Some(&digest::SHA384),
+        HashAlgorithm::Sha512 => Some(&digest::SHA512),
+        HashAlgorithm::Keccak256 => None,
     }
 }
 

@@ -26,5 +26,5 @@ pub use hash::{digest_info, hash, sha256};
 pub use public_key::PublicKey;
 pub use random::{RandomError, new_uid, random_bytes};
 pub use secp256k1::{Secp256k1Signature, secp256k1_finish};
-pub use spki::{PublicKeyError, ec_spki, ed25519_spki, rsa_spki};
+pub use spki::{PublicKeyError, ec_spki, ed25519_spki, mldsa_spki, rsa_spki};
 pub use verify::{SignedInput, VerifyError};

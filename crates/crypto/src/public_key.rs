@@ -22,7 +22,7 @@ struct Inner {
 
 /// The key as the library that verifies with it keeps it.
 pub(crate) enum Verifier {
-    /// RSA, NIST curves (signatures in DER) and Ed25519.
+    /// RSA, NIST curves (signatures in DER), Ed25519 and ML-DSA.
     AwsLc(ParsedPublicKey),
     /// secp256k1.
     K256(k256::ecdsa::VerifyingKey),
@@ -76,7 +76,8 @@ impl PublicKey {
                 }
             }
             // The libraries check that the point is on the curve. These curves have no points of small order.
-            (KeyMaterial::Ec { .. } | KeyMaterial::Rsa { .. }, _) => {}
+            // Any bytes of the right length are a public key of ML-DSA.
+            (KeyMaterial::Ec { .. } | KeyMaterial::Rsa { .. } | KeyMaterial::MlDsa { .. }, _) => {}
         }
         let verifier = Verifier::load(algorithm, &material, der)?;
         Ok(Self(Arc::new(Inner { algorithm, spki_der: der.into(), spki_sha256: sha256(der), verifier })))
@@ -119,15 +120,23 @@ impl Verifier {
             Algorithm::RsaPkcs1_2048Sha256 | Algorithm::RsaPkcs1_3072Sha256 | Algorithm::RsaPkcs1_4096Sha256 => {
                 &signature::RSA_PKCS1_2048_8192_SHA256
             }
+            Algorithm::RsaPkcs1_4096Sha512 => &signature::RSA_PKCS1_2048_8192_SHA512,
             // Salt exactly as long as the hash, MGF1 with the same hash: what aws-lc-rs does unless told otherwise.
             Algorithm::RsaPss2048Sha256 | Algorithm::RsaPss3072Sha256 | Algorithm::RsaPss4096Sha256 => {
                 &signature::RSA_PSS_2048_8192_SHA256
             }
+            Algorithm::RsaPss4096Sha512 => &signature::RSA_PSS_2048_8192_SHA512,
             Algorithm::EcdsaP256Sha256 => &signature::ECDSA_P256_SHA256_ASN1,
             Algorithm::EcdsaP384Sha384 => &signature::ECDSA_P384_SHA384_ASN1,
             Algorithm::EcdsaP521Sha512 => &signature::ECDSA_P521_SHA512_ASN1,
             Algorithm::Ed25519 => &signature::ED25519,
-            Algorithm::EcdsaSecp256k1Sha256 => {
+            Algorithm::MlDsa44 => &signature::ML_DSA_44,
+            Algorithm::MlDsa65 => &signature::ML_DSA_65,
+            Algorithm::MlDsa87 => &signature::ML_DSA_87,
+            Algorithm::HmacSha256 | Algorithm::HmacSha384 | Algorithm::HmacSha512 | Algorithm::AesCmac => {
+                return Err(PublicKeyError::NoPublicKey(algorithm));
+            }
+            Algorithm::EcdsaSecp256k1Sha256 | Algorithm::EcdsaSecp256k1Keccak256 => {
                 let KeyMaterial::Ec { point, .. } = material else {
                     return Err(PublicKeyError::WrongType(algorithm));
                 };

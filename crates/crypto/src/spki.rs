@@ -1,6 +1,6 @@
 //! SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7): one spelling for each key, and that one only.
 
-use chancery_model::{Algorithm, Curve, KeyType};
+use chancery_model::{Algorithm, Curve, KeyPurpose, KeyType, MlDsaParameterSet};
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use der::{Decode, Encode, Sequence};
 use spki::{AlgorithmIdentifier, SubjectPublicKeyInfoRef};
@@ -41,6 +41,17 @@ pub enum PublicKeyError {
         /// Length that was given, in bytes.
         actual: usize,
     },
+    /// An ML-DSA public key of another length.
+    #[error("the public key has {actual} bytes; one of {set} has {expected}", set = .parameter_set.as_str(), expected = .parameter_set.public_key_bytes())]
+    KeyLength {
+        /// The parameter set.
+        parameter_set: MlDsaParameterSet,
+        /// Length that was given, in bytes.
+        actual: usize,
+    },
+    /// The algorithm's keys are secrets for message authentication codes.
+    #[error("a key of {0} is one secret, which has no public half: use MacVerify to check what it made")]
+    NoPublicKey(Algorithm),
     /// Not a point of the curve, or one of small order.
     #[error("the public point is not a point of prime order on the curve of {0}")]
     NotOnCurve(Algorithm),
@@ -54,13 +65,22 @@ pub enum PublicKeyError {
         source: aws_lc_rs::error::KeyRejected,
     },
     /// k256 refused the key.
-    #[error("the cryptographic library refused the public key for ECDSA_SECP256K1_SHA256; is the point on the curve?")]
+    #[error("the cryptographic library refused the public key on secp256k1; is the point on the curve?")]
     RejectedSecp256k1(#[source] k256::ecdsa::Error),
 }
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// The parameter set's OID (RFC 9881, section 2).
+const fn mldsa_oid(parameter_set: MlDsaParameterSet) -> ObjectIdentifier {
+    match parameter_set {
+        MlDsaParameterSet::MlDsa44 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"),
+        MlDsaParameterSet::MlDsa65 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"),
+        MlDsaParameterSet::MlDsa87 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"),
+    }
+}
 
 /// The curve's OID (RFC 5480, section 2.1.1.1; SEC 2, appendix A.2).
 const fn curve_oid(curve: Curve) -> ObjectIdentifier {
@@ -141,6 +161,18 @@ pub fn ed25519_spki(point: &[u8]) -> Result<Vec<u8>, PublicKeyError> {
     write_spki(ED25519, None, bare)
 }
 
+/// The SPKI of an ML-DSA key (RFC 9881, section 4), from its public key as FIPS 204 encodes it (algorithm 22) and as a
+/// token exports it: 1312, 1952 or 2592 bytes.
+///
+/// # Errors
+/// [`PublicKeyError::KeyLength`] where the length is not that of the parameter set.
+pub fn mldsa_spki(parameter_set: MlDsaParameterSet, public_key: &[u8]) -> Result<Vec<u8>, PublicKeyError> {
+    if public_key.len() != parameter_set.public_key_bytes() {
+        return Err(PublicKeyError::KeyLength { parameter_set, actual: public_key.len() });
+    }
+    write_spki(mldsa_oid(parameter_set), None, public_key)
+}
+
 const OCTET_STRING: u8 = 0x04;
 const BIT_STRING: u8 = 0x03;
 
@@ -176,12 +208,17 @@ pub(crate) enum KeyMaterial<'a> {
     Ec { curve: Curve, point: &'a [u8] },
     /// The 32 bytes of the point.
     Ed25519 { point: &'a [u8] },
+    /// As FIPS 204 encodes it.
+    MlDsa { parameter_set: MlDsaParameterSet, public_key: &'a [u8] },
 }
 
 /// Reads an SPKI of the key type and curve of `algorithm`.
 ///
 /// Canonical by construction: whatever was read is written again and has to give the same bytes.
 pub(crate) fn read_spki(algorithm: Algorithm, der: &[u8]) -> Result<KeyMaterial<'_>, PublicKeyError> {
+    if algorithm.purpose() == KeyPurpose::Mac {
+        return Err(PublicKeyError::NoPublicKey(algorithm));
+    }
     let spki = SubjectPublicKeyInfoRef::from_der(der).map_err(PublicKeyError::Der)?;
     let public_key = spki.subject_public_key.as_bytes().ok_or(PublicKeyError::NotCanonical)?;
     let material = match (algorithm.key_type(), spki.algorithm.oid) {
@@ -195,12 +232,16 @@ pub(crate) fn read_spki(algorithm: Algorithm, der: &[u8]) -> Result<KeyMaterial<
             let key = RsaPublicKey::from_der(public_key).map_err(PublicKeyError::Der)?;
             KeyMaterial::Rsa { modulus: key.modulus.as_bytes(), public_exponent: key.public_exponent.as_bytes() }
         }
+        (KeyType::MlDsa(parameter_set), oid) if oid == mldsa_oid(parameter_set) => {
+            KeyMaterial::MlDsa { parameter_set, public_key }
+        }
         _ => return Err(PublicKeyError::WrongType(algorithm)),
     };
     let canonical = match material {
         KeyMaterial::Rsa { modulus, public_exponent } => rsa_spki(modulus, public_exponent)?,
         KeyMaterial::Ec { curve, point } => ec_spki(curve, point)?,
         KeyMaterial::Ed25519 { point } => ed25519_spki(point)?,
+        KeyMaterial::MlDsa { parameter_set, public_key } => mldsa_spki(parameter_set, public_key)?,
     };
     if canonical == der { Ok(material) } else { Err(PublicKeyError::NotCanonical) }
 }

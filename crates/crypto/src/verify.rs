@@ -33,8 +33,8 @@ pub enum VerifyError {
     /// Not a signature of this key over this input, or not in the encoding that was named.
     #[error("the signature is not one of this key over this input")]
     Invalid,
-    /// Ed25519 reads the message itself, twice: nothing can be said about a digest.
-    #[error("an Ed25519 signature can only be verified over the message, not over a digest")]
+    /// Ed25519 and pure ML-DSA read the message itself: nothing can be said about a digest.
+    #[error("an Ed25519 or ML-DSA signature can only be verified over the message, not over a digest")]
     DigestNotAllowed,
     /// The digest is of another hash function than the key's.
     #[error("the key's algorithm takes {expected} digests, not {actual}")]
@@ -54,6 +54,7 @@ impl PublicKey {
     /// - ECDSA (FIPS 186-5): in `encoding` and no other; strict DER, or r || s of exactly twice a coordinate.
     ///   Both s of a pair (r, s), (r, n - s) are accepted, on secp256k1 as well.
     /// - Ed25519 (RFC 8032, section 5.1.7): 64 bytes, S below the order; messages only. `encoding` plays no part.
+    /// - ML-DSA (FIPS 204, algorithm 3): pure, with an empty context; messages only. `encoding` plays no part.
     ///
     /// # Errors
     /// [`VerifyError::Invalid`] where the signature does not hold, however malformed it is; the other two
@@ -71,7 +72,8 @@ impl PublicKey {
                 match input {
                     SignedInput::Message(message) => key.verify_sig(message, &signature),
                     SignedInput::Digest(digest) => {
-                        ImportedDigest::import_less_safe(digest.as_bytes(), backend(digest.algorithm()))
+                        let backend = backend(digest.algorithm()).ok_or(VerifyError::Invalid)?;
+                        ImportedDigest::import_less_safe(digest.as_bytes(), backend)
                             .and_then(|digest| key.verify_digest_sig(&digest, &signature))
                     }
                 }
