@@ -228,6 +228,11 @@ pub const fn action_code(action: Action) -> u16 {
         Action::ListRecords => 18,
         Action::ListTokens => 19,
         Action::GetToken => 20,
+        Action::MacSign => 21,
+        Action::MacVerify => 22,
+        Action::GenerateRandomBytes => 23,
+        Action::WatchRecords => 24,
+        Action::SignJwt => 25,
     }
 }
 

@@ -25,6 +25,16 @@ pub const fn algorithm_to_proto(algorithm: Algorithm) -> v1::Algorithm {
         Algorithm::EcdsaP521Sha512 => v1::Algorithm::EcdsaP521Sha512,
         Algorithm::EcdsaSecp256k1Sha256 => v1::Algorithm::EcdsaSecp256k1Sha256,
         Algorithm::Ed25519 => v1::Algorithm::Ed25519,
+        Algorithm::RsaPkcs1_4096Sha512 => v1::Algorithm::RsaPkcs14096Sha512,
+        Algorithm::RsaPss4096Sha512 => v1::Algorithm::RsaPss4096Sha512,
+        Algorithm::EcdsaSecp256k1Keccak256 => v1::Algorithm::EcdsaSecp256k1Keccak256,
+        Algorithm::MlDsa44 => v1::Algorithm::MlDsa44,
+        Algorithm::MlDsa65 => v1::Algorithm::MlDsa65,
+        Algorithm::MlDsa87 => v1::Algorithm::MlDsa87,
+        Algorithm::HmacSha256 => v1::Algorithm::HmacSha256,
+        Algorithm::HmacSha384 => v1::Algorithm::HmacSha384,
+        Algorithm::HmacSha512 => v1::Algorithm::HmacSha512,
+        Algorithm::AesCmac => v1::Algorithm::AesCmac,
     }
 }
 
@@ -52,7 +62,6 @@ mod tests {
             assert_eq!(algorithm_from_proto(algorithm_to_proto(algorithm) as i32), Some(algorithm));
         }
         assert_eq!(algorithm_from_proto(0), None);
-        assert_eq!(algorithm_from_proto(4), None, "reserved");
         assert_eq!(algorithm_from_proto(9999), None);
     }
 

@@ -116,9 +116,16 @@ enum Kind {
 impl Kind {
     const fn of(action: Action) -> Self {
         match action {
-            Action::ListKeyRings | Action::GetKeyRing | Action::CreateKey | Action::ListKeys => Self::Ring,
+            Action::ListKeyRings
+            | Action::GetKeyRing
+            | Action::CreateKey
+            | Action::ListKeys
+            | Action::GenerateRandomBytes => Self::Ring,
             Action::Sign
+            | Action::SignJwt
+            | Action::MacSign
             | Action::Verify
+            | Action::MacVerify
             | Action::GetPublicKey
             | Action::GetKey
             | Action::RotateKey
@@ -130,7 +137,7 @@ impl Kind {
             | Action::ApplyPolicySet
             | Action::ValidatePolicySet
             | Action::ExplainAuthorization => Self::PolicySet,
-            Action::ListRecords => Self::AuditLog,
+            Action::ListRecords | Action::WatchRecords => Self::AuditLog,
             Action::ListTokens => Self::Tokens,
             Action::GetToken => Self::Token,
         }

@@ -6,12 +6,20 @@ use std::str::FromStr;
 /// An action that policy decides on. The name is that of the API method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
-    /// Sign (and each item of BatchSign).
+    /// Sign, each item of BatchSign and each message of StreamSign.
     Sign,
-    /// Verify.
+    /// SignJwt.
+    SignJwt,
+    /// MacSign.
+    MacSign,
+    /// Verify, and each item of BatchVerify.
     Verify,
+    /// MacVerify.
+    MacVerify,
     /// GetPublicKey.
     GetPublicKey,
+    /// GenerateRandomBytes, on the ring whose token makes them.
+    GenerateRandomBytes,
     /// ListKeyRings; asked for each ring, and the answer holds the allowed ones.
     ListKeyRings,
     /// GetKeyRing.
@@ -42,6 +50,8 @@ pub enum Action {
     ExplainAuthorization,
     /// ListRecords.
     ListRecords,
+    /// WatchRecords.
+    WatchRecords,
     /// ListTokens.
     ListTokens,
     /// GetToken.
@@ -51,10 +61,12 @@ pub enum Action {
 /// The groups that the shipped policies use; an action belongs to exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ActionGroup {
-    /// Makes signatures.
+    /// Makes signatures and MACs.
     Signing,
-    /// Uses public keys: Verify, GetPublicKey.
+    /// Checks signatures and MACs, and reads public keys.
     Verifying,
+    /// Takes random bytes from a token.
+    GeneratingRandom,
     /// Reads key rings and keys.
     ReadingKeys,
     /// Creates and changes keys.
@@ -71,9 +83,10 @@ pub enum ActionGroup {
 
 impl ActionGroup {
     /// Every group.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Signing,
         Self::Verifying,
+        Self::GeneratingRandom,
         Self::ReadingKeys,
         Self::AdministeringKeys,
         Self::ReadingPolicy,
@@ -88,6 +101,7 @@ impl ActionGroup {
         match self {
             Self::Signing => "signing",
             Self::Verifying => "verifying",
+            Self::GeneratingRandom => "generating-random",
             Self::ReadingKeys => "reading-keys",
             Self::AdministeringKeys => "administering-keys",
             Self::ReadingPolicy => "reading-policy",
@@ -100,10 +114,14 @@ impl ActionGroup {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Sign,
+        Self::SignJwt,
+        Self::MacSign,
         Self::Verify,
+        Self::MacVerify,
         Self::GetPublicKey,
+        Self::GenerateRandomBytes,
         Self::ListKeyRings,
         Self::GetKeyRing,
         Self::CreateKey,
@@ -119,6 +137,7 @@ impl Action {
         Self::ValidatePolicySet,
         Self::ExplainAuthorization,
         Self::ListRecords,
+        Self::WatchRecords,
         Self::ListTokens,
         Self::GetToken,
     ];
@@ -128,8 +147,12 @@ impl Action {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sign => "Sign",
+            Self::SignJwt => "SignJwt",
+            Self::MacSign => "MacSign",
             Self::Verify => "Verify",
+            Self::MacVerify => "MacVerify",
             Self::GetPublicKey => "GetPublicKey",
+            Self::GenerateRandomBytes => "GenerateRandomBytes",
             Self::ListKeyRings => "ListKeyRings",
             Self::GetKeyRing => "GetKeyRing",
             Self::CreateKey => "CreateKey",
@@ -145,6 +168,7 @@ impl Action {
             Self::ValidatePolicySet => "ValidatePolicySet",
             Self::ExplainAuthorization => "ExplainAuthorization",
             Self::ListRecords => "ListRecords",
+            Self::WatchRecords => "WatchRecords",
             Self::ListTokens => "ListTokens",
             Self::GetToken => "GetToken",
         }
@@ -154,8 +178,9 @@ impl Action {
     #[must_use]
     pub const fn group(self) -> ActionGroup {
         match self {
-            Self::Sign => ActionGroup::Signing,
-            Self::Verify | Self::GetPublicKey => ActionGroup::Verifying,
+            Self::Sign | Self::SignJwt | Self::MacSign => ActionGroup::Signing,
+            Self::Verify | Self::MacVerify | Self::GetPublicKey => ActionGroup::Verifying,
+            Self::GenerateRandomBytes => ActionGroup::GeneratingRandom,
             Self::ListKeyRings
             | Self::GetKeyRing
             | Self::GetKey
@@ -167,7 +192,7 @@ impl Action {
             }
             Self::GetPolicySet | Self::ValidatePolicySet | Self::ExplainAuthorization => ActionGroup::ReadingPolicy,
             Self::ApplyPolicySet => ActionGroup::AdministeringPolicy,
-            Self::ListRecords => ActionGroup::Auditing,
+            Self::ListRecords | Self::WatchRecords => ActionGroup::Auditing,
             Self::ListTokens | Self::GetToken => ActionGroup::ReadingTokens,
         }
     }

@@ -12,12 +12,16 @@ pub enum Algorithm {
     RsaPkcs1_3072Sha256,
     /// RSASSA-PKCS1-v1_5, modulus of 4096 bits, SHA-256.
     RsaPkcs1_4096Sha256,
+    /// RSASSA-PKCS1-v1_5, modulus of 4096 bits, SHA-512.
+    RsaPkcs1_4096Sha512,
     /// RSASSA-PSS (RFC 8017, section 8.1), modulus of 2048 bits, SHA-256, MGF1 with SHA-256, salt of 32 bytes.
     RsaPss2048Sha256,
     /// RSASSA-PSS, modulus of 3072 bits, SHA-256, MGF1 with SHA-256, salt of 32 bytes.
     RsaPss3072Sha256,
     /// RSASSA-PSS, modulus of 4096 bits, SHA-256, MGF1 with SHA-256, salt of 32 bytes.
     RsaPss4096Sha256,
+    /// RSASSA-PSS, modulus of 4096 bits, SHA-512, MGF1 with SHA-512, salt of 64 bytes.
+    RsaPss4096Sha512,
     /// ECDSA (FIPS 186-5) on NIST P-256 with SHA-256.
     EcdsaP256Sha256,
     /// ECDSA on NIST P-384 with SHA-384.
@@ -26,11 +30,36 @@ pub enum Algorithm {
     EcdsaP521Sha512,
     /// ECDSA on secp256k1 (SEC 2) with SHA-256; signatures are made low-S and carry a recovery id.
     EcdsaSecp256k1Sha256,
+    /// ECDSA on secp256k1 with Keccak-256, as Ethereum uses it; signatures are made low-S and carry a recovery id.
+    EcdsaSecp256k1Keccak256,
     /// Ed25519 (RFC 8032), pure: the token reads the message itself.
     Ed25519,
+    /// ML-DSA-44 (FIPS 204), pure, with an empty context: the token reads the message itself.
+    MlDsa44,
+    /// ML-DSA-65 (FIPS 204), pure, with an empty context.
+    MlDsa65,
+    /// ML-DSA-87 (FIPS 204), pure, with an empty context.
+    MlDsa87,
+    /// HMAC (FIPS 198-1, RFC 2104) with SHA-256: a key of 32 bytes, a MAC of 32 bytes.
+    HmacSha256,
+    /// HMAC with SHA-384: a key of 48 bytes, a MAC of 48 bytes.
+    HmacSha384,
+    /// HMAC with SHA-512: a key of 64 bytes, a MAC of 64 bytes.
+    HmacSha512,
+    /// AES-CMAC (NIST SP 800-38B, RFC 4493) with a key of 256 bits: a MAC of 16 bytes.
+    AesCmac,
 }
 
-/// What kind of key pair an algorithm needs.
+/// What the keys of an algorithm are for (NIST SP 800-57 part 1, section 5.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyPurpose {
+    /// A key pair that makes signatures: Sign, Verify, GetPublicKey.
+    Signature,
+    /// A secret that makes and checks message authentication codes: MacSign, MacVerify. It has no public half.
+    Mac,
+}
+
+/// What kind of key an algorithm needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyType {
     /// RSA with this modulus size in bits; the public exponent is 65537.
@@ -42,6 +71,61 @@ pub enum KeyType {
     Ec(Curve),
     /// An Ed25519 key pair.
     Ed25519,
+    /// An ML-DSA key pair.
+    MlDsa(MlDsaParameterSet),
+    /// A secret for HMAC.
+    GenericSecret {
+        /// Length of the secret in bytes: that of the hash's output (RFC 2104, section 3).
+        bytes: u32,
+    },
+    /// A secret for AES.
+    Aes {
+        /// Length of the secret in bytes.
+        bytes: u32,
+    },
+}
+
+/// A parameter set of ML-DSA (FIPS 204, section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MlDsaParameterSet {
+    /// ML-DSA-44.
+    MlDsa44,
+    /// ML-DSA-65.
+    MlDsa65,
+    /// ML-DSA-87.
+    MlDsa87,
+}
+
+impl MlDsaParameterSet {
+    /// The standard's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MlDsa44 => "ML-DSA-44",
+            Self::MlDsa65 => "ML-DSA-65",
+            Self::MlDsa87 => "ML-DSA-87",
+        }
+    }
+
+    /// Length of a public key in bytes (FIPS 204, table 2).
+    #[must_use]
+    pub const fn public_key_bytes(self) -> usize {
+        match self {
+            Self::MlDsa44 => 1312,
+            Self::MlDsa65 => 1952,
+            Self::MlDsa87 => 2592,
+        }
+    }
+
+    /// Length of a signature in bytes (FIPS 204, table 2).
+    #[must_use]
+    pub const fn signature_bytes(self) -> usize {
+        match self {
+            Self::MlDsa44 => 2420,
+            Self::MlDsa65 => 3309,
+            Self::MlDsa87 => 4627,
+        }
+    }
 }
 
 /// A named short Weierstrass curve.
@@ -80,7 +164,7 @@ impl Curve {
     }
 }
 
-/// How a signature is made from the key pair.
+/// How a signature or a MAC is made with the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureScheme {
     /// RSASSA-PKCS1-v1_5.
@@ -91,9 +175,15 @@ pub enum SignatureScheme {
     Ecdsa,
     /// Pure Ed25519.
     Ed25519,
+    /// Pure ML-DSA with an empty context.
+    MlDsa,
+    /// HMAC with this hash.
+    Hmac(HashAlgorithm),
+    /// AES-CMAC.
+    AesCmac,
 }
 
-/// A hash function of FIPS 180-4.
+/// A hash function: of FIPS 180-4, or Keccak-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HashAlgorithm {
     /// SHA-256: 32 bytes.
@@ -102,6 +192,8 @@ pub enum HashAlgorithm {
     Sha384,
     /// SHA-512: 64 bytes.
     Sha512,
+    /// Keccak-256 with the padding of the Keccak submission, as Ethereum uses it; not SHA3-256 of FIPS 202. 32 bytes.
+    Keccak256,
 }
 
 impl HashAlgorithm {
@@ -109,7 +201,7 @@ impl HashAlgorithm {
     #[must_use]
     pub const fn output_bytes(self) -> usize {
         match self {
-            Self::Sha256 => 32,
+            Self::Sha256 | Self::Keccak256 => 32,
             Self::Sha384 => 48,
             Self::Sha512 => 64,
         }
@@ -122,6 +214,7 @@ impl HashAlgorithm {
             Self::Sha256 => "SHA-256",
             Self::Sha384 => "SHA-384",
             Self::Sha512 => "SHA-512",
+            Self::Keccak256 => "KECCAK-256",
         }
     }
 }
@@ -134,18 +227,28 @@ impl fmt::Display for HashAlgorithm {
 
 impl Algorithm {
     /// Every algorithm, in the order in which documents list them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 21] = [
         Self::RsaPkcs1_2048Sha256,
         Self::RsaPkcs1_3072Sha256,
         Self::RsaPkcs1_4096Sha256,
+        Self::RsaPkcs1_4096Sha512,
         Self::RsaPss2048Sha256,
         Self::RsaPss3072Sha256,
         Self::RsaPss4096Sha256,
+        Self::RsaPss4096Sha512,
         Self::EcdsaP256Sha256,
         Self::EcdsaP384Sha384,
         Self::EcdsaP521Sha512,
         Self::EcdsaSecp256k1Sha256,
+        Self::EcdsaSecp256k1Keccak256,
         Self::Ed25519,
+        Self::MlDsa44,
+        Self::MlDsa65,
+        Self::MlDsa87,
+        Self::HmacSha256,
+        Self::HmacSha384,
+        Self::HmacSha512,
+        Self::AesCmac,
     ];
 
     /// The name used in the API, the command line, the store and the record.
@@ -155,49 +258,91 @@ impl Algorithm {
             Self::RsaPkcs1_2048Sha256 => "RSA_PKCS1_2048_SHA256",
             Self::RsaPkcs1_3072Sha256 => "RSA_PKCS1_3072_SHA256",
             Self::RsaPkcs1_4096Sha256 => "RSA_PKCS1_4096_SHA256",
+            Self::RsaPkcs1_4096Sha512 => "RSA_PKCS1_4096_SHA512",
             Self::RsaPss2048Sha256 => "RSA_PSS_2048_SHA256",
             Self::RsaPss3072Sha256 => "RSA_PSS_3072_SHA256",
             Self::RsaPss4096Sha256 => "RSA_PSS_4096_SHA256",
+            Self::RsaPss4096Sha512 => "RSA_PSS_4096_SHA512",
             Self::EcdsaP256Sha256 => "ECDSA_P256_SHA256",
             Self::EcdsaP384Sha384 => "ECDSA_P384_SHA384",
             Self::EcdsaP521Sha512 => "ECDSA_P521_SHA512",
             Self::EcdsaSecp256k1Sha256 => "ECDSA_SECP256K1_SHA256",
+            Self::EcdsaSecp256k1Keccak256 => "ECDSA_SECP256K1_KECCAK256",
             Self::Ed25519 => "ED25519",
+            Self::MlDsa44 => "ML_DSA_44",
+            Self::MlDsa65 => "ML_DSA_65",
+            Self::MlDsa87 => "ML_DSA_87",
+            Self::HmacSha256 => "HMAC_SHA256",
+            Self::HmacSha384 => "HMAC_SHA384",
+            Self::HmacSha512 => "HMAC_SHA512",
+            Self::AesCmac => "AES_CMAC",
         }
     }
 
-    /// The kind of key pair.
+    /// What the algorithm's keys are for.
+    #[must_use]
+    pub const fn purpose(self) -> KeyPurpose {
+        match self.scheme() {
+            SignatureScheme::Hmac(_) | SignatureScheme::AesCmac => KeyPurpose::Mac,
+            SignatureScheme::RsaPkcs1
+            | SignatureScheme::RsaPss
+            | SignatureScheme::Ecdsa
+            | SignatureScheme::Ed25519
+            | SignatureScheme::MlDsa => KeyPurpose::Signature,
+        }
+    }
+
+    /// The kind of key.
     #[must_use]
     pub const fn key_type(self) -> KeyType {
         match self {
             Self::RsaPkcs1_2048Sha256 | Self::RsaPss2048Sha256 => KeyType::Rsa { modulus_bits: 2048 },
             Self::RsaPkcs1_3072Sha256 | Self::RsaPss3072Sha256 => KeyType::Rsa { modulus_bits: 3072 },
-            Self::RsaPkcs1_4096Sha256 | Self::RsaPss4096Sha256 => KeyType::Rsa { modulus_bits: 4096 },
+            Self::RsaPkcs1_4096Sha256 | Self::RsaPkcs1_4096Sha512 | Self::RsaPss4096Sha256 | Self::RsaPss4096Sha512 => {
+                KeyType::Rsa { modulus_bits: 4096 }
+            }
             Self::EcdsaP256Sha256 => KeyType::Ec(Curve::P256),
             Self::EcdsaP384Sha384 => KeyType::Ec(Curve::P384),
             Self::EcdsaP521Sha512 => KeyType::Ec(Curve::P521),
-            Self::EcdsaSecp256k1Sha256 => KeyType::Ec(Curve::Secp256k1),
+            Self::EcdsaSecp256k1Sha256 | Self::EcdsaSecp256k1Keccak256 => KeyType::Ec(Curve::Secp256k1),
             Self::Ed25519 => KeyType::Ed25519,
+            Self::MlDsa44 => KeyType::MlDsa(MlDsaParameterSet::MlDsa44),
+            Self::MlDsa65 => KeyType::MlDsa(MlDsaParameterSet::MlDsa65),
+            Self::MlDsa87 => KeyType::MlDsa(MlDsaParameterSet::MlDsa87),
+            Self::HmacSha256 => KeyType::GenericSecret { bytes: 32 },
+            Self::HmacSha384 => KeyType::GenericSecret { bytes: 48 },
+            Self::HmacSha512 => KeyType::GenericSecret { bytes: 64 },
+            Self::AesCmac => KeyType::Aes { bytes: 32 },
         }
     }
 
-    /// How the signature is made.
+    /// How the signature or the MAC is made.
     #[must_use]
     pub const fn scheme(self) -> SignatureScheme {
         match self {
-            Self::RsaPkcs1_2048Sha256 | Self::RsaPkcs1_3072Sha256 | Self::RsaPkcs1_4096Sha256 => {
-                SignatureScheme::RsaPkcs1
+            Self::RsaPkcs1_2048Sha256
+            | Self::RsaPkcs1_3072Sha256
+            | Self::RsaPkcs1_4096Sha256
+            | Self::RsaPkcs1_4096Sha512 => SignatureScheme::RsaPkcs1,
+            Self::RsaPss2048Sha256 | Self::RsaPss3072Sha256 | Self::RsaPss4096Sha256 | Self::RsaPss4096Sha512 => {
+                SignatureScheme::RsaPss
             }
-            Self::RsaPss2048Sha256 | Self::RsaPss3072Sha256 | Self::RsaPss4096Sha256 => SignatureScheme::RsaPss,
-            Self::EcdsaP256Sha256 | Self::EcdsaP384Sha384 | Self::EcdsaP521Sha512 | Self::EcdsaSecp256k1Sha256 => {
-                SignatureScheme::Ecdsa
-            }
+            Self::EcdsaP256Sha256
+            | Self::EcdsaP384Sha384
+            | Self::EcdsaP521Sha512
+            | Self::EcdsaSecp256k1Sha256
+            | Self::EcdsaSecp256k1Keccak256 => SignatureScheme::Ecdsa,
             Self::Ed25519 => SignatureScheme::Ed25519,
+            Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => SignatureScheme::MlDsa,
+            Self::HmacSha256 => SignatureScheme::Hmac(HashAlgorithm::Sha256),
+            Self::HmacSha384 => SignatureScheme::Hmac(HashAlgorithm::Sha384),
+            Self::HmacSha512 => SignatureScheme::Hmac(HashAlgorithm::Sha512),
+            Self::AesCmac => SignatureScheme::AesCmac,
         }
     }
 
     /// The hash that is applied to the message before the token is asked; `None` where the token
-    /// takes the message itself (Ed25519).
+    /// takes the message itself (Ed25519, ML-DSA, HMAC, AES-CMAC).
     #[must_use]
     pub const fn hash(self) -> Option<HashAlgorithm> {
         match self {
@@ -210,8 +355,30 @@ impl Algorithm {
             | Self::EcdsaP256Sha256
             | Self::EcdsaSecp256k1Sha256 => Some(HashAlgorithm::Sha256),
             Self::EcdsaP384Sha384 => Some(HashAlgorithm::Sha384),
-            Self::EcdsaP521Sha512 => Some(HashAlgorithm::Sha512),
-            Self::Ed25519 => None,
+            Self::RsaPkcs1_4096Sha512 | Self::RsaPss4096Sha512 | Self::EcdsaP521Sha512 => Some(HashAlgorithm::Sha512),
+            Self::EcdsaSecp256k1Keccak256 => Some(HashAlgorithm::Keccak256),
+            Self::Ed25519
+            | Self::MlDsa44
+            | Self::MlDsa65
+            | Self::MlDsa87
+            | Self::HmacSha256
+            | Self::HmacSha384
+            | Self::HmacSha512
+            | Self::AesCmac => None,
+        }
+    }
+
+    /// Length of a MAC in bytes, for MAC algorithms: it is never truncated.
+    #[must_use]
+    pub const fn mac_bytes(self) -> Option<usize> {
+        match self.scheme() {
+            SignatureScheme::Hmac(hash) => Some(hash.output_bytes()),
+            SignatureScheme::AesCmac => Some(16),
+            SignatureScheme::RsaPkcs1
+            | SignatureScheme::RsaPss
+            | SignatureScheme::Ecdsa
+            | SignatureScheme::Ed25519
+            | SignatureScheme::MlDsa => None,
         }
     }
 
@@ -220,7 +387,11 @@ impl Algorithm {
     pub const fn curve(self) -> Option<Curve> {
         match self.key_type() {
             KeyType::Ec(curve) => Some(curve),
-            KeyType::Rsa { .. } | KeyType::Ed25519 => None,
+            KeyType::Rsa { .. }
+            | KeyType::Ed25519
+            | KeyType::MlDsa(_)
+            | KeyType::GenericSecret { .. }
+            | KeyType::Aes { .. } => None,
         }
     }
 }

@@ -14,7 +14,9 @@ mod time;
 mod uid;
 
 pub use action::{Action, ActionGroup, UnknownAction};
-pub use algorithm::{Algorithm, Curve, HashAlgorithm, KeyType, SignatureScheme, UnknownAlgorithm};
+pub use algorithm::{
+    Algorithm, Curve, HashAlgorithm, KeyPurpose, KeyType, MlDsaParameterSet, SignatureScheme, UnknownAlgorithm,
+};
 pub use caller::{Authentication, Caller, Identity, InvalidIdentity, Role, UnknownRole};
 pub use digest::{Digest, InvalidDigest, Sha256Hash};
 pub use key::{EcdsaEncoding, KeyState, UnknownKeyState};

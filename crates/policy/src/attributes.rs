@@ -1,6 +1,6 @@
 //! What policy saw, as JSON for the record.
 
-use crate::facts::{datetime, long};
+use crate::facts::{datetime, duration, long};
 use crate::request::{OperationContext, RequestContext, Resource};
 use chancery_model::Caller;
 use serde_json::{Value, json};
@@ -56,6 +56,23 @@ fn circumstances(context: &RequestContext) -> Value {
             add("batchSize", long(*batch_size).into());
             add("version", (*version).into());
         }
+        OperationContext::SignJwt { issuer, subject, audiences, lifetime_seconds, token_type, version } => {
+            if let Some(issuer) = issuer {
+                add("issuer", issuer.as_str().into());
+            }
+            if let Some(subject) = subject {
+                add("subject", subject.as_str().into());
+            }
+            add("audiences", audiences.clone().into());
+            add("lifetime", duration(*lifetime_seconds).into());
+            add("type", token_type.as_str().into());
+            add("version", (*version).into());
+        }
+        OperationContext::Mac { input_bytes, version } => {
+            add("inputBytes", long(*input_bytes).into());
+            add("version", (*version).into());
+        }
+        OperationContext::Random { length } => add("length", long(*length).into()),
         OperationContext::CreateKey { algorithm, allow_digest } => {
             add("algorithm", algorithm.to_string().into());
             add("allowDigest", (*allow_digest).into());

@@ -120,6 +120,23 @@ pub(crate) fn context(request: &AccessRequest) -> Result<Context, FactsError> {
             add("batchSize", Value::new_long(long(*batch_size)));
             add("version", Value::new_long(i64::from(*version)));
         }
+        OperationContext::SignJwt { issuer, subject, audiences, lifetime_seconds, token_type, version } => {
+            if let Some(issuer) = issuer {
+                add("issuer", Value::new_string(issuer.clone()));
+            }
+            if let Some(subject) = subject {
+                add("subject", Value::new_string(subject.clone()));
+            }
+            add("audiences", Value::new_set(audiences.iter().cloned().map(Value::new_string)));
+            add("lifetime", Value::new_duration(duration(*lifetime_seconds)));
+            add("type", Value::new_string(token_type.clone()));
+            add("version", Value::new_long(i64::from(*version)));
+        }
+        OperationContext::Mac { input_bytes, version } => {
+            add("inputBytes", Value::new_long(long(*input_bytes)));
+            add("version", Value::new_long(i64::from(*version)));
+        }
+        OperationContext::Random { length } => add("length", Value::new_long(long(*length))),
         OperationContext::CreateKey { algorithm, allow_digest } => {
             add("algorithm", text(algorithm));
             add("allowDigest", Value::new_bool(*allow_digest));
@@ -135,6 +152,11 @@ fn text(value: &impl ToString) -> Value {
 /// Cedar's numbers end at 2^63 - 1; what is more is that.
 pub(crate) fn long(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Seconds as Cedar parses a duration, `3600s`. It counts milliseconds in 63 bits: what is more is the most that it can say.
+pub(crate) fn duration(seconds: u64) -> String {
+    format!("{}s", seconds.min(i64::MAX.unsigned_abs() / 1000))
 }
 
 /// An address as Cedar parses it: an IPv4 address that came in an IPv6 one is an IPv4 address again, so that ranges of

@@ -20,9 +20,10 @@ pub struct AccessRequest {
 /// The resource of a call, with the facts that policies can ask about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
-    /// A key ring: ListKeyRings (asked for each ring), GetKeyRing, ListKeys, CreateKey.
+    /// A key ring: ListKeyRings (asked for each ring), GetKeyRing, ListKeys, CreateKey, GenerateRandomBytes.
     KeyRing(RingFacts),
-    /// A key: Sign, Verify, GetPublicKey, GetKey, RotateKey and all that concerns a key's versions.
+    /// A key: Sign, SignJwt, MacSign, Verify, MacVerify, GetPublicKey, GetKey, RotateKey and all that concerns a key's
+    /// versions.
     Key(KeyFacts),
     /// The policy set in force.
     PolicySet,
@@ -67,8 +68,10 @@ pub struct RequestContext {
     pub authentication: &'static str,
     /// When the call is decided. Policies see milliseconds.
     pub now: Timestamp,
-    /// What only this kind of call has. Must fit the action: `Sign` for [`Action::Sign`], `CreateKey` for
-    /// [`Action::CreateKey`], `Plain` for the others. Anything else is denied.
+    /// What only this kind of call has. Must fit the action: `Sign` for [`Action::Sign`], `SignJwt` for
+    /// [`Action::SignJwt`], `Mac` for [`Action::MacSign`] and [`Action::MacVerify`], `Random` for
+    /// [`Action::GenerateRandomBytes`], `CreateKey` for [`Action::CreateKey`], `Plain` for the others. Anything else is
+    /// denied.
     pub operation: OperationContext,
 }
 
@@ -87,6 +90,33 @@ pub enum OperationContext {
         batch_size: u64,
         /// The number of the key version that would sign.
         version: u32,
+    },
+    /// A JSON Web Token.
+    SignJwt {
+        /// The claim `iss`.
+        issuer: Option<String>,
+        /// The claim `sub`.
+        subject: Option<String>,
+        /// The claim `aud`.
+        audiences: Vec<String>,
+        /// From `iat` to `exp`, in seconds.
+        lifetime_seconds: u64,
+        /// The header's `typ`.
+        token_type: String,
+        /// The number of the key version that would sign.
+        version: u32,
+    },
+    /// A message authentication code, to be made or checked.
+    Mac {
+        /// Length of the message in bytes.
+        input_bytes: u64,
+        /// The number of the key version that would be used.
+        version: u32,
+    },
+    /// Random bytes.
+    Random {
+        /// How many.
+        length: u64,
     },
     /// A new key.
     CreateKey {
@@ -133,16 +163,50 @@ impl AccessRequest {
         if !self.resource.takes(self.action) {
             return mismatch(self.resource.kind());
         }
-        match (self.action, &self.context.operation) {
-            (Action::Sign, OperationContext::Sign { .. }) | (Action::CreateKey, OperationContext::CreateKey { .. }) => {
-                Ok(())
-            }
-            (Action::Sign | Action::CreateKey, _) => mismatch("a call without the details of that action"),
-            (_, OperationContext::Plain) => Ok(()),
-            (_, OperationContext::Sign { .. } | OperationContext::CreateKey { .. }) => {
-                mismatch("a call with the details of another action")
-            }
+        let fits = match &self.context.operation {
+            OperationContext::Plain => !has_details(self.action),
+            OperationContext::Sign { .. } => self.action == Action::Sign,
+            OperationContext::SignJwt { .. } => self.action == Action::SignJwt,
+            OperationContext::Mac { .. } => matches!(self.action, Action::MacSign | Action::MacVerify),
+            OperationContext::Random { .. } => self.action == Action::GenerateRandomBytes,
+            OperationContext::CreateKey { .. } => self.action == Action::CreateKey,
+        };
+        match (fits, has_details(self.action)) {
+            (true, _) => Ok(()),
+            (false, true) => mismatch("a call without the details of that action"),
+            (false, false) => mismatch("a call with the details of another action"),
         }
+    }
+}
+
+/// Whether a call of this action has circumstances of its own.
+const fn has_details(action: Action) -> bool {
+    match action {
+        Action::Sign
+        | Action::SignJwt
+        | Action::MacSign
+        | Action::MacVerify
+        | Action::GenerateRandomBytes
+        | Action::CreateKey => true,
+        Action::Verify
+        | Action::GetPublicKey
+        | Action::ListKeyRings
+        | Action::GetKeyRing
+        | Action::GetKey
+        | Action::ListKeys
+        | Action::RotateKey
+        | Action::ListKeyVersions
+        | Action::GetKeyVersion
+        | Action::SuspendKeyVersion
+        | Action::ResumeKeyVersion
+        | Action::GetPolicySet
+        | Action::ApplyPolicySet
+        | Action::ValidatePolicySet
+        | Action::ExplainAuthorization
+        | Action::ListRecords
+        | Action::WatchRecords
+        | Action::ListTokens
+        | Action::GetToken => false,
     }
 }
 
@@ -150,11 +214,16 @@ impl Resource {
     /// Whether the schema lets `action` be asked of this kind of resource.
     fn takes(&self, action: Action) -> bool {
         match action {
-            Action::ListKeyRings | Action::GetKeyRing | Action::ListKeys | Action::CreateKey => {
-                matches!(self, Self::KeyRing(_))
-            }
+            Action::ListKeyRings
+            | Action::GetKeyRing
+            | Action::ListKeys
+            | Action::CreateKey
+            | Action::GenerateRandomBytes => matches!(self, Self::KeyRing(_)),
             Action::Sign
+            | Action::SignJwt
+            | Action::MacSign
             | Action::Verify
+            | Action::MacVerify
             | Action::GetPublicKey
             | Action::GetKey
             | Action::ListKeyVersions
@@ -168,7 +237,7 @@ impl Resource {
             | Action::ApplyPolicySet => {
                 matches!(self, Self::PolicySet)
             }
-            Action::ListRecords => matches!(self, Self::AuditLog),
+            Action::ListRecords | Action::WatchRecords => matches!(self, Self::AuditLog),
             Action::ListTokens => matches!(self, Self::Tokens),
             Action::GetToken => matches!(self, Self::Token(_)),
         }

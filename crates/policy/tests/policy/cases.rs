@@ -55,9 +55,16 @@ pub fn key(name: &str, environment: &str) -> Resource {
 /// The resource that an action is asked of, in ring `ring` (where it is about keys) of `environment`.
 pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resource {
     match action {
-        Action::ListKeyRings | Action::GetKeyRing | Action::ListKeys | Action::CreateKey => ring(ring_id, environment),
+        Action::ListKeyRings
+        | Action::GetKeyRing
+        | Action::ListKeys
+        | Action::CreateKey
+        | Action::GenerateRandomBytes => ring(ring_id, environment),
         Action::Sign
+        | Action::SignJwt
+        | Action::MacSign
         | Action::Verify
+        | Action::MacVerify
         | Action::GetPublicKey
         | Action::GetKey
         | Action::ListKeyVersions
@@ -68,7 +75,7 @@ pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resourc
         Action::GetPolicySet | Action::ApplyPolicySet | Action::ValidatePolicySet | Action::ExplainAuthorization => {
             Resource::PolicySet
         }
-        Action::ListRecords => Resource::AuditLog,
+        Action::ListRecords | Action::WatchRecords => Resource::AuditLog,
         Action::ListTokens => Resource::Tokens,
         Action::GetToken => Resource::Token(id("soft-1")),
     }
@@ -79,6 +86,16 @@ pub fn operation_for(action: Action) -> OperationContext {
         Action::Sign => {
             OperationContext::Sign { input: SignInputKind::Message, input_bytes: 100, batch_size: 1, version: 1 }
         }
+        Action::SignJwt => OperationContext::SignJwt {
+            issuer: Some("https://issuer.example".to_owned()),
+            subject: Some("alice".to_owned()),
+            audiences: vec!["shop".to_owned(), "till".to_owned()],
+            lifetime_seconds: 600,
+            token_type: "JWT".to_owned(),
+            version: 1,
+        },
+        Action::MacSign | Action::MacVerify => OperationContext::Mac { input_bytes: 100, version: 1 },
+        Action::GenerateRandomBytes => OperationContext::Random { length: 32 },
         Action::CreateKey => OperationContext::CreateKey { algorithm: Algorithm::Ed25519, allow_digest: false },
         _ => OperationContext::Plain,
     }

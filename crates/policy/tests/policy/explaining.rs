@@ -12,7 +12,7 @@ fn an_allowed_call() {
     assert_eq!(
         explanation.reason,
         "Sign on keyRings/payments/keys/jwt by callers/shop is allowed: permitted by \"signer\" (roles.cedar: Signs with, \
-         verifies with and reads the keys of its rings.)."
+         verifies with and reads the keys of its rings, and takes random bytes from their tokens.)."
     );
     assert_eq!(explanation.determining[0].id, "signer");
     assert!(explanation.determining[0].text.starts_with("@id(\"signer\")"));

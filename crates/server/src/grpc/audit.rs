@@ -22,4 +22,13 @@ impl AuditService for Audit {
         };
         self.0.handle(request, handler).await
     }
+
+    type WatchRecordsStream = tokio_stream::wrappers::ReceiverStream<Result<v1::WatchRecordsResponse, Status>>;
+
+    async fn watch_records(
+        &self,
+        _request: Request<v1::WatchRecordsRequest>,
+    ) -> Result<Response<Self::WatchRecordsStream>, Status> {
+        Err(Status::unimplemented("WatchRecords"))
+    }
 }

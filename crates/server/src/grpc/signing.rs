@@ -72,4 +72,42 @@ impl SigningService for Signing {
         };
         self.0.handle(request, handler).await
     }
+
+    type StreamSignStream = tokio_stream::wrappers::ReceiverStream<Result<v1::StreamSignResponse, Status>>;
+
+    async fn stream_sign(
+        &self,
+        _request: Request<tonic::Streaming<v1::StreamSignRequest>>,
+    ) -> Result<Response<Self::StreamSignStream>, Status> {
+        Err(Status::unimplemented("StreamSign"))
+    }
+
+    async fn batch_verify(
+        &self,
+        _request: Request<v1::BatchVerifyRequest>,
+    ) -> Result<Response<v1::BatchVerifyResponse>, Status> {
+        Err(Status::unimplemented("BatchVerify"))
+    }
+
+    async fn sign_jwt(&self, _request: Request<v1::SignJwtRequest>) -> Result<Response<v1::SignJwtResponse>, Status> {
+        Err(Status::unimplemented("SignJwt"))
+    }
+
+    async fn mac_sign(&self, _request: Request<v1::MacSignRequest>) -> Result<Response<v1::MacSignResponse>, Status> {
+        Err(Status::unimplemented("MacSign"))
+    }
+
+    async fn mac_verify(
+        &self,
+        _request: Request<v1::MacVerifyRequest>,
+    ) -> Result<Response<v1::MacVerifyResponse>, Status> {
+        Err(Status::unimplemented("MacVerify"))
+    }
+
+    async fn generate_random_bytes(
+        &self,
+        _request: Request<v1::GenerateRandomBytesRequest>,
+    ) -> Result<Response<v1::GenerateRandomBytesResponse>, Status> {
+        Err(Status::unimplemented("GenerateRandomBytes"))
+    }
 }

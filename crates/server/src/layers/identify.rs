@@ -80,7 +80,8 @@ fn action_of(path: &str) -> Option<Action> {
         return None;
     }
     match method {
-        "BatchSign" => Some(Action::Sign),
+        "BatchSign" | "StreamSign" => Some(Action::Sign),
+        "BatchVerify" => Some(Action::Verify),
         method => method.parse().ok(),
     }
 }
@@ -103,7 +104,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, Action::ALL.len() + 1, "one for each action, and BatchSign");
+        assert_eq!(methods, Action::ALL.len() + 3, "one for each action, and BatchSign, StreamSign, BatchVerify");
         for path in
             ["", "/", "/x/Sign", "/chancery.v1.SigningService/sign", "/grpc.reflection.v1.ServerReflection/Sign"]
         {
