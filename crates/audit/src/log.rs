@@ -1,6 +1,7 @@
 //! The log's handle.
 
 use crate::health::LogHealth;
+use crate::observer::GroupObserver;
 use crate::prepared::Prepared;
 use crate::queue::{Queue, Request};
 use crate::record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded};
@@ -25,13 +26,16 @@ pub struct LogSettings {
     pub max_batch: usize,
     /// How long a group waits for calls that are in flight.
     pub max_wait: Duration,
+    /// Who is told of every group that is written.
+    pub observer: Option<GroupObserver>,
 }
 
 impl LogSettings {
     /// Settings that measured well: 4096 outcomes, 256 intents, 600 microseconds.
     #[must_use]
     pub const fn new(instance: Id) -> Self {
-        Self { instance, outcome_queue_limit: 4_096, max_batch: 256, max_wait: Duration::from_micros(600) }
+        let max_wait = Duration::from_micros(600);
+        Self { instance, outcome_queue_limit: 4_096, max_batch: 256, max_wait, observer: None }
     }
 }
 

@@ -100,6 +100,19 @@ pub(crate) struct Group {
     pub background: Background,
 }
 
+impl Group {
+    /// How many intents, and how many records with them, it holds.
+    pub fn count(&self) -> (usize, usize) {
+        let of = |request: &Request| match request {
+            Request::Intents { records, .. } => (records.len(), records.len()),
+            Request::Change { records, .. } => (0, records.len()),
+            Request::Flush { .. } => (0, 0),
+        };
+        let none = (0, self.background.records.len());
+        self.requests.iter().map(of).fold(none, |(intents, records), (more, all)| (intents + more, records + all))
+    }
+}
+
 impl Queue {
     pub fn new(settings: LogSettings) -> Self {
         let health = watch::Sender::new(LogHealth::Open);

@@ -1,11 +1,13 @@
 //! The one thread that writes to the database.
 
 use crate::group;
+use crate::observer::GroupWritten;
 use crate::queue::Queue;
 use chancery_store::{StoreError, Writer};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Writes until the queue is stopped, or until a write fails. `running` tells its other end when the thread is done
@@ -49,9 +51,15 @@ fn write_groups(writer: &mut Writer, queue: &Arc<Queue>) -> Result<(), StoreErro
     let mut buffer = Vec::with_capacity(1024);
     while let Some(group) = queue.next_group() {
         let places = group.background.places;
+        let (intents, records) = group.count();
+        let begun = Instant::now();
         let answers = group::commit(writer, &queue.settings.instance, &mut buffer, group)?;
+        let took = begun.elapsed();
         queue.written(places);
         answers.give(queue);
+        if let Some(observer) = &queue.settings.observer {
+            observer.tell(GroupWritten { intents, records, took });
+        }
     }
     Ok(())
 }
