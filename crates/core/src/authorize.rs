@@ -1,11 +1,14 @@
 //! Asking policy, and recording its refusals.
 
+use chancery_audit::DenialReason;
 use chancery_model::{Action, Timestamp, Uid};
 use chancery_policy::{AccessRequest, Decision, OperationContext, Permit, RequestContext, Resource};
+use std::time::{Duration, Instant};
+use tracing::{Span, debug_span, field};
 
 use crate::denials::Refused;
 use crate::state::Snapshot;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Observation, Requester};
 
 /// What is asked for, as the caller put it: what a refusal says and records.
 pub(crate) struct Asked<'a> {
@@ -45,23 +48,66 @@ impl Chancery {
         resource: Resource,
         operation: OperationContext,
     ) -> Result<Permit, Error> {
+        let span = span(&asked).entered();
         let request = access_request(asked.from, asked.action, resource, operation);
-        match snapshot.policy.authorize(&asked.from.caller, &request) {
-            Decision::Allowed(permit) => Ok(permit),
-            Decision::Denied(denied) => Err(self.deny(asked, Refused::ByPolicy(denied))),
+        let begun = Instant::now();
+        let decision = snapshot.policy.authorize(&asked.from.caller, &request);
+        let took = begun.elapsed();
+        match decision {
+            Decision::Allowed(permit) => {
+                span.record("chancery.decision", "allow");
+                self.observe_decision(asked.action, Some(&request.resource), None, took);
+                Ok(permit)
+            }
+            Decision::Denied(denied) => Err(self.deny(asked, Some(&request.resource), Refused::ByPolicy(denied), took)),
         }
     }
 
     /// Refuses what does not exist just as policy refuses what does.
     pub(crate) fn deny_unknown(&self, snapshot: &Snapshot, asked: Asked<'_>) -> Error {
-        self.deny(asked, Refused::Unknown { policy_set: snapshot.policy.policy_set().hash() })
+        let _span = span(&asked).entered();
+        let refused = Refused::Unknown { policy_set: snapshot.policy.policy_set().hash() };
+        self.deny(asked, None, refused, Duration::ZERO)
     }
 
-    fn deny(&self, asked: Asked<'_>, refused: Refused) -> Error {
+    /// Within the span of the decision.
+    fn deny(&self, asked: Asked<'_>, resource: Option<&Resource>, refused: Refused, took: Duration) -> Error {
         let Asked { from, action, named, uid } = asked;
+        let reason = refused.reason();
+        Span::current().record("chancery.decision", "deny").record("chancery.reason", reason.as_str());
+        self.observe_decision(action, resource, Some(reason), took);
         self.inner.denials.add(from, action, &named, uid, refused);
         Error::AccessDenied { action, resource: named }
     }
+
+    fn observe_decision(
+        &self,
+        action: Action,
+        resource: Option<&Resource>,
+        refused: Option<DenialReason>,
+        took: Duration,
+    ) {
+        let (ring, key) = match resource {
+            Some(Resource::Key(key)) => (Some(&key.name.ring), Some(&key.name)),
+            Some(Resource::KeyRing(ring)) => (Some(&ring.ring), None),
+            Some(Resource::PolicySet | Resource::AuditLog | Resource::Token(_) | Resource::Tokens) | None => {
+                (None, None)
+            }
+        };
+        self.observe(Observation::Decided { action, ring, key, refused, took });
+    }
+}
+
+/// The span of a decision. The resource is shown as it was named; a name is ids and numbers, and holds nothing else.
+fn span(asked: &Asked<'_>) -> Span {
+    debug_span!(
+        "policy",
+        chancery.action = asked.action.as_str(),
+        chancery.resource = asked.named,
+        chancery.caller = %asked.from.caller.id,
+        chancery.decision = field::Empty,
+        chancery.reason = field::Empty,
+    )
 }
 
 impl Snapshot {

@@ -22,6 +22,16 @@ pub(crate) enum Refused {
     Unknown { policy_set: Sha256Hash },
 }
 
+impl Refused {
+    /// The reason, as the record says it.
+    pub fn reason(&self) -> DenialReason {
+        match self {
+            Self::ByPolicy(denied) => reason_of(denied),
+            Self::Unknown { .. } => DenialReason::UnknownResource,
+        }
+    }
+}
+
 /// The refusals since they were last handed over.
 #[derive(Default)]
 pub(crate) struct Denials {
@@ -41,22 +51,21 @@ struct Sort {
 impl Denials {
     /// Counts the refusal of an authenticated caller.
     pub fn add(&self, from: &Requester, action: Action, named: &str, resource: Uid, refused: Refused) {
-        let (reason, mut details) = match refused {
+        let reason = refused.reason();
+        let mut details = match refused {
             Refused::ByPolicy(denied) => {
-                let reason = reason_of(&denied);
                 let failures = denied.failures.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>();
-                let details = Details {
+                Details {
                     policies: denied.policies.iter().map(ToString::to_string).collect(),
                     policy_set: Some(Hex::from(denied.policy_set)),
                     message: (!failures.is_empty()).then(|| failures.join("; ")),
                     attributes: Some(denied.attributes),
                     ..details::requester(from)
-                };
-                (reason, details)
+                }
             }
             Refused::Unknown { policy_set } => {
                 let policy_set = Some(Hex::from(policy_set));
-                (DenialReason::UnknownResource, Details { policy_set, ..details::requester(from) })
+                Details { policy_set, ..details::requester(from) }
             }
         };
         details.resource = Some(shortened(named));

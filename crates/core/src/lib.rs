@@ -18,7 +18,9 @@ mod explain;
 mod generate;
 mod health;
 mod inflight;
+mod inventory;
 mod keys;
+mod observe;
 mod paging;
 mod policies;
 mod public_key;
@@ -45,11 +47,13 @@ use chancery_hsm::Token;
 use chancery_model::{Caller, Id, Identity};
 use chancery_store::Reader;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 pub use error::Error;
 pub use explain::{ExplainRequest, ExplainResource};
 pub use health::{Health, HealthChanges};
 pub use keys::{CreateKey, KeyOrVersion};
+pub use observe::{Observation, Observer};
 pub use paging::Page;
 pub use policies::{PolicyCheck, PolicySetView};
 pub use requester::Requester;
@@ -86,6 +90,7 @@ struct Inner {
     /// A place for each call that is being carried out.
     under_way: Arc<Semaphore>,
     denials: Arc<Denials>,
+    observer: Observer,
 }
 
 /// How many calls can be carried out at once: far more than the server lets in.
@@ -148,11 +153,13 @@ impl Chancery {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let place = Arc::clone(&self.inner.under_way).try_acquire_owned().or(Err(Error::Overloaded))?;
-        let task = tokio::spawn(async move {
+        let work = async move {
             let result = work.await;
             drop(place);
             result
-        });
+        };
+        // In the caller's trace, although no longer in his hands.
+        let task = tokio::spawn(work.in_current_span());
         task.await.unwrap_or_else(|error| Err(Error::internal(format!("the call was not completed: {error}"))))
     }
 }

@@ -9,12 +9,13 @@ use chancery_model::{Action, Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Id
 use chancery_policy::{OperationContext, Permit, SignInputKind};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 
 use crate::change::ATTEMPTS;
 use crate::details;
 use crate::keys::KeyOrVersion;
 use crate::state::{KeyEntry, Snapshot};
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Observation, Requester};
 
 /// What is signed or was signed.
 #[derive(Clone)]
@@ -122,8 +123,13 @@ impl Chancery {
             let tickets: Vec<_> =
                 allowed.iter().map(|item| self.inner.in_flight.enter(item.key.uid, snapshot.epoch)).collect();
             let intents = allowed.iter().map(|item| details::sign_intent(from, item)).collect();
-            let recorded = match self.inner.log.record_intents(snapshot.epoch, intents).await {
-                Ok(recorded) => recorded,
+            let span = debug_span!("record", chancery.record.intents = allowed.len());
+            let begun = Instant::now();
+            let recorded = match self.inner.log.record_intents(snapshot.epoch, intents).instrument(span).await {
+                Ok(recorded) => {
+                    self.observe(Observation::Recorded { took: begun.elapsed() });
+                    recorded
+                }
                 Err(RecordError::StaleEpoch) => {
                     drop((tickets, slot));
                     self.refresh(snapshot.epoch).await?;
@@ -135,6 +141,7 @@ impl Chancery {
                 ticket.recorded_as(recorded.index());
             }
             let (answers, ends) = ask_all(decided, recorded, from.deadline).await;
+            self.observe_ends(&ends);
             let outcome =
                 Outcome { time: Timestamp::now(), items: details::items(&ends), details: details::ends(from, &ends) };
             self.inner.log.record_outcome(slot, outcome);
@@ -238,7 +245,7 @@ async fn ask_all(
             Ok((_, None)) => answers.push((place, Err(Error::internal("an intent was allowed and not recorded")))),
             Ok((item, Some(recorded))) => {
                 let known = (place, recorded.index(), item.version.clone());
-                let task = asked.spawn(ask_for_one(item, recorded, deadline));
+                let task = asked.spawn(ask_for_one(item, recorded, deadline).in_current_span());
                 places.insert(task.id(), known);
             }
         }
@@ -271,7 +278,14 @@ async fn ask_all(
 async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (Result<SignAnswer, Error>, Ended) {
     let Prepared { permit, key, version, token, token_id, input, encoding } = item;
     let record_index = recorded.index();
-    let end = ask_token(permit, recorded, &token, &key, &input, deadline).await;
+    let span = debug_span!(
+        "token",
+        chancery.token = %token_id,
+        chancery.key_version = %version,
+        chancery.algorithm = key.public.algorithm().as_str(),
+        chancery.record.index = record_index,
+    );
+    let end = ask_token(permit, recorded, &token, &key, &input, deadline).instrument(span).await;
     let answer = match &end {
         Ok(signature) => encode(&key, signature, encoding).map(|bytes| SignAnswer {
             version: version.clone(),

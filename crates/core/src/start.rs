@@ -18,7 +18,7 @@ use crate::inflight::InFlight;
 use crate::policies::stored;
 use crate::rings::Ring;
 use crate::state::{Callers, Snapshot};
-use crate::{Chancery, Error, Inner, Limits, MOST_UNDER_WAY, details};
+use crate::{Chancery, Error, Inner, Limits, MOST_UNDER_WAY, Observer, details};
 
 /// How often refusals are handed to the record.
 const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ pub struct Assembly {
     pub reader: Reader,
     /// Limits.
     pub limits: Limits,
+    /// Is told of everything that happens.
+    pub observer: Observer,
 }
 
 /// Why the service does not start.
@@ -103,7 +105,8 @@ impl Chancery {
     /// # Errors
     /// [`StartError`]; nothing was taken on.
     pub async fn start(assembly: Assembly) -> Result<Self, StartError> {
-        let Assembly { instance, rings, tokens, callers, first_policy_set, log, reader, limits } = assembly;
+        let Assembly { instance, rings, tokens, callers, first_policy_set, log, reader, limits, observer } =
+            assembly;
         if let Some(ring) = rings.iter().find(|ring| !tokens.contains_key(&ring.token)) {
             return Err(StartError::NoSuchToken { ring: ring.name.to_string(), token: ring.token.clone() });
         }
@@ -132,6 +135,7 @@ impl Chancery {
             in_flight: InFlight::default(),
             under_way: Arc::new(Semaphore::new(MOST_UNDER_WAY as usize)),
             denials: Arc::new(Denials::default()),
+            observer,
         };
         let chancery = Self { inner: Arc::new(inner) };
         chancery.close_what_a_crash_left().await?;
