@@ -1,9 +1,10 @@
 //! Calls, and the bounded queue in front of the lanes.
 
 use super::lane::LaneSet;
+use super::progress::{Progress, Stage};
 use crate::{HsmErrorKind, HsmFailure};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,8 +35,9 @@ pub(super) struct Call {
     pub(super) deadline: Instant,
     /// It was let in once already: the queue's limit is not for it, and it goes to the front.
     pub(super) again: bool,
-    /// Whether the worker may have seen it.
-    pub(super) sent: Arc<AtomicBool>,
+    /// Whether the worker may have seen it, and since when.
+    pub(super) progress: Arc<Progress>,
+    pub(super) stage: Stage,
     pub(super) reply: oneshot::Sender<CallEnd>,
 }
 

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Span;
 
 /// The lanes of one worker.
 #[derive(Debug)]
@@ -141,6 +142,8 @@ struct Sent {
     reply: oneshot::Sender<CallEnd>,
     deadline: Instant,
     bytes: usize,
+    /// Ends with the worker's answer.
+    device: Span,
 }
 
 impl Lane {
@@ -210,7 +213,7 @@ impl Lane {
     /// Writes frames in one go. Returns the calls that certainly reached nobody.
     fn write(&self, state: &mut LaneState, calls: Vec<Call>) -> Vec<Call> {
         for call in &calls {
-            call.sent.store(true, Ordering::SeqCst);
+            call.progress.sent();
         }
         let written = match calls.as_slice() {
             [only] => write_whole(&self.socket, &only.frame),
@@ -227,7 +230,7 @@ impl Lane {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                 self.close_locked(state);
                 for call in &calls {
-                    call.sent.store(false, Ordering::SeqCst);
+                    call.progress.not_sent();
                 }
                 calls
             }
@@ -245,9 +248,9 @@ impl Lane {
         if state.sent.is_empty() {
             state.heard = Instant::now();
         }
-        for Call { frame, deadline, again: _, sent: _, reply } in calls {
+        for Call { frame, deadline, again: _, progress: _, stage, reply } in calls {
             state.bytes += frame.len();
-            state.sent.push_back(Sent { reply, deadline, bytes: frame.len() });
+            state.sent.push_back(Sent { reply, deadline, bytes: frame.len(), device: stage.device() });
         }
         self.load.store(state.sent.len(), Ordering::SeqCst);
     }
@@ -283,7 +286,7 @@ impl Lane {
                 match state.sent.pop_front() {
                     Some(sent) => {
                         state.bytes -= sent.bytes;
-                        answered.push((sent.reply, reply));
+                        answered.push((sent, reply));
                     }
                     None if !state.open => break,
                     None => return Err(io::Error::other("the worker answered what nobody asked")),
@@ -294,7 +297,8 @@ impl Lane {
                 self.refill(&mut state, dispatch);
             }
         }
-        for (waiting, reply) in answered {
+        for (Sent { reply: waiting, device, .. }, reply) in answered {
+            drop(device);
             let end = reply.map_err(|failure| CallFailure {
                 retry: failure.retry,
                 replace: failure.replace.then_some(self.generation),

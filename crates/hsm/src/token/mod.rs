@@ -4,6 +4,7 @@ mod control;
 mod dispatch;
 mod lane;
 pub(crate) mod launch;
+mod progress;
 mod sign;
 mod supervisor;
 

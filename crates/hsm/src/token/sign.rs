@@ -2,15 +2,16 @@
 
 use super::Token;
 use super::dispatch::{Call, CallFailure};
+use super::progress::{Progress, Stage};
 use crate::wire::LaneRequest;
-use crate::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey};
+use crate::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SignTimes, SigningKey};
 use chancery_crypto::{SignedInput, digest_info, hash, secp256k1_finish};
 use chancery_model::{Algorithm, Curve, Digest, EcdsaEncoding, KeyType, SignatureScheme};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use tracing::debug_span;
 
 /// The first attempt and one retry.
 const MOST_ATTEMPTS: u8 = 2;
@@ -41,14 +42,15 @@ impl Token {
         let mut fresh_session = false;
         let mut attempts = 1;
         let mut may_have_signed = false;
+        let mut times = SignTimes::default();
         loop {
             if Instant::now() >= deadline {
                 // Nobody waits any more: a signature made now would be for nothing.
                 return Err(overrun(attempts - 1).failure);
             }
             let request = LaneRequest { algorithm, fresh_session, uid: key.uid, input: &device_input };
-            let failed = match self.ask(request.encode(), deadline, attempts > 1).await {
-                Ok(signature) => match release(key, &prepared, signature, attempts) {
+            let failed = match self.ask(request.encode(), deadline, attempts > 1, &mut times).await {
+                Ok(signature) => match release(key, &prepared, signature, attempts, &mut times) {
                     Ok(signature) => return Ok(signature),
                     Err(failure) => {
                         tracing::error!(token = %self.shared.settings.id, key = %key.uid, %failure, "the token lies about a signature");
@@ -72,16 +74,26 @@ impl Token {
         }
     }
 
-    async fn ask(&self, frame: Vec<u8>, deadline: Instant, again: bool) -> Result<Vec<u8>, CallFailure> {
+    async fn ask(
+        &self,
+        frame: Vec<u8>,
+        deadline: Instant,
+        again: bool,
+        times: &mut SignTimes,
+    ) -> Result<Vec<u8>, CallFailure> {
         let (reply, answer) = oneshot::channel();
-        let sent = Arc::new(AtomicBool::new(false));
-        let call = Call { frame, deadline, again, sent: Arc::clone(&sent), reply };
+        let progress = Arc::new(Progress::begin());
+        let call = Call { frame, deadline, again, progress: Arc::clone(&progress), stage: Stage::queue(), reply };
         self.shared.dispatch.submit(call).map_err(CallFailure::last)?;
-        match timeout_at(deadline, answer).await {
+        let answer = timeout_at(deadline, answer).await;
+        let (queue, device) = progress.times();
+        times.queue += queue;
+        times.device += device;
+        match answer {
             Ok(Ok(end)) => end,
             // Dropped in the queue, where its time was over before a lane had room: the token was not asked.
             Ok(Err(_dropped)) => Err(overrun(0)),
-            Err(_elapsed) if sent.load(Ordering::SeqCst) => {
+            Err(_elapsed) if progress.was_sent() => {
                 self.shared.suspect();
                 Err(overrun(1))
             }
@@ -146,7 +158,10 @@ fn release(
     prepared: &Prepared<'_>,
     signature: Vec<u8>,
     attempts: u8,
+    times: &mut SignTimes,
 ) -> Result<DeviceSignature, HsmFailure> {
+    let _span = debug_span!("verify").entered();
+    let begun = Instant::now();
     let algorithm = key.public.algorithm();
     let wrong = |error: &dyn std::fmt::Display| {
         let message = format!("the token's signature with key {} for {algorithm} is wrong: {error}", key.uid);
@@ -164,7 +179,8 @@ fn release(
         Prepared::Digest(digest) => SignedInput::Digest(digest),
     };
     key.public.verify(signed, &bytes, EcdsaEncoding::P1363).map_err(|error| wrong(&error))?;
-    Ok(DeviceSignature { bytes, recovery_id, attempts })
+    times.verify += begun.elapsed();
+    Ok(DeviceSignature { bytes, recovery_id, attempts, times: *times })
 }
 
 #[cfg(test)]
