@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test test-python lint bench proto-lint clean
+.PHONY: help run test test-kryoptic test-python lint bench proto-lint clean
 
 help:                ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 run:                 ## Install, build, start a development service, sign and verify once, stay up
 	@./scripts/run.sh
@@ -15,6 +15,15 @@ run:                 ## Install, build, start a development service, sign and ve
 test:                ## Install, build, run every test
 	@./softhsm/install.sh
 	$(CARGO) test --workspace --locked
+
+# The tests that meet the token, and no others: the rest would only be run twice.
+KRYOPTIC_TESTS := real_token cli signing keys tokens_and_health worker_faults record races
+
+# All in one call of cargo, as `make test` makes it: another selection of packages would build them with other features.
+test-kryoptic:       ## The tests that meet the token, on Kryoptic (built once, some minutes) instead of SoftHSM
+	@./softhsm/install.sh
+	@./kryoptic/build.sh
+	CHANCERY_TEST_MODULE=kryoptic $(CARGO) test --workspace --locked $(addprefix --test ,$(KRYOPTIC_TESTS))
 
 test-python:         ## A Python client, with stubs generated from proto/, against a development service
 	@./scripts/test-python.sh

@@ -8,3 +8,6 @@ pub mod contract;
 
 #[path = "support/leaf.rs"]
 pub mod leaf;
+
+#[path = "support/token_under_test.rs"]
+pub mod token_under_test;

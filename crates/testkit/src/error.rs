@@ -15,6 +15,12 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// The PKCS#11 module is not there.
+    #[error("{why}")]
+    NoModule {
+        /// What is missing, and what to do.
+        why: String,
+    },
     /// Something in the folder, or a process.
     #[error("cannot {doing}: {source}")]
     System {

@@ -19,16 +19,19 @@
 //! ```
 //!
 //! The binary is that of the environment variable `CHANCERY_BIN`, or else `chancery` in the folder that the test itself was
-//! built into. With `CHANCERY_TESTKIT_KEEP` set, folders stay for inspection.
+//! built into. The token is SoftHSM's, or Kryoptic's with `CHANCERY_TEST_MODULE=kryoptic` (see [`Module`]). With
+//! `CHANCERY_TESTKIT_KEEP` set, folders stay for inspection.
 
 mod authority;
 mod error;
+mod module;
 mod process;
 mod running;
 mod setup;
 
 pub use authority::{Authority, IdentityFiles, Leaf};
 pub use error::Error;
+pub use module::Module;
 pub use process::signal;
 pub use running::Chancery;
 pub use setup::{CallerSetup, Setup};

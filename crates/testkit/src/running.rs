@@ -9,10 +9,10 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use toml::Table;
 
-use crate::Error;
 use crate::authority::{Authority, IdentityFiles, Leaf};
 use crate::process::{POLL, Process, binary};
 use crate::setup::{self, Setup};
+use crate::{Error, Module};
 
 /// How long it may take to come up: machines that test are busy.
 const START_PATIENCE: Duration = Duration::from_secs(90);
@@ -24,9 +24,18 @@ pub struct Chancery {
     // Fields are dropped in this order: the process before its folder.
     process: Process,
     announcement: Announcement,
-    binary: PathBuf,
-    environment: Vec<(String, String)>,
+    launch: Launch,
+    module: Module,
     folder: TempDir,
+}
+
+/// How `chancery dev` is called.
+#[derive(Debug)]
+struct Launch {
+    binary: PathBuf,
+    /// About the token's module.
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// What `dev.json` holds.
@@ -69,18 +78,23 @@ impl Chancery {
             .tempdir()
             .map_err(Error::system("make a temporary folder"))?;
         folder.disable_cleanup(std::env::var_os("CHANCERY_TESTKIT_KEEP").is_some());
-        let environment = std::mem::take(&mut setup.environment);
+        let module = setup.module.map_or_else(Module::from_environment, Ok)?;
+        let launch = Launch {
+            arguments: module.arguments(&binary, folder.path())?,
+            binary,
+            environment: std::mem::take(&mut setup.environment),
+        };
         let callers = setup.callers.clone();
         if setup.changes_anything() {
-            let mut preparing = Process::spawn(dev(&binary, &folder, &environment, &["--prepare"]), &log(&folder))?;
+            let mut preparing = Process::spawn(dev(&launch, &folder, &["--prepare"]), &log(&folder))?;
             let status = wait(&mut preparing, &folder).await?;
             if !status.success() {
                 return Err(failed(&folder, format!("dev --prepare ended with {status}")));
             }
             setup.apply(&dir(&folder))?;
         }
-        let (process, announcement) = serve(&binary, &folder, &environment).await?;
-        let chancery = Self { process, announcement, binary, environment, folder };
+        let (process, announcement) = serve(&launch, &folder).await?;
+        let chancery = Self { process, announcement, launch, module, folder };
         for caller in callers {
             chancery.issue(Leaf::spiffe(&caller.spiffe_id()), &caller.id)?;
         }
@@ -146,6 +160,18 @@ impl Chancery {
         dir(&self.folder)
     }
 
+    /// The module of its token.
+    #[must_use]
+    pub const fn module(&self) -> Module {
+        self.module
+    }
+
+    /// The folder of its token; its files are in `tokens` there.
+    #[must_use]
+    pub fn token_dir(&self) -> PathBuf {
+        self.dir().join(self.module.home())
+    }
+
     /// Where certificates for tests go.
     #[must_use]
     pub fn identities(&self) -> PathBuf {
@@ -207,7 +233,7 @@ impl Chancery {
     /// The command line, set to call this service (`CHANCERY_DEV`).
     #[must_use]
     pub fn cli(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new(&self.launch.binary);
         for name in ["CHANCERY_ENDPOINT", "CHANCERY_CA", "CHANCERY_CERT", "CHANCERY_KEY"] {
             command.env_remove(name);
         }
@@ -256,7 +282,7 @@ impl Chancery {
     /// [`Error`] where it does not come up; with what it said.
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.terminate().await?;
-        (self.process, self.announcement) = serve(&self.binary, &self.folder, &self.environment).await?;
+        (self.process, self.announcement) = serve(&self.launch, &self.folder).await?;
         Ok(())
     }
 }
@@ -291,20 +317,17 @@ fn failed(folder: &TempDir, what: String) -> Error {
 }
 
 /// `chancery dev` on the folder, at free ports.
-fn dev(binary: &Path, folder: &TempDir, environment: &[(String, String)], more: &[&str]) -> Command {
-    let mut command = Command::new(binary);
+fn dev(launch: &Launch, folder: &TempDir, more: &[&str]) -> Command {
+    let mut command = Command::new(&launch.binary);
     command.arg("dev").arg("--dir").arg(dir(folder));
-    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(more);
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.args(&launch.arguments).args(more);
+    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command
 }
 
 /// Starts it and waits for its announcement.
-async fn serve(
-    binary: &Path,
-    folder: &TempDir,
-    environment: &[(String, String)],
-) -> Result<(Process, Announcement), Error> {
+async fn serve(launch: &Launch, folder: &TempDir) -> Result<(Process, Announcement), Error> {
     let path = dir(folder).join("dev.json");
     // One that a killed service left would be taken for the new one's.
     match std::fs::remove_file(&path) {
@@ -313,7 +336,7 @@ async fn serve(
         }
         _ => {}
     }
-    let mut process = Process::spawn(dev(binary, folder, environment, &[]), &log(folder))?;
+    let mut process = Process::spawn(dev(launch, folder, &[]), &log(folder))?;
     let until = Instant::now() + START_PATIENCE;
     loop {
         // It appears whole.

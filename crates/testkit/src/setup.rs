@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::{Chancery, Error};
+use crate::{Chancery, Error, Module};
 
 /// A Chancery to be started. Without anything added it is what `chancery dev` makes: ring `dev`, callers `operator` and
 /// `caller`, the shipped roles.
@@ -12,6 +12,7 @@ use crate::{Chancery, Error};
 pub struct Setup {
     pub(crate) callers: Vec<CallerSetup>,
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) module: Option<Module>,
     policies: Vec<(String, String)>,
     changes: Vec<Change>,
 }
@@ -128,6 +129,12 @@ impl Setup {
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Puts the token into another PKCS#11 module than the one that `CHANCERY_TEST_MODULE` names.
+    #[must_use]
+    pub fn module(self, module: Module) -> Self {
+        Self { module: Some(module), ..self }
     }
 
     /// Starts it, and waits until it serves.

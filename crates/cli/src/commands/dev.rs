@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
 use super::serve;
-use crate::dev::{self, Addresses, Announcement, Folder};
+use crate::dev::{self, Addresses, Announcement, Folder, Module};
 use crate::exit::{Exit, Failure};
 
 /// Where a new folder's service listens for callers.
@@ -28,6 +28,8 @@ like; keys stay, the configuration is yours to edit. While the service serves, D
 
 Not for production: SoftHSM keeps its keys in files, and the authority's private key lies beside them.
 
+Another PKCS#11 module that keeps tokens in files goes with --module and --module-config, in a new folder: TEMPLATE is its configuration file with @TOKENS@ for the folder of its tokens, and VARIABLE the environment variable that names the file to it.
+
 Examples:
   chancery dev --dir ~/.chancery
   chancery dev --dir /tmp/chancery --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
@@ -42,6 +44,12 @@ pub struct DevCommand {
     /// Where metrics and probes are served [default: as configured; 127.0.0.1:9443 in a new folder]
     #[arg(long, value_name = "ADDRESS:PORT")]
     admin_listen: Option<SocketAddr>,
+    /// PKCS#11 module of a new folder's token [default: SoftHSM]
+    #[arg(long, value_name = "LIBRARY", requires = "module_config")]
+    module: Option<PathBuf>,
+    /// How that module is told of its files
+    #[arg(long, value_name = "VARIABLE=TEMPLATE", requires = "module")]
+    module_config: Option<String>,
     /// Make the folder complete, and do not serve
     #[arg(long)]
     prepare: bool,
@@ -55,7 +63,11 @@ impl DevCommand {
         Announcement::remove(&folder)?;
         let addresses =
             Addresses { listen: self.listen.unwrap_or(LISTEN), admin: self.admin_listen.unwrap_or(ADMIN_LISTEN) };
-        for line in dev::prepare(&folder, addresses, OffsetDateTime::now_utc()).await? {
+        let module = match (&self.module, &self.module_config) {
+            (Some(library), Some(configuration)) => Some(Module::other(library, configuration)?),
+            _ => None,
+        };
+        for line in dev::prepare(&folder, addresses, module, OffsetDateTime::now_utc()).await? {
             say(out, &line)?;
         }
         if self.prepare {

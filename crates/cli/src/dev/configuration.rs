@@ -1,23 +1,15 @@
 //! The configuration and the first policy set of a development folder.
 
-use std::path::Path;
-
 use chancery_policy::PolicySet;
 use toml::Value;
 
 use super::files::{self, Readers};
 use super::{Addresses, Folder};
-use crate::dev::softhsm::DevToken;
+use crate::dev::token::Prepared;
 use crate::exit::Failure;
 
 /// Writes the policy documents and `chancery.toml` where they are not there; what is there is the user's.
-pub fn prepare(
-    folder: &Folder,
-    addresses: Addresses,
-    module: &Path,
-    token: &DevToken,
-    done: &mut Vec<String>,
-) -> Result<(), Failure> {
+pub fn prepare(folder: &Folder, addresses: Addresses, token: &Prepared, done: &mut Vec<String>) -> Result<(), Failure> {
     let policy = folder.path("policy");
     std::fs::create_dir_all(&policy).map_err(|error| Failure::file("create the folder", &policy, error))?;
     let mut first = Vec::new();
@@ -31,22 +23,25 @@ pub fn prepare(
     }
     let path = folder.path("chancery.toml");
     if files::read(&path)?.is_none() {
-        let text = render(folder, addresses, module, token, first);
+        let text = render(folder, addresses, token, first);
         files::write(&path, text.as_bytes(), Readers::Everybody)?;
         done.push(format!("wrote {}", path.display()));
     }
     Ok(())
 }
 
-fn render(folder: &Folder, addresses: Addresses, module: &Path, token: &DevToken, first: Vec<Value>) -> String {
+fn render(folder: &Folder, addresses: Addresses, token: &Prepared, first: Vec<Value>) -> String {
+    let Prepared { token, module, home } = token;
     let quoted = |text: &str| Value::String(text.to_owned()).to_string();
     let listen = quoted(&addresses.listen.to_string());
     let admin = quoted(&addresses.admin.to_string());
     let first = Value::Array(first);
-    let module = quoted(&module.display().to_string());
+    let library = quoted(&module.library.display().to_string());
     let label = quoted(&token.label);
     let serial = quoted(&token.serial);
-    let softhsm = quoted(&folder.path("softhsm/softhsm2.conf").display().to_string());
+    let pin_file = quoted(&format!("{home}/pin"));
+    let variable = &module.configuration.variable;
+    let module_file = quoted(&module.configuration.path_in(&folder.path(home)).display().to_string());
     format!(
         r#"# Made by `chancery dev`, which never changes it again: edit it as you like, then restart.
 # Relative paths are relative to this file. `chancery config check chancery.toml` says what is wrong with it.
@@ -76,13 +71,13 @@ lock_dir = "locks"
 
 [[token]]
 id = "main"
-module = {module}
+module = {library}
 label = {label}
 serial = {serial}
-pin_file = "softhsm/pin"
+pin_file = {pin_file}
 
 [token.environment]
-SOFTHSM2_CONF = {softhsm}
+{variable} = {module_file}
 
 [[key_ring]]
 id = "dev"
@@ -113,13 +108,17 @@ log_filter = "info"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dev::token::{DevToken, Module};
+    use chancery_hsm::ModuleConfiguration;
     use chancery_server::config;
 
     fn prepared(folder: &Folder, port: u16) -> Vec<String> {
         let addresses = Addresses { listen: ([127, 0, 0, 1], port).into(), admin: ([127, 0, 0, 1], port + 1).into() };
-        let token = DevToken { label: "chancery-dev".to_owned(), serial: "0123456789abcdef".to_owned() };
+        let (label, serial) = ("chancery-dev".to_owned(), "0123456789abcdef".to_owned());
+        let token = DevToken { label, serial, module: None };
+        let module = Module { library: "/lib/a \"module\".so".into(), configuration: ModuleConfiguration::softhsm() };
         let mut done = Vec::new();
-        prepare(folder, addresses, Path::new("/lib/a \"module\".so"), &token, &mut done).unwrap();
+        prepare(folder, addresses, &Prepared { token, module, home: "softhsm" }, &mut done).unwrap();
         done
     }
 
@@ -131,7 +130,7 @@ mod tests {
         let config = config::load(&folder.path("chancery.toml")).unwrap();
         assert_eq!(config.listener.address.port(), 7000);
         assert_eq!(config.admin.unwrap().address.port(), 7001);
-        assert_eq!(config.tokens[0].module, Path::new("/lib/a \"module\".so"));
+        assert_eq!(config.tokens[0].module, std::path::Path::new("/lib/a \"module\".so"));
         assert_eq!(config.tokens[0].serial.as_deref(), Some("0123456789abcdef"));
         assert_eq!(config.policy.first, [folder.path("policy/roles.cedar")]);
         assert_eq!(config.key_rings[0].id.as_str(), "dev");

@@ -2,17 +2,18 @@
 //!
 //! In scope: making the folder complete, step by step, each step idempotent and each file written whole or not at all, so
 //! that a folder left half made by a crash is completed by the next start, and a complete one is left as it is. Out of
-//! scope: serving (`commands::dev`), and anything for production: SoftHSM keeps its keys in files.
+//! scope: serving (`commands::dev`), and anything for production: the token keeps its keys in files.
 
 mod announcement;
 mod certificates;
 mod configuration;
 mod files;
 mod folder;
-pub mod softhsm;
+pub mod token;
 
 pub use announcement::Announcement;
 pub use folder::Folder;
+pub use token::Module;
 
 use std::net::SocketAddr;
 
@@ -27,12 +28,17 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-/// Completes the folder; answers what it did, a line for each step that there was to do.
-pub async fn prepare(folder: &Folder, addresses: Addresses, now: time::OffsetDateTime) -> Result<Vec<String>, Failure> {
+/// Completes the folder; answers what it did, a line for each step that there was to do. A new token is SoftHSM's, unless
+/// another module is given.
+pub async fn prepare(
+    folder: &Folder,
+    addresses: Addresses,
+    module: Option<Module>,
+    now: time::OffsetDateTime,
+) -> Result<Vec<String>, Failure> {
     let mut done = Vec::new();
-    let module = softhsm::find()?;
-    let token = softhsm::prepare(folder, &module, &mut done).await?;
+    let token = token::prepare(folder, module, &mut done).await?;
     certificates::prepare(folder, now, &mut done)?;
-    configuration::prepare(folder, addresses, &module, &token, &mut done)?;
+    configuration::prepare(folder, addresses, &token, &mut done)?;
     Ok(done)
 }

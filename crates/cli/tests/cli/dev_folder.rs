@@ -43,12 +43,14 @@ async fn secrets_are_their_owners_alone_and_the_announcement_is_whole() {
     let chancery = Chancery::start().await.unwrap();
     let mode = |relative: &str| std::fs::metadata(chancery.dir().join(relative)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(""), 0o700);
-    for secret in
-        ["softhsm/pin", "softhsm/so-pin", "tls/ca.key", "tls/server.key", "tls/operator.key", "tls/caller.key"]
-    {
+    for secret in ["tls/ca.key", "tls/server.key", "tls/operator.key", "tls/caller.key"] {
         assert_eq!(mode(secret), 0o600, "{secret}");
     }
-    let pin = std::fs::read_to_string(chancery.dir().join("softhsm/pin")).unwrap();
+    for secret in ["pin", "so-pin"] {
+        let path = chancery.token_dir().join(secret);
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{secret}");
+    }
+    let pin = std::fs::read_to_string(chancery.token_dir().join("pin")).unwrap();
     assert!(!chancery.log().contains(&pin), "the PIN is in the log");
 
     let announcement: serde_json::Value =
@@ -89,6 +91,37 @@ fn a_folder_that_is_half_made_is_completed_and_nothing_else_is_touched() {
     assert!(prepare().contains("made the SoftHSM token"));
     assert!(!dir.join("softhsm.new").exists());
     assert_ne!(std::fs::read(dir.join("softhsm/token.json")).unwrap(), token);
+}
+
+/// Any module will do: SoftHSM, named as one that `chancery dev` does not know.
+#[test]
+fn a_folder_keeps_to_the_module_that_it_was_made_with() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("dev");
+    let template = parent.path().join("other.conf.template");
+    std::fs::write(&template, "directories.tokendir = @TOKENS@\nobjectstore.backend = file\n").unwrap();
+    let library = chancery_hsm::find_softhsm_module().unwrap();
+    let configuration = format!("SOFTHSM2_CONF={}", template.display());
+    let prepare = |more: &[&str]| {
+        let words = [&["dev", "--dir", dir.to_str().unwrap(), "--prepare"], more].concat();
+        run(Command::new(env!("CARGO_BIN_EXE_chancery")), &words)
+    };
+    let module = ["--module", library.to_str().unwrap(), "--module-config", &configuration];
+    prepare(&module[..2]).failed(2, &["--module-config"]);
+    assert!(prepare(&module).text().contains("made the token"));
+    let config: toml::Table = std::fs::read_to_string(dir.join("chancery.toml")).unwrap().parse().unwrap();
+    let token = &config["token"][0];
+    assert_eq!(token["pin_file"].as_str(), Some("token/pin"));
+    let file = token["environment"]["SOFTHSM2_CONF"].as_str().unwrap();
+    assert!(file.ends_with("dev/token/other.conf"), "{file}");
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.starts_with("directories.tokendir = /") && text.contains("/dev/token/tokens\n"), "{text}");
+
+    for again in [&module[..], &[]] {
+        assert_eq!(prepare(again).text().lines().count(), 1, "complete: there is nothing to do");
+    }
+    std::fs::write(&template, "slots.removable = true\n").unwrap();
+    prepare(&module).failed(3, &["another module", "another folder"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Workers that die, hang or lose their token, in the middle of signing.
 
-use crate::support::{SoftHsm, make_key, sign, signal, soon, stop, wait_for_health, wait_until};
+use crate::module_under_test::module_under_test;
+use crate::support::{Tokens, make_key, sign, signal, soon, stop, wait_for_health, wait_until};
 use chancery_hsm::{HsmErrorKind, SignInput, TokenHealth};
 use chancery_model::Algorithm;
 use std::fs;
@@ -11,8 +12,8 @@ use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_costs_a_retry_and_nothing_else() {
-    let softhsm = SoftHsm::new().await;
-    let token = softhsm.token().await;
+    let tokens = Tokens::new().await;
+    let token = tokens.token().await;
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
     let stop = Arc::new(AtomicBool::new(false));
     let signed = Arc::new(AtomicU64::new(0));
@@ -53,8 +54,8 @@ async fn a_killed_worker_costs_a_retry_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_worker_misses_the_deadline_and_is_replaced() {
-    let softhsm = SoftHsm::new().await;
-    let token = softhsm.token().await;
+    let tokens = Tokens::new().await;
+    let token = tokens.token().await;
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
     sign(&token, &key, b"m").await.unwrap();
     let first = token.status().worker_pid.unwrap();
@@ -73,8 +74,8 @@ async fn a_stopped_worker_misses_the_deadline_and_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tiny_deadline_does_not_cost_the_worker() {
-    let softhsm = SoftHsm::new().await;
-    let token = softhsm.token().await;
+    let tokens = Tokens::new().await;
+    let token = tokens.token().await;
     let (_, key) = make_key(&token, Algorithm::RsaPss4096Sha256).await;
     let pid = token.status().worker_pid;
     for _ in 0..40 {
@@ -89,8 +90,8 @@ async fn a_tiny_deadline_does_not_cost_the_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_in_the_service_is_bounded_and_not_lost() {
-    let softhsm = SoftHsm::new().await;
-    let mut settings = softhsm.settings();
+    let tokens = Tokens::new().await;
+    let mut settings = tokens.settings();
     settings.signing_threads = 1;
     settings.queue_limit = 3;
     let token = chancery_hsm::Token::start(settings, crate::support::worker()).await.unwrap();
@@ -117,18 +118,21 @@ async fn what_waits_in_the_service_is_bounded_and_not_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_whose_storage_is_gone_is_no_missing_key_and_comes_back() {
-    let softhsm = SoftHsm::new().await;
-    let token = softhsm.token().await;
+    let tokens = Tokens::new().await;
+    let token = tokens.token().await;
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
-    let (tokens, aside) = (softhsm.directory().join("tokens"), softhsm.directory().join("aside"));
-    fs::rename(&tokens, &aside).unwrap();
-    fs::create_dir(&tokens).unwrap();
+    let (files, aside) = (tokens.directory().join("tokens"), tokens.directory().join("aside"));
+    fs::rename(&files, &aside).unwrap();
+    fs::create_dir(&files).unwrap();
+    if !module_under_test().notices_lost_files {
+        signal(libc::SIGKILL, token.status().worker_pid.unwrap());
+    }
     let deadline = Instant::now() + Duration::from_secs(6);
     let failure = loop {
         match sign(&token, &key, b"m").await {
             Err(failure) => break failure,
-            // SoftHSM may still have the key in memory.
-            Ok(_) => assert!(Instant::now() < deadline, "SoftHSM never noticed"),
+            // The module may still have the key in memory.
+            Ok(_) => assert!(Instant::now() < deadline, "the worker never noticed"),
         }
     };
     assert_ne!(failure.kind, HsmErrorKind::KeyNotFound, "{failure}");
@@ -138,8 +142,8 @@ async fn a_token_whose_storage_is_gone_is_no_missing_key_and_comes_back() {
     assert_eq!(failure.kind, HsmErrorKind::TokenAbsent, "{failure}");
     assert!(began.elapsed() < Duration::from_secs(1), "a token that is down fails at once");
 
-    fs::remove_dir(&tokens).unwrap();
-    fs::rename(&aside, &tokens).unwrap();
+    fs::remove_dir_all(&files).unwrap();
+    fs::rename(&aside, &files).unwrap();
     wait_for_health(&token, Duration::from_secs(20), |health| *health == TokenHealth::Up).await;
     sign(&token, &key, b"m").await.unwrap();
     assert_eq!(token.list(soon()).await.unwrap().len(), 2);

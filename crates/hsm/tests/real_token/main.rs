@@ -1,4 +1,4 @@
-//! The whole crate against a real SoftHSM, each test with tokens of its own in a temporary directory.
+//! The whole crate against a real token in software, each test with tokens of its own in a temporary directory.
 //!
 //! The worker processes are this test program itself: `worker_entry` is what the hidden command of `chancery` is.
 //! No test kills a worker that logs in or makes a key: that can destroy a SoftHSM token, and proves nothing.
@@ -13,6 +13,7 @@
 
 mod algorithms;
 mod faults;
+mod module_under_test;
 mod ownership;
 mod support;
 

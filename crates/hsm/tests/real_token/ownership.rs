@@ -1,8 +1,8 @@
 //! One process owns a token; and who may open it.
 
+use crate::module_under_test::module_under_test;
 use crate::support::{
-    LABEL, PIN, SoftHsm, is_running, make_key, module, pin, re_exec, settings_in, sign, signal, soon, wait_until,
-    worker,
+    LABEL, PIN, Tokens, is_running, make_key, pin, re_exec, settings_in, sign, signal, soon, wait_until, worker,
 };
 use chancery_hsm::{HsmErrorKind, Token, TokenHealth};
 use chancery_model::Algorithm;
@@ -18,16 +18,16 @@ use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_holder_waits_and_is_told_who_the_first_is() {
-    let softhsm = SoftHsm::new().await;
-    let first = softhsm.token().await;
+    let tokens = Tokens::new().await;
+    let first = tokens.token().await;
     let pid = first.status().worker_pid.unwrap();
     let began = Instant::now();
-    let error = Token::start(softhsm.settings(), worker()).await.unwrap_err();
+    let error = Token::start(tokens.settings(), worker()).await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::TokenAbsent);
     assert!(error.to_string().contains(&format!("process {pid}")), "{error}");
     assert!(began.elapsed() >= Duration::from_secs(3), "it did not wait");
 
-    let second = tokio::spawn(Token::start(softhsm.settings(), worker()));
+    let second = tokio::spawn(Token::start(tokens.settings(), worker()));
     tokio::time::sleep(Duration::from_millis(300)).await;
     first.shutdown().await;
     let second = second.await.unwrap().unwrap();
@@ -38,17 +38,17 @@ async fn a_second_holder_waits_and_is_told_who_the_first_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_pin_is_never_tried_again() {
-    let softhsm = SoftHsm::new().await;
-    let mut wrong = softhsm.settings();
+    let tokens = Tokens::new().await;
+    let mut wrong = tokens.settings();
     wrong.pin = pin("0000");
     let error = Token::start(wrong.clone(), worker()).await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::PinLatched);
     assert!(error.to_string().contains("CKR_PIN_INCORRECT") && !error.to_string().contains("0000"), "{error}");
 
     // Even the right PIN is not tried, so the wrong one was not either: the token is not asked at all.
-    let error = Token::start(softhsm.settings(), worker()).await.unwrap_err();
+    let error = Token::start(tokens.settings(), worker()).await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::PinLatched);
-    let latch = fs::read_dir(softhsm.directory())
+    let latch = fs::read_dir(tokens.directory())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .find(|path| path.extension().is_some_and(|extension| extension == "pin-latch"))
@@ -57,13 +57,13 @@ async fn a_refused_pin_is_never_tried_again() {
     assert!(!fs::read_to_string(&latch).unwrap().contains("0000"));
 
     fs::remove_file(latch).unwrap();
-    softhsm.token().await;
+    tokens.token().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_leaves_when_its_service_lets_go() {
-    let softhsm = SoftHsm::new().await;
-    let token = softhsm.token().await;
+    let tokens = Tokens::new().await;
+    let token = tokens.token().await;
     let pid = token.status().worker_pid.unwrap();
     for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
         signal(number, pid);
@@ -90,11 +90,11 @@ async fn service_entry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_worker_of_a_killed_service_leaves_and_a_new_service_gets_the_token() {
-    let softhsm = SoftHsm::new().await;
+    let tokens = Tokens::new().await;
     let entry = re_exec("ownership::service_entry");
     let mut service = Command::new(entry.program)
         .args(entry.arguments)
-        .env("CHANCERY_TEST_DIRECTORY", softhsm.directory())
+        .env("CHANCERY_TEST_DIRECTORY", tokens.directory())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -106,34 +106,34 @@ async fn the_worker_of_a_killed_service_leaves_and_a_new_service_gets_the_token(
     assert!(is_running(pid));
     service.kill().unwrap();
     service.wait().unwrap();
-    let token = softhsm.token().await;
+    let token = tokens.token().await;
     assert!(!is_running(pid), "two workers at once");
     assert_eq!(token.list(soon()).await.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_made_once_and_found_by_label_and_serial() {
-    let softhsm = SoftHsm::new().await;
-    let error = softhsm.initialise(LABEL).await.unwrap_err();
+    let tokens = Tokens::new().await;
+    let error = tokens.initialise(LABEL).await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::Configuration);
 
     // Not to be seen is no reason to make another.
-    let (tokens, aside) = (softhsm.directory().join("tokens"), softhsm.directory().join("aside"));
-    fs::rename(&tokens, &aside).unwrap();
-    let error = softhsm.initialise(LABEL).await.unwrap_err();
+    let (files, aside) = (tokens.directory().join("tokens"), tokens.directory().join("aside"));
+    fs::rename(&files, &aside).unwrap();
+    let error = tokens.initialise(LABEL).await.unwrap_err();
     assert!(error.to_string().contains("was made here before"), "{error}");
-    let settings = softhsm.settings();
+    let settings = tokens.settings();
     let error = Token::start(settings, worker()).await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::TokenAbsent);
-    fs::remove_dir(&tokens).unwrap();
-    fs::rename(&aside, &tokens).unwrap();
+    fs::remove_dir_all(&files).unwrap();
+    fs::rename(&aside, &files).unwrap();
 
     // Another of the same label, made from elsewhere.
-    fs::remove_file(softhsm.directory().join(format!("{LABEL}.initialised"))).unwrap();
-    let error = softhsm.initialise(LABEL).await.unwrap_err();
+    fs::remove_file(tokens.directory().join(format!("{LABEL}.initialised"))).unwrap();
+    let error = tokens.initialise(LABEL).await.unwrap_err();
     assert!(error.to_string().contains("exists already"), "{error}");
-    let made = softhsm.initialise("other").await.unwrap();
-    let mut settings = softhsm.settings();
+    let made = tokens.initialise("other").await.unwrap();
+    let mut settings = tokens.settings();
     settings.label = "other".to_owned();
     settings.serial = Some(made.serial.clone());
     let token = Token::start(settings.clone(), worker()).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_token_is_made_once_and_found_by_label_and_serial() {
 #[test]
 #[ignore = "the entry point of a process that spoils a token"]
 fn duplicate_ids_entry() {
-    let pkcs11 = Pkcs11::new(module()).unwrap();
+    let pkcs11 = Pkcs11::new(&module_under_test().library).unwrap();
     pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
     let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
     let session = pkcs11.open_rw_session(slot).unwrap();
@@ -164,15 +164,15 @@ fn duplicate_ids_entry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_keys_of_one_id_sign_nothing() {
-    let softhsm = SoftHsm::new().await;
-    let token = softhsm.token().await;
+    let tokens = Tokens::new().await;
+    let token = tokens.token().await;
     let (_, mut key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
     make_key(&token, Algorithm::EcdsaP256Sha256).await;
     token.shutdown().await;
     let entry = re_exec("ownership::duplicate_ids_entry");
-    let status = Command::new(entry.program).args(entry.arguments).envs(softhsm.environment()).output().unwrap();
+    let status = Command::new(entry.program).args(entry.arguments).envs(tokens.environment()).output().unwrap();
     assert!(String::from_utf8_lossy(&status.stdout).contains("1 passed"), "{status:?}");
-    let token = softhsm.token().await;
+    let token = tokens.token().await;
     key.uid = chancery_model::Uid::from_bytes([7; 16]);
     let failure = sign(&token, &key, b"m").await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous, "{failure}");

@@ -1,10 +1,10 @@
 //! Tokens in temporary directories, and the processes that hold them.
 
+use crate::module_under_test::module_under_test;
 use chancery_crypto::{PublicKey, new_uid};
 use chancery_hsm::{
     DeviceSignature, GeneratedKey, HsmError, HsmFailure, InitialiseToken, InitialisedToken, Pin, SignInput, SigningKey,
-    Token, TokenHealth, TokenSettings, WorkerCommand, find_softhsm_module, initialise_token,
-    write_softhsm_configuration,
+    Token, TokenHealth, TokenSettings, WorkerCommand, initialise_token,
 };
 use chancery_model::{Algorithm, Id};
 use std::collections::BTreeMap;
@@ -16,21 +16,21 @@ use tokio::time::Instant;
 pub const LABEL: &str = "test";
 pub const PIN: &str = "1234";
 
-/// A SoftHSM of its own, with one token in it.
-pub struct SoftHsm {
+/// A module's files of its own, with one token in them.
+pub struct Tokens {
     directory: TempDir,
 }
 
-impl SoftHsm {
+impl Tokens {
     pub async fn new() -> Self {
-        let softhsm = Self { directory: tempfile::tempdir().unwrap() };
-        softhsm.initialise(LABEL).await.unwrap();
-        softhsm
+        let tokens = Self { directory: tempfile::tempdir().unwrap() };
+        tokens.initialise(LABEL).await.unwrap();
+        tokens
     }
 
     pub async fn initialise(&self, label: &str) -> Result<InitialisedToken, HsmError> {
         let request = InitialiseToken {
-            module: module(),
+            module: module_under_test().library.clone(),
             module_environment: self.environment(),
             lock_dir: self.directory.path().to_owned(),
             label: label.to_owned(),
@@ -58,14 +58,13 @@ impl SoftHsm {
 }
 
 pub fn environment_in(directory: &Path) -> BTreeMap<String, String> {
-    let configuration = write_softhsm_configuration(directory).unwrap();
-    BTreeMap::from([("SOFTHSM2_CONF".to_owned(), configuration.to_str().unwrap().to_owned())])
+    module_under_test().configuration.write(directory).unwrap()
 }
 
 pub fn settings_in(directory: &Path) -> TokenSettings {
     TokenSettings {
         id: Id::parse("the token id", "soft").unwrap(),
-        module: module(),
+        module: module_under_test().library.clone(),
         label: LABEL.to_owned(),
         serial: None,
         pin: pin(PIN),
@@ -74,10 +73,6 @@ pub fn settings_in(directory: &Path) -> TokenSettings {
         signing_threads: 2,
         queue_limit: 1024,
     }
-}
-
-pub fn module() -> PathBuf {
-    find_softhsm_module().expect("no SoftHSM here: run softhsm/install.sh")
 }
 
 pub fn pin(text: &str) -> Pin {

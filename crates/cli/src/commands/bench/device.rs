@@ -1,6 +1,5 @@
 //! The device alone: a SoftHSM token of its own, so that the service keeps the one it has.
 
-use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use chancery_model::{Algorithm, Id};
 use tempfile::TempDir;
 
 use crate::commands::serve::worker_command;
-use crate::dev::softhsm;
+use crate::dev::token::{self, Module};
 use crate::exit::Failure;
 
 /// A token in a temporary folder, gone with this value.
@@ -24,12 +23,12 @@ pub struct Device {
 impl Device {
     /// Makes the token.
     pub async fn make(algorithm: Algorithm) -> Result<Self, Failure> {
-        let module = softhsm::find()?;
+        let module = Module::softhsm()?.library;
         let folder = tempfile::Builder::new().prefix("chancery-bench-").tempdir().map_err(|error| {
             Failure::local("cannot make a temporary folder for the device to measure").because(error)
         })?;
         let home = folder.path().join("softhsm");
-        let made = softhsm::make(&home, &module).await?;
+        let made = token::make(&home, None).await?;
         let lock_dir = folder.path().join("locks");
         std::fs::create_dir(&lock_dir).map_err(|error| Failure::file("create the folder", &lock_dir, error))?;
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -39,10 +38,7 @@ impl Device {
             label: made.token.label,
             serial: Some(made.token.serial),
             pin: made.pin,
-            module_environment: BTreeMap::from([(
-                "SOFTHSM2_CONF".to_owned(),
-                home.join("softhsm2.conf").display().to_string(),
-            )]),
+            module_environment: made.environment,
             lock_dir,
             signing_threads: threads,
             queue_limit: threads,

@@ -1,0 +1,48 @@
+//! The token that the tests run on, and all in which it differs from the others: SoftHSM's, or Kryoptic's with
+//! `CHANCERY_TEST_MODULE=kryoptic`. A difference that is not here is a failure.
+
+#![allow(clippy::unwrap_used, reason = "these functions run inside tests, which stop at the first surprise")]
+
+use chancery_api::v1::Algorithm;
+use chancery_testkit::Module;
+
+/// What is expected of one token and not of every other.
+#[derive(Debug)]
+pub struct TokenUnderTest {
+    /// Occurs in what it says of who made it.
+    pub manufacturer: &'static str,
+    /// The algorithms that it does not have; it has all others.
+    pub lacks: &'static [Algorithm],
+}
+
+const SOFTHSM: TokenUnderTest =
+    TokenUnderTest { manufacturer: "SoftHSM", lacks: &[Algorithm::MlDsa44, Algorithm::MlDsa65, Algorithm::MlDsa87] };
+
+const KRYOPTIC: TokenUnderTest = TokenUnderTest {
+    manufacturer: "Kryoptic",
+    lacks: &[Algorithm::EcdsaSecp256k1Sha256, Algorithm::EcdsaSecp256k1Keccak256],
+};
+
+/// The token that this run is on.
+#[must_use]
+pub fn token_under_test() -> &'static TokenUnderTest {
+    match Module::from_environment().unwrap() {
+        Module::SoftHsm => &SOFTHSM,
+        Module::Kryoptic => &KRYOPTIC,
+    }
+}
+
+impl TokenUnderTest {
+    /// Whether it has an algorithm.
+    #[must_use]
+    pub fn offers(&self, algorithm: Algorithm) -> bool {
+        !self.lacks.contains(&algorithm)
+    }
+
+    /// All algorithms that it has, as `GetKeyRing` and `GetToken` list them.
+    #[must_use]
+    pub fn offered(&self) -> Vec<i32> {
+        let every = (1..64).filter_map(|number| Algorithm::try_from(number).ok());
+        every.filter(|algorithm| self.offers(*algorithm)).map(i32::from).collect()
+    }
+}
