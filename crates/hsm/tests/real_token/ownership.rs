@@ -45,6 +45,11 @@ async fn a_refused_pin_is_never_tried_again() {
     assert_eq!(error.kind, HsmErrorKind::PinLatched);
     assert!(error.to_string().contains("CKR_PIN_INCORRECT") && !error.to_string().contains("0000"), "{error}");
 
+    // A token that counts refusals locks after ten of them, for the right PIN too.
+    for _ in 0..12 {
+        let error = Token::start(wrong.clone(), worker()).await.unwrap_err();
+        assert_eq!(error.kind, HsmErrorKind::PinLatched);
+    }
     // Even the right PIN is not tried, so the wrong one was not either: the token is not asked at all.
     let error = Token::start(tokens.settings(), worker()).await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::PinLatched);
