@@ -46,21 +46,29 @@ has_libclang() {
     return 1
 }
 
-if ! has_libclang || ! command -v perl >/dev/null 2>&1 || ! command -v make >/dev/null 2>&1; then
+# Debian's perl-base and Fedora's perl-interpreter come without modules that OpenSSL's build needs.
+has_perl() { perl -MFile::Compare -MFile::Copy -MFindBin -MIPC::Cmd -MTime::Piece -e 1 2>/dev/null; }
+
+# The names of the packages of each system for libclang, perl and make, where they are missing.
+missing() {
+    has_libclang || printf ' %s' "$1"
+    has_perl || printf ' %s' "$2"
+    command -v make >/dev/null 2>&1 || printf ' %s' "$3"
+}
+
+# shellcheck disable=SC2046 # several packages are several words
+if [ -n "$(missing libclang perl make)" ]; then
+    say "installing what the build lacks:$(missing libclang perl make)"
     if command -v apt-get >/dev/null 2>&1; then
-        say "installing libclang-dev, make and perl with apt-get"
         as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >&2
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-            libclang-dev make perl >&2
+            $(missing libclang-dev perl make) >&2
     elif command -v dnf >/dev/null 2>&1; then
-        # Fedora packages the modules of perl one by one; OpenSSL's build wants several of them.
-        say "installing clang-libs, make and perl with dnf"
-        as_root dnf install -y clang-libs make perl >&2
+        as_root dnf install -y $(missing clang-devel perl make) >&2
     elif command -v apk >/dev/null 2>&1; then
-        say "installing clang-libclang, linux-headers, make and perl with apk"
-        as_root apk add --no-cache clang-libclang linux-headers make perl >&2
+        as_root apk add --no-cache linux-headers $(missing clang-libclang perl make) >&2
     else
-        say "no apt-get, dnf or apk here; install libclang, make and perl by hand and run this again"
+        say "no apt-get, dnf or apk here; install them by hand and run this again"
         exit 1
     fi
 fi
