@@ -15,6 +15,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
     let descriptors = protox::compile(&files, [&root])?;
     std::fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".chancery.v1.SignInput").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".chancery.v1.SignInput")
+        .bytes(".chancery.v1.MacSignRequest")
+        .bytes(".chancery.v1.MacVerifyRequest")
+        .compile_fds(descriptors)?;
     Ok(())
 }

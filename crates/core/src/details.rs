@@ -3,13 +3,14 @@
 use chancery_audit::{
     Act, AuthenticationDetails, Decision, Details, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult, SignedDetails,
 };
-use chancery_crypto::PublicKey;
-use chancery_hsm::{HsmErrorKind, HsmFailure};
-use chancery_model::{Action, Algorithm, Authentication, HashAlgorithm, Sha256Hash, Timestamp, Uid};
+use chancery_hsm::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure};
+use chancery_model::{Action, Algorithm, Authentication, HashAlgorithm, KeyVersionName, Sha256Hash, Timestamp, Uid};
 use chancery_policy::Permit;
 use chancery_store::RowChange;
 
 use crate::Requester;
+use crate::generate::Made;
+use crate::mac::PreparedMac;
 use crate::sign::{DeviceInput, Ended, Prepared};
 
 /// Who asked, as far as a record says it.
@@ -92,17 +93,18 @@ pub(crate) fn sign_intent(from: &Requester, item: &Prepared) -> Intent {
     Intent { time, caller, resource: item.key.uid, action, policy_set, details }
 }
 
-/// The digest of what is signed. Of an Ed25519 message, which the token hashes itself, SHA-256.
+/// The digest of what is signed. Of a message that the token reads itself (Ed25519, ML-DSA), SHA-256.
 fn signed(input: &DeviceInput) -> SignedDetails {
     match input {
         DeviceInput::Digest(digest) => {
             SignedDetails { hash: digest.algorithm().to_string(), digest: Hex::from(digest.as_bytes()) }
         }
-        DeviceInput::Message(message) => SignedDetails {
-            hash: HashAlgorithm::Sha256.to_string(),
-            digest: Hex::from(chancery_crypto::sha256(message)),
-        },
+        DeviceInput::Message(message) => sha256_of(message),
     }
+}
+
+fn sha256_of(message: &[u8]) -> SignedDetails {
+    SignedDetails { hash: HashAlgorithm::Sha256.to_string(), digest: Hex::from(chancery_crypto::sha256(message)) }
 }
 
 /// How each asked item ended, for the outcome's leaf.
@@ -137,10 +139,76 @@ pub(crate) fn ends(from: &Requester, ends: &[Ended]) -> Details {
     }
 }
 
+/// The intent to use a MAC key's secret once.
+pub(crate) fn mac_intent(from: &Requester, item: &PreparedMac) -> Intent {
+    let described = Described::new(from, &item.permit, item.version.to_string()).algorithm(item.key.algorithm);
+    let Described { time, caller, action, policy_set, mut details } = described;
+    details.signed = Some(sha256_of(&item.message));
+    Intent { time, caller, resource: item.key.uid, action, policy_set, details }
+}
+
+/// What the token answered of a MAC, as far as the record says it.
+pub(crate) trait MacEnd {
+    fn attempts(&self) -> u8;
+    /// SHA-256 of the MAC that was made.
+    fn mac_sha256(&self) -> Option<Sha256Hash>;
+    /// The verdict on a MAC that was checked.
+    fn verdict(&self) -> Option<&'static str>;
+}
+
+impl MacEnd for DeviceMac {
+    fn attempts(&self) -> u8 {
+        self.attempts
+    }
+    fn mac_sha256(&self) -> Option<Sha256Hash> {
+        Some(chancery_crypto::sha256(&self.bytes))
+    }
+    fn verdict(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+impl MacEnd for DeviceVerdict {
+    fn attempts(&self) -> u8 {
+        self.attempts
+    }
+    fn mac_sha256(&self) -> Option<Sha256Hash> {
+        None
+    }
+    fn verdict(&self) -> Option<&'static str> {
+        Some(if self.valid { "the MAC is valid" } else { "the MAC is not valid" })
+    }
+}
+
+/// How one use of a MAC key's secret ended: for the outcome's leaf, and in words.
+pub(crate) fn mac_end(
+    from: &Requester,
+    action: Action,
+    version: &KeyVersionName,
+    intent: u64,
+    end: Result<&impl MacEnd, &HsmFailure>,
+) -> (Vec<OutcomeItem>, Details) {
+    let (result, signature_sha256, item) = match end {
+        Ok(end) => {
+            let (attempts, message) = (Some(end.attempts().into()), end.verdict().map(str::to_owned));
+            (OutcomeResult::Done, end.mac_sha256(), ItemDetails { attempts, message, ..done(intent) })
+        }
+        Err(failure) => (result_of(failure), None, failed(intent, failure)),
+    };
+    let details = Details {
+        caller: Some(from.caller.id.to_string()),
+        action: Some(action.to_string()),
+        resource: Some(version.to_string()),
+        items: vec![item],
+        ..Details::default()
+    };
+    (vec![OutcomeItem { intent, result, signature_sha256 }], details)
+}
+
 /// How the making of a key pair ended.
-pub(crate) fn generation_end(act: u64, resource: String, end: Result<&PublicKey, &HsmFailure>) -> Details {
+pub(crate) fn generation_end(act: u64, resource: String, end: Result<&Made, &HsmFailure>) -> Details {
     let (item, spki_sha256) = match end {
-        Ok(public) => (done(act), Some(Hex::from(public.spki_sha256()))),
+        Ok(made) => (done(act), made.public().map(|public| Hex::from(public.spki_sha256()))),
         Err(failure) => (ItemDetails { result: OutcomeResult::Failed, ..failed(act, failure) }, None),
     };
     Details { resource: Some(resource), items: vec![item], spki_sha256, ..Details::default() }

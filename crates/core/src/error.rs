@@ -2,7 +2,7 @@
 
 use chancery_audit::RecordError;
 use chancery_hsm::{HsmFailure, MissingMechanism};
-use chancery_model::{Action, Id, KeyName, KeyState, KeyVersionName};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName};
 use chancery_policy::PolicyErrors;
 
 /// Why a call was not done.
@@ -23,6 +23,16 @@ pub enum Error {
         field: String,
         /// What is wrong, and what it must be.
         description: String,
+    },
+    /// The key is for something else.
+    #[error("{action} is not what {key} is for: its algorithm is {algorithm}")]
+    WrongPurpose {
+        /// The key.
+        key: KeyName,
+        /// Its algorithm, which says what it is for.
+        algorithm: Algorithm,
+        /// What was asked for.
+        action: Action,
     },
     /// The key takes messages only.
     #[error("{key} signs messages only, it does not allow digests")]

@@ -157,27 +157,52 @@ impl Kind {
 
 /// The circumstances of the hypothetical call: one item of one byte where the request does not say.
 fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Result<OperationContext, Error> {
-    match request.action {
+    let version = match &request.resource {
+        ExplainResource::Key(name) => snapshot.keys.get(name.key()).map_or(1, |key| key.version_named(name).max(1)),
+        ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Token(_) => 1,
+    };
+    Ok(match request.action {
         Action::Sign => {
             let (input, input_bytes) =
                 if request.digest { (SignInputKind::Digest, 32) } else { (SignInputKind::Message, 1) };
-            let version = match &request.resource {
-                ExplainResource::Key(KeyOrVersion::Version(name)) => name.version,
-                ExplainResource::Key(KeyOrVersion::Key(name)) => {
-                    snapshot.keys.get(name).and_then(|key| key.primary_version).unwrap_or(1)
-                }
-                ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Token(_) => 1,
-            };
-            Ok(OperationContext::Sign { input, input_bytes, batch_size: 1, version })
+            OperationContext::Sign { input, input_bytes, batch_size: 1, version }
         }
+        Action::SignJwt => OperationContext::SignJwt {
+            issuer: None,
+            subject: None,
+            audiences: Vec::new(),
+            lifetime_seconds: 1,
+            token_type: "JWT".to_owned(),
+            version,
+        },
+        Action::MacSign | Action::MacVerify => OperationContext::Mac { input_bytes: 1, version },
+        Action::GenerateRandomBytes => OperationContext::Random { length: 1 },
         Action::CreateKey => {
             let algorithm = request
                 .algorithm
                 .ok_or_else(|| Error::invalid("algorithm", "CreateKey is decided by the algorithm, too; give it"))?;
-            Ok(OperationContext::CreateKey { algorithm, allow_digest: request.allow_digest })
+            OperationContext::CreateKey { algorithm, allow_digest: request.allow_digest }
         }
-        _ => Ok(OperationContext::Plain),
-    }
+        Action::Verify
+        | Action::GetPublicKey
+        | Action::ListKeyRings
+        | Action::GetKeyRing
+        | Action::GetKey
+        | Action::ListKeys
+        | Action::RotateKey
+        | Action::ListKeyVersions
+        | Action::GetKeyVersion
+        | Action::SuspendKeyVersion
+        | Action::ResumeKeyVersion
+        | Action::GetPolicySet
+        | Action::ApplyPolicySet
+        | Action::ValidatePolicySet
+        | Action::ExplainAuthorization
+        | Action::ListRecords
+        | Action::WatchRecords
+        | Action::ListTokens
+        | Action::GetToken => OperationContext::Plain,
+    })
 }
 
 #[cfg(test)]

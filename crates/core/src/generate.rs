@@ -1,4 +1,4 @@
-//! Making a key pair in the token: reserved and recorded first, then generated, then completed.
+//! Making a key pair, or a secret, in the token: reserved and recorded first, then generated, then completed.
 //!
 //! The CKA_ID is chosen and durable before the token is asked, so that a crash at any point leaves nothing that the
 //! sweep at the next start could not find (see `sweep`).
@@ -9,7 +9,7 @@ use std::time::Duration;
 use chancery_audit::{Act, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
 use chancery_crypto::PublicKey;
 use chancery_hsm::{GeneratedKey, HsmErrorKind, HsmFailure, Token};
-use chancery_model::{Algorithm, KeyState, KeyVersionName, Timestamp, Uid};
+use chancery_model::{Algorithm, KeyPurpose, KeyState, KeyVersionName, Timestamp, Uid};
 use chancery_policy::Permit;
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use tokio::time::Instant;
@@ -69,8 +69,8 @@ impl Chancery {
         let unfinished = Unfinished { act, uid, version: version.clone(), algorithm };
         let end = ask_token(permit, recorded, &token, &unfinished).await;
         match end.and_then(|generated| pin(&unfinished, &generated)) {
-            Ok(public) => {
-                self.complete_or_settle(unfinished, Ok(&public)).await?;
+            Ok(made) => {
+                self.complete_or_settle(unfinished, Ok(&made)).await?;
                 let snapshot = self.snapshot();
                 let made = snapshot.keys.get(&version.key).and_then(|key| key.versions.get(&version.version));
                 made.map(Arc::clone).ok_or_else(|| Error::NotFound { name: version.to_string() })
@@ -89,11 +89,7 @@ impl Chancery {
     }
 
     /// Closes a reservation; where that cannot be done now, it is done as soon as it can.
-    async fn complete_or_settle(
-        &self,
-        unfinished: Unfinished,
-        end: Result<&PublicKey, &HsmFailure>,
-    ) -> Result<(), Error> {
+    async fn complete_or_settle(&self, unfinished: Unfinished, end: Result<&Made, &HsmFailure>) -> Result<(), Error> {
         let completed = self.complete(unfinished.act, unfinished.uid, end).await;
         if completed.is_err() {
             self.settle(unfinished).await;
@@ -103,19 +99,14 @@ impl Chancery {
 
     /// Closes a reservation: the version becomes ACTIVE and primary, or it is deleted (with its key where it was the
     /// first one). Row, epoch and outcome are one transaction.
-    pub(crate) async fn complete(
-        &self,
-        act: u64,
-        version: Uid,
-        end: Result<&PublicKey, &HsmFailure>,
-    ) -> Result<(), Error> {
+    pub(crate) async fn complete(&self, act: u64, version: Uid, end: Result<&Made, &HsmFailure>) -> Result<(), Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
             let reserved = find(&snapshot, version)?;
             let resource = reserved.key.name.version(reserved.version.version).to_string();
             let rows = match end {
-                Ok(public) => activation(reserved, public),
+                Ok(made) => activation(reserved, made),
                 Err(_) => withdrawal(reserved),
             };
             let result = if end.is_ok() { OutcomeResult::Done } else { OutcomeResult::Failed };
@@ -152,9 +143,38 @@ fn object_label(version: &KeyVersionName) -> String {
     format!("chancery:{}/{}/{}", version.key.ring, version.key.key, version.version)
 }
 
-/// Pins the public key that the token gave.
-fn pin(wanted: &Unfinished, generated: &GeneratedKey) -> Result<PublicKey, HsmFailure> {
-    PublicKey::from_spki_der(wanted.algorithm, &generated.spki_der).map_err(|error| HsmFailure {
+/// What a token made.
+pub(crate) enum Made {
+    /// A key pair with this public half.
+    Pair(PublicKey),
+    /// A secret, which shows nothing of itself.
+    Secret,
+}
+
+impl Made {
+    /// Pins the public key that the token gave of a pair.
+    pub fn of(algorithm: Algorithm, generated: &GeneratedKey) -> Result<Self, String> {
+        match (algorithm.purpose(), &generated.spki_der) {
+            (KeyPurpose::Signature, Some(spki)) => {
+                PublicKey::from_spki_der(algorithm, spki).map(Self::Pair).map_err(|error| error.to_string())
+            }
+            (KeyPurpose::Signature, None) => Err("the token shows none".to_owned()),
+            (KeyPurpose::Mac, None) => Ok(Self::Secret),
+            (KeyPurpose::Mac, Some(_)) => Err("a secret has none".to_owned()),
+        }
+    }
+
+    /// The public half of a pair.
+    pub const fn public(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Pair(public) => Some(public),
+            Self::Secret => None,
+        }
+    }
+}
+
+fn pin(wanted: &Unfinished, generated: &GeneratedKey) -> Result<Made, HsmFailure> {
+    Made::of(wanted.algorithm, generated).map_err(|error| HsmFailure {
         kind: HsmErrorKind::OutcomeUnknown,
         function: Some("C_GetAttributeValue"),
         return_code: None,
@@ -202,11 +222,11 @@ fn find(snapshot: &Snapshot, version: Uid) -> Result<Reserved, Error> {
     reserved.ok_or_else(|| Error::internal(format!("the reserved version {version} is gone")))
 }
 
-fn activation(reserved: Reserved, public: &PublicKey) -> Vec<RowChange> {
+fn activation(reserved: Reserved, made: &Made) -> Vec<RowChange> {
     let now = Timestamp::now();
     let version = KeyVersionRow {
         state: KeyState::Active,
-        spki_der: Some(public.spki_der().to_vec()),
+        spki_der: made.public().map(|public| public.spki_der().to_vec()),
         generated: Some(now),
         state_changed: now,
         ..reserved.version

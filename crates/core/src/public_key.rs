@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chancery_model::Action;
+use chancery_model::{Action, KeyPurpose};
 use chancery_policy::OperationContext;
 
 use crate::keys::KeyOrVersion;
@@ -13,12 +13,13 @@ impl Chancery {
     /// The version that a name stands for, with its pinned public key.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`], [`Error::NotFound`], [`Error::NoPrimary`], [`Error::WrongState`] while the version has
+    /// [`Error::AccessDenied`], [`Error::NotFound`], [`Error::NoPrimary`], [`Error::WrongPurpose`] for MAC keys, [`Error::WrongState`] while the version has
     /// no public key yet.
     pub async fn get_public_key(&self, from: &Requester, name: KeyOrVersion) -> Result<Arc<VersionEntry>, Error> {
         let action = Action::GetPublicKey;
         let snapshot = self.snapshot();
         let allowed = self.authorize_key(&snapshot, from, action, &name, |_| OperationContext::Plain)?;
+        allowed.key.require(KeyPurpose::Signature, action)?;
         let version = self.resolve(&allowed.key, &name)?;
         if version.public.is_none() {
             return Err(Error::WrongState { version: version.name.clone(), state: version.state, action });

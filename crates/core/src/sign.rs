@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
 use chancery_hsm::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, Token};
-use chancery_model::{Action, Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Id, KeyVersionName, Timestamp};
+use chancery_model::{
+    Action, Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Id, KeyPurpose, KeyVersionName, Timestamp,
+};
 use chancery_policy::{OperationContext, Permit, SignInputKind};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -162,6 +164,7 @@ impl Chancery {
         let SignRequest { name, input, encoding } = request;
         let allowed =
             self.authorize_key(snapshot, from, Action::Sign, name, |key| sign_context(key, name, input, batch_size))?;
+        allowed.key.require(KeyPurpose::Signature, Action::Sign)?;
         let version = self.resolve(&allowed.key, name)?;
         let input = match (input, version.algorithm.hash()) {
             (Input::Digest(_), _) if !allowed.key.allow_digest => {
@@ -213,10 +216,7 @@ fn sign_context(key: &KeyEntry, name: &KeyOrVersion, input: &Input, batch_size: 
         Input::Message(bytes) => (SignInputKind::Message, bytes),
         Input::Digest(bytes) => (SignInputKind::Digest, bytes),
     };
-    let version = match name {
-        KeyOrVersion::Key(_) => key.primary_version.unwrap_or(0),
-        KeyOrVersion::Version(name) => name.version,
-    };
+    let version = key.version_named(name);
     OperationContext::Sign { input, input_bytes: bytes.len() as u64, batch_size: batch_size as u64, version }
 }
 

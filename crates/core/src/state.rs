@@ -5,11 +5,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use chancery_crypto::PublicKey;
-use chancery_model::{Algorithm, Caller, Id, Identity, KeyName, KeyState, KeyVersionName, RingName, Timestamp, Uid};
+use chancery_model::{
+    Action, Algorithm, Caller, Id, Identity, KeyName, KeyPurpose, KeyState, KeyVersionName, RingName, Timestamp, Uid,
+};
 use chancery_policy::PolicyPoint;
 use chancery_store::{Epoch, KeyRow, KeyVersionRow, PolicySetRow, RowChange};
 
 use crate::error::Error;
+use crate::keys::KeyOrVersion;
 
 /// A key with its versions.
 #[derive(Debug, Clone)]
@@ -51,7 +54,7 @@ pub struct VersionEntry {
     pub algorithm: Algorithm,
     /// The state.
     pub state: KeyState,
-    /// The pinned public key; none while PENDING_GENERATION.
+    /// The pinned public key; none while PENDING_GENERATION, and never for MAC keys.
     pub public: Option<PublicKey>,
     /// When it was asked for.
     pub created: Timestamp,
@@ -68,6 +71,22 @@ impl KeyEntry {
     #[must_use]
     pub fn primary(&self) -> Option<&Arc<VersionEntry>> {
         self.primary_version.and_then(|number| self.versions.get(&number))
+    }
+
+    /// The number of the version that `name`, a name of this key, stands for; 0 where it has no primary version.
+    pub(crate) fn version_named(&self, name: &KeyOrVersion) -> u32 {
+        match name {
+            KeyOrVersion::Key(_) => self.primary_version.unwrap_or(0),
+            KeyOrVersion::Version(name) => name.version,
+        }
+    }
+
+    /// Refuses what keys of this algorithm are not for.
+    pub(crate) fn require(&self, purpose: KeyPurpose, action: Action) -> Result<(), Error> {
+        if self.algorithm.purpose() == purpose {
+            return Ok(());
+        }
+        Err(Error::WrongPurpose { key: self.name.clone(), algorithm: self.algorithm, action })
     }
 
     fn from_row(row: KeyRow, versions: BTreeMap<u32, Arc<VersionEntry>>) -> Self {

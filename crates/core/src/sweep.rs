@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_crypto::PublicKey;
 use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence};
 use chancery_model::{Algorithm, KeyVersionName, Uid};
 use tokio::time::Instant;
 
+use crate::generate::Made;
 use crate::{Chancery, Error};
 
 /// How long the token may take to answer what it holds.
@@ -94,13 +94,13 @@ impl Chancery {
         };
         match token.inspect(*uid, *algorithm, deadline).await.map_err(failed)? {
             KeyPresence::Complete(generated) => {
-                let public = PublicKey::from_spki_der(*algorithm, &generated.spki_der)
+                let made = Made::of(*algorithm, &generated)
                     .map_err(|error| Error::internal(format!("the public key of {version} is damaged: {error}")))?;
-                tracing::warn!(%version, "a key pair that was made and not recorded as made is adopted");
-                self.complete(*act, *uid, Ok(&public)).await
+                tracing::warn!(%version, "a key that was made and not recorded as made is adopted");
+                self.complete(*act, *uid, Ok(&made)).await
             }
-            KeyPresence::Partial { private, public } => {
-                tracing::warn!(%version, private, public, "half a key pair is destroyed");
+            KeyPresence::Partial { private, public, secret } => {
+                tracing::warn!(%version, private, public, secret, "half a key pair is destroyed");
                 token.destroy(*uid, deadline).await.map_err(failed)?;
                 self.complete(*act, *uid, Err(&nothing_left("half a key pair was left, and is destroyed"))).await
             }

@@ -8,6 +8,7 @@ pub(crate) mod audit;
 mod enums;
 mod fields;
 pub(crate) mod keys;
+pub(crate) mod mac;
 mod page;
 pub(crate) mod policy;
 pub(crate) mod signing;

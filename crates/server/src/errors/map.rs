@@ -3,7 +3,7 @@
 use super::Refusal;
 use super::device;
 use chancery_core::Error;
-use chancery_model::{Action, KeyState};
+use chancery_model::{Action, KeyPurpose, KeyState};
 use chancery_policy::{PolicyError, PolicyErrors};
 use tonic::Code;
 
@@ -30,6 +30,22 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 "{key} signs messages only; send the message as input.message, or create a key with allow_digest"
             );
             Refusal::new(Code::FailedPrecondition, "DIGEST_NOT_ALLOWED", message).with("resource", key)
+        }
+        Error::WrongPurpose { key, algorithm, action } => {
+            let message = match algorithm.purpose() {
+                KeyPurpose::Signature => format!(
+                    "{action} is for MAC keys, and {key} is a signing key ({algorithm}); use Sign and Verify, or name a MAC \
+                     key (HMAC_SHA256, HMAC_SHA384, HMAC_SHA512, AES_CMAC)"
+                ),
+                KeyPurpose::Mac => format!(
+                    "{action} is for signing keys, and {key} is a MAC key ({algorithm}), which has no public half; use \
+                     MacSign and MacVerify, or name a signing key"
+                ),
+            };
+            Refusal::new(Code::FailedPrecondition, "KEY_PURPOSE_MISMATCH", message)
+                .with("resource", key)
+                .with("algorithm", algorithm)
+                .with("action", action)
         }
         Error::NotActive { version, state } => {
             let message = format!("{version} is {state}, and only an ACTIVE version signs; {}", way_back(*state));
@@ -152,8 +168,12 @@ const fn needed_for(action: Action) -> &'static str {
         Action::SuspendKeyVersion => "only an ACTIVE version can be suspended",
         Action::ResumeKeyVersion => "only a SUSPENDED version can be resumed",
         Action::Sign
+        | Action::SignJwt
+        | Action::MacSign
         | Action::Verify
+        | Action::MacVerify
         | Action::GetPublicKey
+        | Action::GenerateRandomBytes
         | Action::ListKeyRings
         | Action::GetKeyRing
         | Action::CreateKey
@@ -167,6 +187,7 @@ const fn needed_for(action: Action) -> &'static str {
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
         | Action::ListRecords
+        | Action::WatchRecords
         | Action::ListTokens
         | Action::GetToken => "look at it with GetKeyVersion (chancery keys show)",
     }

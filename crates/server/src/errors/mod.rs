@@ -67,6 +67,7 @@ pub(crate) fn log(error: &Error) {
         Error::Internal { what } => tracing::error!(what, "a fault of ours"),
         Error::AccessDenied { .. }
         | Error::InvalidField { .. }
+        | Error::WrongPurpose { .. }
         | Error::DigestNotAllowed { .. }
         | Error::NotActive { .. }
         | Error::NoPrimary { .. }

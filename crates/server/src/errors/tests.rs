@@ -79,6 +79,11 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
             Code::InvalidArgument,
             "INVALID_FIELD",
         ),
+        (
+            Error::WrongPurpose { key: key(), algorithm: Algorithm::AesCmac, action: Action::Sign },
+            Code::FailedPrecondition,
+            "KEY_PURPOSE_MISMATCH",
+        ),
         (Error::DigestNotAllowed { key: key() }, Code::FailedPrecondition, "DIGEST_NOT_ALLOWED"),
         (
             Error::NotActive { version: version(), state: KeyState::Suspended },

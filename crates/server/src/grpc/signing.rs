@@ -1,6 +1,10 @@
 //! SigningService.
 
 use super::Office;
+use crate::convert::mac::{
+    Checking, Making, mac_sign_request, mac_sign_response, mac_verify_request, mac_verify_response, random_request,
+    random_response,
+};
 use crate::convert::signing::{
     Batch, Checked, Verification, batch_sign_request, batch_sign_result, get_public_key_request, public_key,
     sign_request, sign_response, verify_request, verify_response,
@@ -93,21 +97,38 @@ impl SigningService for Signing {
         Err(Status::unimplemented("SignJwt"))
     }
 
-    async fn mac_sign(&self, _request: Request<v1::MacSignRequest>) -> Result<Response<v1::MacSignResponse>, Status> {
-        Err(Status::unimplemented("MacSign"))
+    async fn mac_sign(&self, request: Request<v1::MacSignRequest>) -> Result<Response<v1::MacSignResponse>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let Making { request, message_checked } = mac_sign_request(message)?;
+            let answer = core.mac_sign(&from, request).await?;
+            Ok(mac_sign_response(answer, message_checked))
+        };
+        self.0.handle(request, handler).await
     }
 
     async fn mac_verify(
         &self,
-        _request: Request<v1::MacVerifyRequest>,
+        request: Request<v1::MacVerifyRequest>,
     ) -> Result<Response<v1::MacVerifyResponse>, Status> {
-        Err(Status::unimplemented("MacVerify"))
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let Checking { request, message_checked, mac_checked } = mac_verify_request(message)?;
+            let answer = core.mac_verify(&from, request).await?;
+            Ok(mac_verify_response(&answer, message_checked, mac_checked))
+        };
+        self.0.handle(request, handler).await
     }
 
     async fn generate_random_bytes(
         &self,
-        _request: Request<v1::GenerateRandomBytesRequest>,
+        request: Request<v1::GenerateRandomBytesRequest>,
     ) -> Result<Response<v1::GenerateRandomBytesResponse>, Status> {
-        Err(Status::unimplemented("GenerateRandomBytes"))
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (ring, length) = random_request(message)?;
+            Ok(random_response(core.generate_random_bytes(&from, &ring, length).await?))
+        };
+        self.0.handle(request, handler).await
     }
 }

@@ -1,0 +1,35 @@
+//! Random bytes from a token's generator.
+
+use chancery_model::{Action, RingName};
+use chancery_policy::OperationContext;
+
+use crate::{Chancery, Error, Requester};
+
+/// The most bytes that one call answers.
+const MAX_RANDOM_BYTES: usize = 1024;
+
+impl Chancery {
+    /// Bytes of the random generator of a ring's token.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`], [`Error::InvalidField`], [`Error::Device`], [`Error::DeadlineExceeded`].
+    pub async fn generate_random_bytes(
+        &self,
+        from: &Requester,
+        ring: &RingName,
+        length: i64,
+    ) -> Result<Vec<u8>, Error> {
+        let action = Action::GenerateRandomBytes;
+        let asked = usize::try_from(length).unwrap_or(0);
+        let operation = OperationContext::Random { length: asked as u64 };
+        let (ring, _permit) = self.authorize_ring(&self.snapshot(), from, action, ring, operation)?;
+        if !(1..=MAX_RANDOM_BYTES).contains(&asked) {
+            return Err(Error::invalid("length", format!("must be 1 to {MAX_RANDOM_BYTES}, not {length}")));
+        }
+        let result = self.token_of(&ring)?.random(asked, from.deadline).await;
+        result.map_err(|failure| match failure.kind {
+            chancery_hsm::HsmErrorKind::Deadline => Error::DeadlineExceeded { record_index: None },
+            _ => Error::Device { operation: action, token: ring.token, failure },
+        })
+    }
+}
