@@ -2,7 +2,7 @@
 //!
 //! In scope: starting and supervising workers, one exclusive lock for each token, login and the PIN latch, finding
 //! out what a token offers, generating, inspecting, listing and destroying key pairs, signing with a key pair and
-//! checking every signature in software before it leaves; setting up SoftHSM tokens for development and tests; and
+//! checking every signature in software before it leaves; setting up tokens in files for development and tests; and
 //! the worker itself. Out of scope: who asks and whether he may (`policy`), the record of what was signed (`audit`),
 //! names, versions and states of keys (`core`, `store`), encodings of public keys and signatures (`crypto`).
 //!
@@ -26,7 +26,7 @@ mod pin;
 mod raw_bench;
 mod return_codes;
 mod settings;
-mod softhsm;
+mod software;
 mod status;
 mod token;
 mod wire;
@@ -34,15 +34,14 @@ pub mod worker;
 
 pub use error::{HsmError, HsmErrorKind, HsmFailure, MissingMechanism};
 pub use key::{
-    DeviceSignature, GeneratedKey, KeyAttributes, KeyPresence, SignInput, SigningKey, TokenObject, TokenObjectClass,
+    DeviceMac, DeviceSignature, DeviceVerdict, GeneratedKey, KeyAttributes, KeyPresence, MacKey, SignInput, SignTimes,
+    SigningKey, TokenObject, TokenObjectClass,
 };
-pub use pin::{Pin, PinError};
+pub use pin::{Pin, PinError, others_can_use};
 pub use raw_bench::{RawRate, measure};
 pub use return_codes::return_code_name;
-pub use settings::{MAX_DEVICE_MESSAGE_BYTES, TokenSettings, WorkerCommand};
-pub use softhsm::{
-    InitialiseToken, InitialisedToken, find_softhsm_module, initialise_token, write_softhsm_configuration,
-};
+pub use settings::{MAX_DEVICE_MESSAGE_BYTES, MAX_MAC_MESSAGE_BYTES, MAX_RANDOM_BYTES, TokenSettings, WorkerCommand};
+pub use software::{InitialiseToken, InitialisedToken, ModuleConfiguration, find_softhsm_module, initialise_token};
 pub use status::{TokenHealth, TokenStatus};
 pub use token::Token;
 

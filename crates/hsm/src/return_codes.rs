@@ -99,6 +99,9 @@ static TABLE: &[Row] = &[
     row(RvError::KeySizeRange, 0x62, "CKR_KEY_SIZE_RANGE", Kind::Configuration, Cure::Nothing, false),
     row(RvError::CurveNotSupported, 0x140, "CKR_CURVE_NOT_SUPPORTED", Kind::Configuration, Cure::Nothing, false),
     row(RvError::DomainParamsInvalid, 0x130, "CKR_DOMAIN_PARAMS_INVALID", Kind::Configuration, Cure::Nothing, false),
+    // PKCS#11 v3.2, which the library has no name for yet.
+    row(RvError::UnknownErrorCode(0x209), 0x209, "CKR_PARAMETER_SET_NOT_SUPPORTED", Kind::Configuration, Cure::Nothing, false),
+    row(RvError::RandomNoRng, 0x121, "CKR_RANDOM_NO_RNG", Kind::Configuration, Cure::Nothing, false),
     row(RvError::FunctionNotSupported, 0x54, "CKR_FUNCTION_NOT_SUPPORTED", Kind::Configuration, Cure::Nothing, false),
     row(RvError::FunctionRejected, 0x200, "CKR_FUNCTION_REJECTED", Kind::Configuration, Cure::Nothing, false),
     row(RvError::ActionProhibited, 0x1B, "CKR_ACTION_PROHIBITED", Kind::Configuration, Cure::Nothing, false),

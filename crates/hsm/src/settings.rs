@@ -6,8 +6,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Longest message in bytes that goes to a token as it is: Ed25519 signs the message itself, not a digest.
+/// Longest message in bytes that goes to a token as it is: Ed25519 and ML-DSA sign the message itself, not a digest.
 pub const MAX_DEVICE_MESSAGE_BYTES: usize = 65_536;
+
+/// Longest message in bytes of which a token makes or checks a MAC: it reads the message itself, too.
+pub const MAX_MAC_MESSAGE_BYTES: usize = MAX_DEVICE_MESSAGE_BYTES;
+
+/// Most random bytes that one call asks of a token.
+pub const MAX_RANDOM_BYTES: usize = 1_024;
 
 /// Requests that are on their way in one lane at the same time. More would only wait in the worker,
 /// where they are lost with it, instead of in the service, where they are not.

@@ -1,16 +1,19 @@
 //! A token as the service sees it.
 
+mod attempts;
 mod control;
 mod dispatch;
 mod lane;
 pub(crate) mod launch;
+mod mac;
 mod progress;
+mod random;
 mod sign;
 mod supervisor;
 
 use crate::wire::{ControlReply, ControlRequest, TokenFacts, WireKey, algorithm_index};
 use crate::{
-    GeneratedKey, HsmError, HsmErrorKind, HsmFailure, KeyPresence, MissingMechanism, ORDERLY_GRACE, SigningKey,
+    GeneratedKey, HsmError, HsmErrorKind, HsmFailure, KeyPresence, MacKey, MissingMechanism, ORDERLY_GRACE, SigningKey,
     TokenHealth, TokenObject, TokenSettings, TokenStatus, WorkerCommand,
 };
 use chancery_crypto::PublicKey;
@@ -156,12 +159,12 @@ impl Token {
         Ok(Self { shared, jobs, _guard: Arc::new(LetGo(events)) })
     }
 
-    /// Makes a key pair whose halves both have the CKA_ID `uid`, reads it back, and has it sign a random challenge.
-    /// Pairs are made one at a time, and signing goes on meanwhile. Never retried: after a failure of another kind
+    /// Makes a key whose objects all have the CKA_ID `uid`, reads it back, and has it prove itself on a random challenge.
+    /// A key is a pair or, for MACs, a secret. Keys are made one at a time, and signing goes on meanwhile. Never retried: after a failure of another kind
     /// than [`HsmErrorKind::Configuration`] or [`HsmErrorKind::KeyAmbiguous`], ask [`Token::inspect`] what is there.
     ///
     /// # Errors
-    /// [`HsmFailure`]; also where the private key's attributes are not as demanded, in which case the pair has been
+    /// [`HsmFailure`]; also where the key's attributes are not as demanded, in which case the key has been
     /// destroyed.
     pub async fn generate(
         &self,
@@ -183,27 +186,28 @@ impl Token {
         match self.prove(&key, algorithm, deadline).await {
             Ok(()) => Ok(key),
             Err(failure) => {
-                // The caller's time may be over; the pair must go all the same.
+                // The caller's time may be over; the key must go all the same.
                 let gone = self.destroy(uid, Instant::now() + ORDERLY_GRACE).await;
-                // While the pair may still be there, no kind may say that nothing was left.
+                // While the key may still be there, no kind may say that nothing was left.
                 let (kind, after) = match gone {
-                    Ok(_) => (failure.kind, "the new pair was destroyed".to_owned()),
-                    Err(second) => (HsmErrorKind::OutcomeUnknown, format!("destroying the new pair failed: {second}")),
+                    Ok(_) => (failure.kind, "it was destroyed".to_owned()),
+                    Err(second) => (HsmErrorKind::OutcomeUnknown, format!("destroying it failed: {second}")),
                 };
-                let message = format!("the new key pair {uid} did not prove itself: {}; {after}", failure.message);
+                let message = format!("the new key {uid} did not prove itself: {}; {after}", failure.message);
                 Err(HsmFailure { kind, message, ..failure })
             }
         }
     }
 
-    /// Finds out what the token holds under a CKA_ID. A pair that is whole has also signed a random challenge.
+    /// Finds out what the token holds under a CKA_ID. A key that is whole has also proved itself on a
+    /// random challenge.
     ///
     /// # Errors
     /// [`HsmFailure`] where the token could not say.
     pub async fn inspect(&self, uid: Uid, algorithm: Algorithm, deadline: Instant) -> Result<KeyPresence, HsmFailure> {
         let request = ControlRequest::Inspect { uid: *uid.as_bytes(), algorithm: algorithm_index(algorithm) };
         let reply = match self.control(request, deadline).await {
-            Err(failure) if speaks_of_the_pair(&failure) => return Ok(KeyPresence::Unfit { why: failure.message }),
+            Err(failure) if speaks_of_the_key(&failure) => return Ok(KeyPresence::Unfit { why: failure.message }),
             reply => reply?,
         };
         match reply {
@@ -211,13 +215,14 @@ impl Token {
                 let key = generated(key);
                 match self.prove(&key, algorithm, deadline).await {
                     Ok(()) => Ok(KeyPresence::Complete(key)),
-                    Err(failure) if speaks_of_the_pair(&failure) => Ok(KeyPresence::Unfit { why: failure.message }),
+                    Err(failure) if speaks_of_the_key(&failure) => Ok(KeyPresence::Unfit { why: failure.message }),
                     Err(failure) => Err(failure),
                 }
             }
-            ControlReply::Incomplete { private: 0, public: 0 } => Ok(KeyPresence::Absent),
-            ControlReply::Incomplete { private, public } => {
-                Ok(KeyPresence::Partial { private: count(private), public: count(public) })
+            ControlReply::Incomplete { private: 0, public: 0, secret: 0 } => Ok(KeyPresence::Absent),
+            ControlReply::Incomplete { private, public, secret } => {
+                let (private, public, secret) = (count(private), count(public), count(secret));
+                Ok(KeyPresence::Partial { private, public, secret })
             }
             _ => Err(unexpected()),
         }
@@ -234,7 +239,7 @@ impl Token {
         }
     }
 
-    /// Lists all private and public key objects of the token, whoever made them.
+    /// Lists all private, public and secret key objects of the token, whoever made them.
     ///
     /// # Errors
     /// [`HsmFailure`]
@@ -245,7 +250,7 @@ impl Token {
         }
     }
 
-    /// Whether the token has the mechanisms, key sizes and curves that an algorithm needs, as found out when its
+    /// Whether the token has the mechanisms and makes the keys that an algorithm needs, as found out when its
     /// worker started.
     ///
     /// # Errors
@@ -315,14 +320,26 @@ impl Token {
         let _always = done.wait_for(|done| *done).await;
     }
 
-    /// Has a key pair sign a random challenge, and verifies that in software.
+    /// Has a key show on a random challenge that it works: a pair signs it, and that is verified in software; a secret
+    /// makes a MAC, which the token recognises, and which it no longer does when a bit is flipped.
     async fn prove(&self, key: &GeneratedKey, algorithm: Algorithm, deadline: Instant) -> Result<(), HsmFailure> {
-        let public = PublicKey::from_spki_der(algorithm, &key.spki_der).map_err(|error| {
-            let message = format!("the token shows a public key that is none for {algorithm}: {error}");
-            HsmFailure { attempts: 1, ..HsmFailure::new(HsmErrorKind::Configuration, message) }
-        })?;
-        let challenge = chancery_crypto::random_bytes::<32>()
+        let refused = |message| HsmFailure { attempts: 1, ..HsmFailure::new(HsmErrorKind::Configuration, message) };
+        let mut challenge = chancery_crypto::random_bytes::<32>()
             .map_err(|error| HsmFailure::new(HsmErrorKind::Bug, format!("no random bytes for a challenge: {error}")))?;
+        let Some(spki_der) = &key.spki_der else {
+            let key = MacKey { uid: key.uid, algorithm };
+            let mac = self.mac(&key, &challenge, deadline).await?;
+            let right = self.verify_mac(&key, &challenge, &mac.bytes, deadline).await?;
+            challenge[0] ^= 1;
+            let wrong = self.verify_mac(&key, &challenge, &mac.bytes, deadline).await?;
+            return match (right.valid, wrong.valid) {
+                (true, false) => Ok(()),
+                (false, _) => Err(refused("the token does not recognise a MAC that it has made".to_owned())),
+                (true, true) => Err(refused("the token takes a MAC for that of another message, too".to_owned())),
+            };
+        };
+        let public = PublicKey::from_spki_der(algorithm, spki_der)
+            .map_err(|error| refused(format!("the token shows a public key that is none for {algorithm}: {error}")))?;
         let key = SigningKey { uid: key.uid, public };
         self.sign(&key, crate::SignInput::Message(&challenge), deadline).await.map(|_| ())
     }
@@ -366,8 +383,8 @@ fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Whether a failure is the key pair's own: asking again will not make it another one.
-const fn speaks_of_the_pair(failure: &HsmFailure) -> bool {
+/// Whether a failure is the key's own: asking again will not make it another one.
+const fn speaks_of_the_key(failure: &HsmFailure) -> bool {
     matches!(
         failure.kind,
         HsmErrorKind::Configuration | HsmErrorKind::Bug | HsmErrorKind::KeyAmbiguous | HsmErrorKind::WrongSignature

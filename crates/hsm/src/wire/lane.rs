@@ -2,10 +2,18 @@
 //!
 //! | request | bytes | | reply | bytes |
 //! |---|---|---|---|---|
-//! | algorithm | 1: index into [`Algorithm::ALL`] | | status | 1: 0 signed, 1 failed |
-//! | flags | 1: bit 0: on a fresh session | | then | the signature, or a [`WireFailure`] in postcard |
+//! | operation | 1: see [`Operation`] | | status | 1: 0 done, 1 failed |
+//! | flags | 1: bit 0: on a fresh session | | then | what was asked for, or a [`WireFailure`] in postcard |
+//! | algorithm | 1: index into [`Algorithm::ALL`] | | | |
 //! | uid | 16 | | | |
-//! | input | the rest: DigestInfo, digest or message, as the mechanism takes it | | | |
+//! | the rest | as the operation says | | | |
+//!
+//! | operation | the rest of the request | the reply |
+//! |---|---|---|
+//! | 0 sign | DigestInfo, digest or message, as the mechanism takes it | the signature |
+//! | 1 MAC | the message | the MAC |
+//! | 2 verify a MAC | length of the MAC (1), MAC, message | 1: 0 wrong, 1 right |
+//! | 3 random bytes | how many (2, little-endian); no algorithm and no uid before it, but zeros | the bytes |
 //!
 //! Replies come in the order of the requests, so nothing needs an id.
 
@@ -14,41 +22,125 @@ use crate::MAX_DEVICE_MESSAGE_BYTES;
 use chancery_model::{Algorithm, Uid};
 use std::io;
 
-const LANE_HEADER_BYTES: usize = 18;
+const LANE_HEADER_BYTES: usize = 19;
 const FRESH_SESSION: u8 = 1;
 
-/// The largest request frame of a lane.
-pub(crate) const MAX_LANE_FRAME_BYTES: usize = LENGTH_BYTES + LANE_HEADER_BYTES + MAX_DEVICE_MESSAGE_BYTES;
+const SIGN: u8 = 0;
+const MAC: u8 = 1;
+const VERIFY_MAC: u8 = 2;
+const RANDOM: u8 = 3;
 
-/// One signing request, as the worker reads it.
-#[derive(Debug, PartialEq, Eq)]
+/// Longest MAC that a frame holds: its length is one byte.
+const MOST_MAC_BYTES: usize = 255;
+
+/// The largest request frame of a lane.
+pub(crate) const MAX_LANE_FRAME_BYTES: usize =
+    LENGTH_BYTES + LANE_HEADER_BYTES + 1 + MOST_MAC_BYTES + MAX_DEVICE_MESSAGE_BYTES;
+
+/// One request, as the worker reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LaneRequest<'a> {
-    pub(crate) algorithm: Algorithm,
     pub(crate) fresh_session: bool,
-    pub(crate) uid: Uid,
-    pub(crate) input: &'a [u8],
+    pub(crate) operation: Operation<'a>,
+}
+
+/// What a lane is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation<'a> {
+    /// Sign with a private key: DigestInfo, digest or message, as the mechanism takes it.
+    Sign { algorithm: Algorithm, uid: Uid, input: &'a [u8] },
+    /// Make a MAC with a secret key, and check it.
+    Mac { algorithm: Algorithm, uid: Uid, message: &'a [u8] },
+    /// Check a MAC with a secret key.
+    VerifyMac { algorithm: Algorithm, uid: Uid, mac: &'a [u8], message: &'a [u8] },
+    /// Get random bytes.
+    Random { length: u16 },
+}
+
+impl Operation<'_> {
+    /// The key that is used, if one is.
+    pub(crate) fn uid(&self) -> Option<Uid> {
+        match self {
+            Self::Sign { uid, .. } | Self::Mac { uid, .. } | Self::VerifyMac { uid, .. } => Some(*uid),
+            Self::Random { .. } => None,
+        }
+    }
+
+    /// Whether something comes to be that would not exist without the key: then it matters whether it was done.
+    pub(crate) const fn uses_the_key_to_sign(&self) -> bool {
+        match self {
+            Self::Sign { .. } | Self::Mac { .. } => true,
+            Self::VerifyMac { .. } | Self::Random { .. } => false,
+        }
+    }
+
+    /// For logs.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Sign { .. } => "sign",
+            Self::Mac { .. } => "mac",
+            Self::VerifyMac { .. } => "verify-mac",
+            Self::Random { .. } => "random",
+        }
+    }
 }
 
 impl<'a> LaneRequest<'a> {
-    /// The whole frame.
+    /// The whole frame. A MAC has at most 255 bytes: others are told apart before.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let length = LANE_HEADER_BYTES + self.input.len();
+        let count;
+        let mac_length;
+        let (code, algorithm, uid, parts): (u8, u8, Uid, [&[u8]; 3]) = match self.operation {
+            Operation::Sign { algorithm, uid, input } => (SIGN, algorithm_index(algorithm), uid, [input, &[], &[]]),
+            Operation::Mac { algorithm, uid, message } => (MAC, algorithm_index(algorithm), uid, [message, &[], &[]]),
+            Operation::VerifyMac { algorithm, uid, mac, message } => {
+                // A longer one would be cut short, and the worker finds it wrong by its length.
+                let mac = mac.get(..MOST_MAC_BYTES).unwrap_or(mac);
+                mac_length = [u8::try_from(mac.len()).unwrap_or(u8::MAX)];
+                (VERIFY_MAC, algorithm_index(algorithm), uid, [&mac_length, mac, message])
+            }
+            Operation::Random { length } => {
+                count = length.to_le_bytes();
+                (RANDOM, 0, Uid::from_bytes([0; 16]), [&count, &[], &[]])
+            }
+        };
+        let length = LANE_HEADER_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut frame = Vec::with_capacity(LENGTH_BYTES + length);
         frame.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-        frame.push(algorithm_index(self.algorithm));
+        frame.push(code);
         frame.push(if self.fresh_session { FRESH_SESSION } else { 0 });
-        frame.extend_from_slice(self.uid.as_bytes());
-        frame.extend_from_slice(self.input);
+        frame.push(algorithm);
+        frame.extend_from_slice(uid.as_bytes());
+        for part in parts {
+            frame.extend_from_slice(part);
+        }
         frame
     }
 
     /// The body of a frame.
     pub(crate) fn decode(body: &'a [u8]) -> io::Result<Self> {
-        let (header, input) =
-            body.split_at_checked(LANE_HEADER_BYTES).ok_or_else(|| broken("a lane request is too short"))?;
-        let [algorithm, flags, uid @ ..] = header else { return Err(broken("a lane request is too short")) };
+        let too_short = || broken("a lane request is too short");
+        let (header, rest) = body.split_at_checked(LANE_HEADER_BYTES).ok_or_else(too_short)?;
+        let [code, flags, algorithm, uid @ ..] = header else { return Err(too_short()) };
         let uid = Uid::try_from(uid).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(Self { algorithm: algorithm_at(*algorithm)?, fresh_session: flags & FRESH_SESSION != 0, uid, input })
+        let algorithm = algorithm_at(*algorithm)?;
+        let operation = match *code {
+            SIGN => Operation::Sign { algorithm, uid, input: rest },
+            MAC => Operation::Mac { algorithm, uid, message: rest },
+            VERIFY_MAC => {
+                let (length, rest) = rest.split_first().ok_or_else(too_short)?;
+                let (mac, message) = rest.split_at_checked(usize::from(*length)).ok_or_else(too_short)?;
+                Operation::VerifyMac { algorithm, uid, mac, message }
+            }
+            RANDOM => {
+                let Ok(count) = rest.try_into() else {
+                    return Err(broken("a request for random bytes does not say how many"));
+                };
+                Operation::Random { length: u16::from_le_bytes(count) }
+            }
+            _ => return Err(broken("a lane request asks for something unknown")),
+        };
+        Ok(Self { fresh_session: flags & FRESH_SESSION != 0, operation })
     }
 }
 
@@ -122,20 +214,30 @@ mod tests {
     fn lane_requests_survive_the_trip_even_in_pieces() {
         let input = vec![7; MAX_DEVICE_MESSAGE_BYTES];
         let uid = Uid::from_bytes([9; 16]);
-        let long = LaneRequest { algorithm: Algorithm::Ed25519, fresh_session: true, uid, input: &input };
-        let short = LaneRequest { algorithm: Algorithm::EcdsaP256Sha256, fresh_session: false, uid, input: &[1; 32] };
-        let stream = [long.encode(), short.encode(), long.encode()].concat();
+        let algorithm = Algorithm::HmacSha512;
+        let requests = [
+            Operation::Sign { algorithm: Algorithm::Ed25519, uid, input: &input },
+            Operation::Sign { algorithm: Algorithm::EcdsaP256Sha256, uid, input: &[1; 32] },
+            Operation::Mac { algorithm, uid, message: &input },
+            Operation::Mac { algorithm, uid, message: &[] },
+            Operation::VerifyMac { algorithm, uid, mac: &[3; 64], message: &input },
+            Operation::VerifyMac { algorithm, uid, mac: &[3; MOST_MAC_BYTES], message: &input },
+            Operation::VerifyMac { algorithm, uid, mac: &[], message: &[] },
+            Operation::Random { length: 1_024 },
+        ];
+        let requests = requests.into_iter().enumerate();
+        let requests: Vec<_> =
+            requests.map(|(number, operation)| LaneRequest { fresh_session: number % 2 == 0, operation }).collect();
+        let stream = requests.iter().flat_map(LaneRequest::encode).collect::<Vec<_>>();
         let mut buffer = FrameBuffer::default();
-        let mut seen = 0;
+        let mut expected = requests.iter();
         for piece in stream.chunks(1_000) {
             buffer.extend(piece);
             while let Some(body) = buffer.next().unwrap() {
-                let expected = if seen == 1 { &short } else { &long };
-                assert_eq!(&LaneRequest::decode(body).unwrap(), expected);
-                seen += 1;
+                assert_eq!(Some(&LaneRequest::decode(body).unwrap()), expected.next());
             }
         }
-        assert_eq!(seen, 3);
+        assert_eq!(expected.next(), None);
     }
 
     #[test]
@@ -165,7 +267,17 @@ mod tests {
         buffer.extend(&u32::MAX.to_le_bytes());
         assert!(buffer.next().is_err());
         assert!(LaneRequest::decode(&[0; LANE_HEADER_BYTES - 1]).is_err());
-        assert!(LaneRequest::decode(&[200; LANE_HEADER_BYTES]).is_err());
+        for (code, algorithm, rest) in [
+            (SIGN, 200, [].as_slice()),
+            (4, 0, &[]),
+            (VERIFY_MAC, 0, &[]),
+            (VERIFY_MAC, 0, &[2, 0]),
+            (RANDOM, 0, &[1]),
+            (RANDOM, 0, &[1, 0, 0]),
+        ] {
+            let body = [[code, 0, algorithm].as_slice(), &[0; 16], rest].concat();
+            assert!(LaneRequest::decode(&body).is_err(), "{body:?}");
+        }
         assert!(decode_lane_reply(&[]).is_err());
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Initialise {
     pub(crate) lock_dir: PathBuf,
 }
 
-/// Sign as fast as the token goes, with a session key pair.
+/// Sign as fast as the token goes, with a session key.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Measure {
     pub(crate) token: TokenAddress,
@@ -71,8 +71,8 @@ pub(crate) struct TokenFacts {
     pub(crate) hardware_version: String,
     pub(crate) sessions_max: Option<u64>,
     pub(crate) mechanisms: Vec<MechanismFact>,
-    /// Curves on which a key pair could be made, by [`crate::offer::curve_name`].
-    pub(crate) curves: HashSet<String>,
+    /// Key types of which a key could be made, by [`crate::offer::key_name`].
+    pub(crate) made: HashSet<String>,
     /// Lanes that got a session; the rest of the sockets is not served.
     pub(crate) lanes: u32,
 }
@@ -82,11 +82,31 @@ pub(crate) struct TokenFacts {
 pub(crate) struct MechanismFact {
     /// For example `CKM_ECDSA`.
     pub(crate) name: String,
-    /// Smallest and largest key in bits.
-    pub(crate) min_bits: u64,
-    pub(crate) max_bits: u64,
-    pub(crate) signs: bool,
-    pub(crate) generates_pairs: bool,
+    /// Smallest and largest key: in bits for RSA; for others in units that tokens do not agree on.
+    pub(crate) min_size: u64,
+    pub(crate) max_size: u64,
+    pub(crate) flags: Vec<MechanismFlag>,
+}
+
+/// What a mechanism is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MechanismFlag {
+    Sign,
+    Verify,
+    Generate,
+    GenerateKeyPair,
+}
+
+impl MechanismFlag {
+    /// The standard's name.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sign => "CKF_SIGN",
+            Self::Verify => "CKF_VERIFY",
+            Self::Generate => "CKF_GENERATE",
+            Self::GenerateKeyPair => "CKF_GENERATE_KEY_PAIR",
+        }
+    }
 }
 
 /// Everything but signing.
@@ -103,18 +123,19 @@ pub(crate) enum ControlRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ControlReply {
     Key(WireKey),
-    Incomplete { private: u64, public: u64 },
+    Incomplete { private: u64, public: u64, secret: u64 },
     Destroyed(u64),
     Objects(Vec<TokenObject>),
     Healthy { sessions_open: u64 },
     Failed(WireFailure),
 }
 
-/// A complete key pair.
+/// A complete key pair, or a secret.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct WireKey {
     pub(crate) uid: [u8; 16],
-    pub(crate) spki_der: Vec<u8>,
+    /// `None` for a secret.
+    pub(crate) spki_der: Option<Vec<u8>>,
     pub(crate) attributes: KeyAttributes,
 }
 
@@ -168,7 +189,11 @@ static FUNCTIONS: &[&str] = &[
     "C_FindObjectsFinal",
     "C_SignInit",
     "C_Sign",
+    "C_VerifyInit",
+    "C_Verify",
+    "C_GenerateKey",
     "C_GenerateKeyPair",
+    "C_GenerateRandom",
 ];
 
 fn function_name(name: &str) -> Option<&'static str> {

@@ -10,11 +10,11 @@ mod message;
 
 pub(crate) use control::{control_length, decode_control, encode_control, read_control, write_control};
 pub(crate) use lane::{
-    FrameBuffer, LaneReply, LaneRequest, MAX_LANE_FRAME_BYTES, decode_lane_reply, encode_lane_reply,
+    FrameBuffer, LaneReply, LaneRequest, MAX_LANE_FRAME_BYTES, Operation, decode_lane_reply, encode_lane_reply,
 };
 pub(crate) use message::{
-    ControlReply, ControlRequest, Initialise, Measure, MechanismFact, Serve, Started, Task, TokenAddress, TokenFacts,
-    WireFailure, WireKey,
+    ControlReply, ControlRequest, Initialise, Measure, MechanismFact, MechanismFlag, Serve, Started, Task,
+    TokenAddress, TokenFacts, WireFailure, WireKey,
 };
 
 use chancery_model::Algorithm;

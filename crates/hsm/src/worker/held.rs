@@ -20,7 +20,10 @@ const SENTINEL_LABEL: &str = "chancery-sentinel";
 /// Handles that one C_FindObjects asks for.
 const SEARCH_CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 
-/// Where the private key with one CKA_ID is.
+/// The classes of keys that are used; a public key is only read.
+const USED: [ObjectClass; 2] = [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY];
+
+/// Where the private or secret key with one CKA_ID is.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     One(ObjectHandle),
@@ -37,14 +40,14 @@ pub(super) struct Held {
     /// Login belongs to the application and ends with its last session: this one stays open and does nothing else.
     /// Its mutex makes login single-flight.
     anchor: Mutex<Option<Session>>,
-    /// Private keys by CKA_ID, read once after each login: no search on the way of a signature.
+    /// Private and secret keys by CKA_ID, read once after each login: no search on the way of a signature.
     keys: RwLock<HashMap<[u8; 16], Place>>,
     has_sentinel: AtomicBool,
     sessions: AtomicU64,
 }
 
 impl Held {
-    /// Opens the anchor session, logs in, and reads which private keys there are.
+    /// Opens the anchor session, logs in, and reads which keys there are.
     pub(super) fn open(pkcs11: Pkcs11, slot: Slot, pin: Pin, latch: PinLatch) -> Result<Self, Fault> {
         let held = Self {
             pkcs11,
@@ -126,16 +129,18 @@ impl Held {
     }
 
     fn load_keys(&self, session: &Session) -> Result<(), Fault> {
-        let failed = |error: &Error| Fault::pkcs11("listing private keys", error);
-        let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
-        let handles = search(session, &template).map_err(|error| failed(&error))?;
-        let mut found = HashMap::with_capacity(handles.len());
-        for handle in handles {
-            let attributes = session.get_attributes(handle, &[AttributeType::Id]).map_err(|error| failed(&error))?;
-            let Some(Attribute::Id(id)) = attributes.first() else { continue };
-            // What has no id of 16 bytes was not made by us.
-            let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) else { continue };
-            found.entry(id).and_modify(|place| *place = Place::Several).or_insert(Place::One(handle));
+        let failed = |error: &Error| Fault::pkcs11("listing private and secret keys", error);
+        let mut found = HashMap::new();
+        for class in USED {
+            let template = [Attribute::Class(class), Attribute::Token(true)];
+            for handle in search(session, &template).map_err(|error| failed(&error))? {
+                let attributes =
+                    session.get_attributes(handle, &[AttributeType::Id]).map_err(|error| failed(&error))?;
+                let Some(Attribute::Id(id)) = attributes.first() else { continue };
+                // What has no id of 16 bytes was not made by us.
+                let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) else { continue };
+                found.entry(id).and_modify(|place| *place = Place::Several).or_insert(Place::One(handle));
+            }
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = found;
         Ok(())
@@ -164,7 +169,7 @@ impl Held {
         Ok(!found.is_empty())
     }
 
-    /// The handle of a private key, from memory; from the token only if it is not known.
+    /// The handle of a private or secret key, from memory; from the token only if it is not known.
     pub(super) fn key(&self, session: &Session, uid: &[u8; 16]) -> Result<ObjectHandle, Fault> {
         let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(uid).copied();
         match known {
@@ -174,7 +179,7 @@ impl Held {
         }
     }
 
-    /// Finds a private key in the token by its CKA_ID, and tells a missing key from a lost login.
+    /// Finds a private or secret key in the token by its CKA_ID, and tells a missing key from a lost login.
     pub(super) fn locate(&self, session: &Session, uid: &[u8; 16]) -> Result<ObjectHandle, Fault> {
         self.forget(uid);
         if let Some(handle) = self.search_key(session, uid)? {
@@ -191,7 +196,7 @@ impl Held {
         Err(Fault::new(
             HsmErrorKind::KeyNotFound,
             format!(
-                "the token holds no private key with CKA_ID {}, though it is logged in and shows its other objects",
+                "the token holds no private or secret key with CKA_ID {}, though it is logged in and shows its other objects",
                 hex(uid)
             ),
         ))
@@ -209,8 +214,11 @@ impl Held {
     }
 
     fn search_key(&self, session: &Session, uid: &[u8; 16]) -> Result<Option<ObjectHandle>, Fault> {
-        let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(uid.to_vec())];
-        let found = search(session, &template).map_err(|error| Fault::pkcs11("looking for a private key", &error))?;
+        let mut found = Vec::new();
+        for class in USED {
+            let template = [Attribute::Class(class), Attribute::Id(uid.to_vec())];
+            found.extend(search(session, &template).map_err(|error| Fault::pkcs11("looking for a key", &error))?);
+        }
         match found.as_slice() {
             [] => Ok(None),
             [handle] => {
@@ -258,7 +266,7 @@ const fn is_user(state: SessionState) -> bool {
 fn ambiguous(uid: &[u8; 16]) -> Fault {
     Fault::new(
         HsmErrorKind::KeyAmbiguous,
-        format!("more than one private key in the token has CKA_ID {}: nothing is signed with any of them", hex(uid)),
+        format!("more than one key in the token has CKA_ID {}: nothing is signed with any of them", hex(uid)),
     )
 }
 

@@ -1,4 +1,4 @@
-//! Making, reading back, listing and destroying key pairs.
+//! Making, reading back, listing and destroying keys: pairs, and secrets for MACs.
 
 use super::fault::Fault;
 use super::held::{Held, hex, search};
@@ -6,12 +6,12 @@ use super::mechanism::{self, EdwardsName};
 use crate::HsmErrorKind;
 use crate::key::{KeyAttributes, TokenObject, TokenObjectClass};
 use crate::wire::{ControlReply, WireKey};
-use chancery_model::{Algorithm, KeyType};
+use chancery_model::{Algorithm, KeyPurpose, KeyType};
 use cryptoki::error::Error;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-/// Makes a key pair and reads it back. A pair that is not as demanded is destroyed again.
+/// Makes a key and reads it back. One that is not as demanded is destroyed again.
 pub(super) fn generate(
     held: &Held,
     session: &Session,
@@ -27,10 +27,54 @@ pub(super) fn generate(
             format!("the token already holds {} objects with CKA_ID {}; nothing was made", taken.len(), hex(uid));
         return Err(Fault::new(HsmErrorKind::KeyAmbiguous, message));
     }
+    let made = if mechanism::is_secret(algorithm.key_type()) {
+        make_secret(session, uid, label, algorithm, edwards)?
+    } else {
+        make_pair(session, uid, label, algorithm, edwards)?
+    };
+    match read_back(session, uid, algorithm, made) {
+        Ok(key) => {
+            held.remember(*uid, made.used());
+            Ok(key)
+        }
+        Err(fault) => Err(match destroy(held, session, uid) {
+            Ok(_) => Fault { message: format!("{}; the new key was destroyed", fault.message), ..fault },
+            Err(second) => {
+                let message = format!("{}; destroying the new key failed: {}", fault.message, second.message);
+                // While the key may still be there, no kind may say that nothing was left.
+                Fault { kind: HsmErrorKind::OutcomeUnknown, message, ..fault }
+            }
+        }),
+    }
+}
+
+/// The objects of a whole key.
+#[derive(Debug, Clone, Copy)]
+enum Objects {
+    Pair { private: ObjectHandle, public: ObjectHandle },
+    Secret(ObjectHandle),
+}
+
+impl Objects {
+    /// The one that signs or makes MACs.
+    const fn used(self) -> ObjectHandle {
+        match self {
+            Self::Pair { private, .. } => private,
+            Self::Secret(secret) => secret,
+        }
+    }
+}
+
+fn make_pair(
+    session: &Session,
+    uid: &[u8; 16],
+    label: &str,
+    algorithm: Algorithm,
+    edwards: EdwardsName,
+) -> Result<Objects, Fault> {
     let (mechanism, kind) = mechanism::generating(algorithm.key_type(), edwards)?;
-    let named = [Attribute::Token(true), Attribute::Id(uid.to_vec()), Attribute::Label(label.as_bytes().to_vec())];
     let public = [
-        named.as_slice(),
+        named(uid, label).as_slice(),
         &kind,
         &[
             Attribute::Private(false),
@@ -41,41 +85,49 @@ pub(super) fn generate(
         ],
     ]
     .concat();
-    let private = [
-        named.as_slice(),
-        &[
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Sign(true),
-            Attribute::SignRecover(false),
-            Attribute::Decrypt(false),
-            Attribute::Unwrap(false),
-            Attribute::Derive(false),
-        ],
+    let private = [named(uid, label).as_slice(), &PROTECTED, &[Attribute::SignRecover(false)]].concat();
+    let (public, private) =
+        session.generate_key_pair(&mechanism, &public, &private).map_err(|error| never_again(algorithm, &error))?;
+    Ok(Objects::Pair { private, public })
+}
+
+fn make_secret(
+    session: &Session,
+    uid: &[u8; 16],
+    label: &str,
+    algorithm: Algorithm,
+    edwards: EdwardsName,
+) -> Result<Objects, Fault> {
+    let (mechanism, kind) = mechanism::generating(algorithm.key_type(), edwards)?;
+    let template = [
+        named(uid, label).as_slice(),
+        &kind,
+        &PROTECTED,
+        &[Attribute::Verify(true), Attribute::Encrypt(false), Attribute::Wrap(false)],
     ]
     .concat();
-    let (public, private) = session
-        .generate_key_pair(&mechanism, &public, &private)
-        // Never asked for twice: a failure may have left half a pair, which the sweep finds by its id.
-        .map_err(|error| Fault {
-            retry: false,
-            ..Fault::pkcs11(format!("generating a key pair for {algorithm}"), &error)
-        })?;
-    match read_back(session, uid, algorithm, private, public) {
-        Ok(key) => {
-            held.remember(*uid, private);
-            Ok(key)
-        }
-        Err(fault) => Err(match destroy(held, session, uid) {
-            Ok(_) => Fault { message: format!("{}; the new pair was destroyed", fault.message), ..fault },
-            Err(second) => {
-                let message = format!("{}; destroying the new pair failed: {}", fault.message, second.message);
-                // While the pair may still be there, no kind may say that nothing was left.
-                Fault { kind: HsmErrorKind::OutcomeUnknown, message, ..fault }
-            }
-        }),
-    }
+    let secret = session.generate_key(&mechanism, &template).map_err(|error| never_again(algorithm, &error))?;
+    Ok(Objects::Secret(secret))
+}
+
+fn named(uid: &[u8; 16], label: &str) -> [Attribute; 3] {
+    [Attribute::Token(true), Attribute::Id(uid.to_vec()), Attribute::Label(label.as_bytes().to_vec())]
+}
+
+/// What the template of every private and secret key says.
+const PROTECTED: [Attribute; 7] = [
+    Attribute::Private(true),
+    Attribute::Sensitive(true),
+    Attribute::Extractable(false),
+    Attribute::Sign(true),
+    Attribute::Decrypt(false),
+    Attribute::Unwrap(false),
+    Attribute::Derive(false),
+];
+
+/// Never asked for twice: a failure may have left half a pair, which the sweep finds by its id.
+fn never_again(algorithm: Algorithm, error: &Error) -> Fault {
+    Fault { retry: false, ..Fault::pkcs11(format!("generating a key for {algorithm}"), error) }
 }
 
 /// What the token holds under a CKA_ID.
@@ -87,17 +139,23 @@ pub(super) fn inspect(
 ) -> Result<ControlReply, Fault> {
     let private = find(session, uid, ObjectClass::PRIVATE_KEY)?;
     let public = find(session, uid, ObjectClass::PUBLIC_KEY)?;
-    match (private.as_slice(), public.as_slice()) {
-        ([private], [public]) => read_back(session, uid, algorithm, *private, *public).map(ControlReply::Key),
-        (private, public) => {
-            if private.is_empty() {
+    let secret = find(session, uid, ObjectClass::SECRET_KEY)?;
+    let whole = match (private.as_slice(), public.as_slice(), secret.as_slice()) {
+        ([private], [public], []) if algorithm.purpose() == KeyPurpose::Signature => {
+            Objects::Pair { private: *private, public: *public }
+        }
+        ([], [], [secret]) if algorithm.purpose() == KeyPurpose::Mac => Objects::Secret(*secret),
+        (private, public, secret) => {
+            if private.is_empty() && secret.is_empty() {
                 // An empty list is only evidence if the token shows private objects at all.
                 held.require_whole(session)?;
             }
             let count = |handles: &[ObjectHandle]| u64::try_from(handles.len()).unwrap_or(u64::MAX);
-            Ok(ControlReply::Incomplete { private: count(private), public: count(public) })
+            let (private, public, secret) = (count(private), count(public), count(secret));
+            return Ok(ControlReply::Incomplete { private, public, secret });
         }
-    }
+    };
+    read_back(session, uid, algorithm, whole).map(ControlReply::Key)
 }
 
 /// Destroys every key object with a CKA_ID, checks that none is left, and says how many there were.
@@ -127,6 +185,7 @@ pub(super) fn list(held: &Held, session: &Session) -> Result<Vec<TokenObject>, F
     for (class, ours) in [
         (ObjectClass::PRIVATE_KEY, TokenObjectClass::PrivateKey),
         (ObjectClass::PUBLIC_KEY, TokenObjectClass::PublicKey),
+        (ObjectClass::SECRET_KEY, TokenObjectClass::SecretKey),
     ] {
         for handle in search(session, &[Attribute::Class(class), Attribute::Token(true)]).map_err(failed)? {
             let mut object = TokenObject { id: Vec::new(), label: String::new(), class: ours };
@@ -151,44 +210,72 @@ fn find(session: &Session, uid: &[u8; 16], class: ObjectClass) -> Result<Vec<Obj
         .map_err(|error| Fault::pkcs11("looking for a key", &error))
 }
 
-fn read_back(
-    session: &Session,
-    uid: &[u8; 16],
-    algorithm: Algorithm,
-    private: ObjectHandle,
-    public: ObjectHandle,
-) -> Result<WireKey, Fault> {
-    let attributes = read_attributes(session, private)?;
+fn read_back(session: &Session, uid: &[u8; 16], algorithm: Algorithm, whole: Objects) -> Result<WireKey, Fault> {
+    let class = match whole {
+        Objects::Pair { .. } => TokenObjectClass::PrivateKey,
+        Objects::Secret(_) => TokenObjectClass::SecretKey,
+    };
+    let attributes = read_attributes(session, whole.used(), class)?;
     let violations = attributes.violations();
     if !violations.is_empty() {
-        let message =
-            format!("the private key {} is not as Chancery demands: wrong are {}", hex(uid), violations.join(", "));
+        let message = format!("the key {} is not as Chancery demands: wrong are {}", hex(uid), violations.join(", "));
         return Err(Fault::new(HsmErrorKind::Configuration, message));
     }
-    let spki_der = read_public(session, algorithm, public)?;
+    let spki_der = match whole {
+        Objects::Pair { public, .. } => Some(read_public(session, algorithm, public)?),
+        Objects::Secret(secret) => {
+            check_secret(session, algorithm, secret)?;
+            None
+        }
+    };
     Ok(WireKey { uid: *uid, spki_der, attributes })
 }
 
-fn read_attributes(session: &Session, private: ObjectHandle) -> Result<KeyAttributes, Fault> {
-    let wanted = [
-        AttributeType::Token,
-        AttributeType::Private,
-        AttributeType::Sensitive,
-        AttributeType::AlwaysSensitive,
-        AttributeType::Extractable,
-        AttributeType::NeverExtractable,
-        AttributeType::Local,
-        AttributeType::Sign,
-        AttributeType::Decrypt,
-        AttributeType::Unwrap,
-        AttributeType::Derive,
-        AttributeType::SignRecover,
-    ];
+/// A secret has no public half that would show its kind and size: the token says both.
+fn check_secret(session: &Session, algorithm: Algorithm, secret: ObjectHandle) -> Result<(), Fault> {
+    // The same that the template of a new one says: key type and length.
+    let (_, demanded) = mechanism::generating(algorithm.key_type(), EdwardsName::Oid)?;
+    let wanted = demanded.iter().map(Attribute::attribute_type).collect::<Vec<_>>();
     let read = session
-        .get_attributes(private, &wanted)
-        .map_err(|error| Fault::pkcs11("reading the private key's attributes", &error))?;
+        .get_attributes(secret, &wanted)
+        .map_err(|error| Fault::pkcs11("reading the secret key's type and length", &error))?;
+    match demanded.iter().find(|attribute| !read.contains(attribute)) {
+        None => Ok(()),
+        Some(attribute) => {
+            let name = attribute.attribute_type();
+            let message = format!("the token shows a secret key that is none for {algorithm}: {name} is another");
+            Err(Fault::new(HsmErrorKind::Configuration, message))
+        }
+    }
+}
+
+/// The attributes of a private or secret key that say how it is protected and what it may be used for.
+const PROTECTING: [AttributeType; 11] = [
+    AttributeType::Token,
+    AttributeType::Private,
+    AttributeType::Sensitive,
+    AttributeType::AlwaysSensitive,
+    AttributeType::Extractable,
+    AttributeType::NeverExtractable,
+    AttributeType::Local,
+    AttributeType::Sign,
+    AttributeType::Decrypt,
+    AttributeType::Unwrap,
+    AttributeType::Derive,
+];
+
+/// Uses that only a private key knows, and those that only a secret key knows.
+const OF_PRIVATE_KEYS: &[AttributeType] = &[AttributeType::SignRecover];
+const OF_SECRETS: &[AttributeType] = &[AttributeType::Verify, AttributeType::Encrypt, AttributeType::Wrap];
+
+fn read_attributes(session: &Session, key: ObjectHandle, class: TokenObjectClass) -> Result<KeyAttributes, Fault> {
+    let of_its_class = if class == TokenObjectClass::SecretKey { OF_SECRETS } else { OF_PRIVATE_KEYS };
+    let wanted = [&PROTECTING, of_its_class].concat();
+    let read =
+        session.get_attributes(key, &wanted).map_err(|error| Fault::pkcs11("reading the key's attributes", &error))?;
     // What protects the key counts only if the token says so. A use that the token does not know is not allowed.
     let mut attributes = KeyAttributes {
+        class,
         token: false,
         private: false,
         sensitive: false,
@@ -201,6 +288,9 @@ fn read_attributes(session: &Session, private: ObjectHandle) -> Result<KeyAttrib
         unwrap: false,
         derive: false,
         sign_recover: false,
+        verify: false,
+        encrypt: false,
+        wrap: false,
     };
     for attribute in read {
         match attribute {
@@ -216,6 +306,9 @@ fn read_attributes(session: &Session, private: ObjectHandle) -> Result<KeyAttrib
             Attribute::Unwrap(value) => attributes.unwrap = value,
             Attribute::Derive(value) => attributes.derive = value,
             Attribute::SignRecover(value) => attributes.sign_recover = value,
+            Attribute::Verify(value) => attributes.verify = value,
+            Attribute::Encrypt(value) => attributes.encrypt = value,
+            Attribute::Wrap(value) => attributes.wrap = value,
             _ => {}
         }
     }
@@ -226,15 +319,18 @@ fn read_public(session: &Session, algorithm: Algorithm, public: ObjectHandle) ->
     let wanted: &[AttributeType] = match algorithm.key_type() {
         KeyType::Rsa { .. } => &[AttributeType::Modulus, AttributeType::PublicExponent],
         KeyType::Ec(_) | KeyType::Ed25519 => &[AttributeType::EcPoint],
+        KeyType::MlDsa(_) => &[AttributeType::Value],
+        KeyType::GenericSecret { .. } | KeyType::Aes { .. } => return Err(no_public_half(algorithm)),
     };
     let read =
         session.get_attributes(public, wanted).map_err(|error| Fault::pkcs11("reading the public key", &error))?;
-    let (mut modulus, mut exponent, mut point) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut modulus, mut exponent, mut point, mut value) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for attribute in read {
         match attribute {
-            Attribute::Modulus(value) => modulus = value,
-            Attribute::PublicExponent(value) => exponent = value,
-            Attribute::EcPoint(value) => point = value,
+            Attribute::Modulus(bytes) => modulus = bytes,
+            Attribute::PublicExponent(bytes) => exponent = bytes,
+            Attribute::EcPoint(bytes) => point = bytes,
+            Attribute::Value(bytes) => value = bytes,
             _ => {}
         }
     }
@@ -243,8 +339,14 @@ fn read_public(session: &Session, algorithm: Algorithm, public: ObjectHandle) ->
         // Bare or in a DER OCTET STRING: modules differ, and both are taken.
         KeyType::Ec(curve) => chancery_crypto::ec_spki(curve, &point),
         KeyType::Ed25519 => chancery_crypto::ed25519_spki(&point),
+        KeyType::MlDsa(set) => chancery_crypto::mldsa_spki(set, &value),
+        KeyType::GenericSecret { .. } | KeyType::Aes { .. } => return Err(no_public_half(algorithm)),
     };
     spki.map_err(|error| {
         Fault::new(HsmErrorKind::Bug, format!("the token shows a public key that is none for {algorithm}: {error}"))
     })
+}
+
+fn no_public_half(algorithm: Algorithm) -> Fault {
+    Fault::new(HsmErrorKind::Bug, format!("the keys of {algorithm} have no public half"))
 }

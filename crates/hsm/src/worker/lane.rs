@@ -2,10 +2,11 @@
 
 use super::fault::Fault;
 use super::held::Held;
-use super::mechanism;
+use super::operations;
 use crate::HsmErrorKind;
 use crate::return_codes::Cure;
-use crate::wire::{FrameBuffer, LaneRequest, encode_lane_reply};
+use crate::wire::{FrameBuffer, LaneRequest, Operation, encode_lane_reply};
+use chancery_model::Uid;
 use cryptoki::session::Session;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -32,7 +33,7 @@ impl Lane {
         Self { held, session: Some(session), unknown_outcomes: 0 }
     }
 
-    /// Signs what comes until the service is gone. What was read by then is still answered.
+    /// Answers what comes until the service is gone. What was read by then is still answered.
     pub(super) fn run(mut self, mut socket: UnixStream) -> io::Result<()> {
         socket.set_read_timeout(Some(KEEP_ALIVE))?;
         let mut frames = FrameBuffer::default();
@@ -53,7 +54,7 @@ impl Lane {
             frames.extend(read.get(..length).unwrap_or_default());
             let mut waiting = 0;
             while let Some(body) = frames.next()? {
-                let reply = self.sign(&LaneRequest::decode(body)?).map_err(Into::into);
+                let reply = self.answer(&LaneRequest::decode(body)?).map_err(Into::into);
                 encode_lane_reply(&reply, &mut replies)?;
                 waiting += 1;
                 if waiting == FLUSH_AFTER {
@@ -71,29 +72,23 @@ impl Lane {
         Ok(())
     }
 
-    fn sign(&mut self, request: &LaneRequest<'_>) -> Result<Vec<u8>, Fault> {
-        mechanism::check_input(request.algorithm, request.input)?;
+    fn answer(&mut self, request: &LaneRequest<'_>) -> Result<Vec<u8>, Fault> {
+        operations::check(&request.operation)?;
         if request.fresh_session {
             self.drop_session();
         }
-        let uid = request.uid.as_bytes();
-        match self.try_sign(request, uid) {
-            Ok(signature) => {
+        match self.act(&request.operation) {
+            Ok(answer) => {
                 self.unknown_outcomes = 0;
-                Ok(signature)
+                Ok(answer)
             }
-            Err(fault) => Err(self.cure(fault, Some(uid))),
+            Err(fault) => Err(self.cure(fault, request.operation.uid().as_ref().map(Uid::as_bytes))),
         }
     }
 
-    fn try_sign(&mut self, request: &LaneRequest<'_>, uid: &[u8; 16]) -> Result<Vec<u8>, Fault> {
+    fn act(&mut self, operation: &Operation<'_>) -> Result<Vec<u8>, Fault> {
         let held = Arc::clone(&self.held);
-        let session = self.session()?;
-        let handle = held.key(session, uid)?;
-        let mechanism = mechanism::signing(request.algorithm)?;
-        // cryptoki 0.12 asks for the signature's length first: one more call into the module, which costs a network
-        // HSM that does not answer it locally one more round trip.
-        session.sign(&mechanism, handle, request.input).map_err(|error| Fault::pkcs11("signing", &error))
+        operations::act(&held, self.session()?, operation)
     }
 
     fn session(&mut self) -> Result<&Session, Fault> {

@@ -13,6 +13,7 @@ mod lock;
 mod measure;
 mod mechanism;
 mod module;
+mod operations;
 mod probe;
 mod process;
 mod serve;

@@ -1,17 +1,17 @@
-//! What a token offers: its mechanisms, as it lists them, and its curves, as it shows them.
+//! What a token offers: its mechanisms, as it lists them, and its kinds of keys, as it shows them.
 
 use super::fault::Fault;
 use super::mechanism::{self, EdwardsName};
 use crate::offer;
-use crate::wire::{MechanismFact, TokenFacts};
+use crate::wire::{MechanismFact, MechanismFlag, TokenFacts};
 use chancery_model::KeyType;
 use cryptoki::context::Pkcs11;
-use cryptoki::object::Attribute;
+use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot, TokenInfo};
 use std::collections::HashSet;
 
-/// What the token says about itself, without its curves and lanes.
+/// What the token says about itself, without what a probe shows, and lanes.
 pub(super) fn facts(pkcs11: &Pkcs11, slot: Slot, info: &TokenInfo) -> Result<TokenFacts, Fault> {
     let text = |text: &str| text.trim_end_matches([' ', '\0']).to_owned();
     Ok(TokenFacts {
@@ -26,45 +26,54 @@ pub(super) fn facts(pkcs11: &Pkcs11, slot: Slot, info: &TokenInfo) -> Result<Tok
             Limit::Max(count) => Some(count),
         },
         mechanisms: mechanisms(pkcs11, slot)?,
-        curves: HashSet::new(),
+        made: HashSet::new(),
         lanes: 0,
     })
 }
 
 fn mechanisms(pkcs11: &Pkcs11, slot: Slot) -> Result<Vec<MechanismFact>, Fault> {
     let listed = pkcs11.get_mechanism_list(slot).map_err(|error| Fault::pkcs11("listing mechanisms", &error))?;
-    let bits = |bits: usize| u64::try_from(bits).unwrap_or(u64::MAX);
+    let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
     let facts = listed.into_iter().filter_map(|mechanism| {
         // A mechanism that the token lists and cannot describe is one that it does not have.
         let info = pkcs11.get_mechanism_info(slot, mechanism).ok()?;
+        let flags = [
+            (info.sign(), MechanismFlag::Sign),
+            (info.verify(), MechanismFlag::Verify),
+            (info.generate(), MechanismFlag::Generate),
+            (info.generate_key_pair(), MechanismFlag::GenerateKeyPair),
+        ];
         Some(MechanismFact {
             name: mechanism.to_string(),
-            min_bits: bits(info.min_key_size()),
-            max_bits: bits(info.max_key_size()),
-            signs: info.sign(),
-            generates_pairs: info.generate_key_pair(),
+            min_size: size(info.min_key_size()),
+            max_size: size(info.max_key_size()),
+            flags: flags.into_iter().filter_map(|(there, flag)| there.then_some(flag)).collect(),
         })
     });
     Ok(facts.collect())
 }
 
-/// Makes a session key pair on each curve and throws it away: a few milliseconds in all. RSA needs no such probe,
+/// Makes a session key of each probed type and throws it away: a few milliseconds in all. RSA needs no such probe,
 /// since its mechanisms tell the sizes.
-pub(super) fn curves(session: &Session, facts: &mut TokenFacts) -> EdwardsName {
+pub(super) fn keys(session: &Session, facts: &mut TokenFacts) -> EdwardsName {
     let mut edwards = EdwardsName::Oid;
-    for key_type in offer::CURVES {
+    for key_type in offer::PROBED {
         let generating = offer::generating_mechanism(key_type);
         if !facts.mechanisms.iter().any(|mechanism| mechanism.name == generating) {
             continue;
         }
         let names: &[EdwardsName] = match key_type {
             KeyType::Ed25519 => &[EdwardsName::Oid, EdwardsName::CurveName],
-            KeyType::Rsa { .. } | KeyType::Ec(_) => &[EdwardsName::Oid],
+            KeyType::Rsa { .. }
+            | KeyType::Ec(_)
+            | KeyType::MlDsa(_)
+            | KeyType::GenericSecret { .. }
+            | KeyType::Aes { .. } => &[EdwardsName::Oid],
         };
         for name in names {
-            if session_pair(session, key_type, *name).is_ok() {
+            if make_and_destroy(session, key_type, *name).is_ok() {
                 edwards = if key_type == KeyType::Ed25519 { *name } else { edwards };
-                facts.curves.extend(offer::curve_name(key_type).map(str::to_owned));
+                facts.made.insert(offer::key_name(key_type));
                 break;
             }
         }
@@ -72,31 +81,47 @@ pub(super) fn curves(session: &Session, facts: &mut TokenFacts) -> EdwardsName {
     edwards
 }
 
-fn session_pair(session: &Session, key_type: KeyType, edwards: EdwardsName) -> Result<(), Fault> {
-    let (public, private) = make_session_pair(session, key_type, edwards)?;
-    for handle in [private, public] {
+fn make_and_destroy(session: &Session, key_type: KeyType, edwards: EdwardsName) -> Result<(), Fault> {
+    let SessionKey { signs, public } = make_session_key(session, key_type, edwards)?;
+    for handle in [Some(signs), public].into_iter().flatten() {
         session.destroy_object(handle).map_err(|error| Fault::pkcs11("destroying a probe", &error))?;
     }
     Ok(())
 }
 
-/// A key pair that ends with its session: public half first.
-pub(super) fn make_session_pair(
+/// A key that ends with its session.
+pub(super) struct SessionKey {
+    /// The private or secret key.
+    pub(super) signs: ObjectHandle,
+    /// The public half of a pair.
+    pub(super) public: Option<ObjectHandle>,
+}
+
+/// Makes a key that ends with its session.
+pub(super) fn make_session_key(
     session: &Session,
     key_type: KeyType,
     edwards: EdwardsName,
-) -> Result<(cryptoki::object::ObjectHandle, cryptoki::object::ObjectHandle), Fault> {
+) -> Result<SessionKey, Fault> {
     let (mechanism, kind) = mechanism::generating(key_type, edwards)?;
-    let public =
-        [kind.as_slice(), &[Attribute::Token(false), Attribute::Private(false), Attribute::Verify(true)]].concat();
-    let private = [
+    let signing = [
         Attribute::Token(false),
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
     ];
-    session
-        .generate_key_pair(&mechanism, &public, &private)
-        .map_err(|error| Fault::pkcs11("generating a session key pair", &error))
+    if mechanism::is_secret(key_type) {
+        let template = [kind.as_slice(), &signing, &[Attribute::Verify(true)]].concat();
+        let signs = session
+            .generate_key(&mechanism, &template)
+            .map_err(|error| Fault::pkcs11("generating a session secret", &error))?;
+        return Ok(SessionKey { signs, public: None });
+    }
+    let public =
+        [kind.as_slice(), &[Attribute::Token(false), Attribute::Private(false), Attribute::Verify(true)]].concat();
+    let (public, signs) = session
+        .generate_key_pair(&mechanism, &public, &signing)
+        .map_err(|error| Fault::pkcs11("generating a session key pair", &error))?;
+    Ok(SessionKey { signs, public: Some(public) })
 }

@@ -59,7 +59,7 @@ pub(super) fn run(control: &UnixStream, task: Serve) -> io::Result<()> {
     };
     let mut facts = opened.facts;
     worker.edwards = match worker.session() {
-        Ok(session) => probe::curves(session, &mut facts),
+        Ok(session) => probe::keys(session, &mut facts),
         Err(fault) => return write_control(control, &Started::Failed(fault.into())),
     };
     facts.lanes = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
