@@ -1,20 +1,23 @@
 //! The public half of cryptography.
 //!
-//! In scope: hashing, random bytes, public keys as SubjectPublicKeyInfo (DER and PEM), the encodings of
-//! ECDSA signatures, the low-S form and recovery id of secp256k1, and verification in software.
+//! In scope: hashing, random bytes, public keys as SubjectPublicKeyInfo (DER and PEM), as JWK and as OpenSSH writes
+//! them, the encodings of ECDSA signatures, the low-S form and recovery id of secp256k1, and verification in software.
 //! Out of scope: private keys (they live in tokens, behind `hsm`), the names and states of keys (`model`,
-//! `core`), who asks and whether he may (`policy`), certificates and TLS (`server`).
+//! `core`), who asks and whether he may (`policy`), certificates and TLS (`server`), message authentication codes
+//! (their keys are secret, so only the token can make and check them).
 //!
 //! All inputs are public, so nothing here needs to run in constant time.
 //!
-//! Whose mathematics: aws-lc-rs for RSA, the NIST curves, Ed25519 and the hashes; k256 for secp256k1. How
-//! they are held to account: `tests/wycheproof.rs` sends every signature set that applies through
+//! Whose mathematics: aws-lc-rs for RSA, the NIST curves, Ed25519, ML-DSA and SHA-2; k256 for secp256k1; sha3 for
+//! Keccak-256. How they are held to account: `tests/wycheproof.rs` sends every signature set that applies through
 //! [`PublicKey::verify`], the same function that the API's Verify and the check before release call.
 
 mod ecdsa;
 mod ed25519_point;
 mod hash;
 mod hex;
+mod jwk;
+mod openssh;
 mod public_key;
 mod random;
 mod secp256k1;
@@ -23,6 +26,7 @@ mod verify;
 
 pub use ecdsa::{SignatureEncodingError, ecdsa_der_from_fixed, ecdsa_fixed_from_der};
 pub use hash::{digest_info, hash, sha256};
+pub use jwk::{Jwk, JwkKey, jose_algorithm};
 pub use public_key::PublicKey;
 pub use random::{RandomError, new_uid, random_bytes};
 pub use secp256k1::{Secp256k1Signature, secp256k1_finish};

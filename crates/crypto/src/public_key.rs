@@ -1,11 +1,12 @@
 //! A public key, checked and parsed once, for many verifications.
 
+use crate::jwk::JoseName;
 use crate::spki::{KeyMaterial, read_spki};
 use crate::{PublicKeyError, ed25519_point, hex, sha256};
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use chancery_model::{Algorithm, KeyType, Sha256Hash};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The public half of a key pair, with the one algorithm that it is for.
 ///
@@ -18,6 +19,8 @@ struct Inner {
     spki_der: Box<[u8]>,
     spki_sha256: Sha256Hash,
     verifier: Verifier,
+    /// Worked out at the first use.
+    jose_name: OnceLock<Option<JoseName>>,
 }
 
 /// The key as the library that verifies with it keeps it.
@@ -80,7 +83,13 @@ impl PublicKey {
             (KeyMaterial::Ec { .. } | KeyMaterial::Rsa { .. } | KeyMaterial::MlDsa { .. }, _) => {}
         }
         let verifier = Verifier::load(algorithm, &material, der)?;
-        Ok(Self(Arc::new(Inner { algorithm, spki_der: der.into(), spki_sha256: sha256(der), verifier })))
+        Ok(Self(Arc::new(Inner {
+            algorithm,
+            spki_der: der.into(),
+            spki_sha256: sha256(der),
+            verifier,
+            jose_name: OnceLock::new(),
+        })))
     }
 
     /// The key's algorithm.
@@ -106,7 +115,17 @@ impl PublicKey {
     pub fn to_pem(&self) -> String {
         #[expect(clippy::expect_used, reason = "the label is a constant and the size of the text is measured first")]
         der::pem::encode_string("PUBLIC KEY", der::pem::LineEnding::LF, &self.0.spki_der)
-            .expect("a key of a few hundred bytes has a PEM form")
+            .expect("a key of a few thousand bytes has a PEM form")
+    }
+
+    /// The numbers and points that other encodings of the key are made of.
+    pub(crate) fn material(&self) -> KeyMaterial<'_> {
+        #[expect(clippy::expect_used, reason = "there is no PublicKey whose SPKI was not read by this function before")]
+        read_spki(self.algorithm(), self.spki_der()).expect("an SPKI that was read once is read again")
+    }
+
+    pub(crate) fn jose_name(&self) -> Option<&JoseName> {
+        self.0.jose_name.get_or_init(|| JoseName::of(self)).as_ref()
     }
 
     pub(crate) fn verifier(&self) -> &Verifier {
@@ -179,8 +198,13 @@ impl fmt::Debug for PublicKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ec_spki, ed25519_spki, rsa_spki};
-    use chancery_model::Curve;
+    use crate::{ec_spki, ed25519_spki, mldsa_spki, rsa_spki};
+    use chancery_model::{Curve, KeyPurpose};
+
+    /// The algorithms whose keys have a public half.
+    fn algorithms() -> impl Iterator<Item = Algorithm> {
+        Algorithm::ALL.into_iter().filter(|algorithm| algorithm.purpose() == KeyPurpose::Signature)
+    }
 
     /// Odd, of exactly this many bits. That it is no product of two primes is for nobody to see.
     fn modulus(bits: usize) -> Vec<u8> {
@@ -216,11 +240,12 @@ mod tests {
         })
     }
 
-    const EC: [Algorithm; 4] = [
+    const EC: [Algorithm; 5] = [
         Algorithm::EcdsaP256Sha256,
         Algorithm::EcdsaP384Sha384,
         Algorithm::EcdsaP521Sha512,
         Algorithm::EcdsaSecp256k1Sha256,
+        Algorithm::EcdsaSecp256k1Keccak256,
     ];
 
     fn ec(algorithm: Algorithm) -> Vec<u8> {
@@ -238,14 +263,18 @@ mod tests {
                 let point = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
                 ed25519_spki(&hex::decode(point)).unwrap()
             }
+            KeyType::MlDsa(parameter_set) => {
+                mldsa_spki(parameter_set, &vec![0x5a; parameter_set.public_key_bytes()]).unwrap()
+            }
+            KeyType::GenericSecret { .. } | KeyType::Aes { .. } => unreachable!("{algorithm} has no public keys"),
         }
     }
 
     #[test]
     fn a_key_is_taken_for_its_own_type_and_no_other() {
-        for key_of in Algorithm::ALL {
+        for key_of in algorithms() {
             let spki = fitting(key_of);
-            for algorithm in Algorithm::ALL {
+            for algorithm in algorithms() {
                 let result = PublicKey::from_spki_der(algorithm, &spki);
                 if algorithm.key_type() == key_of.key_type() {
                     let key = result.unwrap();
@@ -261,8 +290,31 @@ mod tests {
     }
 
     #[test]
+    fn a_mac_key_has_no_public_half() {
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.purpose() == KeyPurpose::Mac) {
+            for key_of in algorithms() {
+                let result = PublicKey::from_spki_der(algorithm, &fitting(key_of));
+                assert!(matches!(result, Err(PublicKeyError::NoPublicKey(of)) if of == algorithm), "{result:?}");
+            }
+        }
+    }
+
+    /// RFC 9881, section 2: the parameters must be absent.
+    #[test]
+    fn an_mldsa_key_has_no_parameters() {
+        let spki = fitting(Algorithm::MlDsa44);
+        assert_eq!(spki[..8], [0x30, 0x82, 0x05, 0x32, 0x30, 0x0b, 0x06, 0x09]);
+        let (before, after) = spki.split_at(17);
+        let mut with_null = [before, &[5, 0], after].concat();
+        with_null[3] += 2;
+        with_null[5] += 2;
+        let result = PublicKey::from_spki_der(Algorithm::MlDsa44, &with_null);
+        assert!(matches!(result, Err(PublicKeyError::NotCanonical)), "{result:?}");
+    }
+
+    #[test]
     fn nothing_may_be_added_or_missing() {
-        for algorithm in Algorithm::ALL {
+        for algorithm in algorithms() {
             let spki = fitting(algorithm);
             let longer = [spki.as_slice(), &[0]].concat();
             assert!(PublicKey::from_spki_der(algorithm, &longer).is_err(), "{algorithm}");

@@ -81,13 +81,17 @@ fn parse_fixed(fixed: &[u8]) -> Result<Signature, SignatureEncodingError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ec_spki, hash};
-    use chancery_model::{Algorithm, HashAlgorithm};
+    use crate::{SignedInput, VerifyError, ec_spki, hash, hex};
+    use chancery_model::{Algorithm, EcdsaEncoding, HashAlgorithm};
     use k256::ecdsa::SigningKey;
 
     fn public(key: &VerifyingKey) -> PublicKey {
+        public_for(Algorithm::EcdsaSecp256k1Sha256, key)
+    }
+
+    fn public_for(algorithm: Algorithm, key: &VerifyingKey) -> PublicKey {
         let spki = ec_spki(Curve::Secp256k1, key.to_sec1_point(false).as_bytes()).unwrap();
-        PublicKey::from_spki_der(Algorithm::EcdsaSecp256k1Sha256, &spki).unwrap()
+        PublicKey::from_spki_der(algorithm, &spki).unwrap()
     }
 
     fn signing_key(seed: u8) -> SigningKey {
@@ -106,13 +110,16 @@ mod tests {
     #[test]
     fn either_s_gives_the_low_one_with_an_id_that_recovers_the_key() {
         let mut ids = [0; 4];
-        for seed in 0..40 {
+        let algorithms = [Algorithm::EcdsaSecp256k1Sha256, Algorithm::EcdsaSecp256k1Keccak256];
+        for (algorithm, seed) in algorithms.into_iter().flat_map(|algorithm| (0..40).map(move |seed| (algorithm, seed)))
+        {
             let key = signing_key(seed);
-            let digest = sha256_digest(&[seed, 1]);
+            let digest = hash(algorithm.hash().unwrap(), &[seed, 1]);
+            let public = public_for(algorithm, key.verifying_key());
             // k256's own low-S signature and id, made with the private key, are what has to come out.
             let (low, id) = key.sign_prehash_recoverable(digest.as_bytes());
             for signature in [low, other_s(&low)] {
-                let finished = secp256k1_finish(&public(key.verifying_key()), &digest, &signature.to_bytes()).unwrap();
+                let finished = secp256k1_finish(&public, &digest, &signature.to_bytes()).unwrap();
                 assert_eq!(finished.fixed.as_slice(), low.to_bytes().as_slice());
                 assert_eq!(finished.recovery_id, id.to_byte());
                 let recovered = VerifyingKey::recover_from_prehash(digest.as_bytes(), &low, id).unwrap();
@@ -121,6 +128,36 @@ mod tests {
             ids[usize::from(id.to_byte())] += 1;
         }
         assert!(ids[0] > 0 && ids[1] > 0, "{ids:?}");
+    }
+
+    /// The example of EIP-155: a transaction, its hash, its signature, and the sender that a chain finds in them.
+    #[test]
+    fn ethereums_example_holds() {
+        let transaction =
+            hex::decode("ec098504a817c800825208943535353535353535353535353535353535353535880de0b6b3a764000080018080");
+        let digest = hash(HashAlgorithm::Keccak256, &transaction);
+        let expected = "daf5a779ae972f972197303d7b574746c7ef83eadac0f2791ad23db92e4c8e53";
+        assert_eq!(hex::encode(digest.as_bytes()), expected);
+        let key = SigningKey::from_slice(&[0x46; 32]).unwrap();
+        let public = public_for(Algorithm::EcdsaSecp256k1Keccak256, key.verifying_key());
+        let fixed = hex::decode(
+            "28ef61340bd939bc2195fe537567866003e1a15d3c71ff63e1590620aa636276\
+             67cbe9d8997f761aecb703304b3800ccf555c9f3dc64214b297fb1966a3b6d83",
+        );
+        let finished = secp256k1_finish(&public, &digest, &fixed).unwrap();
+        // v = 37 = recovery id + 35 + 2 * (chain id 1).
+        assert_eq!((finished.fixed.as_slice(), finished.recovery_id), (fixed.as_slice(), 0));
+        assert_eq!(public.verify(SignedInput::Message(&transaction), &fixed, EcdsaEncoding::P1363), Ok(()));
+        assert_eq!(public.verify(SignedInput::Digest(&digest), &fixed, EcdsaEncoding::P1363), Ok(()));
+        let point = key.verifying_key().to_sec1_point(false);
+        let address = hash(HashAlgorithm::Keccak256, &point.as_bytes()[1..]);
+        assert_eq!(hex::encode(&address.as_bytes()[12..]), "9d8a62f656a8d1615c1294fd71e9cfb3e4855a4f");
+        // The same key, signature and transaction are nothing to the other algorithm of the curve.
+        let other = public_for(Algorithm::EcdsaSecp256k1Sha256, key.verifying_key());
+        let result = other.verify(SignedInput::Message(&transaction), &fixed, EcdsaEncoding::P1363);
+        assert_eq!(result, Err(VerifyError::Invalid));
+        let result = secp256k1_finish(&other, &digest, &fixed);
+        assert!(matches!(result, Err(SignatureEncodingError::WrongDigest { .. })), "{result:?}");
     }
 
     #[test]

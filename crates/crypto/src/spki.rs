@@ -287,6 +287,21 @@ mod tests {
     }
 
     #[test]
+    fn an_mldsa_key_has_exactly_its_length() {
+        let sets = [MlDsaParameterSet::MlDsa44, MlDsaParameterSet::MlDsa65, MlDsaParameterSet::MlDsa87];
+        for parameter_set in sets {
+            let length = parameter_set.public_key_bytes();
+            assert_eq!(mldsa_spki(parameter_set, &vec![1; length]).unwrap().len(), length + 22);
+            for actual in [0, length - 1, length + 1] {
+                let error = mldsa_spki(parameter_set, &vec![1; actual]).unwrap_err();
+                let expected =
+                    format!("the public key has {actual} bytes; one of {} has {length}", parameter_set.as_str());
+                assert_eq!(error.to_string(), expected);
+            }
+        }
+    }
+
+    #[test]
     fn leading_zeros_of_rsa_numbers_do_not_matter_and_zero_is_refused() {
         let plain = rsa_spki(&[0x80, 1], &[1, 0, 1]).unwrap();
         assert_eq!(rsa_spki(&[0, 0, 0x80, 1], &[0, 1, 0, 1]).unwrap(), plain);

@@ -1,5 +1,5 @@
-//! Signatures of independent signers: aws-lc-rs key pairs for all algorithms, secp256k1 included (which we verify
-//! with k256), and k256's own signer. What they sign verifies, and nothing near it does.
+//! Signatures of independent signers: aws-lc-rs key pairs for all algorithms, secp256k1 with SHA-256 included (which we
+//! verify with k256), and k256's own signer, for Keccak-256 too. What they sign verifies, and nothing near it does.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
@@ -7,14 +7,14 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair, RsaPssSaltLength,
-    RsaSignatureEncoding,
+    self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, PqdsaKeyPair, PqdsaSigningAlgorithm,
+    RsaKeyPair, RsaPssSaltLength, RsaSignatureEncoding,
 };
 use chancery_crypto::{
-    PublicKey, SignedInput, VerifyError, ec_spki, ecdsa_der_from_fixed, ed25519_spki, hash, rsa_spki,
+    PublicKey, SignedInput, VerifyError, ec_spki, ecdsa_der_from_fixed, ed25519_spki, hash, mldsa_spki, rsa_spki,
 };
 use chancery_model::EcdsaEncoding::{Der, P1363};
-use chancery_model::{Algorithm, Curve, EcdsaEncoding, HashAlgorithm};
+use chancery_model::{Algorithm, Curve, EcdsaEncoding, HashAlgorithm, KeyPurpose, MlDsaParameterSet};
 use der::Decode;
 use der::asn1::UintRef;
 use std::sync::OnceLock;
@@ -23,7 +23,15 @@ use std::sync::OnceLock;
 enum Signer {
     Rsa(Box<RsaKeyPair>, &'static RsaSignatureEncoding),
     Ecdsa(EcdsaKeyPair, Curve),
+    /// secp256k1 with Keccak-256, which aws-lc does not have.
+    Keccak(k256::ecdsa::SigningKey),
     Ed25519(Ed25519KeyPair),
+    MlDsa(PqdsaKeyPair, MlDsaParameterSet),
+}
+
+/// The algorithms whose keys sign.
+fn algorithms() -> impl Iterator<Item = Algorithm> {
+    Algorithm::ALL.into_iter().filter(|algorithm| algorithm.purpose() == KeyPurpose::Signature)
 }
 
 impl Signer {
@@ -32,18 +40,33 @@ impl Signer {
         let ecdsa = |signing: &'static EcdsaSigningAlgorithm, curve| {
             Self::Ecdsa(EcdsaKeyPair::generate(signing).unwrap(), curve)
         };
+        let mldsa = |signing: &'static PqdsaSigningAlgorithm, parameter_set| {
+            Self::MlDsa(PqdsaKeyPair::generate(signing).unwrap(), parameter_set)
+        };
         match algorithm {
             Algorithm::RsaPkcs1_2048Sha256 => rsa(KeySize::Rsa2048, &signature::RSA_PKCS1_SHA256),
             Algorithm::RsaPkcs1_3072Sha256 => rsa(KeySize::Rsa3072, &signature::RSA_PKCS1_SHA256),
             Algorithm::RsaPkcs1_4096Sha256 => rsa(KeySize::Rsa4096, &signature::RSA_PKCS1_SHA256),
+            Algorithm::RsaPkcs1_4096Sha512 => rsa(KeySize::Rsa4096, &signature::RSA_PKCS1_SHA512),
             Algorithm::RsaPss2048Sha256 => rsa(KeySize::Rsa2048, &signature::RSA_PSS_SHA256),
             Algorithm::RsaPss3072Sha256 => rsa(KeySize::Rsa3072, &signature::RSA_PSS_SHA256),
             Algorithm::RsaPss4096Sha256 => rsa(KeySize::Rsa4096, &signature::RSA_PSS_SHA256),
+            Algorithm::RsaPss4096Sha512 => rsa(KeySize::Rsa4096, &signature::RSA_PSS_SHA512),
             Algorithm::EcdsaP256Sha256 => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, Curve::P256),
             Algorithm::EcdsaP384Sha384 => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, Curve::P384),
             Algorithm::EcdsaP521Sha512 => ecdsa(&signature::ECDSA_P521_SHA512_FIXED_SIGNING, Curve::P521),
             Algorithm::EcdsaSecp256k1Sha256 => ecdsa(&signature::ECDSA_P256K1_SHA256_FIXED_SIGNING, Curve::Secp256k1),
+            Algorithm::EcdsaSecp256k1Keccak256 => {
+                let secret = chancery_crypto::random_bytes::<32>().unwrap();
+                Self::Keccak(k256::ecdsa::SigningKey::from_slice(&secret).unwrap())
+            }
             Algorithm::Ed25519 => Self::Ed25519(Ed25519KeyPair::generate().unwrap()),
+            Algorithm::MlDsa44 => mldsa(&signature::ML_DSA_44_SIGNING, MlDsaParameterSet::MlDsa44),
+            Algorithm::MlDsa65 => mldsa(&signature::ML_DSA_65_SIGNING, MlDsaParameterSet::MlDsa65),
+            Algorithm::MlDsa87 => mldsa(&signature::ML_DSA_87_SIGNING, MlDsaParameterSet::MlDsa87),
+            Algorithm::HmacSha256 | Algorithm::HmacSha384 | Algorithm::HmacSha512 | Algorithm::AesCmac => {
+                unreachable!("{algorithm} signs nothing")
+            }
         }
     }
 
@@ -59,19 +82,29 @@ impl Signer {
         match self {
             Self::Rsa(pair, padding) => sign_rsa(pair, padding, message),
             Self::Ecdsa(pair, _) => pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
+            Self::Keccak(key) => {
+                let digest = hash(HashAlgorithm::Keccak256, message);
+                key.sign_prehash_recoverable(digest.as_bytes()).0.to_bytes().to_vec()
+            }
             Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+            Self::MlDsa(pair, parameter_set) => {
+                let mut signature = vec![0; parameter_set.signature_bytes()];
+                let length = pair.sign(message, &mut signature).unwrap();
+                assert_eq!(length, signature.len());
+                signature
+            }
         }
     }
 
     /// The signature in each encoding that exists for the algorithm.
     fn sign_in_each_encoding(&self, message: &[u8]) -> Vec<(EcdsaEncoding, Vec<u8>)> {
         let signature = self.sign(message);
-        match self {
-            Self::Ecdsa(_, curve) => {
-                vec![(Der, ecdsa_der_from_fixed(*curve, &signature).unwrap()), (P1363, signature)]
-            }
-            Self::Rsa(..) | Self::Ed25519(_) => vec![(Der, signature)],
-        }
+        let curve = match self {
+            Self::Ecdsa(_, curve) => *curve,
+            Self::Keccak(_) => Curve::Secp256k1,
+            Self::Rsa(..) | Self::Ed25519(_) | Self::MlDsa(..) => return vec![(Der, signature)],
+        };
+        vec![(Der, ecdsa_der_from_fixed(curve, &signature).unwrap()), (P1363, signature)]
     }
 
     /// By our encoders, from the numbers that a token would export.
@@ -82,7 +115,11 @@ impl Signer {
                 rsa_spki(&modulus, &exponent).unwrap()
             }
             Self::Ecdsa(pair, curve) => ec_spki(*curve, pair.public_key().as_ref()).unwrap(),
+            Self::Keccak(key) => {
+                ec_spki(Curve::Secp256k1, key.verifying_key().to_sec1_point(false).as_bytes()).unwrap()
+            }
             Self::Ed25519(pair) => ed25519_spki(pair.public_key().as_ref()).unwrap(),
+            Self::MlDsa(pair, parameter_set) => mldsa_spki(*parameter_set, pair.public_key().as_ref()).unwrap(),
         }
     }
 
@@ -91,7 +128,15 @@ impl Signer {
         match self {
             Self::Rsa(pair, _) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
             Self::Ecdsa(pair, _) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Self::Keccak(key) => {
+                let point = key.verifying_key().to_sec1_point(false);
+                let signing = &signature::ECDSA_P256K1_SHA256_FIXED_SIGNING;
+                let pair =
+                    EcdsaKeyPair::from_private_key_and_public_key(signing, &key.to_bytes(), point.as_bytes()).unwrap();
+                pair.public_key().as_der().unwrap().as_ref().to_vec()
+            }
             Self::Ed25519(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Self::MlDsa(pair, _) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
         }
     }
 
@@ -116,7 +161,7 @@ const MESSAGE: &[u8] = b"pay 100 to the bearer";
 
 #[test]
 fn our_spki_is_the_one_that_aws_lc_writes() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in algorithms() {
         let signer = Signer::shared(algorithm);
         assert_eq!(signer.spki(), signer.foreign_spki(), "{algorithm}");
     }
@@ -124,7 +169,7 @@ fn our_spki_is_the_one_that_aws_lc_writes() {
 
 #[test]
 fn signatures_verify_over_message_and_digest() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in algorithms() {
         let signer = Signer::shared(algorithm);
         let key = signer.public(algorithm);
         for message in [b"".as_slice(), MESSAGE, &[0xa5; 100_000]] {
@@ -141,11 +186,13 @@ fn signatures_verify_over_message_and_digest() {
 
 #[test]
 fn no_bit_of_a_signature_can_be_flipped() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in algorithms() {
         let signer = Signer::shared(algorithm);
         let key = signer.public(algorithm);
         for (encoding, signature) in signer.sign_in_each_encoding(MESSAGE) {
-            for bit in 0..8 * signature.len() {
+            // Of a long signature of ML-DSA one bit of each byte, another one from byte to byte: all would take minutes.
+            let step = if signature.len() > 1024 { 9 } else { 1 };
+            for bit in (0..8 * signature.len()).step_by(step) {
                 let mut flipped = signature.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 let result = key.verify(SignedInput::Message(MESSAGE), &flipped, encoding);
@@ -157,7 +204,7 @@ fn no_bit_of_a_signature_can_be_flipped() {
 
 #[test]
 fn another_length_is_refused() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in algorithms() {
         let signer = Signer::shared(algorithm);
         let key = signer.public(algorithm);
         for (encoding, signature) in signer.sign_in_each_encoding(MESSAGE) {
@@ -178,7 +225,7 @@ fn another_length_is_refused() {
 
 #[test]
 fn an_ecdsa_signature_in_the_other_encoding_is_refused() {
-    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.curve().is_some()) {
+    for algorithm in algorithms().filter(|algorithm| algorithm.curve().is_some()) {
         let signer = Signer::shared(algorithm);
         let key = signer.public(algorithm);
         for (encoding, signature) in signer.sign_in_each_encoding(MESSAGE) {
@@ -191,7 +238,7 @@ fn an_ecdsa_signature_in_the_other_encoding_is_refused() {
 
 #[test]
 fn another_message_digest_or_key_is_refused() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in algorithms() {
         let signer = Signer::shared(algorithm);
         let key = signer.public(algorithm);
         let other_key = Signer::generate(algorithm).public(algorithm);
@@ -209,9 +256,9 @@ fn another_message_digest_or_key_is_refused() {
 
 #[test]
 fn a_digest_of_the_wrong_kind_is_named() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in algorithms() {
         let key = Signer::shared(algorithm).public(algorithm);
-        for actual in [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512] {
+        for actual in [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512, HashAlgorithm::Keccak256] {
             let digest = hash(actual, MESSAGE);
             let result = key.verify(SignedInput::Digest(&digest), b"no signature", Der);
             let expected = match algorithm.hash() {

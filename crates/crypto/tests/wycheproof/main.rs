@@ -9,9 +9,13 @@
 //! matches without a catch-all, so that a set which a later version of the crate adds does not compile until
 //! somebody decides.
 //!
-//! `acceptable` results: there are three in the sets that we use, PKCS#1 signatures whose DigestInfo lacks the
+//! `acceptable` results: there are four in the sets that we use, PKCS#1 signatures whose DigestInfo lacks the
 //! NULL parameter. We refuse them, as RFC 8017, section 8.2.2 does by encoding and comparing: what we sign has
 //! the NULL, and a second spelling of a signature serves nobody.
+//!
+//! Keccak-256 has no sets of its own: those of secp256k1 with SHA3-256 are over the hash of FIPS 202, which pads
+//! otherwise. The curve's sets with SHA-256 go through the same code; `tests/cross_check.rs` and the unit tests of
+//! `hash` and `secp256k1` do what is left. The MAC sets (HMAC, AES-CMAC) are not for this crate: a token checks a MAC.
 //!
 //! One valid-or-not verdict is deliberately other than Wycheproof's: see [`Verdict::HighS`].
 
@@ -19,6 +23,7 @@
 
 mod ecdsa;
 mod eddsa;
+mod mldsa;
 mod rsa_pkcs1;
 mod rsa_pss;
 
