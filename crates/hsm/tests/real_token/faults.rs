@@ -125,6 +125,7 @@ async fn a_token_whose_storage_is_gone_is_no_missing_key_and_comes_back() {
     fs::rename(&files, &aside).unwrap();
     fs::create_dir(&files).unwrap();
     if !module_under_test().notices_lost_files {
+        sign(&token, &key, b"m").await.unwrap();
         signal(libc::SIGKILL, token.status().worker_pid.unwrap());
     }
     let deadline = Instant::now() + Duration::from_secs(6);

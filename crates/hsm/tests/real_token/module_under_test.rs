@@ -14,9 +14,9 @@ pub struct ModuleUnderTest {
     pub manufacturer: &'static str,
     /// The algorithms that its tokens do not have; they have all others.
     pub lacks: &'static [Algorithm],
-    /// Whether a token goes on signing while it makes a key.
+    /// Whether a token goes on signing while it makes a key. Where not, what is to be signed waits.
     pub signs_while_generating: bool,
-    /// Whether a worker notices that the files of its token are gone. Where not, the next worker does.
+    /// Whether a worker notices that the files of its token are gone. Where not, it signs on, and the next worker does.
     pub notices_lost_files: bool,
 }
 

@@ -93,10 +93,11 @@ pub fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 
+/// Makes a key pair.
 pub async fn make_key(token: &Token, algorithm: Algorithm) -> (GeneratedKey, SigningKey) {
     let uid = new_uid().unwrap();
     let made = token.generate(uid, "a key", algorithm, soon()).await.unwrap();
-    let public = PublicKey::from_spki_der(algorithm, &made.spki_der).unwrap();
+    let public = PublicKey::from_spki_der(algorithm, made.spki_der.as_ref().unwrap()).unwrap();
     (made, SigningKey { uid, public })
 }
 
