@@ -78,9 +78,8 @@ impl ModuleConfiguration {
     /// An [`io::Error`] where the directory cannot be made or written to, or its path is not UTF-8.
     pub fn write(&self, directory: &Path) -> io::Result<BTreeMap<String, String>> {
         let utf8 = |path: PathBuf| {
-            path.into_os_string()
-                .into_string()
-                .map_err(|_| io::Error::other("the path of a token's files is not UTF-8"))
+            let not_utf8 = |path| io::Error::other(format!("the path of a token's files is not UTF-8: {path:?}"));
+            path.into_os_string().into_string().map_err(not_utf8)
         };
         let tokens = directory.join("tokens");
         DirBuilder::new().recursive(true).mode(0o700).create(&tokens)?;
