@@ -9,8 +9,10 @@
 //! All inputs are public, so nothing here needs to run in constant time.
 //!
 //! Whose mathematics: aws-lc-rs for RSA, the NIST curves, Ed25519, ML-DSA and SHA-2; k256 for secp256k1; sha3 for
-//! Keccak-256. How they are held to account: `tests/wycheproof.rs` sends every signature set that applies through
-//! [`PublicKey::verify`], the same function that the API's Verify and the check before release call.
+//! Keccak-256. How they are held to account: `tests/wycheproof` sends every signature set that applies through
+//! [`PublicKey::verify`], the same function that the API's Verify and the check before release call;
+//! `tests/cross_check.rs` does so with fresh signatures of other signers; `tests/formats` compares the formats of keys
+//! with what other programs write.
 
 mod ecdsa;
 mod ed25519_point;

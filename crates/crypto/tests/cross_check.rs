@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 
 /// A key pair of one algorithm, made for a test.
 enum Signer {
-    Rsa(Box<RsaKeyPair>, &'static RsaSignatureEncoding),
+    Rsa(&'static RsaKeyPair, &'static RsaSignatureEncoding),
     Ecdsa(EcdsaKeyPair, Curve),
     /// secp256k1 with Keccak-256, which aws-lc does not have.
     Keccak(k256::ecdsa::SigningKey),
@@ -34,9 +34,29 @@ fn algorithms() -> impl Iterator<Item = Algorithm> {
     Algorithm::ALL.into_iter().filter(|algorithm| algorithm.purpose() == KeyPurpose::Signature)
 }
 
+/// Whose key pair it is.
+#[derive(Clone, Copy)]
+enum Owner {
+    Ours,
+    Another,
+}
+
+/// RSA keys take long to make, so there is one for each size and owner.
+fn rsa_pair(size: KeySize, whose: Owner) -> &'static RsaKeyPair {
+    static PAIRS: [OnceLock<RsaKeyPair>; 6] = [const { OnceLock::new() }; 6];
+    let index = match size {
+        KeySize::Rsa2048 => 0,
+        KeySize::Rsa3072 => 1,
+        KeySize::Rsa4096 => 2,
+        other => unreachable!("no algorithm has keys of {} bits", other.len() * 8),
+    };
+    PAIRS[2 * index + whose as usize].get_or_init(|| RsaKeyPair::generate(size).unwrap())
+}
+
 impl Signer {
-    fn generate(algorithm: Algorithm) -> Self {
-        let rsa = |size, padding| Self::Rsa(Box::new(RsaKeyPair::generate(size).unwrap()), padding);
+    /// A key pair of `whose`; of RSA, the one that he has for all algorithms of the size.
+    fn generate(algorithm: Algorithm, whose: Owner) -> Self {
+        let rsa = |size, padding| Self::Rsa(rsa_pair(size, whose), padding);
         let ecdsa = |signing: &'static EcdsaSigningAlgorithm, curve| {
             Self::Ecdsa(EcdsaKeyPair::generate(signing).unwrap(), curve)
         };
@@ -70,11 +90,11 @@ impl Signer {
         }
     }
 
-    /// The one key pair that the tests of this file share for the algorithm: RSA keys take long to make.
+    /// The one key pair that the tests of this file share for the algorithm.
     fn shared(algorithm: Algorithm) -> &'static Self {
         static SHARED: [OnceLock<Signer>; Algorithm::ALL.len()] = [const { OnceLock::new() }; Algorithm::ALL.len()];
         let index = Algorithm::ALL.iter().position(|other| *other == algorithm).unwrap();
-        SHARED[index].get_or_init(|| Self::generate(algorithm))
+        SHARED[index].get_or_init(|| Self::generate(algorithm, Owner::Ours))
     }
 
     /// As a token does: ECDSA in fixed width.
@@ -241,7 +261,7 @@ fn another_message_digest_or_key_is_refused() {
     for algorithm in algorithms() {
         let signer = Signer::shared(algorithm);
         let key = signer.public(algorithm);
-        let other_key = Signer::generate(algorithm).public(algorithm);
+        let other_key = Signer::generate(algorithm, Owner::Another).public(algorithm);
         for (encoding, signature) in signer.sign_in_each_encoding(MESSAGE) {
             let over = |key: &PublicKey, input| key.verify(input, &signature, encoding);
             assert_eq!(over(&key, SignedInput::Message(b"pay 900 to the bearer")), Err(VerifyError::Invalid));
@@ -277,8 +297,8 @@ fn the_paddings_of_rsa_are_told_apart() {
     const NO_SALT: RsaSignatureEncoding = signature::RSA_PSS_SHA256.with_pss_salt_length(RsaPssSaltLength::Custom(0));
     const SALT_OF_31: RsaSignatureEncoding =
         signature::RSA_PSS_SHA256.with_pss_salt_length(RsaPssSaltLength::Custom(31));
-    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-    let (modulus, exponent) = rsa_numbers(&pair);
+    let pair = rsa_pair(KeySize::Rsa2048, Owner::Ours);
+    let (modulus, exponent) = rsa_numbers(pair);
     let spki = rsa_spki(&modulus, &exponent).unwrap();
     let pkcs1 = PublicKey::from_spki_der(Algorithm::RsaPkcs1_2048Sha256, &spki).unwrap();
     let pss = PublicKey::from_spki_der(Algorithm::RsaPss2048Sha256, &spki).unwrap();
@@ -293,7 +313,7 @@ fn the_paddings_of_rsa_are_told_apart() {
         ("PSS with 31 bytes of salt", &SALT_OF_31, false, false),
     ];
     for (what, padding, is_pkcs1, is_pss) in cases {
-        let signature = sign_rsa(&pair, padding, MESSAGE);
+        let signature = sign_rsa(pair, padding, MESSAGE);
         let takes = |key: &PublicKey| key.verify(SignedInput::Message(MESSAGE), &signature, Der).is_ok();
         assert_eq!((takes(&pkcs1), takes(&pss)), (is_pkcs1, is_pss), "{what}");
     }
