@@ -75,8 +75,8 @@ impl Dispatch {
             && let Some(lane) = lanes.as_ref().and_then(|lanes| lanes.least_loaded())
         {
             match lane.send(call) {
-                Ok(()) => return Ok(()),
-                Err(back) => call = back,
+                None => return Ok(()),
+                Some(back) => call = back,
             }
         }
         self.enqueue(call)?;

@@ -180,16 +180,12 @@ impl Lane {
     }
 
     /// Sends a call, or gives it back.
-    pub(super) fn send(&self, call: Call) -> Result<(), Call> {
+    pub(super) fn send(&self, call: Call) -> Option<Call> {
         let mut state = self.lock();
         if call.frame.len() > self.room(&state) {
-            return Err(call);
+            return Some(call);
         }
-        let mut back = self.write(&mut state, vec![call]);
-        match back.pop() {
-            Some(call) => Err(call),
-            None => Ok(()),
-        }
+        self.write(&mut state, vec![call]).pop()
     }
 
     /// Sends as many of the waiting calls as the lane takes.

@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::latch::PinLatch;
 use crate::{HsmErrorKind, Pin};
+use chancery_model::KeyPurpose;
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
@@ -20,13 +21,14 @@ const SENTINEL_LABEL: &str = "chancery-sentinel";
 /// Handles that one C_FindObjects asks for.
 const SEARCH_CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 
-/// The classes of keys that are used; a public key is only read.
-const USED: [ObjectClass; 2] = [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY];
+/// The classes of keys that are used, and for what; a public key is only read.
+const USED: [(ObjectClass, KeyPurpose); 2] =
+    [(ObjectClass::PRIVATE_KEY, KeyPurpose::Signature), (ObjectClass::SECRET_KEY, KeyPurpose::Mac)];
 
 /// Where the private or secret key with one CKA_ID is.
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    One(ObjectHandle),
+    One(ObjectHandle, KeyPurpose),
     Several,
 }
 
@@ -131,7 +133,7 @@ impl Held {
     fn load_keys(&self, session: &Session) -> Result<(), Fault> {
         let failed = |error: &Error| Fault::pkcs11("listing private and secret keys", error);
         let mut found = HashMap::new();
-        for class in USED {
+        for (class, purpose) in USED {
             let template = [Attribute::Class(class), Attribute::Token(true)];
             for handle in search(session, &template).map_err(|error| failed(&error))? {
                 let attributes =
@@ -139,7 +141,7 @@ impl Held {
                 let Some(Attribute::Id(id)) = attributes.first() else { continue };
                 // What has no id of 16 bytes was not made by us.
                 let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) else { continue };
-                found.entry(id).and_modify(|place| *place = Place::Several).or_insert(Place::One(handle));
+                found.entry(id).and_modify(|place| *place = Place::Several).or_insert(Place::One(handle, purpose));
             }
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = found;
@@ -169,34 +171,45 @@ impl Held {
         Ok(!found.is_empty())
     }
 
-    /// The handle of a private or secret key, from memory; from the token only if it is not known.
-    pub(super) fn key(&self, session: &Session, uid: &[u8; 16]) -> Result<ObjectHandle, Fault> {
+    /// The handle of a private key (for signatures) or a secret (for MACs), from memory; from the token only if it is
+    /// not known.
+    pub(super) fn key(&self, session: &Session, uid: &[u8; 16], purpose: KeyPurpose) -> Result<ObjectHandle, Fault> {
         let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(uid).copied();
-        match known {
-            Some(Place::One(handle)) => Ok(handle),
-            Some(Place::Several) => Err(ambiguous(uid)),
-            None => self.locate(session, uid),
+        let (handle, found) = match known {
+            Some(Place::One(handle, found)) => (handle, found),
+            Some(Place::Several) => return Err(ambiguous(uid)),
+            None => self.locate(session, uid)?,
+        };
+        if found != purpose {
+            // Not for the token to say: SoftHSM's answer to a signature with a secret is CKR_GENERAL_ERROR.
+            let message = match found {
+                KeyPurpose::Signature => "is a private key and makes no MACs",
+                KeyPurpose::Mac => "is a secret and makes no signatures",
+            };
+            return Err(Fault::new(HsmErrorKind::Configuration, format!("the key with CKA_ID {} {message}", hex(uid))));
         }
+        Ok(handle)
     }
 
     /// Finds a private or secret key in the token by its CKA_ID, and tells a missing key from a lost login.
-    pub(super) fn locate(&self, session: &Session, uid: &[u8; 16]) -> Result<ObjectHandle, Fault> {
+    pub(super) fn locate(&self, session: &Session, uid: &[u8; 16]) -> Result<(ObjectHandle, KeyPurpose), Fault> {
         self.forget(uid);
-        if let Some(handle) = self.search_key(session, uid)? {
-            return Ok(handle);
+        if let Some(found) = self.search_key(session, uid)? {
+            return Ok(found);
         }
         if !self.logged_in(session)? {
             // Logged out, a token shows an empty list and no error.
             self.ensure_login()?;
-            if let Some(handle) = self.search_key(session, uid)? {
-                return Ok(handle);
+            if let Some(found) = self.search_key(session, uid)? {
+                return Ok(found);
             }
         }
         self.require_whole(session)?;
         Err(Fault::new(
             HsmErrorKind::KeyNotFound,
             format!(
-                "the token holds no private or secret key with CKA_ID {}, though it is logged in and shows its other objects",
+                "the token holds no private or secret key with CKA_ID {}, though it is logged in and shows its other \
+                 objects",
                 hex(uid)
             ),
         ))
@@ -213,17 +226,18 @@ impl Held {
         Err(Fault::new(HsmErrorKind::LoginLost, message).replacing().retrying())
     }
 
-    fn search_key(&self, session: &Session, uid: &[u8; 16]) -> Result<Option<ObjectHandle>, Fault> {
+    fn search_key(&self, session: &Session, uid: &[u8; 16]) -> Result<Option<(ObjectHandle, KeyPurpose)>, Fault> {
         let mut found = Vec::new();
-        for class in USED {
+        for (class, purpose) in USED {
             let template = [Attribute::Class(class), Attribute::Id(uid.to_vec())];
-            found.extend(search(session, &template).map_err(|error| Fault::pkcs11("looking for a key", &error))?);
+            let handles = search(session, &template).map_err(|error| Fault::pkcs11("looking for a key", &error))?;
+            found.extend(handles.into_iter().map(|handle| (handle, purpose)));
         }
         match found.as_slice() {
             [] => Ok(None),
-            [handle] => {
-                self.remember(*uid, *handle);
-                Ok(Some(*handle))
+            [(handle, purpose)] => {
+                self.remember(*uid, *handle, *purpose);
+                Ok(Some((*handle, *purpose)))
             }
             [_, _, ..] => {
                 self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(*uid, Place::Several);
@@ -238,8 +252,8 @@ impl Held {
     }
 
     /// Notes where a new key is.
-    pub(super) fn remember(&self, uid: [u8; 16], handle: ObjectHandle) {
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(uid, Place::One(handle));
+    pub(super) fn remember(&self, uid: [u8; 16], handle: ObjectHandle, purpose: KeyPurpose) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(uid, Place::One(handle, purpose));
     }
 
     /// Forgets where a key was.

@@ -34,7 +34,7 @@ pub(super) fn generate(
     };
     match read_back(session, uid, algorithm, made) {
         Ok(key) => {
-            held.remember(*uid, made.used());
+            held.remember(*uid, made.used(), algorithm.purpose());
             Ok(key)
         }
         Err(fault) => Err(match destroy(held, session, uid) {

@@ -34,7 +34,7 @@ pub(super) fn check(operation: &Operation<'_>) -> Result<(), Fault> {
 /// Does it. The answer's bytes are those of a lane's reply.
 pub(super) fn act(held: &Held, session: &Session, operation: &Operation<'_>) -> Result<Vec<u8>, Fault> {
     let find = |algorithm: Algorithm, uid: &Uid| -> Result<(Mechanism<'static>, ObjectHandle), Fault> {
-        Ok((mechanism::signing(algorithm)?, held.key(session, uid.as_bytes())?))
+        Ok((mechanism::signing(algorithm)?, held.key(session, uid.as_bytes(), algorithm.purpose())?))
     };
     match *operation {
         Operation::Sign { algorithm, uid, input } => {

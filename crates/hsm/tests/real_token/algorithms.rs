@@ -31,9 +31,11 @@ async fn every_signing_algorithm_from_generation_to_destruction() {
             continue;
         }
         if algorithm.purpose() == KeyPurpose::Mac {
+            // See macs.rs.
             continue;
         }
         let (made, key) = make_key(&token, algorithm).await;
+        assert_eq!(made.attributes.class, TokenObjectClass::PrivateKey, "{algorithm}");
         assert_eq!(made.attributes.violations(), [""; 0], "{algorithm}");
 
         let message = format!("a message for {algorithm}");
@@ -76,8 +78,16 @@ async fn every_signing_algorithm_from_generation_to_destruction() {
 async fn messages_up_to_the_limit_go_to_the_device() {
     let tokens = Tokens::new().await;
     let token = tokens.token().await;
-    let (_, key) = make_key(&token, Algorithm::Ed25519).await;
     let longest = vec![7; MAX_DEVICE_MESSAGE_BYTES];
+    for algorithm in [Algorithm::MlDsa44, Algorithm::MlDsa65, Algorithm::MlDsa87] {
+        if module_under_test().offers(algorithm) {
+            let (_, key) = make_key(&token, algorithm).await;
+            for message in [[].as_slice(), &longest] {
+                sign(&token, &key, message).await.unwrap();
+            }
+        }
+    }
+    let (_, key) = make_key(&token, Algorithm::Ed25519).await;
     // More at once than a lane's socket holds.
     let mut calls = tokio::task::JoinSet::new();
     for length in (0..40).map(|step| MAX_DEVICE_MESSAGE_BYTES - step) {
@@ -116,7 +126,9 @@ async fn a_whole_pair_that_is_not_as_wanted_is_unfit_and_can_be_destroyed() {
 async fn a_signature_of_another_key_never_leaves() {
     let tokens = Tokens::new().await;
     let token = tokens.token().await;
-    for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaSecp256k1Sha256, Algorithm::Ed25519] {
+    for algorithm in
+        [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaSecp256k1Keccak256, Algorithm::Ed25519, Algorithm::MlDsa44]
+    {
         if !module_under_test().offers(algorithm) {
             continue;
         }
@@ -182,7 +194,17 @@ async fn the_status_says_what_the_token_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_raw_rate_is_measured_without_a_stored_key() {
     let tokens = Tokens::new().await;
-    for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::RsaPss2048Sha256, Algorithm::Ed25519] {
+    for algorithm in [
+        Algorithm::EcdsaP256Sha256,
+        Algorithm::RsaPss2048Sha256,
+        Algorithm::Ed25519,
+        Algorithm::MlDsa65,
+        Algorithm::HmacSha256,
+        Algorithm::AesCmac,
+    ] {
+        if !module_under_test().offers(algorithm) {
+            continue;
+        }
         let duration = Duration::from_millis(200);
         let rate = measure(&worker(), &tokens.settings(), algorithm, 2, duration).await.unwrap();
         assert!(rate.signatures > 10 && rate.elapsed >= Duration::from_millis(200), "{rate:?}");

@@ -13,9 +13,11 @@
 
 mod algorithms;
 mod faults;
+mod macs;
 mod module_under_test;
 mod ownership;
 mod support;
+mod wycheproof;
 
 /// Not a test: what a worker process runs.
 #[test]

@@ -14,6 +14,8 @@ pub struct ModuleUnderTest {
     pub manufacturer: &'static str,
     /// The algorithms that its tokens do not have; they have all others.
     pub lacks: &'static [Algorithm],
+    /// Lengths in bytes of the keys of Wycheproof's sets that its tokens do not use for MACs. Never of ours.
+    pub unusable_mac_keys: fn(Algorithm) -> &'static [usize],
     /// Whether a token goes on signing while it makes a key. Where not, what is to be signed waits.
     pub signs_while_generating: bool,
     /// Whether a worker notices that the files of its token are gone. Where not, it signs on, and the next worker does.
@@ -42,6 +44,13 @@ fn softhsm() -> ModuleUnderTest {
         configuration: ModuleConfiguration::softhsm(),
         manufacturer: "SoftHSM",
         lacks: &[Algorithm::MlDsa44, Algorithm::MlDsa65, Algorithm::MlDsa87],
+        unusable_mac_keys: |algorithm| match algorithm {
+            // At least as long as the hash's output.
+            Algorithm::HmacSha256 => &[16],
+            Algorithm::HmacSha384 => &[24],
+            Algorithm::HmacSha512 => &[32],
+            _ => &[0, 1, 8, 20, 40],
+        },
         signs_while_generating: true,
         notices_lost_files: true,
     }
@@ -63,6 +72,10 @@ fn kryoptic() -> ModuleUnderTest {
         },
         manufacturer: "Kryoptic",
         lacks: &[Algorithm::EcdsaSecp256k1Sha256, Algorithm::EcdsaSecp256k1Keccak256],
+        unusable_mac_keys: |algorithm| match algorithm {
+            Algorithm::AesCmac => &[0, 1, 8, 20, 40],
+            _ => &[],
+        },
         signs_while_generating: false,
         notices_lost_files: false,
     }

@@ -1,14 +1,12 @@
 //! One process owns a token; and who may open it.
 
-use crate::module_under_test::module_under_test;
 use crate::support::{
-    LABEL, PIN, Tokens, is_running, make_key, pin, re_exec, settings_in, sign, signal, soon, wait_until, worker,
+    LABEL, Tokens, is_running, make_key, pin, raw_session, re_exec, run_entry, settings_in, sign, signal, soon,
+    wait_until, worker,
 };
 use chancery_hsm::{HsmErrorKind, Token, TokenHealth};
 use chancery_model::Algorithm;
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::object::{Attribute, ObjectClass};
-use cryptoki::session::UserType;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -155,11 +153,7 @@ async fn a_token_is_made_once_and_found_by_label_and_serial() {
 #[test]
 #[ignore = "the entry point of a process that spoils a token"]
 fn duplicate_ids_entry() {
-    let pkcs11 = Pkcs11::new(&module_under_test().library).unwrap();
-    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
-    let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
-    let session = pkcs11.open_rw_session(slot).unwrap();
-    session.login(UserType::User, Some(&PIN.into())).unwrap();
+    let session = raw_session();
     let keys = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]).unwrap();
     assert_eq!(keys.len(), 2);
     for key in keys {
@@ -174,9 +168,7 @@ async fn two_keys_of_one_id_sign_nothing() {
     let (_, mut key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
     make_key(&token, Algorithm::EcdsaP256Sha256).await;
     token.shutdown().await;
-    let entry = re_exec("ownership::duplicate_ids_entry");
-    let status = Command::new(entry.program).args(entry.arguments).envs(tokens.environment()).output().unwrap();
-    assert!(String::from_utf8_lossy(&status.stdout).contains("1 passed"), "{status:?}");
+    run_entry("ownership::duplicate_ids_entry", &tokens);
     let token = tokens.token().await;
     key.uid = chancery_model::Uid::from_bytes([7; 16]);
     let failure = sign(&token, &key, b"m").await.unwrap_err();

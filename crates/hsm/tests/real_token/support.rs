@@ -3,12 +3,15 @@
 use crate::module_under_test::module_under_test;
 use chancery_crypto::{PublicKey, new_uid};
 use chancery_hsm::{
-    DeviceSignature, GeneratedKey, HsmError, HsmFailure, InitialiseToken, InitialisedToken, Pin, SignInput, SigningKey,
-    Token, TokenHealth, TokenSettings, WorkerCommand, initialise_token,
+    DeviceSignature, GeneratedKey, HsmError, HsmFailure, InitialiseToken, InitialisedToken, MacKey, Pin, SignInput,
+    SigningKey, Token, TokenHealth, TokenSettings, WorkerCommand, initialise_token,
 };
 use chancery_model::{Algorithm, Id};
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::session::{Session, UserType};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -89,6 +92,25 @@ pub fn re_exec(entry: &str) -> WorkerCommand {
     WorkerCommand { program: std::env::current_exe().unwrap(), arguments }
 }
 
+/// Runs one of the ignored entry points that load the module themselves, while no worker does. Answers what it says.
+pub fn run_entry(entry: &str, tokens: &Tokens) -> String {
+    let WorkerCommand { program, arguments } = re_exec(entry);
+    let output = Command::new(program).args(arguments).envs(tokens.environment()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("1 passed"), "{entry}: {output:?}");
+    said
+}
+
+/// For such an entry point: a session of the user that can write.
+pub fn raw_session() -> Session {
+    let pkcs11 = Pkcs11::new(&module_under_test().library).unwrap();
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
+    let session = pkcs11.open_rw_session(slot).unwrap();
+    session.login(UserType::User, Some(&PIN.into())).unwrap();
+    session
+}
+
 pub fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
@@ -99,6 +121,13 @@ pub async fn make_key(token: &Token, algorithm: Algorithm) -> (GeneratedKey, Sig
     let made = token.generate(uid, "a key", algorithm, soon()).await.unwrap();
     let public = PublicKey::from_spki_der(algorithm, made.spki_der.as_ref().unwrap()).unwrap();
     (made, SigningKey { uid, public })
+}
+
+/// Makes a secret for MACs.
+pub async fn make_mac_key(token: &Token, algorithm: Algorithm) -> (GeneratedKey, MacKey) {
+    let uid = new_uid().unwrap();
+    let made = token.generate(uid, "a secret", algorithm, soon()).await.unwrap();
+    (made, MacKey { uid, algorithm })
 }
 
 pub async fn sign(token: &Token, key: &SigningKey, message: &[u8]) -> Result<DeviceSignature, HsmFailure> {
