@@ -34,6 +34,7 @@ enum Row {
         algorithm: String,
         allow_digest: bool,
         labels: BTreeMap<String, String>,
+        max_jwt_lifetime_seconds: Option<u32>,
         primary_version: Option<u32>,
         created: i64,
         updated: i64,
@@ -167,19 +168,29 @@ fn table_name(table: RowTable) -> &'static str {
 
 fn change(row: Row) -> RowChange {
     match row {
-        Row::Key { uid: id, name, algorithm, allow_digest, labels, primary_version, created, updated, request_id } => {
-            RowChange::PutKey(KeyRow {
-                uid: uid(&id),
-                name: name.parse().unwrap(),
-                algorithm: algorithm.parse().unwrap(),
-                allow_digest,
-                labels,
-                primary_version,
-                created: time(created),
-                updated: time(updated),
-                request_id,
-            })
-        }
+        Row::Key {
+            uid: id,
+            name,
+            algorithm,
+            allow_digest,
+            labels,
+            max_jwt_lifetime_seconds,
+            primary_version,
+            created,
+            updated,
+            request_id,
+        } => RowChange::PutKey(KeyRow {
+            uid: uid(&id),
+            name: name.parse().unwrap(),
+            algorithm: algorithm.parse().unwrap(),
+            allow_digest,
+            labels,
+            max_jwt_lifetime_seconds,
+            primary_version,
+            created: time(created),
+            updated: time(updated),
+            request_id,
+        }),
         Row::KeyVersion {
             uid: id,
             key_uid,
@@ -307,7 +318,7 @@ fn each_code_leads_back_to_its_word() {
 #[test]
 fn rows_have_the_canonical_bytes_of_the_document() {
     let vectors = vectors();
-    assert_eq!(vectors.rows.len(), 6);
+    assert_eq!(vectors.rows.len(), 7);
     for (place, RowVector { row, canonical }) in vectors.rows.into_iter().enumerate() {
         let bytes = change(row).canonical_bytes().unwrap();
         assert_eq!(Hex::from(bytes.as_slice()), canonical, "row {place}");

@@ -50,6 +50,7 @@ fn key() -> KeyRow {
         algorithm: Algorithm::Ed25519,
         allow_digest: false,
         labels: BTreeMap::new(),
+        max_jwt_lifetime_seconds: None,
         primary_version: None,
         created: Timestamp::from_unix_micros(1),
         updated: Timestamp::from_unix_micros(1),

@@ -64,6 +64,13 @@ impl KeyState {
         matches!(self, Self::Active | Self::Suspended | Self::Deactivated)
     }
 
+    /// Whether verifiers are to know the version's public key: also before it signs, so that they have it when it does,
+    /// and for as long as what it signed is good.
+    #[must_use]
+    pub const fn is_published(self) -> bool {
+        matches!(self, Self::PreActive) || self.may_verify()
+    }
+
     /// Whether the version has a public key that may be handed out.
     #[must_use]
     pub const fn has_public_key(self) -> bool {

@@ -9,11 +9,27 @@ use std::collections::BTreeMap;
 /// The version of this encoding: the first byte of a row.
 const VERSION: u8 = 1;
 
-// The rows are destructured whole: a new column does not compile until it is decided on here, with a new VERSION.
+/// The version of a row that has what version 1 had no place for. Rows without it stay in version 1, so that what was
+/// recorded before is still what its row comes to.
+const VERSION_2: u8 = 2;
+
+// The rows are destructured whole: a new column does not compile until it is decided on here, with a new version.
 
 pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
-    let KeyRow { uid: _, name, algorithm, allow_digest, labels, primary_version, created, updated, request_id } = row;
-    let mut bytes = Bytes::start(change);
+    let KeyRow {
+        uid: _,
+        name,
+        algorithm,
+        allow_digest,
+        labels,
+        max_jwt_lifetime_seconds,
+        primary_version,
+        created,
+        updated,
+        request_id,
+    } = row;
+    let version = if max_jwt_lifetime_seconds.is_some() { VERSION_2 } else { VERSION };
+    let mut bytes = Bytes::start(version, change);
     bytes.text(&name.to_string());
     bytes.text(algorithm.as_str());
     bytes.u8(u8::from(*allow_digest));
@@ -22,13 +38,16 @@ pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
     bytes.time(*created);
     bytes.time(*updated);
     bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
+    if let Some(seconds) = max_jwt_lifetime_seconds {
+        bytes.u32(*seconds);
+    }
     bytes.0
 }
 
 pub(crate) fn key_version(change: &RowChange, row: &KeyVersionRow) -> Vec<u8> {
     let KeyVersionRow { uid: _, key_uid, version, state, spki_der, created, generated, state_changed, request_id } =
         row;
-    let mut bytes = Bytes::start(change);
+    let mut bytes = Bytes::start(VERSION, change);
     bytes.0.extend_from_slice(key_uid.as_bytes());
     bytes.u32(*version);
     bytes.text(state.as_str());
@@ -42,14 +61,14 @@ pub(crate) fn key_version(change: &RowChange, row: &KeyVersionRow) -> Vec<u8> {
 
 pub(crate) fn caller(change: &RowChange, row: &CallerRow) -> Vec<u8> {
     let CallerRow { id, uid: _ } = row;
-    let mut bytes = Bytes::start(change);
+    let mut bytes = Bytes::start(VERSION, change);
     bytes.text(id.as_str());
     bytes.0
 }
 
 pub(crate) fn policy_set(change: &RowChange, row: &PolicySetRow) -> Vec<u8> {
     let PolicySetRow { version: _, hash, documents, applied, applied_by } = row;
-    let mut bytes = Bytes::start(change);
+    let mut bytes = Bytes::start(VERSION, change);
     bytes.0.extend_from_slice(hash);
     bytes.length(documents.len());
     for PolicyDocument { name, text } in documents {
@@ -64,9 +83,9 @@ pub(crate) fn policy_set(change: &RowChange, row: &PolicySetRow) -> Vec<u8> {
 struct Bytes(Vec<u8>);
 
 impl Bytes {
-    fn start(change: &RowChange) -> Self {
+    fn start(version: u8, change: &RowChange) -> Self {
         let mut bytes = Self(Vec::with_capacity(256));
-        bytes.u8(VERSION);
+        bytes.u8(version);
         bytes.u8(change.table().code());
         bytes.0.extend_from_slice(change.row_id().as_bytes());
         bytes
@@ -130,6 +149,7 @@ mod tests {
             algorithm: Algorithm::Ed25519,
             allow_digest: false,
             labels: BTreeMap::new(),
+            max_jwt_lifetime_seconds: None,
             primary_version: None,
             created: Timestamp::from_unix_micros(1),
             updated: Timestamp::from_unix_micros(2),
@@ -148,6 +168,8 @@ mod tests {
             KeyRow { allow_digest: true, ..row() },
             KeyRow { labels: BTreeMap::from([("a".into(), "b".into())]), ..row() },
             KeyRow { labels: BTreeMap::from([("ab".into(), String::new())]), ..row() },
+            KeyRow { max_jwt_lifetime_seconds: Some(1), ..row() },
+            KeyRow { max_jwt_lifetime_seconds: Some(2), ..row() },
             KeyRow { primary_version: Some(1), ..row() },
             KeyRow { created: Timestamp::from_unix_micros(3), ..row() },
             KeyRow { updated: Timestamp::from_unix_micros(3), ..row() },

@@ -50,6 +50,9 @@ pub struct KeyRow {
     pub allow_digest: bool,
     /// The administrators' own words about the key.
     pub labels: BTreeMap<String, String>,
+    /// The longest lifetime of a JWT that the key signs, in seconds; `None` where the key was made before there was such
+    /// a setting, or signs no JWTs.
+    pub max_jwt_lifetime_seconds: Option<u32>,
     /// The version that signs when none is named; `None` until the first one is made.
     pub primary_version: Option<u32>,
     /// When the row was first written.

@@ -37,6 +37,7 @@ fn key(byte: u8, name: &str) -> KeyRow {
         algorithm: Algorithm::EcdsaP256Sha256,
         allow_digest: true,
         labels: BTreeMap::from([("team".into(), "shop".into()), ("tier".into(), "1".into())]),
+        max_jwt_lifetime_seconds: Some(900),
         primary_version: Some(1),
         created: time(1),
         updated: time(2),
@@ -94,8 +95,13 @@ fn rows_come_back_as_they_were_written() {
         request_id: Some("r-2".into()),
         ..version(12, 1, 2)
     };
-    let bare =
-        KeyRow { labels: BTreeMap::new(), primary_version: None, request_id: None, ..key(2, "keyRings/b/keys/k") };
+    let bare = KeyRow {
+        labels: BTreeMap::new(),
+        max_jwt_lifetime_seconds: None,
+        primary_version: None,
+        request_id: None,
+        ..key(2, "keyRings/b/keys/k")
+    };
     let caller = CallerRow { id: Id::parse("the caller id", "checkout").unwrap(), uid: uid(9) };
     let rows = [
         // A version before its key: within a change the order is free.

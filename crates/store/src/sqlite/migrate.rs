@@ -15,8 +15,10 @@ struct Migration {
 }
 
 /// In order; the first is number 1. A step that was released is never edited: add another one.
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "state_and_log", sql: include_str!("../../migrations/0001_state_and_log.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "state_and_log", sql: include_str!("../../migrations/0001_state_and_log.sql") },
+    Migration { name: "jwt_lifetime", sql: include_str!("../../migrations/0002_jwt_lifetime.sql") },
+];
 
 /// Runs the steps that the database has not seen.
 pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
@@ -108,6 +110,26 @@ mod tests {
         run_steps(&mut connection, path, &[ONE, TWO]).unwrap();
         assert_eq!(count(&connection, "SELECT count(*) FROM a WHERE y IS NULL"), 1);
         assert_eq!(count(&connection, "SELECT count(*) FROM migrations"), 2);
+    }
+
+    /// What the record says of a key that was made by an earlier version must still be what its row comes to.
+    #[test]
+    fn a_key_made_before_jwt_lifetimes_keeps_its_canonical_bytes() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &MIGRATIONS[..1]).unwrap();
+        connection
+            .execute(
+                "INSERT INTO keys (uid, ring, key, algorithm, allow_digest, created, updated)
+                 VALUES (?1, 'r', 'k', 'ED25519', 0, 1, 2)",
+                [[7_u8; 16]],
+            )
+            .unwrap();
+        run(&mut connection, path).unwrap();
+        let state = super::super::state::load(&mut connection).unwrap();
+        let [row] = state.keys.as_slice() else { panic!("{:?}", state.keys) };
+        assert_eq!(row.max_jwt_lifetime_seconds, None);
+        let bytes = crate::RowChange::PutKey(row.clone()).canonical_bytes().unwrap();
+        assert_eq!(bytes[0], 1, "the version that it was recorded in");
     }
 
     #[test]

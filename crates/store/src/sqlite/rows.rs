@@ -21,15 +21,28 @@ pub(crate) fn apply(connection: &Connection, change: &RowChange) -> Result<(), S
 
 fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
     const DOING: &str = "writing a key";
-    let KeyRow { uid, name, algorithm, allow_digest, labels, primary_version, created, updated, request_id } = row;
+    let KeyRow {
+        uid,
+        name,
+        algorithm,
+        allow_digest,
+        labels,
+        max_jwt_lifetime_seconds,
+        primary_version,
+        created,
+        updated,
+        request_id,
+    } = row;
     execute(
         connection,
-        "INSERT INTO keys (uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        "INSERT INTO keys
+             (uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (uid) DO UPDATE SET
              ring = excluded.ring, key = excluded.key, algorithm = excluded.algorithm,
              allow_digest = excluded.allow_digest, primary_version = excluded.primary_version,
-             created = excluded.created, updated = excluded.updated, request_id = excluded.request_id",
+             created = excluded.created, updated = excluded.updated, request_id = excluded.request_id,
+             max_jwt_lifetime = excluded.max_jwt_lifetime",
         params![
             uid.as_bytes(),
             name.ring.as_str(),
@@ -40,6 +53,7 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
             created.unix_micros(),
             updated.unix_micros(),
             request_id,
+            max_jwt_lifetime_seconds,
         ],
         DOING,
     )?;

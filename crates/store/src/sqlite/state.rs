@@ -28,7 +28,7 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
         labels.entry(uid(row, 0)?).or_default().insert(row.get(1)?, row.get(2)?);
     }
     let mut statement = connection.prepare_cached(
-        "SELECT uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id
+        "SELECT uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime
          FROM keys ORDER BY uid",
     )?;
     statement
@@ -44,6 +44,7 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
                 created: time(row, 6)?,
                 updated: time(row, 7)?,
                 request_id: row.get(8)?,
+                max_jwt_lifetime_seconds: row.get(9)?,
             })
         })?
         .collect()
