@@ -121,7 +121,7 @@ pub(crate) fn items(ends: &[Ended]) -> Vec<OutcomeItem> {
 
 /// How each asked item ended, in words. Caller, action and (of a single item) resource are said again, so that a search
 /// for them finds the outcome, too.
-pub(crate) fn ends(from: &Requester, ends: &[Ended]) -> Details {
+pub(crate) fn ends(from: &Requester, action: Action, ends: &[Ended]) -> Details {
     let item = |ended: &Ended| match &ended.end {
         Ok(signature) => ItemDetails { attempts: Some(signature.attempts.into()), ..done(ended.record_index) },
         Err(failure) => failed(ended.record_index, failure),
@@ -132,7 +132,7 @@ pub(crate) fn ends(from: &Requester, ends: &[Ended]) -> Details {
     };
     Details {
         caller: Some(from.caller.id.to_string()),
-        action: Some(Action::Sign.to_string()),
+        action: Some(action.to_string()),
         resource,
         items: ends.iter().map(item).collect(),
         ..Details::default()

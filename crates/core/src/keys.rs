@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName, RingName, Timestamp};
 use chancery_policy::{KeyFacts, OperationContext, Permit, Resource};
@@ -11,6 +12,7 @@ use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use crate::authorize::Asked;
 use crate::change::Plan;
 use crate::generate::Generation;
+use crate::jwt::lifetime_of_new_key;
 use crate::paging::Page;
 use crate::rings::Ring;
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
@@ -56,6 +58,11 @@ pub struct CreateKey {
     pub allow_digest: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// The longest lifetime of a JWT that the key signs, whole seconds; [`DEFAULT_MAX_JWT_LIFETIME`] where not given, and
+    /// not to be given for an algorithm that JOSE does not know.
+    ///
+    /// [`DEFAULT_MAX_JWT_LIFETIME`]: crate::DEFAULT_MAX_JWT_LIFETIME
+    pub max_jwt_lifetime: Option<Duration>,
     /// Makes a retry safe.
     pub request_id: Option<String>,
 }
@@ -160,6 +167,7 @@ impl Chancery {
                     let why = format!("{} signs messages only; leave allow_digest off", request.algorithm);
                     return Err(Error::invalid("key.allow_digest", why));
                 }
+                let max_jwt_lifetime_seconds = lifetime_of_new_key(request.algorithm, request.max_jwt_lifetime)?;
                 let token = self.token_of(&ring)?;
                 if let Some(key) = snapshot.keys.get(&request.name) {
                     return repeated_creation(key, request).map(Plan::Nothing);
@@ -173,6 +181,7 @@ impl Chancery {
                     algorithm: request.algorithm,
                     allow_digest: request.allow_digest,
                     labels: request.labels.clone(),
+                    max_jwt_lifetime_seconds,
                     primary_version: None,
                     created: now,
                     updated: now,
@@ -221,8 +230,11 @@ fn repeated_creation(key: &KeyEntry, request: &CreateKey) -> Result<Arc<VersionE
     let Some(request_id) = request.request_id.as_ref().filter(|id| key.request_id.as_ref() == Some(id)) else {
         return Err(taken());
     };
-    let same =
-        key.algorithm == request.algorithm && key.allow_digest == request.allow_digest && *key.labels == request.labels;
+    let lifetime = lifetime_of_new_key(request.algorithm, request.max_jwt_lifetime)?;
+    let same = key.algorithm == request.algorithm
+        && key.allow_digest == request.allow_digest
+        && *key.labels == request.labels
+        && key.max_jwt_lifetime() == crate::jwt::lifetime_in_force(key.algorithm, lifetime);
     if !same {
         return Err(Error::RequestIdReused { request_id: request_id.clone() });
     }

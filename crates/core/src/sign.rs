@@ -15,8 +15,8 @@ use tracing::{Instrument as _, debug_span};
 
 use crate::change::ATTEMPTS;
 use crate::details;
-use crate::keys::KeyOrVersion;
-use crate::state::{KeyEntry, Snapshot};
+use crate::keys::{AllowedKey, KeyOrVersion};
+use crate::state::{KeyEntry, Snapshot, VersionEntry};
 use crate::{Chancery, Error, Observation, Requester};
 
 /// What is signed or was signed.
@@ -99,23 +99,46 @@ impl Chancery {
     pub async fn sign(&self, from: &Requester, request: SignRequest) -> Result<SignAnswer, Error> {
         let (this, from) = (self.clone(), from.clone());
         self.to_the_end(async move {
-            let mut answers = this.sign_all(&from, std::slice::from_ref(&request)).await?;
-            answers.pop().unwrap_or_else(|| Err(Error::internal("a signature was asked for and not answered")))
+            let prepare = |snapshot: &Snapshot| this.prepare(snapshot, &from, &request, 1);
+            this.sign_one(&from, Action::Sign, prepare).await
         })
         .await
     }
 
-    /// Decides on all items, records the intents of those that are allowed in one commit, asks the token for each, and
-    /// records how they ended.
+    /// Makes the signatures of a batch.
     pub(crate) async fn sign_all(
         &self,
         from: &Requester,
         requests: &[SignRequest],
     ) -> Result<Vec<Result<SignAnswer, Error>>, Error> {
+        let size = requests.len();
+        let prepare =
+            |snapshot: &Snapshot| requests.iter().map(|request| self.prepare(snapshot, from, request, size)).collect();
+        self.sign_prepared(from, Action::Sign, prepare).await
+    }
+
+    /// Makes the one signature that `prepare` decides on.
+    pub(crate) async fn sign_one(
+        &self,
+        from: &Requester,
+        action: Action,
+        mut prepare: impl FnMut(&Snapshot) -> Result<Prepared, Error>,
+    ) -> Result<SignAnswer, Error> {
+        let mut answers = self.sign_prepared(from, action, |snapshot| vec![prepare(snapshot)]).await?;
+        answers.pop().unwrap_or_else(|| Err(Error::internal("a signature was asked for and not answered")))
+    }
+
+    /// Lets `prepare` decide on all items, records the intents of those that are allowed in one commit, asks the token for
+    /// each, and records how they ended. Where the state changes in between, `prepare` decides afresh.
+    async fn sign_prepared(
+        &self,
+        from: &Requester,
+        action: Action,
+        mut prepare: impl FnMut(&Snapshot) -> Vec<Result<Prepared, Error>>,
+    ) -> Result<Vec<Result<SignAnswer, Error>>, Error> {
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
-            let decided: Vec<Result<Prepared, Error>> =
-                requests.iter().map(|request| self.prepare(&snapshot, from, request, requests.len())).collect();
+            let decided: Vec<Result<Prepared, Error>> = prepare(&snapshot);
             let allowed: Vec<&Prepared> = decided.iter().filter_map(|item| item.as_ref().ok()).collect();
             if allowed.is_empty() {
                 // None was allowed, so each item is an error already.
@@ -144,8 +167,8 @@ impl Chancery {
             }
             let (answers, ends) = ask_all(decided, recorded, from.deadline).await;
             self.observe_ends(&ends);
-            let outcome =
-                Outcome { time: Timestamp::now(), items: details::items(&ends), details: details::ends(from, &ends) };
+            let details = details::ends(from, action, &ends);
+            let outcome = Outcome { time: Timestamp::now(), items: details::items(&ends), details };
             self.inner.log.record_outcome(slot, outcome);
             return Ok(answers);
         }
@@ -179,18 +202,25 @@ impl Chancery {
                 }
             }
         };
-        let public = match &version.public {
-            Some(public) if version.state.may_sign() => public.clone(),
-            _ => return Err(Error::NotActive { version: version.name.clone(), state: version.state }),
-        };
+        self.prepared(allowed, &version, input, *encoding)
+    }
+
+    /// What policy allowed, put together for the token.
+    pub(crate) fn prepared(
+        &self,
+        allowed: AllowedKey,
+        version: &VersionEntry,
+        input: DeviceInput,
+        encoding: EcdsaEncoding,
+    ) -> Result<Prepared, Error> {
         Ok(Prepared {
             permit: allowed.permit,
-            key: SigningKey { uid: version.uid, public },
+            key: SigningKey { uid: version.uid, public: version.signs_with()?.clone() },
             version: version.name.clone(),
             token: self.token_of(&allowed.ring)?.clone(),
             token_id: allowed.ring.token,
             input,
-            encoding: *encoding,
+            encoding,
         })
     }
 
@@ -277,7 +307,7 @@ async fn ask_all(
 
 async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (Result<SignAnswer, Error>, Ended) {
     let Prepared { permit, key, version, token, token_id, input, encoding } = item;
-    let record_index = recorded.index();
+    let (record_index, operation) = (recorded.index(), permit.action());
     let span = debug_span!(
         "token",
         chancery.token = %token_id,
@@ -297,7 +327,7 @@ async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (
         Err(failure) if failure.kind == HsmErrorKind::Deadline => {
             Err(Error::DeadlineExceeded { record_index: Some(record_index) })
         }
-        Err(failure) => Err(Error::Device { operation: Action::Sign, token: token_id, failure: failure.clone() }),
+        Err(failure) => Err(Error::Device { operation, token: token_id, failure: failure.clone() }),
     };
     (answer, Ended { record_index, version, end })
 }

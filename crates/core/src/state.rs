@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chancery_crypto::PublicKey;
 use chancery_model::{
@@ -27,6 +28,8 @@ pub struct KeyEntry {
     pub allow_digest: bool,
     /// The caller's labels.
     pub labels: Arc<BTreeMap<String, String>>,
+    /// As the row says it; what is in force is [`KeyEntry::max_jwt_lifetime`].
+    pub(crate) max_jwt_lifetime_seconds: Option<u32>,
     /// The version that the key's name stands for.
     pub primary_version: Option<u32>,
     /// When the key was created.
@@ -81,6 +84,13 @@ impl KeyEntry {
         }
     }
 
+    /// The longest lifetime of a JWT that the key signs; `None` where it signs none, because JOSE does not know its
+    /// algorithm.
+    #[must_use]
+    pub fn max_jwt_lifetime(&self) -> Option<Duration> {
+        crate::jwt::lifetime_in_force(self.algorithm, self.max_jwt_lifetime_seconds)
+    }
+
     /// Refuses what keys of this algorithm are not for.
     pub(crate) fn require(&self, purpose: KeyPurpose, action: Action) -> Result<(), Error> {
         if self.algorithm.purpose() == purpose {
@@ -91,7 +101,18 @@ impl KeyEntry {
 
     fn from_row(row: KeyRow, versions: BTreeMap<u32, Arc<VersionEntry>>) -> Self {
         let etag = etag(&RowChange::PutKey(row.clone()));
-        let KeyRow { uid, name, algorithm, allow_digest, labels, primary_version, created, updated, request_id } = row;
+        let KeyRow {
+            uid,
+            name,
+            algorithm,
+            allow_digest,
+            labels,
+            max_jwt_lifetime_seconds,
+            primary_version,
+            created,
+            updated,
+            request_id,
+        } = row;
         let labels = Arc::new(labels);
         Self {
             uid,
@@ -99,6 +120,7 @@ impl KeyEntry {
             algorithm,
             allow_digest,
             labels,
+            max_jwt_lifetime_seconds,
             primary_version,
             created,
             updated,
@@ -116,6 +138,7 @@ impl KeyEntry {
             algorithm: self.algorithm,
             allow_digest: self.allow_digest,
             labels: (*self.labels).clone(),
+            max_jwt_lifetime_seconds: self.max_jwt_lifetime_seconds,
             primary_version: self.primary_version,
             created: self.created,
             updated: self.updated,
@@ -125,6 +148,14 @@ impl KeyEntry {
 }
 
 impl VersionEntry {
+    /// The public half of the key pair that signs, where the version's state lets it.
+    pub(crate) fn signs_with(&self) -> Result<&PublicKey, Error> {
+        match &self.public {
+            Some(public) if self.state.may_sign() => Ok(public),
+            _ => Err(Error::NotActive { version: self.name.clone(), state: self.state }),
+        }
+    }
+
     fn from_row(row: KeyVersionRow, key: &KeyEntry) -> Result<Self, Error> {
         let name = key.name.version(row.version);
         let public = row
