@@ -1,18 +1,18 @@
 //! The admin address, for machines that watch: plain HTTP, read-only.
 //!
-//! `/metrics` is for Prometheus. `/livez` says that the process answers. `/readyz` says whether it signs, and if not, why.
+//! `/metrics` is for Prometheus, in its own format or as OpenMetrics. `/livez` says that the process answers. `/readyz` says whether it signs, and if not, why.
 
 use crate::errors::token_reason;
+use crate::metrics::{Format, Scrape};
 use chancery_audit::LogHealth;
 use chancery_core::{Chancery, Health};
 use chancery_hsm::TokenHealth;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus::{Registry, TextEncoder};
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -31,10 +31,14 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 /// Pause after the system refused to accept a connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// What is told of a record that is closed. What the database said, with its paths, is in the service's log only.
+const RECORD_CLOSED: &str = "the record could not be written, so nothing is signed or changed; see that its disk has room \
+                             and works, look at the service's log for the cause, and start the service again";
+
 /// What the admin address answers from.
 #[derive(Clone)]
 pub(crate) struct Admin {
-    pub(crate) registry: Registry,
+    pub(crate) scrape: Scrape,
     /// Set once the service has started.
     pub(crate) core: Arc<OnceLock<Chancery>>,
     /// True once it is stopping.
@@ -80,7 +84,7 @@ impl Admin {
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics(request.headers()),
             _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n"),
         }
     }
@@ -98,9 +102,17 @@ impl Admin {
         }
     }
 
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        match TextEncoder::new().encode_to_string(&self.registry.gather()) {
-            Ok(metrics) => text(StatusCode::OK, metrics),
+    fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let accept = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+        let format = Format::accepted(accept);
+        match self.scrape.page(format) {
+            Ok(metrics) => {
+                let mut response = text(StatusCode::OK, metrics);
+                let headers = response.headers_mut();
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+                headers.insert(header::VARY, HeaderValue::from_static("accept"));
+                response
+            }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "metrics cannot be written down");
                 text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written down; see the log\n")
@@ -116,8 +128,8 @@ fn readiness(health: &Health) -> (StatusCode, String) {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
     };
-    if let LogHealth::Closed { reason, .. } = &health.record {
-        words.push_str(&format!("record: closed: {reason}\n"));
+    if let LogHealth::Closed { reason: _, .. } = &health.record {
+        words.push_str(&format!("record: closed: {RECORD_CLOSED}\n"));
     }
     for (id, token) in &health.tokens {
         match token {
@@ -137,8 +149,7 @@ fn readiness(health: &Health) -> (StatusCode, String) {
 fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(words.into()));
     *response.status_mut() = status;
-    // The text format of Prometheus, version 0.0.4, is also plain text.
-    let plain = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
 }
@@ -146,8 +157,10 @@ fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Exemplars;
     use chancery_hsm::HsmErrorKind;
     use chancery_model::{Id, Timestamp};
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
     use std::collections::BTreeMap;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -172,18 +185,28 @@ mod tests {
         let (status, words) = readiness(&health(record, &[("a", latched), ("b", TokenHealth::Starting)]));
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         let pin = token_reason(HsmErrorKind::PinLatched);
-        let expected = format!("not ready\nrecord: closed: disk full\ntokens/a: latched: {pin}\ntokens/b: starting\n");
+        let expected =
+            format!("not ready\nrecord: closed: {RECORD_CLOSED}\ntokens/a: latched: {pin}\ntokens/b: starting\n");
         assert_eq!(words, expected);
+        assert!(!words.contains("disk full"), "what the database says is for the log");
     }
 
     async fn get(request: &str, stopping: bool) -> String {
+        get_as(request, "*/*", stopping).await
+    }
+
+    async fn get_as(request: &str, accept: &str, stopping: bool) -> String {
         let (_stop, stopped) = watch::channel(stopping);
-        let admin = Admin { registry: Registry::new(), core: Arc::default(), stop: stopped };
+        let scrape = Scrape::new(Exemplars::default());
+        let _provider = SdkMeterProvider::builder().with_reader(scrape.reader()).build();
+        let admin = Admin { scrape, core: Arc::default(), stop: stopped };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let serving = tokio::spawn(admin.serve(listener));
         stream
-            .write_all(format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+            .write_all(
+                format!("{request} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n").as_bytes(),
+            )
             .await
             .unwrap();
         let mut answer = String::new();
@@ -205,6 +228,13 @@ mod tests {
     async fn nothing_else_is_answered() {
         assert!(get("GET /", false).await.starts_with("HTTP/1.1 404"));
         assert!(get("POST /metrics", false).await.starts_with("HTTP/1.1 405"));
+    }
+
+    #[tokio::test]
+    async fn metrics_come_as_they_are_asked_for() {
         assert!(get("GET /metrics", false).await.contains("text/plain; version=0.0.4"));
+        let openmetrics = get_as("GET /metrics", "application/openmetrics-text;version=1.0.0,*/*;q=0.1", false).await;
+        assert!(openmetrics.contains("application/openmetrics-text; version=1.0.0"), "{openmetrics}");
+        assert!(openmetrics.ends_with("# EOF\n"), "{openmetrics}");
     }
 }

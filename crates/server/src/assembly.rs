@@ -1,6 +1,7 @@
 //! From a configuration to a core that is ready: tokens, then the store, then the record, then the core itself.
 
 use crate::config::{self, Config};
+use crate::metrics::Metrics;
 use chancery_audit::{Log, LogSettings};
 use chancery_core::{Assembly, CallerDeclaration, Chancery, Limits, Ring};
 use chancery_hsm::{HsmError, Pin, PinError, Token, TokenSettings, WorkerCommand};
@@ -72,11 +73,15 @@ pub(crate) struct Parts {
 }
 
 /// Brings everything up. On an error everything that was brought up is let go again, in order.
-pub(crate) async fn assemble(config: &Config, worker: &WorkerCommand) -> Result<Parts, AssemblyError> {
+pub(crate) async fn assemble(
+    config: &Config,
+    worker: &WorkerCommand,
+    metrics: &Metrics,
+) -> Result<Parts, AssemblyError> {
     let mut tokens = BTreeMap::new();
     let result = async {
         start_tokens(config, worker, &mut tokens).await?;
-        start_core(config, tokens.clone()).await
+        start_core(config, tokens.clone(), metrics).await
     }
     .await;
     match result {
@@ -128,10 +133,16 @@ fn token_settings(token: &config::Token, lock_dir: &Path) -> Result<TokenSetting
     })
 }
 
-async fn start_core(config: &Config, tokens: BTreeMap<Id, Token>) -> Result<Chancery, AssemblyError> {
+async fn start_core(
+    config: &Config,
+    tokens: BTreeMap<Id, Token>,
+    metrics: &Metrics,
+) -> Result<Chancery, AssemblyError> {
     let path = config.store.path.clone();
     let (writer, reader) = tokio::task::spawn_blocking(move || chancery_store::open(&path)).await??;
-    let log = Log::start(writer, LogSettings::new(config.instance.clone()))?;
+    let settings =
+        LogSettings { observer: Some(metrics.group_observer()), ..LogSettings::new(config.instance.clone()) };
+    let log = Log::start(writer, settings)?;
     let assembly = Assembly {
         instance: config.instance.clone(),
         rings: config.key_rings.iter().map(ring).collect(),
@@ -141,6 +152,7 @@ async fn start_core(config: &Config, tokens: BTreeMap<Id, Token>) -> Result<Chan
         log,
         reader,
         limits: Limits::default(),
+        observer: metrics.observer(),
     };
     Ok(Chancery::start(assembly).await?)
 }

@@ -5,19 +5,19 @@
 //! given to a log line, a span or an attribute, and the types that carry them show nothing in `Debug`.
 
 use crate::config::{LogFormat, Telemetry as Settings};
+use crate::metrics::{Exemplars, Scrape};
+use crate::route_spans::RouteSpans;
 use chancery_model::Id;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use prometheus::Registry;
 use std::io::IsTerminal;
 use tracing::Subscriber;
-use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -31,7 +31,7 @@ pub(crate) struct Telemetry {
     meters: SdkMeterProvider,
     tracers: Option<SdkTracerProvider>,
     /// What `/metrics` shows.
-    registry: Registry,
+    scrape: Scrape,
 }
 
 /// Why telemetry cannot be set up.
@@ -43,9 +43,6 @@ pub enum TelemetryError {
     /// The exporter to the collector cannot be made.
     #[error("nothing can be sent to telemetry.otlp_endpoint; write it as http://host:port")]
     Otlp(#[source] ExporterBuildError),
-    /// The exporter for Prometheus cannot be made.
-    #[error("metrics cannot be exported for Prometheus; this build is broken")]
-    Prometheus(#[source] OTelSdkError),
 }
 
 impl Telemetry {
@@ -57,13 +54,8 @@ impl Telemetry {
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .with_attribute(KeyValue::new("service.instance.id", instance.to_string()))
             .build();
-        let registry = Registry::new();
-        let prometheus = opentelemetry_prometheus::exporter()
-            .with_registry(registry.clone())
-            .scope_info_enabled(false)
-            .build()
-            .map_err(TelemetryError::Prometheus)?;
-        let mut meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(prometheus);
+        let scrape = Scrape::new(Exemplars::default());
+        let mut meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(scrape.reader());
         let mut tracers = None;
         if let Some(endpoint) = &settings.otlp_endpoint {
             let metrics = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build();
@@ -72,7 +64,7 @@ impl Telemetry {
             let spans = spans.map_err(TelemetryError::Otlp)?;
             tracers = Some(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans).build());
         }
-        let telemetry = Self { meters: meters.build(), tracers, registry };
+        let telemetry = Self { meters: meters.build(), tracers, scrape };
         telemetry.install_logs(settings)?;
         Ok(telemetry)
     }
@@ -81,9 +73,14 @@ impl Telemetry {
         let filter = EnvFilter::try_new(&settings.log_filter).map_err(TelemetryError::Filter)?;
         let subscriber = tracing_subscriber::registry().with(log_layer(settings.log_format).with_filter(filter)).with(
             self.tracers.as_ref().map(|tracers| {
-                // Our own spans only: those of the exporter's transport would be exported in turn.
-                let ours = Targets::new().with_target("chancery", LevelFilter::INFO);
-                tracing_opentelemetry::layer().with_tracer(tracers.tracer(SCOPE)).with_filter(ours)
+                tracing_opentelemetry::layer()
+                    .with_tracer(tracers.tracer(SCOPE))
+                    // What the conventions do not ask for costs time on every span.
+                    .with_location(false)
+                    .with_threads(false)
+                    .with_tracked_inactivity(false)
+                    .with_target(false)
+                    .with_filter(RouteSpans)
             }),
         );
         if subscriber.try_init().is_err() {
@@ -98,13 +95,18 @@ impl Telemetry {
     }
 
     /// What `/metrics` shows.
-    pub(crate) fn registry(&self) -> Registry {
-        self.registry.clone()
+    pub(crate) fn scrape(&self) -> Scrape {
+        self.scrape.clone()
+    }
+
+    /// Whether spans are exported.
+    pub(crate) const fn traced(&self) -> bool {
+        self.tracers.is_some()
     }
 
     /// Sends what is left. What cannot be sent within a few seconds is given up.
     pub(crate) async fn shutdown(self) {
-        let Self { meters, tracers, registry: _ } = self;
+        let Self { meters, tracers, scrape: _ } = self;
         let sent = tokio::task::spawn_blocking(move || {
             let traces = tracers.map_or(Ok(()), |tracers| tracers.shutdown());
             (traces, meters.shutdown())
@@ -135,6 +137,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Format;
     use std::io;
     use std::sync::{Arc, Mutex};
 
@@ -157,7 +160,7 @@ mod tests {
         let instance = Id::parse("the instance", "main").unwrap();
         let telemetry = Telemetry::start(&Settings::default(), &instance).unwrap();
         telemetry.meter().u64_counter("chancery.test").build().add(1, &[]);
-        let shown = prometheus::TextEncoder::new().encode_to_string(&telemetry.registry().gather()).unwrap();
+        let shown = telemetry.scrape().page(Format::Text).unwrap();
         assert!(shown.contains(r#"service_name="chancery""#), "{shown}");
         assert!(shown.contains(r#"service_instance_id="main""#), "{shown}");
         assert!(shown.lines().any(|line| line.starts_with("chancery_test_total") && line.ends_with(" 1")), "{shown}");

@@ -5,10 +5,10 @@
 use super::*;
 use crate::config::{ClientAuth, IdentityKind};
 use crate::metrics::tests::metrics;
+use crate::metrics::{Format, Scrape};
 use crate::test_authority::{TestAuthority, client, listener, uri};
 use crate::tls::Reloader;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use prometheus::Registry;
 use std::num::NonZeroUsize;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
@@ -56,7 +56,7 @@ struct Ground {
     slow: Slow,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<usize>,
-    registry: Registry,
+    scrape: Scrape,
     _provider: SdkMeterProvider,
     _folder: tempfile::TempDir,
 }
@@ -68,7 +68,7 @@ impl Ground {
         let mut settings = listener(folder.path(), &authority.server(), &[(&authority, IdentityKind::Spiffe)]);
         adjust(&mut settings);
         let (_, tls) = Reloader::start(settings.clone()).unwrap();
-        let (metrics, registry, provider) = metrics();
+        let (metrics, scrape, provider) = metrics();
         let slow = Slow::default();
         let service = tonic::service::Routes::new(HealthServer::new(slow.clone())).prepare();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -76,7 +76,7 @@ impl Ground {
         let (stop, stopped) = watch::channel(false);
         let connections = Connections { tls, limits: settings.limits, metrics, service };
         let served = tokio::spawn(connections.serve(socket, stopped));
-        Self { authority, address, slow, stop, served, registry, _provider: provider, _folder: folder }
+        Self { authority, address, slow, stop, served, scrape, _provider: provider, _folder: folder }
     }
 
     fn endpoint(&self, tls: ClientTlsConfig) -> Endpoint {
@@ -91,7 +91,7 @@ impl Ground {
     }
 
     fn metric(&self, prefix: &str) -> Option<String> {
-        let shown = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let shown = self.scrape.page(Format::Text).unwrap();
         shown.lines().find(|line| line.starts_with(prefix)).map(str::to_owned)
     }
 }

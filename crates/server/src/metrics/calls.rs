@@ -1,87 +1,70 @@
 //! `rpc.server.call.duration`: how long each call took and how it ended, by the OpenTelemetry conventions for RPC.
 
-use super::Metrics;
+use super::exemplars::{Durations, Exemplars, Series};
+use super::{Metrics, OTHER_METHOD};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::metrics::Meter;
+use opentelemetry::trace::SpanContext;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Instant;
 use tonic::Code;
-
-/// The method of a path that is not in the contract, so that nobody can make up attributes.
-const OTHER: &str = "_OTHER";
 
 /// Bounds in seconds. Finer below 5 ms than the conventions advise, since that is where signatures are.
 const BOUNDARIES: [f64; 17] =
     [0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Every status code, at the place of its number.
-const CODES: [Code; 17] = [
-    Code::Ok,
-    Code::Cancelled,
-    Code::Unknown,
-    Code::InvalidArgument,
-    Code::DeadlineExceeded,
-    Code::NotFound,
-    Code::AlreadyExists,
-    Code::PermissionDenied,
-    Code::ResourceExhausted,
-    Code::FailedPrecondition,
-    Code::Aborted,
-    Code::OutOfRange,
-    Code::Unimplemented,
-    Code::Internal,
-    Code::Unavailable,
-    Code::DataLoss,
-    Code::Unauthenticated,
-];
+/// How many status codes there are: their numbers begin at 0 and have no gaps.
+const CODES: usize = 17;
 
-/// The instrument, and the attributes of every method and code.
+/// The instrument, and the series of every method and code.
 pub(super) struct Calls {
-    duration: Histogram<f64>,
-    /// By path. The first method is [`OTHER`].
-    methods: HashMap<String, usize>,
-    attributes: Vec<Method>,
+    duration: Durations,
+    /// By path. The first method is [`OTHER_METHOD`].
+    places: HashMap<String, usize>,
+    methods: Vec<Method>,
 }
 
 struct Method {
     /// Fully qualified: `chancery.v1.SigningService/Sign`.
     name: String,
-    by_code: HashMap<Code, [KeyValue; 3]>,
+    /// Whether its answer is a stream, which goes on after its headers.
+    streams: bool,
+    /// At the number of each code, the series once it was needed.
+    by_code: [OnceLock<Series>; CODES],
 }
 
 impl Calls {
-    pub(super) fn new(meter: &Meter) -> Self {
-        let names: Vec<String> = std::iter::once(OTHER.to_owned()).chain(served_methods()).collect();
+    pub(super) fn new(meter: &Meter, exemplars: &Exemplars) -> Self {
+        let about = "Duration of calls, from the request's headers to the answer's, or to the end of a stream";
+        let method = |(name, streams)| Method { name, streams, by_code: std::array::from_fn(|_| OnceLock::new()) };
+        let methods: Vec<Method> =
+            std::iter::once((OTHER_METHOD.to_owned(), false)).chain(served_methods()).map(method).collect();
         Self {
-            duration: meter
-                .f64_histogram("rpc.server.call.duration")
-                .with_unit("s")
-                .with_description("Duration of calls, from the request's headers to the answer's")
-                .with_boundaries(BOUNDARIES.to_vec())
-                .build(),
-            methods: names.iter().enumerate().map(|(index, name)| (format!("/{name}"), index)).collect(),
-            attributes: names.into_iter().map(Method::new).collect(),
+            duration: Durations::new(meter, exemplars, "rpc.server.call.duration", about, &BOUNDARIES),
+            places: methods.iter().enumerate().map(|(place, method)| (format!("/{}", method.name), place)).collect(),
+            methods,
         }
     }
-}
 
-impl Method {
-    fn new(name: String) -> Self {
-        let attributes = |code: Code| {
-            [
+    fn series(&self, method: usize, code: Code) -> Option<&Series> {
+        let method = self.methods.get(method)?;
+        let series = method.by_code.get(usize::try_from(i32::from(code)).ok()?)?;
+        Some(series.get_or_init(|| {
+            self.duration.series(vec![
                 KeyValue::new("rpc.system.name", "grpc"),
-                KeyValue::new("rpc.method", name.clone()),
+                KeyValue::new("rpc.method", method.name.clone()),
                 KeyValue::new("rpc.response.status_code", word(code)),
-            ]
-        };
-        Self { by_code: CODES.into_iter().map(|code| (code, attributes(code))).collect(), name }
+            ])
+        }))
     }
 }
 
-/// The methods of all services that can be served, from their descriptors: `package.Service/Method`.
-fn served_methods() -> Vec<String> {
+/// The methods of all services that can be served, from their descriptors: `package.Service/Method`, and whether the
+/// answer is a stream.
+fn served_methods() -> Vec<(String, bool)> {
     let descriptors = [
         chancery_api::FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -91,8 +74,9 @@ fn served_methods() -> Vec<String> {
     let mut methods = Vec::new();
     for file in files.flat_map(|set| set.file) {
         for service in &file.service {
-            let method = |name: &str| format!("{}.{}/{name}", file.package(), service.name());
-            methods.extend(service.method.iter().map(|found| method(found.name())));
+            methods.extend(service.method.iter().map(|method| {
+                (format!("{}.{}/{}", file.package(), service.name(), method.name()), method.server_streaming())
+            }));
         }
     }
     methods
@@ -108,27 +92,30 @@ pub(crate) struct CallTimer {
 
 impl CallTimer {
     pub(super) fn begin(metrics: &Metrics, path: &str) -> Self {
-        let method = metrics.calls().methods.get(path).copied().unwrap_or(0);
+        let method = metrics.calls().places.get(path).copied().unwrap_or(0);
         Self { metrics: metrics.clone(), method, begun: Instant::now(), answered: false }
     }
 
     /// The fully qualified method, `_OTHER` for one that is not in the contract.
     pub(crate) fn method(&self) -> &str {
-        self.metrics.calls().attributes.get(self.method).map_or(OTHER, |method| &method.name)
+        self.metrics.calls().methods.get(self.method).map_or(OTHER_METHOD, |method| &method.name)
     }
 
-    /// The call was answered; the word for its code.
-    pub(crate) fn answered(&mut self, code: Code) -> &'static str {
+    /// Whether the answer is a stream.
+    pub(crate) fn streams(&self) -> bool {
+        self.metrics.calls().methods.get(self.method).is_some_and(|method| method.streams)
+    }
+
+    /// The call was answered, or its stream has ended; the word for its code. `trace` is its span, where that is sampled.
+    pub(crate) fn answered(&mut self, code: Code, trace: Option<&SpanContext>) -> &'static str {
         self.answered = true;
-        self.record(code);
+        self.record(code, trace);
         word(code)
     }
 
-    fn record(&self, code: Code) {
-        let calls = self.metrics.calls();
-        let attributes = calls.attributes.get(self.method).and_then(|method| method.by_code.get(&code));
-        if let Some(attributes) = attributes {
-            calls.duration.record(self.begun.elapsed().as_secs_f64(), attributes);
+    fn record(&self, code: Code, trace: Option<&SpanContext>) {
+        if let Some(series) = self.metrics.calls().series(self.method, code) {
+            series.record(self.begun.elapsed(), trace);
         }
     }
 }
@@ -136,7 +123,7 @@ impl CallTimer {
 impl Drop for CallTimer {
     fn drop(&mut self) {
         if !self.answered {
-            self.record(Code::Cancelled);
+            self.record(Code::Cancelled, None);
         }
     }
 }

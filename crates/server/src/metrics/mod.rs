@@ -1,22 +1,43 @@
-//! What is counted. Names, units and attributes are in `docs/configuration.md`.
+//! What is counted. Names, units and attributes are in `docs/telemetry.md`, which a test holds to them.
 //!
-//! Attributes are few and bounded: methods of the contract, status codes, reasons, configured rings and tokens. Never a
-//! caller's text. Sets of attributes are made once, so that a call pays for a look-up and no more.
+//! Attributes are few and bounded: methods of the contract, status codes, reasons, configured rings and tokens, and so
+//! many keys. Never a caller's text. Sets of attributes are made once, so that a call pays for a look-up and no more.
+//!
+//! There is one truth: the same instruments are sent to a collector and shown on `/metrics`.
 
 mod calls;
+mod decisions;
+mod exemplars;
+mod exposition;
 mod observed;
+mod route;
+mod scrape;
 
 pub(crate) use calls::CallTimer;
+pub(crate) use exemplars::Exemplars;
+pub(crate) use exposition::Format;
 pub(crate) use observed::Observed;
+pub(crate) use scrape::Scrape;
 
 use crate::errors::Refusal;
 use calls::Calls;
-use chancery_core::SignAnswer;
+use chancery_audit::GroupObserver;
+use chancery_core::{Observer, SignAnswer};
 use chancery_model::{Algorithm, Id};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter, UpDownCounter};
+use route::Route;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// The value of an attribute that does not apply. No id can be this.
+const NONE: &str = "_none";
+
+/// The value of an attribute for all that is no longer told apart. No id can be this.
+const OTHER: &str = "_other";
+
+/// The method of a path that is not in the contract, as the OpenTelemetry conventions write it.
+const OTHER_METHOD: &str = "_OTHER";
 
 /// The instruments. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +47,7 @@ pub(crate) struct Metrics {
 
 struct Inner {
     calls: Calls,
+    route: Route,
     refusals: Counter<u64>,
     unauthenticated: Counter<u64>,
     signatures: Counter<u64>,
@@ -34,6 +56,16 @@ struct Inner {
     connections: UpDownCounter<i64>,
     connections_refused: Counter<u64>,
     tls_reloads: Counter<u64>,
+}
+
+/// What bounds the attributes, and whether there are traces.
+pub(crate) struct Scope<'a> {
+    /// The configured key rings.
+    pub(crate) rings: Vec<&'a Id>,
+    /// The configured tokens.
+    pub(crate) tokens: Vec<&'a Id>,
+    /// Whether spans are exported.
+    pub(crate) traced: bool,
 }
 
 /// Why a connection came to nothing.
@@ -46,9 +78,11 @@ pub(crate) enum ConnectionRefusal {
 }
 
 impl Metrics {
-    /// Makes the instruments; `rings` bounds what signatures are counted by.
-    pub(crate) fn new<'a>(meter: &Meter, rings: impl Iterator<Item = &'a Id>) -> Self {
+    /// Makes the instruments.
+    pub(crate) fn new(meter: &Meter, exemplars: &Exemplars, scope: Scope<'_>) -> Self {
+        let Scope { rings, tokens, traced } = scope;
         let signature_attributes = rings
+            .into_iter()
             .map(|ring| {
                 let of = |algorithm: Algorithm| {
                     [
@@ -63,7 +97,8 @@ impl Metrics {
             meter.u64_counter(name).with_unit(unit).with_description(description).build()
         };
         let inner = Inner {
-            calls: Calls::new(meter),
+            calls: Calls::new(meter, exemplars),
+            route: Route::new(meter, exemplars, tokens.into_iter(), traced),
             refusals: counter("chancery.refusals", "{refusal}", "Calls and batch items refused, by reason"),
             unauthenticated: counter(
                 "chancery.unauthenticated",
@@ -102,6 +137,18 @@ impl Metrics {
 
     fn calls(&self) -> &Calls {
         &self.inner.calls
+    }
+
+    /// For the core, to tell what happens in it.
+    pub(crate) fn observer(&self) -> Observer {
+        let metrics = self.clone();
+        Observer::new(move |observation| metrics.inner.route.observe(observation))
+    }
+
+    /// For the record, to tell what it writes.
+    pub(crate) fn group_observer(&self) -> GroupObserver {
+        let metrics = self.clone();
+        GroupObserver::new(move |written| metrics.inner.route.written(written))
     }
 
     /// A call or an item of a batch was refused.

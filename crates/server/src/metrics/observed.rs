@@ -1,15 +1,19 @@
 //! What is looked at when somebody asks for metrics, rather than counted as it happens.
 
+use super::OTHER;
 use crate::layers::InFlight;
 use crate::tls::Tls;
 use chancery_audit::LogHealth;
 use chancery_core::Chancery;
 use chancery_hsm::{Token, TokenHealth};
-use chancery_model::Id;
+use chancery_model::{Id, KeyName, Timestamp};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
+
+/// How many keys are shown by name; the oldest of each ring's others is shown as `_other`.
+const MAX_KEYS: usize = 500;
 
 /// Where to look.
 pub(crate) struct Observed {
@@ -25,6 +29,17 @@ impl Observed {
         let Self { core, tokens, in_flight, tls } = self;
         let tokens: Vec<(Token, [KeyValue; 1])> =
             tokens.into_iter().map(|(id, token)| (token, [KeyValue::new("chancery.token", id.to_string())])).collect();
+        let keys = core.clone();
+        meter
+            .u64_observable_gauge("chancery.key.primary.generated")
+            .with_unit("s")
+            .with_description("When a key's primary version was made, in seconds since 1970")
+            .with_callback(move |gauge| {
+                for (attributes, generated) in ages(keys.primary_versions()) {
+                    gauge.observe(generated, &attributes);
+                }
+            })
+            .build();
         meter
             .u64_observable_gauge("chancery.record.open")
             .with_description("1 while the record can be written, 0 from the moment it cannot")
@@ -48,6 +63,31 @@ impl Observed {
         per_token("chancery.token.up", "", "1 while the token signs", |token| {
             u64::from(matches!(token.status().health, TokenHealth::Up))
         });
+        let watched = tokens.clone();
+        meter
+            .u64_observable_gauge("chancery.token.state")
+            .with_description("1 for the state that the token is in, 0 for the others")
+            .with_callback(move |gauge| {
+                for (token, [id]) in &watched {
+                    let now = state(&token.status().health);
+                    for state in STATES {
+                        gauge.observe(u64::from(state == now), &[id.clone(), KeyValue::new("chancery.state", state)]);
+                    }
+                }
+            })
+            .build();
+        per_token("chancery.token.lanes", "{lane}", "Threads that sign, each with its own session", |token| {
+            count(token.status().signing_threads)
+        });
+        per_token("chancery.token.sessions", "{session}", "Sessions that the worker has open", |token| {
+            token.status().sessions_open
+        });
+        per_token(
+            "chancery.token.sessions.limit",
+            "{session}",
+            "Sessions that the token allows; 0 where it sets no limit",
+            |token| token.status().sessions_max.unwrap_or(0),
+        );
         per_token("chancery.token.queued", "{call}", "Calls that wait for a signing thread", |token| {
             count(token.status().queued)
         });
@@ -57,11 +97,23 @@ impl Observed {
         per_token("chancery.token.restarts", "{restart}", "Workers replaced since the service started", |token| {
             token.status().restarts
         });
+        let limit = count(in_flight.limit());
+        meter
+            .u64_observable_gauge("chancery.calls.in_flight.limit")
+            .with_unit("{call}")
+            .with_description("Calls that may be under way at once")
+            .with_callback(move |gauge| gauge.observe(limit, &[]))
+            .build();
         meter
             .u64_observable_gauge("chancery.calls.in_flight")
             .with_unit("{call}")
             .with_description("Calls under way")
             .with_callback(move |gauge| gauge.observe(count(in_flight.now()), &[]))
+            .build();
+        meter
+            .u64_observable_gauge("chancery.build.info")
+            .with_description("1; what runs is in the attributes")
+            .with_callback(|gauge| gauge.observe(1, &[KeyValue::new("chancery.version", env!("CARGO_PKG_VERSION"))]))
             .build();
         meter
             .u64_observable_gauge("chancery.tls.certificate.not_after")
@@ -77,4 +129,55 @@ impl Observed {
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Every state of a token.
+const STATES: [&str; 4] = ["starting", "up", "down", "latched"];
+
+const fn state(health: &TokenHealth) -> &'static str {
+    match health {
+        TokenHealth::Starting => "starting",
+        TokenHealth::Up => "up",
+        TokenHealth::Down { .. } => "down",
+        TokenHealth::Latched { .. } => "latched",
+    }
+}
+
+/// When the primary version of each key was made, in seconds since 1970: of the oldest by name, and of the oldest of the
+/// others in each ring.
+fn ages(mut keys: Vec<(KeyName, Timestamp)>) -> Vec<([KeyValue; 2], u64)> {
+    keys.sort_by(|(name, made), (other, then)| (made, name).cmp(&(then, other)));
+    let point = |ring: &Id, key: String, made: Timestamp| {
+        let attributes = [KeyValue::new("chancery.key_ring", ring.to_string()), KeyValue::new("chancery.key", key)];
+        (attributes, u64::try_from(made.unix_micros() / 1_000_000).unwrap_or(0))
+    };
+    let mut others = BTreeMap::new();
+    for (name, made) in keys.iter().skip(MAX_KEYS) {
+        others.entry(&name.ring).or_insert(*made);
+    }
+    let named = keys.iter().take(MAX_KEYS).map(|(name, made)| point(&name.ring, name.key.to_string(), *made));
+    named.chain(others.into_iter().map(|(ring, made)| point(ring, OTHER.to_owned(), made))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_keys_are_named_and_the_others_stand_for_their_ring() {
+        let key = |number: usize| {
+            let name: KeyName = format!("keyRings/r{}/keys/k{number}", number % 2).parse().unwrap();
+            (name, Timestamp::from_unix_micros(i64::try_from(number).unwrap() * 1_000_000))
+        };
+        // The youngest first.
+        let ages = ages((0..MAX_KEYS + 10).rev().map(key).collect());
+        assert_eq!(ages.len(), MAX_KEYS + 2, "one more for each ring");
+        let shown = |place: usize| {
+            let ([ring, key], generated) = &ages[place];
+            (ring.value.to_string(), key.value.to_string(), *generated)
+        };
+        assert_eq!(shown(0), ("r0".to_owned(), "k0".to_owned(), 0));
+        assert_eq!(shown(MAX_KEYS), ("r0".to_owned(), OTHER.to_owned(), MAX_KEYS as u64));
+        assert_eq!(shown(MAX_KEYS + 1), ("r1".to_owned(), OTHER.to_owned(), MAX_KEYS as u64 + 1));
+    }
 }
