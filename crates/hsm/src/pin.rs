@@ -48,6 +48,21 @@ pub enum PinError {
     },
 }
 
+/// Whether a file of these permission bits can be used by others than its owner.
+///
+/// A credential of systemd (a file directly in `$CREDENTIALS_DIRECTORY`) may show group read: it belongs to root, and these
+/// bits are the mask of the ACL by which the service's own user, and nobody else, gets at it.
+#[must_use]
+pub fn others_can_use(path: &Path, mode: u32) -> bool {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    others_can_use_beside(path, mode, credentials.as_deref())
+}
+
+fn others_can_use_beside(path: &Path, mode: u32, credentials: Option<&Path>) -> bool {
+    let is_credential = credentials.is_some_and(|folder| folder.is_absolute() && path.parent() == Some(folder));
+    mode & if is_credential { 0o037 } else { 0o077 } != 0
+}
+
 impl Pin {
     /// Takes a PIN.
     #[must_use]
@@ -68,7 +83,7 @@ impl Pin {
             return Err(PinError::NotAFile { path: path.to_owned() });
         }
         let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if others_can_use(path, mode) {
             return Err(PinError::Permissions { path: path.to_owned(), mode });
         }
         // One allocation that never grows, so that no copy of the PIN stays behind.
@@ -146,6 +161,18 @@ mod tests {
             assert!(matches!(error, PinError::Permissions { .. }), "{error}");
             assert!(error.to_string().contains("chmod 600") && !error.to_string().contains("very-secret"));
         }
+    }
+
+    #[test]
+    fn a_credential_may_show_the_mask_of_its_acl() {
+        let credentials = Path::new("/run/credentials/chancery.service");
+        let pin = credentials.join("pin");
+        for (mode, open) in [(0o400, false), (0o440, false), (0o460, true), (0o444, true)] {
+            assert_eq!(others_can_use_beside(&pin, mode, Some(credentials)), open, "{mode:o}");
+        }
+        assert!(others_can_use_beside(&pin, 0o440, None));
+        assert!(others_can_use_beside(&credentials.join("deeper/pin"), 0o440, Some(credentials)));
+        assert!(others_can_use_beside(Path::new("pin"), 0o440, Some(Path::new(""))));
     }
 
     #[test]
