@@ -19,8 +19,9 @@ use chancery_tests::contract::{
     refusal, sha256, sign, sign_digest,
 };
 use chancery_tests::token_under_test::token_under_test;
-use k256::ecdsa::signature::Verifier as _;
+use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
+use sha3::{Digest as _, Keccak256};
 use tonic::Code;
 use v1::batch_sign_result::Result as Item;
 
@@ -37,7 +38,9 @@ enum Independent {
         der: &'static dyn VerificationAlgorithm,
         p1363: &'static dyn VerificationAlgorithm,
     },
-    K256,
+    K256 {
+        hash: fn(&[u8]) -> Vec<u8>,
+    },
 }
 
 impl Independent {
@@ -49,6 +52,8 @@ impl Independent {
             Algorithm::RsaPkcs12048Sha256 | Algorithm::RsaPkcs13072Sha256 | Algorithm::RsaPkcs14096Sha256 => {
                 same(&s::RSA_PKCS1_2048_8192_SHA256)
             }
+            Algorithm::RsaPkcs14096Sha512 => same(&s::RSA_PKCS1_2048_8192_SHA512),
+            Algorithm::RsaPss4096Sha512 => same(&s::RSA_PSS_2048_8192_SHA512),
             Algorithm::RsaPss2048Sha256 | Algorithm::RsaPss3072Sha256 | Algorithm::RsaPss4096Sha256 => {
                 same(&s::RSA_PSS_2048_8192_SHA256)
             }
@@ -61,8 +66,15 @@ impl Independent {
             Algorithm::EcdsaP521Sha512 => {
                 Self::Aws { der: &s::ECDSA_P521_SHA512_ASN1, p1363: &s::ECDSA_P521_SHA512_FIXED }
             }
-            Algorithm::EcdsaSecp256k1Sha256 => Self::K256,
+            Algorithm::EcdsaSecp256k1Sha256 => Self::K256 { hash: sha256 },
+            Algorithm::EcdsaSecp256k1Keccak256 => Self::K256 { hash: |message| Keccak256::digest(message).to_vec() },
             Algorithm::Ed25519 => same(&s::ED25519),
+            Algorithm::MlDsa44 => same(&s::ML_DSA_44),
+            Algorithm::MlDsa65 => same(&s::ML_DSA_65),
+            Algorithm::MlDsa87 => same(&s::ML_DSA_87),
+            Algorithm::HmacSha256 | Algorithm::HmacSha384 | Algorithm::HmacSha512 | Algorithm::AesCmac => {
+                panic!("{algorithm:?} signs nothing")
+            }
         }
     }
 
@@ -73,9 +85,9 @@ impl Independent {
                 UnparsedPublicKey::new(p1363, spki).verify(message, signature).is_ok()
             }
             (Self::Aws { der, .. }, _) => UnparsedPublicKey::new(der, spki).verify(message, signature).is_ok(),
-            (Self::K256, encoding) => {
+            (Self::K256 { hash }, encoding) => {
                 let parsed = k256_signature(signature, encoding);
-                parsed.is_some_and(|signature| secp256k1_key(spki).verify(message, &signature).is_ok())
+                parsed.is_some_and(|signature| secp256k1_key(spki).verify_prehash(&hash(message), &signature).is_ok())
             }
         }
     }
@@ -153,7 +165,8 @@ async fn lives(algorithm: Algorithm) {
         assert_eq!((answer.name.as_str(), answer.algorithm), (version(1).as_str(), i32::from(algorithm)));
         assert_eq!(answer.signature_crc32c, crc32c::crc32c(&answer.signature));
         assert!(!answer.verified_input_crc32c, "no checksum was sent");
-        assert_eq!(answer.recovery_id.is_some(), algorithm == Algorithm::EcdsaSecp256k1Sha256);
+        let secp256k1 = [Algorithm::EcdsaSecp256k1Sha256, Algorithm::EcdsaSecp256k1Keccak256].contains(&algorithm);
+        assert_eq!(answer.recovery_id.is_some(), secp256k1);
         assert!(independent.accepts(&first_spki, MESSAGE, &answer.signature, encoding), "{encoding:?}");
         assert!(!independent.accepts(&first_spki, b"pay 6 to Ada", &answer.signature, encoding), "{encoding:?}");
         let verdict = verify(&caller, &key.name, MESSAGE, &answer.signature, encoding).await;
@@ -193,8 +206,10 @@ macro_rules! each_algorithm {
         #[test]
         fn no_algorithm_is_left_out() {
             let tested = [$(Algorithm::$algorithm),*];
-            let offered: Vec<_> = (1..64).filter_map(|number| Algorithm::try_from(number).ok()).collect();
-            assert_eq!(tested.as_slice(), offered);
+            let macs = [Algorithm::HmacSha256, Algorithm::HmacSha384, Algorithm::HmacSha512, Algorithm::AesCmac];
+            let every = (1..64).filter_map(|number| Algorithm::try_from(number).ok());
+            let signing: Vec<_> = every.filter(|algorithm| !macs.contains(algorithm)).collect();
+            assert_eq!(tested.as_slice(), signing);
         }
     };
 }
@@ -203,14 +218,20 @@ each_algorithm! {
     rsa_pkcs1_2048_sha256 => RsaPkcs12048Sha256,
     rsa_pkcs1_3072_sha256 => RsaPkcs13072Sha256,
     rsa_pkcs1_4096_sha256 => RsaPkcs14096Sha256,
+    rsa_pkcs1_4096_sha512 => RsaPkcs14096Sha512,
     rsa_pss_2048_sha256 => RsaPss2048Sha256,
     rsa_pss_3072_sha256 => RsaPss3072Sha256,
     rsa_pss_4096_sha256 => RsaPss4096Sha256,
+    rsa_pss_4096_sha512 => RsaPss4096Sha512,
     ecdsa_p256_sha256 => EcdsaP256Sha256,
     ecdsa_p384_sha384 => EcdsaP384Sha384,
     ecdsa_p521_sha512 => EcdsaP521Sha512,
     ecdsa_secp256k1_sha256 => EcdsaSecp256k1Sha256,
     ed25519 => Ed25519,
+    ecdsa_secp256k1_keccak256 => EcdsaSecp256k1Keccak256,
+    ml_dsa_44 => MlDsa44,
+    ml_dsa_65 => MlDsa65,
+    ml_dsa_87 => MlDsa87,
 }
 
 #[tokio::test]
@@ -223,12 +244,17 @@ async fn the_ring_offers_every_algorithm_that_the_token_has() {
 
 #[tokio::test]
 async fn secp256k1_signatures_are_low_s_and_recover_to_exactly_the_public_key() {
-    if !token_under_test().offers(Algorithm::EcdsaSecp256k1Sha256) {
+    recovers("recovering", Algorithm::EcdsaSecp256k1Sha256, sha256).await;
+    recovers("recovering-keccak", Algorithm::EcdsaSecp256k1Keccak256, |text| Keccak256::digest(text).to_vec()).await;
+}
+
+async fn recovers(id: &str, algorithm: Algorithm, hash: fn(&[u8]) -> Vec<u8>) {
+    if !token_under_test().offers(algorithm) {
         return;
     }
     let chancery = CHANCERY.get().await;
     let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
-    let key = create(&operator, new_digest_key(RING, "recovering", Algorithm::EcdsaSecp256k1Sha256)).await;
+    let key = create(&operator, new_digest_key(RING, id, algorithm)).await;
     let public = secp256k1_key(&spki(&caller, &key.name).await);
     // Half of all signatures come out of a token with a high S, and half have an odd R: forty see every case.
     for number in 0_u32..40 {
@@ -236,14 +262,14 @@ async fn secp256k1_signatures_are_low_s_and_recover_to_exactly_the_public_key() 
         let encoding = if number % 2 == 0 { SignatureEncoding::Der } else { SignatureEncoding::P1363 };
         let request = match number % 4 {
             0 | 1 => sign(&key.name, &message),
-            _ => sign_digest(&key.name, &sha256(&message)),
+            _ => sign_digest(&key.name, &hash(&message)),
         };
         let request = v1::SignRequest { encoding: encoding.into(), ..request };
         let answer = caller.signing().sign(request).await.unwrap().into_inner();
         let signature = k256_signature(&answer.signature, encoding).unwrap();
         assert_eq!(signature, signature.normalize_s(), "low S");
         let id = u8::try_from(answer.recovery_id.unwrap()).unwrap();
-        let prehash = sha256(&message);
+        let prehash = hash(&message);
         let recovered = |id| VerifyingKey::recover_from_prehash(&prehash, &signature, RecoveryId::from_byte(id)?).ok();
         assert_eq!(recovered(id), Some(public));
         let others = (0..4).filter(|other| *other != id);
@@ -301,6 +327,8 @@ async fn a_digest_is_signed_where_the_key_allows_it() {
         ("digest-p384", Algorithm::EcdsaP384Sha384, &digest::SHA384),
         ("digest-p521", Algorithm::EcdsaP521Sha512, &digest::SHA512),
         ("digest-k256", Algorithm::EcdsaSecp256k1Sha256, &digest::SHA256),
+        ("digest-rsa-512", Algorithm::RsaPkcs14096Sha512, &digest::SHA512),
+        ("digest-pss-512", Algorithm::RsaPss4096Sha512, &digest::SHA512),
     ] {
         if !token_under_test().offers(algorithm) {
             continue;

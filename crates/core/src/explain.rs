@@ -30,6 +30,25 @@ pub struct ExplainRequest {
     pub digest: bool,
     /// Where the call would come from.
     pub source: Option<IpAddr>,
+    /// For SignJwt: the token that would be made.
+    pub jwt: HypotheticalJwt,
+    /// For GenerateRandomBytes: how many bytes; 1 where not given.
+    pub length: Option<u64>,
+}
+
+/// What policy would see of a JWT.
+#[derive(Debug, Clone, Default)]
+pub struct HypotheticalJwt {
+    /// The claim `iss`.
+    pub issuer: Option<String>,
+    /// The claim `sub`.
+    pub subject: Option<String>,
+    /// The claim `aud`.
+    pub audiences: Vec<String>,
+    /// From `iat` to `exp`, in seconds; the key's maximum where not given.
+    pub lifetime_seconds: Option<u64>,
+    /// The header's `typ`; `JWT` where not given.
+    pub token_type: Option<String>,
 }
 
 /// The resource of a hypothetical call.
@@ -167,16 +186,27 @@ fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Resu
                 if request.digest { (SignInputKind::Digest, 32) } else { (SignInputKind::Message, 1) };
             OperationContext::Sign { input, input_bytes, batch_size: 1, version }
         }
-        Action::SignJwt => OperationContext::SignJwt {
-            issuer: None,
-            subject: None,
-            audiences: Vec::new(),
-            lifetime_seconds: 1,
-            token_type: "JWT".to_owned(),
-            version,
-        },
+        Action::SignJwt => {
+            let HypotheticalJwt { issuer, subject, audiences, lifetime_seconds, token_type } = request.jwt.clone();
+            let maximum = || match &request.resource {
+                ExplainResource::Key(name) => {
+                    snapshot.keys.get(name.key()).and_then(|key| key.max_jwt_lifetime_seconds).map(u64::from)
+                }
+                ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Token(_) => None,
+            };
+            OperationContext::SignJwt {
+                issuer,
+                subject,
+                audiences,
+                lifetime_seconds: lifetime_seconds
+                    .or_else(maximum)
+                    .unwrap_or(crate::DEFAULT_MAX_JWT_LIFETIME.as_secs()),
+                token_type: token_type.unwrap_or_else(|| "JWT".to_owned()),
+                version,
+            }
+        }
         Action::MacSign | Action::MacVerify => OperationContext::Mac { input_bytes: 1, version },
-        Action::GenerateRandomBytes => OperationContext::Random { length: 1 },
+        Action::GenerateRandomBytes => OperationContext::Random { length: request.length.unwrap_or(1) },
         Action::CreateKey => {
             let algorithm = request
                 .algorithm

@@ -3,7 +3,7 @@
 use super::enums::optional_algorithm;
 use super::fields::{id_in, invalid, key_or_version, name, timestamp};
 use chancery_api::v1;
-use chancery_core::{Error, ExplainRequest, ExplainResource, PolicyCheck, PolicySetView};
+use chancery_core::{Error, ExplainRequest, ExplainResource, HypotheticalJwt, PolicyCheck, PolicySetView};
 use chancery_model::Action;
 use chancery_policy::{
     Clause, ClauseOutcome, EvaluationFailure, Explanation, NearlyPermit, OutOfScopePermit, PolicyDocument, PolicyError,
@@ -86,8 +86,17 @@ fn finding(error: PolicyError) -> v1::PolicyFinding {
 }
 
 pub(crate) fn explain_request(request: v1::ExplainAuthorizationRequest) -> Result<ExplainRequest, Error> {
-    let v1::ExplainAuthorizationRequest { caller, action, resource, algorithm, allow_digest, digest, source_address } =
-        request;
+    let v1::ExplainAuthorizationRequest {
+        caller,
+        action,
+        resource,
+        algorithm,
+        allow_digest,
+        digest,
+        source_address,
+        jwt,
+        length,
+    } = request;
     let caller = match caller.as_str() {
         "" => None,
         caller => Some(id_in("caller", caller, "callers", "the caller id")?),
@@ -106,6 +115,27 @@ pub(crate) fn explain_request(request: v1::ExplainAuthorizationRequest) -> Resul
         allow_digest,
         digest,
         source,
+        jwt: jwt.map(hypothetical_jwt).transpose()?.unwrap_or_default(),
+        length: match length {
+            0 => None,
+            length => Some(u64::try_from(length).map_err(|_negative| invalid("length", "must not be negative"))?),
+        },
+    })
+}
+
+fn hypothetical_jwt(jwt: v1::HypotheticalJwt) -> Result<HypotheticalJwt, Error> {
+    let v1::HypotheticalJwt { issuer, subject, audiences, lifetime, r#type } = jwt;
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    let lifetime_seconds = lifetime.map(|lifetime| match u64::try_from(lifetime.seconds) {
+        Ok(seconds) if seconds > 0 && lifetime.nanos == 0 => Ok(seconds),
+        _ => Err(invalid("jwt.lifetime", "must be a positive number of whole seconds")),
+    });
+    Ok(HypotheticalJwt {
+        issuer: given(issuer),
+        subject: given(subject),
+        audiences,
+        lifetime_seconds: lifetime_seconds.transpose()?,
+        token_type: given(r#type),
     })
 }
 
@@ -220,7 +250,7 @@ mod tests {
         );
         let address = v1::ExplainAuthorizationRequest { source_address: "10.0.0.1:80".to_owned(), ..question("") };
         assert_eq!(refused(address), "source_address");
-        assert_eq!(refused(v1::ExplainAuthorizationRequest { algorithm: 4, ..question("") }), "algorithm");
+        assert_eq!(refused(v1::ExplainAuthorizationRequest { algorithm: 99, ..question("") }), "algorithm");
         let request = v1::ExplainAuthorizationRequest {
             caller: "callers/checkout".to_owned(),
             source_address: "::1".to_owned(),
