@@ -9,7 +9,11 @@ use chancery_store::{Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction
 use std::sync::Arc;
 
 /// Answers that may be given once the group is durable.
-pub(crate) struct Answers(Vec<Ready>);
+pub(crate) struct Answers {
+    ready: Vec<Ready>,
+    /// The index that the next record will have; `None` where the group had no record.
+    pub next_index: Option<u64>,
+}
 
 enum Ready {
     Intents(Answer<Delivery>, Result<Vec<Recorded>, RecordError>),
@@ -21,7 +25,7 @@ impl Answers {
     /// Gives them. Who does not listen any more is passed over; what was for him is dropped, which matters for
     /// intents (see [`Delivery`]).
     pub fn give(self, queue: &Arc<Queue>) {
-        for ready in self.0 {
+        for ready in self.ready {
             match ready {
                 Ready::Intents(answer, result) => {
                     drop(answer.send(result.map(|recorded| Delivery::new(recorded, Arc::clone(queue)))));
@@ -41,8 +45,13 @@ pub(crate) fn commit(
     group: Group,
 ) -> Result<Answers, StoreError> {
     let Group { requests, background } = group;
-    let mut group =
-        Writing { transaction: writer.begin()?, instance, buffer, answers: Vec::with_capacity(requests.len()) };
+    let mut group = Writing {
+        transaction: writer.begin()?,
+        instance,
+        buffer,
+        answers: Vec::with_capacity(requests.len()),
+        next_index: None,
+    };
     group.background(background)?;
     let mut run = Run::default();
     for request in requests {
@@ -62,9 +71,9 @@ pub(crate) fn commit(
         }
     }
     group.intents(run)?;
-    let Writing { transaction, answers, .. } = group;
+    let Writing { transaction, answers, next_index, .. } = group;
     transaction.commit()?;
-    Ok(Answers(answers))
+    Ok(Answers { ready: answers, next_index })
 }
 
 /// Requests of one epoch that came one after the other: they take their indexes together.
@@ -79,6 +88,7 @@ struct Writing<'a> {
     instance: &'a Id,
     buffer: &'a mut Vec<u8>,
     answers: Vec<Ready>,
+    next_index: Option<u64>,
 }
 
 impl Writing<'_> {
@@ -150,6 +160,7 @@ impl Writing<'_> {
                     tracing::error!(intent = item.intent, outcome = index, "an outcome for what is not open");
                 }
             }
+            self.next_index = Some(index + 1);
         }
         Ok(())
     }
@@ -207,7 +218,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
         let instance = Id::parse("the instance", "one").unwrap();
-        let queue = Arc::new(Queue::new(LogSettings::new(instance.clone())));
+        let queue = Arc::new(Queue::new(LogSettings::new(instance.clone()), 0));
         let epoch = writer.head().unwrap().epoch;
 
         let (first, mut first_answer) = intents(&instance, epoch, 2);
@@ -217,7 +228,9 @@ mod tests {
         let (late_raise, mut late_raise_answer) = change(&instance, epoch);
         let requests = vec![first, second, raise, late, late_raise];
         let group = Group { requests, background: Background::default() };
-        commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
+        let answers = commit(&mut writer, &instance, &mut Vec::new(), group).unwrap();
+        assert_eq!(answers.next_index, Some(4));
+        answers.give(&queue);
 
         let indexes = |delivery: Delivery| delivery.accept().iter().map(Recorded::index).collect::<Vec<_>>();
         assert_eq!(first_answer.try_recv().unwrap().map(indexes), Ok(vec![0, 1]));
@@ -233,5 +246,9 @@ mod tests {
         let group = Group { requests: vec![next], background: Background::default() };
         commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
         assert_eq!(next_answer.try_recv().unwrap().map(indexes), Ok(vec![4]));
+
+        let (stale, _) = intents(&instance, epoch, 1);
+        let group = Group { requests: vec![stale], background: Background::default() };
+        assert_eq!(commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().next_index, None);
     }
 }

@@ -9,7 +9,7 @@ use crate::slot::OutcomeSlot;
 use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
 use chancery_model::{Id, Timestamp};
-use chancery_store::{Epoch, OpenIntent, RowChange, Writer};
+use chancery_store::{Epoch, OpenIntent, RowChange, StoreError, Writer};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,9 @@ pub enum StartError {
     /// The system gave no thread.
     #[error("the record's writing thread could not be started")]
     Thread(#[source] io::Error),
+    /// Where the record stands cannot be read.
+    #[error("where the record stands could not be read")]
+    Head(#[source] StoreError),
 }
 
 /// A record was not made.
@@ -94,7 +97,8 @@ impl Log {
         if settings.outcome_queue_limit == 0 || settings.max_batch == 0 {
             return Err(StartError::Settings);
         }
-        let queue = Arc::new(Queue::new(settings));
+        let next_index = writer.head().map_err(StartError::Head)?.next_index;
+        let queue = Arc::new(Queue::new(settings, next_index));
         let (running, until) = watch::channel(());
         let inner = Inner { queue: Arc::clone(&queue), running: until };
         std::thread::Builder::new()
@@ -205,6 +209,13 @@ impl Log {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<LogHealth> {
         self.inner.queue.health().subscribe()
+    }
+
+    /// Follows the index that the next record will have: every record below it is durable, and found by whoever reads the
+    /// store after having seen it. Told after each group.
+    #[must_use]
+    pub fn next_index(&self) -> watch::Receiver<u64> {
+        self.inner.queue.durable().subscribe()
     }
 
     /// Returns when all that was handed in before is durable.

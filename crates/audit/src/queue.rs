@@ -29,6 +29,8 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     health: watch::Sender<LogHealth>,
+    /// All records below this index are durable.
+    durable: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -114,9 +116,16 @@ impl Group {
 }
 
 impl Queue {
-    pub fn new(settings: LogSettings) -> Self {
+    /// A queue before a log whose next record has the index `next_index`.
+    pub fn new(settings: LogSettings, next_index: u64) -> Self {
         let health = watch::Sender::new(LogHealth::Open);
-        Self { settings, state: Mutex::default(), wake: Condvar::new(), health }
+        let durable = watch::Sender::new(next_index);
+        Self { settings, state: Mutex::default(), wake: Condvar::new(), health, durable }
+    }
+
+    /// Below which index every record is durable.
+    pub fn durable(&self) -> &watch::Sender<u64> {
+        &self.durable
     }
 
     pub fn health(&self) -> &watch::Sender<LogHealth> {

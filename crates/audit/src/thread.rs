@@ -56,6 +56,9 @@ fn write_groups(writer: &mut Writer, queue: &Arc<Queue>) -> Result<(), StoreErro
         let answers = group::commit(writer, &queue.settings.instance, &mut buffer, group)?;
         let took = begun.elapsed();
         queue.written(places);
+        if let Some(next_index) = answers.next_index {
+            queue.durable().send_replace(next_index);
+        }
         answers.give(queue);
         if let Some(observer) = &queue.settings.observer {
             observer.tell(GroupWritten { intents, records, took });
@@ -89,7 +92,7 @@ mod tests {
     fn a_panic_closes_the_log_and_answers_who_waits() {
         let folder = tempfile::TempDir::new().unwrap();
         let (writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
-        let queue = Arc::new(Queue::new(LogSettings::new(Id::parse("the instance", "one").unwrap())));
+        let queue = Arc::new(Queue::new(LogSettings::new(Id::parse("the instance", "one").unwrap()), 0));
         let (running, _) = watch::channel(());
         let thread = {
             let queue = Arc::clone(&queue);

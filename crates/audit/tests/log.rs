@@ -43,6 +43,31 @@ async fn an_intent_is_in_the_database_when_it_is_acknowledged_and_its_outcome_fo
     log.shutdown().await;
 }
 
+#[tokio::test]
+async fn followers_see_what_is_durable_and_nothing_else() {
+    let (_folder, path) = folder();
+    let (log, reader) = start(&path);
+    let epoch = reader.load_state().unwrap().epoch;
+    let mut next = log.next_index();
+    assert_eq!(*next.borrow_and_update(), 0);
+    let slot = log.reserve(2).unwrap();
+    log.record_intents(epoch, vec![intent(), intent()]).await.unwrap();
+    assert_eq!(*next.borrow_and_update(), 2, "told before the intents are acknowledged");
+    log.record_outcome(slot, outcome(&[0, 1], OutcomeResult::Done));
+    next.changed().await.unwrap();
+    assert_eq!((*next.borrow_and_update(), read(&reader).len()), (3, 3));
+    // What takes no index is no news.
+    log.flush().await.unwrap();
+    let stale = chancery_store::Epoch::new(epoch.get() + 1);
+    assert!(log.record_intents(stale, vec![intent()]).await.is_err());
+    assert!(!next.has_changed().unwrap());
+    log.shutdown().await;
+
+    let (log, _reader) = start(&path);
+    assert_eq!(*log.next_index().borrow(), 3);
+    log.shutdown().await;
+}
+
 fn key() -> KeyRow {
     KeyRow {
         uid: uid(1),

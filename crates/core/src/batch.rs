@@ -1,6 +1,7 @@
-//! Signing many inputs in one call: each is authorised, recorded and answered by itself.
+//! Many items in one call: each is authorised and answered by itself, and recorded where a single one would be.
 
 use crate::sign::{SignAnswer, SignRequest};
+use crate::verify::{VerifyAnswer, VerifyRequest};
 use crate::{Chancery, Error, Requester};
 
 impl Chancery {
@@ -15,11 +16,7 @@ impl Chancery {
         from: &Requester,
         requests: Vec<Result<SignRequest, Error>>,
     ) -> Result<Vec<Result<SignAnswer, Error>>, Error> {
-        let limit = self.inner.limits.max_batch_items;
-        if requests.is_empty() || requests.len() > limit {
-            let rule = format!("a batch has 1 to {limit} requests, not {}", requests.len());
-            return Err(Error::invalid("requests", rule));
-        }
+        self.check_batch_items(requests.len())?;
         let mut readable = Vec::with_capacity(requests.len());
         let places: Vec<Option<Error>> = requests
             .into_iter()
@@ -39,5 +36,37 @@ impl Chancery {
             None => answers.next().unwrap_or_else(|| Err(Error::internal("an item of the batch was not answered"))),
         };
         Ok(places.into_iter().map(answer_or).collect())
+    }
+
+    /// Checks each signature; the answers are in the requests' order. An item that could not even be read is given as its
+    /// error and comes back at its place.
+    ///
+    /// This is computing, for 256 items tens of milliseconds of it. The task gives way after each item, so that the other
+    /// calls of its thread wait for one item and not for a batch; and it stops when nobody waits for the answer any more.
+    /// It has no threads of its own: those would only compete with the service's for the same processors.
+    ///
+    /// # Errors
+    /// [`Error::InvalidField`] where there are none or too many.
+    pub async fn batch_verify(
+        &self,
+        from: &Requester,
+        requests: Vec<Result<VerifyRequest, Error>>,
+    ) -> Result<Vec<Result<VerifyAnswer, Error>>, Error> {
+        self.check_batch_items(requests.len())?;
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
+            answers.push(request.and_then(|request| self.verify_now(from, request)));
+            tokio::task::yield_now().await;
+        }
+        Ok(answers)
+    }
+
+    fn check_batch_items(&self, count: usize) -> Result<(), Error> {
+        let limit = self.inner.limits.max_batch_items;
+        if count == 0 || count > limit {
+            let rule = format!("a batch has 1 to {limit} requests, not {count}");
+            return Err(Error::invalid("requests", rule));
+        }
+        Ok(())
     }
 }

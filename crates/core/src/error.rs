@@ -34,6 +34,14 @@ pub enum Error {
         /// What was asked for.
         action: Action,
     },
+    /// JOSE has no name for the key's algorithm, so there is neither JWT nor JWK of it.
+    #[error("JOSE does not know the algorithm of {key}, {algorithm}")]
+    NotInJose {
+        /// The key.
+        key: KeyName,
+        /// Its algorithm.
+        algorithm: Algorithm,
+    },
     /// The key takes messages only.
     #[error("{key} signs messages only, it does not allow digests")]
     DigestNotAllowed {
@@ -75,6 +83,14 @@ pub enum Error {
     NotFound {
         /// The name.
         name: String,
+    },
+    /// The record does not reach up to where somebody wants to go on reading.
+    #[error("the record has no index {start_index}: the next one is {next_index}")]
+    BeyondRecord {
+        /// Where reading was to begin.
+        start_index: u64,
+        /// The index that the next record will have.
+        next_index: u64,
     },
     /// The request id was used before for something else.
     #[error("the request id {request_id} was used before for another request")]

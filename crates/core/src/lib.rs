@@ -19,6 +19,8 @@ mod generate;
 mod health;
 mod inflight;
 mod inventory;
+mod jwks;
+mod jwt;
 mod keys;
 mod mac;
 mod observe;
@@ -37,6 +39,7 @@ mod sweep;
 mod tokens;
 mod verify;
 mod versions;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -52,8 +55,10 @@ use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 pub use error::Error;
-pub use explain::{ExplainRequest, ExplainResource};
+pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
 pub use health::{Health, HealthChanges};
+pub use jwks::KeySetOf;
+pub use jwt::{DEFAULT_MAX_JWT_LIFETIME, LONGEST_JWT_LIFETIME, SignJwtAnswer, SignJwtRequest};
 pub use keys::{CreateKey, KeyOrVersion};
 pub use mac::{MacSignAnswer, MacSignRequest, MacVerifyAnswer, MacVerifyRequest};
 pub use observe::{Observation, Observer};
@@ -68,6 +73,7 @@ pub use state::{KeyEntry, VersionEntry};
 pub use tokens::TokenView;
 pub use verify::{VerifyAnswer, VerifyRequest};
 pub use versions::Suspended;
+pub use watch::{RecordChunk, RecordWatch};
 
 use denials::Denials;
 use inflight::InFlight;
@@ -86,6 +92,9 @@ struct Inner {
     limits: Limits,
     log: Log,
     reader: Reader,
+    /// Places for reading the record: fewer than the store has readers, so that those who read much never keep the state
+    /// from being loaded.
+    record_reads: Semaphore,
     state: ArcSwap<Snapshot>,
     /// Held while the state is changed or loaded: one change at a time.
     changing: tokio::sync::Mutex<()>,
@@ -96,6 +105,8 @@ struct Inner {
     observer: Observer,
 }
 
+/// How many may read the record from the store at the same time.
+const RECORD_READS: usize = 2;
 /// How many calls can be carried out at once: far more than the server lets in.
 const MOST_UNDER_WAY: u32 = 1 << 20;
 /// How long a shutdown waits for calls whose callers have gone; as long as a token may take for a slow key pair.

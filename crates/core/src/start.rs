@@ -18,7 +18,7 @@ use crate::inflight::InFlight;
 use crate::policies::stored;
 use crate::rings::Ring;
 use crate::state::{Callers, Snapshot};
-use crate::{Chancery, Error, Inner, Limits, MOST_UNDER_WAY, Observer, details};
+use crate::{Chancery, Error, Inner, Limits, MOST_UNDER_WAY, Observer, RECORD_READS, details};
 
 /// How often refusals are handed to the record.
 const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,8 +105,7 @@ impl Chancery {
     /// # Errors
     /// [`StartError`]; nothing was taken on.
     pub async fn start(assembly: Assembly) -> Result<Self, StartError> {
-        let Assembly { instance, rings, tokens, callers, first_policy_set, log, reader, limits, observer } =
-            assembly;
+        let Assembly { instance, rings, tokens, callers, first_policy_set, log, reader, limits, observer } = assembly;
         if let Some(ring) = rings.iter().find(|ring| !tokens.contains_key(&ring.token)) {
             return Err(StartError::NoSuchToken { ring: ring.name.to_string(), token: ring.token.clone() });
         }
@@ -130,6 +129,7 @@ impl Chancery {
             limits,
             log,
             reader,
+            record_reads: Semaphore::new(RECORD_READS),
             state: ArcSwap::from_pointee(snapshot),
             changing: tokio::sync::Mutex::new(()),
             in_flight: InFlight::default(),

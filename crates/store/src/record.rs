@@ -37,7 +37,7 @@ pub struct SearchColumns<'a> {
 /// Which records to list. What is `None` does not matter.
 ///
 /// A record whose details were erased is found by its index alone: it appears only where no field but
-/// `from_index`, `order` and `limit` is set.
+/// `from_index`, `before_index`, `order` and `limit` is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordQuery {
     /// At this time or later.
@@ -57,6 +57,9 @@ pub struct RecordQuery {
     pub decision: Option<u8>,
     /// Starting at this index, itself included, in the direction of `order`.
     pub from_index: Option<u64>,
+    /// Of a lower index than this, whatever the order: with `from_index` and the order by index it bounds how many
+    /// records are looked at, however few of them match.
+    pub before_index: Option<u64>,
     /// In which direction.
     pub order: Order,
     /// At most so many.
@@ -85,6 +88,7 @@ impl Default for RecordQuery {
             kind: None,
             decision: None,
             from_index: None,
+            before_index: None,
             order: Order::NewestFirst,
             limit: 100,
         }

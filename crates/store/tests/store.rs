@@ -288,6 +288,10 @@ fn records_are_found_by_what_they_are_about() {
     assert_eq!(found(RecordQuery { order: Order::OldestFirst, limit: 2, ..all() }), [0, 1]);
     assert_eq!(found(RecordQuery { order: Order::OldestFirst, from_index: Some(4), ..all() }), [4, 5]);
     assert_eq!(found(RecordQuery { from_index: Some(1), ..all() }), [1, 0]);
+    assert_eq!(found(RecordQuery { before_index: Some(2), ..all() }), [1, 0]);
+    let between = RecordQuery { from_index: Some(1), before_index: Some(4), order: Order::OldestFirst, ..all() };
+    assert_eq!(found(between.clone()), [1, 2, 3]);
+    assert_eq!(found(RecordQuery { action: Some(Action::Sign), ..between }), [3]);
     assert_eq!(found(RecordQuery { from_time: Some(time(25)), until_time: Some(time(40)), ..all() }), [3, 2]);
     assert_eq!(found(RecordQuery { caller: Some(Id::parse("the caller id", "alice").unwrap()), ..all() }), [5, 4, 0]);
     assert_eq!(found(RecordQuery { action: Some(Action::Sign), ..all() }), [5, 3, 0]);

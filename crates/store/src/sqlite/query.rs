@@ -64,8 +64,19 @@ impl TryFrom<Columns> for StoredRecord {
 
 /// The statement and its values. Columns and operators are ours; only values come from outside.
 fn select(query: &RecordQuery) -> (String, Vec<Value>) {
-    let RecordQuery { from_time, until_time, caller, resource, action, kind, decision, from_index, order, limit } =
-        query;
+    let RecordQuery {
+        from_time,
+        until_time,
+        caller,
+        resource,
+        action,
+        kind,
+        decision,
+        from_index,
+        before_index,
+        order,
+        limit,
+    } = query;
     let mut wanted: Vec<(&str, Value)> = Vec::new();
     if let Some(time) = from_time {
         wanted.push(("d.time >= ?", time.unix_micros().into()));
@@ -109,6 +120,9 @@ fn select(query: &RecordQuery) -> (String, Vec<Value>) {
     };
     if let Some(index) = from_index {
         wanted.push((comparison, i64::try_from(*index).unwrap_or(i64::MAX).into()));
+    }
+    if let Some(index) = before_index {
+        wanted.push(("l.idx < ?", i64::try_from(*index).unwrap_or(i64::MAX).into()));
     }
     let conditions: Vec<&str> = wanted.iter().map(|(condition, _)| *condition).collect();
     let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
