@@ -190,11 +190,9 @@ pub(crate) fn stored(document: &PolicyDocument) -> chancery_store::PolicyDocumen
 
 fn check_documents(documents: &[PolicyDocument]) -> Result<(), Error> {
     for (place, document) in documents.iter().enumerate() {
-        let name_ok = (1..=64).contains(&document.name.len())
-            && document.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if !name_ok {
+        if !document.has_valid_name() {
             let field = format!("documents[{place}].name");
-            return Err(Error::invalid(&field, "a document's name must match [A-Za-z0-9._-]{1,64} (ASCII)"));
+            return Err(Error::invalid(&field, "a document's name must match [A-Za-z0-9][A-Za-z0-9._-]{0,63} (ASCII)"));
         }
     }
     let bytes: usize = documents.iter().map(|document| document.text.len()).sum();

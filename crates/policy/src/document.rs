@@ -5,7 +5,7 @@ use crate::lexer::{Token, tokens};
 /// One file of policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDocument {
-    /// The file's name, unique in its set: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, for example `roles.cedar`.
+    /// The file's name, unique in its set: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, for example `roles.cedar`.
     pub name: String,
     /// Policies in Cedar's syntax.
     pub text: String,
@@ -13,8 +13,9 @@ pub struct PolicyDocument {
 
 impl PolicyDocument {
     /// Whether the name can stand in messages, in the record and in a file system.
-    pub(crate) fn has_valid_name(&self) -> bool {
-        self.name.len() <= 128
+    #[must_use]
+    pub fn has_valid_name(&self) -> bool {
+        self.name.len() <= 64
             && self.name.starts_with(|first: char| first.is_ascii_alphanumeric())
             && self.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     }
@@ -65,8 +66,8 @@ mod tests {
     #[test]
     fn names_of_documents() {
         let valid = |name: &str| PolicyDocument { name: name.into(), text: String::new() }.has_valid_name();
-        assert!(valid("roles.cedar") && valid("10_Shop-a.cedar"));
-        for name in ["", ".hidden", "../roles.cedar", "a/b", "a b", "ä", "a\n", &"a".repeat(129)] {
+        assert!(valid("roles.cedar") && valid("10_Shop-a.cedar") && valid(&"a".repeat(64)));
+        for name in ["", ".hidden", "../roles.cedar", "a/b", "a b", "ä", "a\n", &"a".repeat(65)] {
             assert!(!valid(name), "{name:?}");
         }
     }

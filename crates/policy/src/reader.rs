@@ -67,7 +67,7 @@ impl Reader {
             None
         };
         if let Some(message) = refusal {
-            let help = "a document is named [A-Za-z0-9][A-Za-z0-9._-]{0,127}, for example shop.cedar";
+            let help = "a document is named [A-Za-z0-9][A-Za-z0-9._-]{0,63}, for example shop.cedar";
             self.error(document, None, None, message, Some(help.to_owned()));
             return;
         }
