@@ -67,7 +67,7 @@ pub struct DeviceMac {
     pub attempts: u8,
 }
 
-/// What the token said of a MAC.
+/// What came out of the comparison of a MAC with the one that the token makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceVerdict {
     /// Whether it is the MAC of that message under that key.

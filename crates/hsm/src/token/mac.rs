@@ -1,7 +1,9 @@
-//! MACs: made by the token and checked by it.
+//! MACs: made by the token, compared in the worker.
 //!
-//! A MAC has no public key, so only the token can check one. The worker has it check each MAC that it makes before
-//! the MAC leaves; whether the comparison inside takes the same time for every wrong MAC is the token's affair.
+//! A MAC has no public key, so none can be checked here. The worker has the token recognise (`C_Verify`) each MAC that
+//! it makes (`C_Sign`) before the MAC leaves. A MAC that somebody brings is compared with one made so, in constant
+//! time and in the worker: neither a token that takes its time over a good guess nor one that says yes to everything
+//! helps a forger, and the right MAC of a message is never in the service unless it was asked for.
 
 use super::Token;
 use super::attempts::Answer;
@@ -23,7 +25,7 @@ impl Token {
         self.ask(Operation::Mac { algorithm, uid, message }, deadline, |answer| whole(key, length, answer)).await
     }
 
-    /// Has the token check a MAC. A MAC of another length than the algorithm's, for example a truncated one, is not
+    /// Whether a MAC is the one that the token makes of the message, compared in constant time. A MAC of another length than the algorithm's, for example a truncated one, is not
     /// valid; the token is not asked. Retries as [`Token::sign`] does; that the MAC is wrong is an answer.
     ///
     /// # Errors

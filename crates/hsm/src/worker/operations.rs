@@ -6,6 +6,7 @@ use super::mechanism;
 use crate::return_codes::Cure;
 use crate::wire::Operation;
 use crate::{HsmErrorKind, MAX_RANDOM_BYTES};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use chancery_model::{Algorithm, KeyPurpose, Uid};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
@@ -45,17 +46,12 @@ pub(super) fn act(held: &Held, session: &Session, operation: &Operation<'_>) -> 
         }
         Operation::Mac { algorithm, uid, message } => {
             let (mechanism, key) = find(algorithm, &uid)?;
-            let mac = session.sign(&mechanism, key, message).map_err(|error| Fault::pkcs11("making a MAC", &error))?;
-            if is_valid(session, &mechanism, key, message, &mac)? {
-                return Ok(mac);
-            }
-            let message = format!("the token does not recognise the MAC for {algorithm} that it has just made");
-            // Whatever state its session is in, another one begins anew.
-            Err(Fault { cure: Cure::NewSession, ..Fault::new(HsmErrorKind::WrongSignature, message) }.retrying())
+            make_mac(session, &mechanism, key, message)
         }
         Operation::VerifyMac { algorithm, uid, mac, message } => {
             let (mechanism, key) = find(algorithm, &uid)?;
-            is_valid(session, &mechanism, key, message, mac).map(|valid| vec![u8::from(valid)])
+            let right = make_mac(session, &mechanism, key, message)?;
+            Ok(vec![u8::from(verify_slices_are_equal(&right, mac).is_ok())])
         }
         Operation::Random { length } => session
             .generate_random_vec(u32::from(length))
@@ -63,24 +59,23 @@ pub(super) fn act(held: &Held, session: &Session, operation: &Operation<'_>) -> 
     }
 }
 
-/// Has the token check a MAC.
-fn is_valid(
-    session: &Session,
-    mechanism: &Mechanism<'_>,
-    key: ObjectHandle,
-    message: &[u8],
-    mac: &[u8],
-) -> Result<bool, Fault> {
-    match session.verify(mechanism, key, message, mac) {
-        Ok(()) => Ok(true),
+/// Has the token make a MAC, and check it.
+///
+/// This is also how a MAC that somebody brings is checked: it is compared, here, with the one that the token makes, in
+/// a time that depends on neither. C_Verify is never shown a wrong one. What time that takes would be the token's
+/// affair, and SoftHSM compares with memcmp, which tells how much of a guess is right.
+fn make_mac(session: &Session, mechanism: &Mechanism<'_>, key: ObjectHandle, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    let mac = session.sign(mechanism, key, message).map_err(|error| Fault::pkcs11("making a MAC", &error))?;
+    match session.verify(mechanism, key, message, &mac) {
+        Ok(()) => Ok(mac),
         Err(error) => {
-            let fault = Fault::pkcs11("checking a MAC", &error);
+            let fault = Fault::pkcs11("checking a MAC that the token has just made", &error);
             // The table's word for a return code that is a verdict.
-            if fault.kind == HsmErrorKind::WrongSignature && fault.cure == Cure::Benign {
-                Ok(false)
-            } else {
-                Err(fault)
+            if fault.kind != HsmErrorKind::WrongSignature || fault.cure != Cure::Benign {
+                return Err(fault);
             }
+            // Whatever state its session is in, another one begins anew.
+            Err(Fault { cure: Cure::NewSession, ..fault }.retrying())
         }
     }
 }

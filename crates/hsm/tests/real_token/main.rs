@@ -13,6 +13,7 @@
 
 mod algorithms;
 mod faults;
+mod lies;
 mod macs;
 mod module_under_test;
 mod ownership;

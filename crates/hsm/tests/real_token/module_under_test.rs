@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 /// A module, and what is expected of it and not of every other.
 pub struct ModuleUnderTest {
+    /// Whether the tests run on it unless told otherwise.
+    pub is_default: bool,
     pub library: PathBuf,
     pub configuration: ModuleConfiguration,
     /// Occurs in what its tokens say of who made them.
@@ -40,6 +42,7 @@ pub fn module_under_test() -> &'static ModuleUnderTest {
 
 fn softhsm() -> ModuleUnderTest {
     ModuleUnderTest {
+        is_default: true,
         library: find_softhsm_module().expect("no SoftHSM here: run softhsm/install.sh"),
         configuration: ModuleConfiguration::softhsm(),
         manufacturer: "SoftHSM",
@@ -64,6 +67,7 @@ fn kryoptic() -> ModuleUnderTest {
     };
     assert!(library.is_file(), "{} is not there: run kryoptic/build.sh", library.display());
     ModuleUnderTest {
+        is_default: false,
         library,
         configuration: ModuleConfiguration {
             variable: "KRYOPTIC_CONF".to_owned(),
