@@ -1,12 +1,14 @@
 //! What can be found out about a configuration before anything is started with it. Reads; changes nothing.
 
 use super::{Caller, ClientAuth, Config, IdentityKind, KeyRing, Token};
+use crate::tls;
 use chancery_model::{Id, Identity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Something to know about a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,17 +47,20 @@ impl Config {
     pub fn check(&self) -> Vec<Finding> {
         let mut report = Report::default();
         report.listener(self);
+        report.tls(self);
         report.files(self);
         report.tokens(&self.tokens);
         report.key_rings(&self.key_rings, &self.tokens);
         report.callers(self);
         report.telemetry(self);
+        report.weaknesses(self);
         report.findings
     }
 }
 
+/// What was found; the warnings about what is weak are in `weak`.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     findings: Vec<Finding>,
 }
 
@@ -64,7 +69,7 @@ impl Report {
         self.findings.push(Finding { severity: Severity::Error, field: field.into(), message: message.into() });
     }
 
-    fn warning(&mut self, field: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn warning(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.findings.push(Finding { severity: Severity::Warning, field: field.into(), message: message.into() });
     }
 
@@ -102,6 +107,24 @@ impl Report {
         }
         if admin.address == listener.address && admin.address.port() != 0 {
             self.error("admin.address", "is the listener's address; give it a port of its own");
+        }
+    }
+
+    /// Certificate, key and authorities are read as the service will read them, where all of them are there.
+    fn tls(&mut self, config: &Config) {
+        let listener = &config.listener;
+        let authorities = listener.client_cas.iter().map(|authority| &authority.certificate);
+        let mut files = [&listener.certificate, &listener.private_key].into_iter().chain(authorities);
+        // What is missing has been spoken of.
+        if listener.client_cas.is_empty() || !files.all(|file| file.is_file()) {
+            return;
+        }
+        if let Err(error) = tls::load(&config.listener, 0) {
+            let message = match std::error::Error::source(&error) {
+                Some(source) if !error.to_string().contains(&source.to_string()) => format!("{error} ({source})"),
+                _ => error.to_string(),
+            };
+            self.error("listener", message);
         }
     }
 
@@ -244,7 +267,7 @@ impl Report {
     fn secret(&mut self, field: &str, path: &Path) {
         let Some(metadata) = self.file(field, path) else { return };
         let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if chancery_hsm::others_can_use(path, mode) {
             let shown = path.display();
             let message = format!("{shown} is open to other users (mode {mode:03o}); run: chmod 600 {shown}");
             self.error(field, message);
@@ -260,6 +283,11 @@ impl Report {
         match std::fs::File::open(path).and_then(|file| file.metadata()) {
             Ok(metadata) if metadata.is_file() => return Some(metadata),
             Ok(_) => self.error(field, format!("{shown} is not a file; name one")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_of_another_unit(path) => {
+                let message =
+                    format!("{shown} is a credential, which systemd passes to the running unit: not looked at here");
+                self.warning(field, message);
+            }
             Err(error) => {
                 let message = format!("{shown} cannot be read ({error}); correct the path or the file's rights");
                 self.error(field, message);
@@ -267,6 +295,12 @@ impl Report {
         }
         None
     }
+}
+
+/// Whether this is a credential of a systemd unit, and we are not that unit's process.
+fn is_of_another_unit(path: &Path) -> bool {
+    let own = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    path.starts_with("/run/credentials") && own.is_none_or(|folder| !path.starts_with(folder))
 }
 
 /// Whether certificates of such an authority carry such an identity.

@@ -10,17 +10,21 @@ mod check;
 mod error;
 mod limits;
 mod listener;
+mod mounts;
 mod parse;
 mod telemetry;
 mod token;
+mod weak;
 
 pub use caller::Caller;
 pub use check::{Finding, Severity};
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
 pub use listener::{Admin, ClientAuth, ClientCa, IdentityKind, Listener};
+pub use parse::parse_identity;
 pub use telemetry::{LogFormat, Telemetry};
 pub use token::{Environment, Hsm, KeyRing, Token};
+pub use weak::looks_secret;
 
 use chancery_model::Id;
 use serde::Deserialize;

@@ -39,8 +39,11 @@ fn parse_id(text: &str) -> Result<Id, String> {
     Id::parse("an id", text).map_err(|error| format!("{text:?}: {error}"))
 }
 
-/// `spiffe://trust-domain/path`, or `dns:name`.
-fn parse_identity(text: &str) -> Result<Identity, String> {
+/// What names a caller in its certificate: `spiffe://trust-domain/path`, or `dns:name`.
+///
+/// # Errors
+/// What is wrong with it, and how to write it.
+pub fn parse_identity(text: &str) -> Result<Identity, String> {
     let parsed = match text.strip_prefix("dns:") {
         Some(name) => Identity::dns_name(name),
         None if text.starts_with("spiffe://") => Identity::spiffe_id(text),

@@ -1,10 +1,11 @@
 //! The shape that the documents promise, and each way to get it wrong.
 
 use super::*;
+use crate::test_authority::{TestAuthority, client, dns};
 use chancery_model::{Identity, Role};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The example of docs/configuration.md: what it says is what is parsed.
 const EXAMPLE: &str = include_str!("../../../../docs/configuration.md");
@@ -20,27 +21,45 @@ struct Folder(tempfile::TempDir);
 impl Folder {
     fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        for path in ["tls/server.pem", "tls/server.key", "tls/ca.pem", "policy/roles.cedar", "pin", "module.so"] {
-            let path = folder.0.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, "content").unwrap();
-            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        for path in ["policy/roles.cedar", "pin", "module.so"] {
+            folder.write(path, "content");
         }
+        let authority = TestAuthority::new("authority");
+        folder.write("tls/ca.pem", &authority.certificate.pem());
+        folder.certify(&authority, Duration::from_secs(3600));
         folder
     }
 
+    fn write(&self, path: &str, content: &str) {
+        let path = self.0.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Gives the service a certificate with this much of an hour's life left.
+    fn certify(&self, authority: &TestAuthority, left: Duration) {
+        let mut params = client(&[dns("localhost")]);
+        let until = SystemTime::now() + left;
+        (params.not_before, params.not_after) = ((until - Duration::from_secs(3660)).into(), until.into());
+        let server = authority.issue(&params);
+        self.write("tls/server.pem", &server.certificate.pem());
+        self.write("tls/server.key", &server.key.serialize_pem());
+    }
+
     fn load(&self, text: &str) -> Result<Config, ConfigErrors> {
-        let path = self.0.path().join("chancery.toml");
-        std::fs::write(&path, text).unwrap();
-        load(&path)
+        self.write("chancery.toml", text);
+        load(&self.0.path().join("chancery.toml"))
     }
 
     /// What `check` says of the example with one text replaced by another.
     fn findings(&self, from: &str, to: &str) -> Vec<(Severity, String, String)> {
         let text = usable_example();
         assert!(text.contains(from), "{from}");
-        let findings = self.load(&text.replace(from, to)).unwrap().check();
-        findings.into_iter().map(|Finding { severity, field, message }| (severity, field, message)).collect()
+        check(&self.load(&text.replace(from, to)).unwrap())
+            .into_iter()
+            .map(|Finding { severity, field, message }| (severity, field, message))
+            .collect()
     }
 
     fn only_finding(&self, from: &str, to: &str) -> (Severity, String, String) {
@@ -48,6 +67,13 @@ impl Folder {
         assert_eq!(findings.len(), 1, "{findings:?}");
         findings.remove(0)
     }
+}
+
+/// What is found, wherever the tests' temporary folder lies: it may well be in memory.
+fn check(config: &Config) -> Vec<Finding> {
+    let lies_in_memory =
+        |finding: &Finding| finding.message.contains("tmpfs") || finding.message.contains("is in memory");
+    config.check().into_iter().filter(|finding| !lies_in_memory(finding)).collect()
 }
 
 fn usable_example() -> String {
@@ -58,7 +84,7 @@ fn usable_example() -> String {
 fn the_documented_example_is_what_is_parsed() {
     let folder = Folder::new();
     let config = folder.load(&usable_example()).unwrap();
-    assert_eq!(config.check(), []);
+    assert_eq!(check(&config), []);
     assert_eq!(config.instance.as_str(), "main");
     assert_eq!(config.listener.client_auth, ClientAuth::Required);
     assert_eq!(config.listener.client_cas[0].identity, IdentityKind::Spiffe);
@@ -330,4 +356,110 @@ fn what_cannot_work_is_an_error() {
     let block: String = usable_example()[start..].lines().take(3).collect::<Vec<_>>().join("\n");
     let fields: Vec<String> = folder.findings(&block, "").into_iter().map(|(_, field, _)| field).collect();
     assert!(fields.contains(&"listener.client_ca".to_owned()), "{fields:?}");
+}
+
+#[test]
+fn what_is_weak_is_a_warning() {
+    let folder = Folder::new();
+    let admin = "[admin]\naddress = \"127.0.0.1:9443\"\n";
+    let operator = "roles = [\"policy-administrator\", \"signer\"]";
+    let rings = "[[key_ring]]\nid = \"live\"\ntoken = \"main\"\nenvironment = \"prod\"\n\n[[caller]]";
+    for (from, to, field, word) in [
+        ("first = [\"policy/roles.cedar\"]", "", "caller", "policy-administrator"),
+        ("roles = [\"signer\"]", operator, "caller.checkout.roles", "two callers"),
+        ("[[caller]]", rings, "token.main", "its own token"),
+    ] {
+        let (severity, found, message) = folder.only_finding(from, to);
+        assert_eq!((severity, found.as_str()), (Severity::Warning, field), "{to}");
+        assert!(message.contains(word), "{message}");
+    }
+    let unwatched = usable_example().replace(admin, "").replace("otlp_endpoint = \"http://127.0.0.1:4317\"", "");
+    let findings = check(&folder.load(&unwatched).unwrap());
+    assert_eq!(findings.iter().map(|finding| finding.field.as_str()).collect::<Vec<_>>(), ["telemetry"]);
+}
+
+#[test]
+fn keys_that_matter_are_not_kept_in_files() {
+    let folder = Folder::new();
+    folder.write("libsofthsm2.so", "content");
+    let soft = usable_example().replace("module.so", "libsofthsm2.so");
+    assert_eq!(check(&folder.load(&soft).unwrap()), [], "of a development ring they may be");
+    let live = soft.replace("environment = \"dev\"", "environment = \"prod\"");
+    let findings = check(&folder.load(&live).unwrap());
+    assert_eq!(findings.iter().map(|finding| finding.field.as_str()).collect::<Vec<_>>(), ["token.main.module"]);
+    assert!(findings[0].message.contains("hardware"), "{findings:?}");
+}
+
+#[test]
+fn a_state_that_does_not_outlive_the_machine_is_a_warning() {
+    if mounts::file_system(Path::new("/dev/shm")).as_deref() != Some("tmpfs") {
+        return; // a machine without it: mounts' own tests cover the table
+    }
+    let folder = Folder::new();
+    let text = usable_example()
+        .replace("path = \"chancery.db\"", "path = \"/dev/shm/chancery.db\"")
+        .replace("lock_dir = \"locks\"", "lock_dir = \"/dev/shm/locks\"");
+    let findings = folder.load(&text).unwrap().check();
+    assert_eq!(
+        findings.iter().map(|finding| finding.field.as_str()).collect::<Vec<_>>(),
+        ["store.path", "hsm.lock_dir"]
+    );
+}
+
+#[test]
+fn files_that_others_can_write_are_warnings() {
+    let folder = Folder::new();
+    let config = folder.load(&usable_example()).unwrap();
+    for (file, field) in [("chancery.toml", "configuration"), ("module.so", "token.main.module")] {
+        let path = folder.0.path().join(file);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
+        let findings = check(&config);
+        assert_eq!(findings.iter().map(|finding| finding.field.as_str()).collect::<Vec<_>>(), [field]);
+        assert_eq!(findings[0].severity, Severity::Warning);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn a_secret_in_a_readable_file_is_a_warning() {
+    let folder = Folder::new();
+    let text = usable_example().replace("SOFTHSM2_CONF = \"softhsm2.conf\"", "VENDOR_USER_PASSWORD = \"hunter2\"");
+    let config = folder.load(&text).unwrap();
+    assert_eq!(check(&config), [], "of its owner alone it may be");
+    std::fs::set_permissions(&config.path, Permissions::from_mode(0o644)).unwrap();
+    let findings = check(&config);
+    assert_eq!(findings.iter().map(|finding| finding.field.as_str()).collect::<Vec<_>>(), ["token.main.environment"]);
+    assert!(!findings[0].message.contains("hunter2"), "{findings:?}");
+    assert!(looks_secret("P11_PIN") && !looks_secret("SHIPPING_ZONE") && !looks_secret("SOFTHSM2_CONF"));
+}
+
+#[test]
+fn a_certificate_that_ends_or_does_not_fit_is_found_before_the_start() {
+    let folder = Folder::new();
+    let authority = TestAuthority::new("authority");
+    let first = |findings: Vec<Finding>| (findings[0].severity, findings[0].field.clone(), findings[0].message.clone());
+    let found = || first(check(&folder.load(&usable_example()).unwrap()));
+
+    folder.certify(&authority, Duration::from_secs(60));
+    let (severity, field, message) = found();
+    assert_eq!((severity, field.as_str()), (Severity::Warning, "listener.certificate"));
+    assert!(message.contains("expires in 0 hours"), "{message}");
+
+    folder.write("tls/server.key", &authority.server().key.serialize_pem());
+    let (severity, field, message) = found();
+    assert_eq!((severity, field.as_str()), (Severity::Error, "listener"));
+    assert!(message.contains("cannot be used together"), "{message}");
+
+    folder.write("tls/server.pem", "content");
+    let (severity, _, message) = found();
+    assert!(severity == Severity::Error && message.contains("holds no PEM certificate"), "{message}");
+}
+
+#[test]
+fn a_credential_of_a_unit_is_not_looked_at_from_elsewhere() {
+    let folder = Folder::new();
+    let credential = "pin_file = \"/run/credentials/chancery.service/pin\"";
+    let (severity, field, message) = folder.only_finding("pin_file = \"pin\"", credential);
+    assert_eq!((severity, field.as_str()), (Severity::Warning, "token.main.pin_file"));
+    assert!(message.contains("systemd"), "{message}");
 }

@@ -86,7 +86,7 @@ pub enum TlsError {
 pub(crate) fn load(listener: &Listener, generation: u64) -> Result<Material, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates(&listener.certificate)?;
-    let not_after = not_after(&chain, &listener.certificate)?;
+    let (_, not_after) = validity_of(&chain, &listener.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&listener.private_key).map_err(|source| TlsError::Pem {
         path: listener.private_key.clone(),
         what: "private key",
@@ -108,7 +108,8 @@ pub(crate) fn load(listener: &Listener, generation: u64) -> Result<Material, Tls
             private_key: listener.private_key.clone(),
             source,
         })?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    // gRPC, and key sets for whoever speaks HTTP/1.1 only.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // No resumption of any kind: no session ids, no tickets.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -123,9 +124,15 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     if certificates.is_empty() { Err(TlsError::NoCertificate { path: path.to_owned() }) } else { Ok(certificates) }
 }
 
-fn not_after(chain: &[CertificateDer<'_>], path: &Path) -> Result<SystemTime, TlsError> {
+/// From when until when the first certificate of a PEM file is valid.
+pub(crate) fn validity(path: &Path) -> Result<(SystemTime, SystemTime), TlsError> {
+    validity_of(&certificates(path)?, path)
+}
+
+fn validity_of(chain: &[CertificateDer<'_>], path: &Path) -> Result<(SystemTime, SystemTime), TlsError> {
     let first = chain.first().ok_or_else(|| TlsError::NoCertificate { path: path.to_owned() })?;
     let certificate = x509_cert::Certificate::from_der(first)
         .map_err(|source| TlsError::Certificate { path: path.to_owned(), source })?;
-    Ok(certificate.tbs_certificate().validity().not_after.to_system_time())
+    let validity = certificate.tbs_certificate().validity();
+    Ok((validity.not_before.to_system_time(), validity.not_after.to_system_time()))
 }

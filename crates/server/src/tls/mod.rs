@@ -9,7 +9,7 @@ mod reload;
 
 pub(crate) use authorities::Authorities;
 pub use material::TlsError;
-pub(crate) use material::{Material, load};
+pub(crate) use material::{Material, load, validity};
 pub(crate) use reload::Reloader;
 
 use arc_swap::{ArcSwap, Guard};

@@ -4,6 +4,7 @@
 use super::{Tls, TlsError, load};
 use crate::config::Listener;
 use crate::metrics::Metrics;
+use crate::systemd::Supervisor;
 use std::fs::Metadata;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -39,16 +40,19 @@ impl Reloader {
         Ok((Self { listener, tls: tls.clone(), seen, generation: 0 }, tls))
     }
 
-    /// Runs until dropped. `hangup` is the stream of SIGHUPs.
-    pub(crate) async fn run(mut self, mut hangup: Signal, metrics: Metrics) {
+    /// Runs until dropped. `hangup` is the stream of SIGHUPs; `supervisor` hears of what was done about each.
+    pub(crate) async fn run(mut self, mut hangup: Signal, metrics: Metrics, supervisor: Supervisor) {
         let mut ticks = tokio::time::interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let result = tokio::select! {
                 _ = ticks.tick() => self.reload_if_changed(),
                 _ = hangup.recv() => {
+                    supervisor.reloading();
                     self.seen = stamps(&self.listener);
-                    Some(self.reload())
+                    let reloaded = self.reload();
+                    supervisor.reloaded();
+                    Some(reloaded)
                 }
             };
             match result {
