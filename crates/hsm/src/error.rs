@@ -11,7 +11,7 @@ use std::fmt;
 pub enum HsmErrorKind {
     /// The session or a cached handle was no longer good; both have been renewed.
     Session,
-    /// The token, logged in and whole, has no such private key: the key version should be quarantined.
+    /// The token, logged in and whole, has no such private or secret key: the key version should be quarantined.
     KeyNotFound,
     /// More than one object has the id: nothing is signed, nobody knows with which.
     KeyAmbiguous,
@@ -41,7 +41,8 @@ pub enum HsmErrorKind {
     Deadline,
     /// The worker process ended in the middle of the call. The outcome is unknown.
     WorkerLost,
-    /// The token's signature does not verify under the pinned public key; it was thrown away.
+    /// The token's signature does not verify under the pinned public key, or it does not recognise a MAC of its own; it
+    /// was thrown away.
     WrongSignature,
     /// The token is being let go.
     Stopping,

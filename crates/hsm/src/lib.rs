@@ -1,10 +1,11 @@
 //! Holds PKCS#11 tokens, each in a worker process of its own.
 //!
 //! In scope: starting and supervising workers, one exclusive lock for each token, login and the PIN latch, finding
-//! out what a token offers, generating, inspecting, listing and destroying key pairs, signing with a key pair and
-//! checking every signature in software before it leaves; setting up tokens in files for development and tests; and
-//! the worker itself. Out of scope: who asks and whether he may (`policy`), the record of what was signed (`audit`),
-//! names, versions and states of keys (`core`, `store`), encodings of public keys and signatures (`crypto`).
+//! out what a token offers, generating, inspecting, listing and destroying keys, signing with a key pair and checking
+//! every signature in software before it leaves, making MACs with a secret and telling right ones from wrong ones,
+//! drawing random bytes; setting up tokens in files for development and tests; and the worker itself. Out of scope:
+//! who asks and whether he may (`policy`), the record of what was signed (`audit`), names, versions and states of keys
+//! (`core`, `store`), encodings of public keys and signatures (`crypto`).
 //!
 //! ```text
 //! service process                                   worker process (exec of the same program)

@@ -9,14 +9,14 @@ use std::time::Duration;
 /// What a token did with nothing in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawRate {
-    /// Signatures made.
+    /// Signatures or MACs made.
     pub signatures: u64,
     /// Time taken.
     pub elapsed: Duration,
 }
 
 impl RawRate {
-    /// Signatures in a second.
+    /// Signatures or MACs in a second.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a rate is not exact to 52 bits")]
     pub fn per_second(&self) -> f64 {
@@ -24,8 +24,8 @@ impl RawRate {
     }
 }
 
-/// Lets `threads` threads of one process sign for `duration`, each with a session of its own, with a session key pair
-/// that is made for it and leaves nothing behind.
+/// Lets `threads` threads of one process sign (or make MACs) for `duration`, each with a session of its own, with a
+/// session key that is made for it and leaves nothing behind.
 ///
 /// It needs the token's lock: measure before the service takes the token or after it let go, or on another token.
 ///

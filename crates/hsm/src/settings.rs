@@ -60,7 +60,7 @@ pub struct TokenSettings {
     /// Lanes: threads that sign, each with a session of its own. More than the machine (or the HSM) has cores gain
     /// nothing. Capped to what the token's session limit allows.
     pub signing_threads: usize,
-    /// Signing requests that may wait in the service when every lane is full; beyond it a request is refused as
+    /// Requests to sign and the like that may wait in the service when every lane is full; beyond it a request is refused as
     /// overloaded.
     pub queue_limit: usize,
 }

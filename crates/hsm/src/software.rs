@@ -117,6 +117,9 @@ pub struct InitialiseToken {
     pub so_pin: Pin,
     /// PIN of the user.
     pub user_pin: Pin,
+    /// Whether the module's storage was made a moment ago for this token alone, so that no token can be overlooked there:
+    /// one look is then enough, where several cost a tenth of a second. False where in doubt.
+    pub storage_is_new: bool,
 }
 
 /// A token that was made.
@@ -137,9 +140,10 @@ pub struct InitialisedToken {
 /// [`HsmError`] with the kind [`HsmErrorKind::Configuration`] where such a token exists or existed, the label is none,
 /// or no slot is free; [`HsmErrorKind::TokenAbsent`] where another process holds the lock.
 pub async fn initialise_token(worker: &WorkerCommand, request: InitialiseToken) -> Result<InitialisedToken, HsmError> {
-    let InitialiseToken { module, module_environment, lock_dir, label, so_pin, user_pin } = request;
+    let InitialiseToken { module, module_environment, lock_dir, label, so_pin, user_pin, storage_is_new } = request;
     let what = format!("initialising token {label:?}");
-    let task = Task::Initialise(Initialise { module, label: label.clone(), so_pin, user_pin, lock_dir });
+    let task =
+        Task::Initialise(Initialise { module, label: label.clone(), so_pin, user_pin, lock_dir, storage_is_new });
     match launch::run_once(&what, worker, &module_environment, task, START_PATIENCE).await? {
         Started::Initialised { serial } => Ok(InitialisedToken { label, serial }),
         Started::Failed(failure) => Err(HsmError::failure(&what, failure.into_failure())),

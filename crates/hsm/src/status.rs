@@ -59,8 +59,8 @@ pub struct TokenStatus {
     pub algorithms: Vec<Algorithm>,
     /// Threads that sign, each with its session.
     pub signing_threads: usize,
-    /// Signing requests that the worker has.
+    /// Requests to sign, for MACs and for random bytes that the worker has.
     pub in_flight: usize,
-    /// Signing requests that wait in the service.
+    /// Such requests that wait in the service.
     pub queued: usize,
 }

@@ -16,7 +16,7 @@ pub(super) type CallEnd = Result<Vec<u8>, CallFailure>;
 #[derive(Debug, Clone)]
 pub(super) struct CallFailure {
     pub(super) failure: HsmFailure,
-    /// The same signature may be asked for once more.
+    /// The same may be asked for once more.
     pub(super) retry: bool,
     /// The worker of this generation asks to be replaced.
     pub(super) replace: Option<u64>,
@@ -102,7 +102,7 @@ impl Dispatch {
         let length = queue.len();
         if length >= self.queue_limit {
             self.queued.store(length, Ordering::SeqCst);
-            let message = format!("{length} signing requests wait for this token already; try again later");
+            let message = format!("{length} requests wait for this token already; try again later");
             return Err(HsmFailure::new(HsmErrorKind::Overloaded, message));
         }
         queue.push_back(call);

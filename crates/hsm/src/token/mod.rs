@@ -101,7 +101,7 @@ impl Shared {
                     Stall::No => break,
                     Stall::LookAgain(at) => sleep_until(at).await,
                     Stall::Hung => {
-                        shared.replace(lanes.generation, "a signature overran its deadline and its lane is silent");
+                        shared.replace(lanes.generation, "a call overran its deadline and its lane is silent");
                         break;
                     }
                 }

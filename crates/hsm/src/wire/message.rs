@@ -40,6 +40,7 @@ pub(crate) struct Initialise {
     pub(crate) so_pin: Pin,
     pub(crate) user_pin: Pin,
     pub(crate) lock_dir: PathBuf,
+    pub(crate) storage_is_new: bool,
 }
 
 /// Sign as fast as the token goes, with a session key.

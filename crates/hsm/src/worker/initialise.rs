@@ -13,7 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Looks that must all find no token of the label before one is made, each after initialising the module anew: of
-/// many processes that do so at the same moment, some see no token though it is there.
+/// many processes that do so at the same moment, some see no token though it is there. One is enough where the storage is
+/// new.
 const LOOKS: u64 = 3;
 
 /// Looks after which a slot that cannot be read counts as broken.
@@ -21,7 +22,7 @@ const MOST_LOOKS: u64 = 9;
 
 /// Makes a token with this label, unless one exists or ever existed.
 pub(super) fn run(task: Initialise) -> Result<Started, Fault> {
-    let Initialise { module, label, so_pin, user_pin, lock_dir } = task;
+    let Initialise { module, label, so_pin, user_pin, lock_dir, storage_is_new } = task;
     if label.is_empty() || label.len() > 32 {
         let message = format!("a token's label has 1 to 32 bytes; {label:?} has {}", label.len());
         return Err(Fault::new(HsmErrorKind::Configuration, message));
@@ -30,7 +31,7 @@ pub(super) fn run(task: Initialise) -> Result<Started, Fault> {
     let mark = lock::file(&lock_dir, &label, None, "initialised");
     check_mark(&mark, &label)?;
     let pkcs11 = module::load(&module)?;
-    look_for_absence(&pkcs11, &label)?;
+    look_for_absence(&pkcs11, &label, if storage_is_new { 1 } else { LOOKS })?;
     let slot = free_slot(&pkcs11)?;
     let so_pin = AuthPin::from(so_pin.expose());
     pkcs11.init_token(slot, &so_pin, &label).map_err(|error| Fault::pkcs11("initialising the token", &error))?;
@@ -54,9 +55,9 @@ pub(super) fn run(task: Initialise) -> Result<Started, Fault> {
     Ok(Started::Initialised { serial })
 }
 
-/// Initialises the module until [`LOOKS`] looks in a row found no such token and every slot readable. The module stays
+/// Initialises the module until `looks` looks in a row found no such token and every slot readable. The module stays
 /// initialised.
-fn look_for_absence(pkcs11: &Pkcs11, label: &str) -> Result<(), Fault> {
+fn look_for_absence(pkcs11: &Pkcs11, label: &str, looks: u64) -> Result<(), Fault> {
     let mut clean = 0;
     let mut attempt = 0;
     loop {
@@ -67,7 +68,7 @@ fn look_for_absence(pkcs11: &Pkcs11, label: &str) -> Result<(), Fault> {
             Err(fault) if fault.kind == HsmErrorKind::Configuration || attempt >= MOST_LOOKS => return Err(fault),
             Err(_) => clean = 0,
         }
-        if clean == LOOKS {
+        if clean == looks {
             return Ok(());
         }
         module::finalise(pkcs11)?;

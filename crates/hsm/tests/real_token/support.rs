@@ -39,6 +39,7 @@ impl Tokens {
             label: label.to_owned(),
             so_pin: pin("5678"),
             user_pin: pin(PIN),
+            storage_is_new: false,
         };
         initialise_token(&worker(), request).await
     }
