@@ -8,6 +8,7 @@ use crate::commands::completion::CompletionCommand;
 use crate::commands::config::ConfigCommand;
 use crate::commands::dev::DevCommand;
 use crate::commands::health::HealthCommand;
+use crate::commands::init::InitCommand;
 use crate::commands::keys::KeysCommand;
 use crate::commands::policy::PolicyCommand;
 use crate::commands::public_key::PublicKeyCommand;
@@ -45,6 +46,8 @@ pub enum Command {
     Serve(ServeCommand),
     /// Run a service for development, with everything it needs made in a folder
     Dev(DevCommand),
+    /// Write the configuration of a service in production: asks, or takes options
+    Init(Box<InitCommand>),
     /// Look at a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -9,6 +9,7 @@ mod commands;
 mod connection;
 mod dev;
 mod exit;
+mod init;
 mod input;
 mod names;
 mod output;

@@ -1,5 +1,6 @@
 //! `chancery config`: looks at a configuration without starting anything.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -40,8 +41,9 @@ struct CheckView {
     findings: Vec<FindingView>,
 }
 
+/// Something to know about a configuration.
 #[derive(Debug, Serialize)]
-struct FindingView {
+pub(super) struct FindingView {
     severity: &'static str,
     field: String,
     message: String,
@@ -58,6 +60,13 @@ impl From<Finding> for FindingView {
     }
 }
 
+impl fmt::Display for FindingView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { severity, field, message } = self;
+        write!(f, "{severity}: {field}: {message}")
+    }
+}
+
 impl ConfigCommand {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -71,9 +80,7 @@ impl ConfigCommand {
 
 impl View for CheckView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        for FindingView { severity, field, message } in &self.findings {
-            writeln!(out, "{severity}: {field}: {message}")?;
-        }
+        self.findings.iter().try_for_each(|finding| writeln!(out, "{finding}"))?;
         match self.ok {
             true => writeln!(out, "ok: the service can be started with this configuration"),
             false => writeln!(out, "not ok: the service would refuse to start"),

@@ -6,6 +6,7 @@ pub mod completion;
 pub mod config;
 pub mod dev;
 pub mod health;
+pub mod init;
 pub mod keys;
 pub mod policy;
 pub mod public_key;
