@@ -1,4 +1,5 @@
-//! Connections: accepted, shaken hands with, served over HTTP/2, and brought to an end without losing an answer.
+//! Connections: accepted, shaken hands with, served over HTTP/2 or HTTP/1.1, and brought to an end without losing an
+//! answer.
 //!
 //! tonic's own server leaves open how long a handshake may take, how many connections there are and what happens when
 //! the process has no file descriptors left, and it cuts a call off at its deadline before the call can say what became
@@ -10,14 +11,14 @@ use crate::metrics::{ConnectionRefusal, Metrics};
 use crate::tls::Tls;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +32,9 @@ use tower::{Service, ServiceExt};
 
 /// Pause after the system refused to accept a connection, for example for want of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// hyper's own minimum, below which it panics.
+const HTTP1_LEAST_BUFFER: usize = 8192;
 
 /// How long, and how much, a client that was refused may go on sending before the socket is closed.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
@@ -99,7 +103,7 @@ where
         match handshake {
             Ok((stream, peer)) => {
                 let _open = self.metrics.connection_opened();
-                self.http2(stream, Arc::new(peer), stop).await;
+                self.converse(stream, Arc::new(peer), stop).await;
             }
             Err(refusal) => {
                 self.metrics.connection_refused(refusal.kind());
@@ -123,51 +127,48 @@ where
             Err(_elapsed) => return Err(Refusal::Timeout(self.limits.handshake_timeout)),
         };
         let (_, session) = stream.get_ref();
-        if session.alpn_protocol() != Some(b"h2") {
-            return Err(Refusal::Alpn);
-        }
         let chain = session.peer_certificates().map(|chain| chain.iter().map(|der| der.clone().into_owned()).collect());
         let peer = Peer::new(source, chain.unwrap_or_default(), &material.authorities);
         Ok((stream, peer))
     }
 
-    async fn http2(&self, stream: TlsStream<TcpStream>, peer: Arc<Peer>, mut stop: watch::Receiver<bool>) {
+    /// Serves by the protocol that the handshake agreed on. A client that offers none speaks HTTP/1.1, as before there was
+    /// ALPN.
+    async fn converse(&self, stream: TlsStream<TcpStream>, peer: Arc<Peer>, stop: watch::Receiver<bool>) {
         let service = service_fn(|request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Arc::clone(&peer));
             self.service.clone().oneshot(request)
         });
-        let mut connection = pin!(self.protocol().serve_connection(TokioIo::new(stream), service));
-        let mut stopped = pin!(stopped(&mut stop));
-        let mut too_old = pin!(async {
-            match self.limits.max_connection_age {
-                Some(age) => tokio::time::sleep(age).await,
-                None => pending().await,
-            }
-        });
-        let mut leaving = false;
-        loop {
-            tokio::select! {
-                ended = &mut connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(source = %peer.source, error = &error as &dyn std::error::Error, "connection broke off");
-                    }
-                    return;
-                }
-                // GOAWAY: streams that are open end in their own time, new ones go to a new connection.
-                () = &mut stopped, if !leaving => {
-                    leaving = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = &mut too_old, if !leaving => {
-                    leaving = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let (limits, stream) = (&self.limits, TokioIo::new(stream));
+        if is_http2 {
+            let connection = pin!(self.http2().serve_connection(stream, service));
+            drive(connection, |it| it.graceful_shutdown(), limits.max_connection_age, &peer, stop).await;
+        } else {
+            let connection = pin!(self.http1().serve_connection(stream, service));
+            // It has no PING by which a dead peer is found out, so it does not get old: a key set is fetched in one breath.
+            let age = limits.max_connection_age.unwrap_or(limits.max_deadline).min(limits.max_deadline);
+            let driven = drive(connection, |it| it.graceful_shutdown(), Some(age), &peer, stop);
+            let _cut_off = tokio::time::timeout(age + limits.keepalive_timeout, driven).await;
         }
     }
 
-    fn protocol(&self) -> http2::Builder<TokioExecutor> {
+    /// No request is longer than its headers allow, nor a connection idle for longer than a silent HTTP/2 one may be.
+    fn http1(&self) -> http1::Builder {
+        let limits = &self.limits;
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            // From the connection or the answer before to the end of the headers.
+            .header_read_timeout(limits.keepalive_timeout)
+            .max_buf_size(
+                usize::try_from(limits.max_header_list_bytes.get()).unwrap_or(usize::MAX).max(HTTP1_LEAST_BUFFER),
+            );
+        builder
+    }
+
+    fn http2(&self) -> http2::Builder<TokioExecutor> {
         let limits = &self.limits;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -182,6 +183,46 @@ where
             // The `date` header means nothing to gRPC.
             .auto_date_header(false);
         builder
+    }
+}
+
+/// Serves a connection until it ends; asks it to leave when the service stops or it is too old.
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    leave: impl Fn(Pin<&mut C>),
+    max_age: Option<Duration>,
+    peer: &Peer,
+    mut stop: watch::Receiver<bool>,
+) where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let mut stopped = pin!(stopped(&mut stop));
+    let mut too_old = pin!(async {
+        match max_age {
+            Some(age) => tokio::time::sleep(age).await,
+            None => pending().await,
+        }
+    });
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(source = %peer.source, error = &error as &dyn std::error::Error, "connection broke off");
+                }
+                return;
+            }
+            // HTTP/2 says GOAWAY: streams that are open end in their own time, new ones go to a new connection. HTTP/1.1
+            // closes after the answer that it is at.
+            () = &mut stopped, if !leaving => {
+                leaving = true;
+                leave(connection.as_mut());
+            }
+            () = &mut too_old, if !leaving => {
+                leaving = true;
+                leave(connection.as_mut());
+            }
+        }
     }
 }
 
@@ -239,8 +280,6 @@ enum Refusal {
     Tls(#[source] io::Error),
     #[error("the TLS handshake took longer than {0:?}")]
     Timeout(Duration),
-    #[error("the client did not offer HTTP/2 (ALPN h2)")]
-    Alpn,
 }
 
 impl Refusal {
@@ -249,7 +288,6 @@ impl Refusal {
             Self::Socket(_) => ConnectionRefusal::Socket,
             Self::Tls(_) => ConnectionRefusal::Tls,
             Self::Timeout(_) => ConnectionRefusal::Timeout,
-            Self::Alpn => ConnectionRefusal::Alpn,
         }
     }
 }
