@@ -8,6 +8,7 @@ mod arguments;
 mod commands;
 mod connection;
 mod dev;
+mod duration;
 mod exit;
 mod init;
 mod input;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chancery_api::v1;
 use chancery_client::{Client, algorithm_to_proto};
@@ -44,6 +45,7 @@ Examples:
 Examples:
   chancery policy explain --caller billing --action Sign --resource dev/invoices
   chancery policy explain --caller billing --action CreateKey --resource dev/k --algorithm ED25519
+  chancery policy explain --caller billing --action SignJwt --resource dev/jwt --issuer https://issuer.example --lifetime 5m
   chancery policy explain --action ApplyPolicySet")]
     Explain(Explain),
 }
@@ -99,6 +101,24 @@ pub struct Explain {
     /// The address that the call would come from
     #[arg(long, value_name = "IP")]
     source_address: Option<IpAddr>,
+    /// For SignJwt: the token's claim iss
+    #[arg(long, value_name = "TEXT")]
+    issuer: Option<String>,
+    /// For SignJwt: the token's claim sub
+    #[arg(long, value_name = "TEXT")]
+    subject: Option<String>,
+    /// For SignJwt: one of the token's audiences; can be given several times
+    #[arg(long = "audience", value_name = "TEXT")]
+    audiences: Vec<String>,
+    /// For SignJwt: from iat to exp, for example 5m [default: the key's longest]
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    lifetime: Option<Duration>,
+    /// For SignJwt: the header's typ [default: JWT]
+    #[arg(long = "type", value_name = "TYPE")]
+    token_type: Option<String>,
+    /// For GenerateRandomBytes: how many [default: 1]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(i32).range(1..))]
+    length: Option<i32>,
 }
 
 impl PolicyCommand {
@@ -152,7 +172,28 @@ async fn current(client: &Client) -> Result<v1::PolicySet, Failure> {
 }
 
 fn explain_request(arguments: Explain) -> v1::ExplainAuthorizationRequest {
-    let Explain { caller, action, resource, algorithm, allow_digest, digest, source_address } = arguments;
+    let Explain {
+        caller,
+        action,
+        resource,
+        algorithm,
+        allow_digest,
+        digest,
+        source_address,
+        issuer,
+        subject,
+        audiences,
+        lifetime,
+        token_type,
+        length,
+    } = arguments;
+    let jwt = v1::HypotheticalJwt {
+        issuer: issuer.unwrap_or_default(),
+        subject: subject.unwrap_or_default(),
+        audiences,
+        lifetime: lifetime.and_then(|lifetime| lifetime.try_into().ok()),
+        r#type: token_type.unwrap_or_default(),
+    };
     v1::ExplainAuthorizationRequest {
         caller: caller.map(|CallerArgument(id)| format!("callers/{id}")).unwrap_or_default(),
         action: action.as_str().to_owned(),
@@ -161,6 +202,8 @@ fn explain_request(arguments: Explain) -> v1::ExplainAuthorizationRequest {
         allow_digest,
         digest,
         source_address: source_address.map(|address| address.to_string()).unwrap_or_default(),
+        jwt: Some(jwt),
+        length: length.unwrap_or_default(),
     }
 }
 

@@ -7,6 +7,7 @@ use chancery_api::v1;
 use serde::Serialize;
 
 use super::{algorithm, time, word};
+use crate::duration;
 use crate::input::hex;
 use crate::output::{View, fields, rows};
 
@@ -53,12 +54,23 @@ pub struct KeyView {
     create_time: String,
     update_time: String,
     etag: String,
+    /// Whole seconds; none where the key signs no JWTs.
+    max_jwt_lifetime_seconds: Option<u64>,
 }
 
 impl From<v1::Key> for KeyView {
     fn from(key: v1::Key) -> Self {
-        let v1::Key { name, algorithm: number, allow_digest, labels, primary_version, create_time, update_time, etag } =
-            key;
+        let v1::Key {
+            name,
+            algorithm: number,
+            allow_digest,
+            labels,
+            primary_version,
+            create_time,
+            update_time,
+            etag,
+            max_jwt_lifetime,
+        } = key;
         Self {
             name,
             algorithm: algorithm(number),
@@ -68,6 +80,7 @@ impl From<v1::Key> for KeyView {
             create_time: time(create_time),
             update_time: time(update_time),
             etag,
+            max_jwt_lifetime_seconds: max_jwt_lifetime.and_then(|longest| u64::try_from(longest.seconds).ok()),
         }
     }
 }
@@ -88,6 +101,7 @@ impl View for KeyView {
                 ("allow digest", if self.allow_digest { "yes" } else { "no" }.to_owned()),
                 ("labels", self.labels_text()),
                 ("primary version", self.primary_version.clone()),
+                ("longest JWT", self.max_jwt_lifetime_seconds.map_or_else(|| "-".to_owned(), duration::write)),
                 ("created", self.create_time.clone()),
                 ("updated", self.update_time.clone()),
                 ("etag", self.etag.clone()),
