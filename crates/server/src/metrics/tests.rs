@@ -88,7 +88,7 @@ fn signatures_and_refusals_are_counted_by_what_is_bounded() {
 fn a_connection_is_counted_while_it_is_open() {
     let (metrics, scrape, _provider) = metrics();
     let open = metrics.connection_opened();
-    let now = || shown(&scrape).lines().find(|line| line.starts_with("chancery_connections{")).unwrap().to_owned();
+    let now = || shown(&scrape).lines().find(|line| line.starts_with("chancery_connections ")).unwrap().to_owned();
     assert!(now().ends_with(" 1"));
     drop(open);
     assert!(now().ends_with(" 0"));
