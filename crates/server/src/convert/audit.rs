@@ -38,6 +38,25 @@ pub(crate) fn list_records_request(request: v1::ListRecordsRequest) -> Result<Re
         oldest_first,
     } = request;
     let page = PageOf::parse(&list, page_size, &page_token)?;
+    let query = RecordQuery {
+        from_time: start_time.map(|start| time("start_time", start)).transpose()?,
+        until_time: end_time.map(|end| time("end_time", end)).transpose()?,
+        from_index: page.number()?,
+        order: if oldest_first { Order::OldestFirst } else { Order::NewestFirst },
+        limit: u32::try_from(page.size).unwrap_or(u32::MAX).saturating_add(1),
+        ..filter(kind, caller, resource, action)?
+    };
+    Ok(RecordPage { query, page })
+}
+
+/// Which records to follow, and from where on.
+pub(crate) fn watch_records_request(request: v1::WatchRecordsRequest) -> Result<(RecordQuery, Option<u64>), Error> {
+    let v1::WatchRecordsRequest { start_index, kind, caller, resource, action } = request;
+    Ok((filter(kind, caller, resource, action)?, start_index))
+}
+
+/// The records that match what was given of these.
+fn filter(kind: i32, caller: String, resource: String, action: String) -> Result<RecordQuery, Error> {
     let kind = match known("kind", kind)? {
         v1::RecordKind::Unspecified => None,
         v1::RecordKind::Intent => Some(Kind::Intent),
@@ -46,19 +65,13 @@ pub(crate) fn list_records_request(request: v1::ListRecordsRequest) -> Result<Re
         v1::RecordKind::Denial => Some(Kind::Denial),
     };
     let given = |text: String| (!text.is_empty()).then_some(text);
-    let query = RecordQuery {
-        from_time: start_time.map(|start| time("start_time", start)).transpose()?,
-        until_time: end_time.map(|end| time("end_time", end)).transpose()?,
+    Ok(RecordQuery {
+        kind: kind.map(Kind::code),
         caller: given(caller).map(|caller| id_in("caller", &caller, "callers", "the caller id")).transpose()?,
         resource: given(resource).map(filtered_resource).transpose()?,
         action: given(action).map(|action| action_named(&action)).transpose()?,
-        kind: kind.map(Kind::code),
-        decision: None,
-        from_index: page.number()?,
-        order: if oldest_first { Order::OldestFirst } else { Order::NewestFirst },
-        limit: u32::try_from(page.size).unwrap_or(u32::MAX).saturating_add(1),
-    };
-    Ok(RecordPage { query, page })
+        ..RecordQuery::default()
+    })
 }
 
 /// A key ring, a key or a key version.
@@ -98,7 +111,7 @@ fn first_of(
     Ok((first, None))
 }
 
-fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Error> {
+pub(crate) fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Error> {
     // Progress is the store's own note; the API lets a reader find the outcome that the log holds.
     let StoredRecord { index, leaf: bytes, details, progress: _ } = record;
     let broken = |what: &str, error: &dyn std::error::Error| fault(&format!("{what} of record {index}: {error}"));

@@ -1,13 +1,16 @@
 //! SigningService.
 
-use super::enums::{algorithm_number, encoding, known, state_number};
+use super::enums::{algorithm_number, encoding, state_number};
 use super::fields::{crc32c, invalid, key_or_version};
-use crate::errors;
+use crate::errors::Refusal;
 use chancery_api::v1;
-use chancery_core::{Error, Input, KeyOrVersion, SignAnswer, SignRequest, VerifyAnswer, VerifyRequest, VersionEntry};
+use chancery_core::{Error, Input, SignAnswer, SignRequest, VerifyAnswer, VerifyRequest};
 
 /// All inputs of a batch together, in bytes: what fits into one message with room to spare.
 const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
+
+/// Length of the longest correlation id, in bytes.
+const MAX_CORRELATION_ID: usize = 64;
 
 /// What is to be signed, and whether its checksum was given and is right.
 #[derive(Debug)]
@@ -39,36 +42,70 @@ pub(crate) fn sign_response(answer: SignAnswer, verified_input_crc32c: bool) -> 
 
 /// A batch, item by item: one that cannot be read is an error at its place.
 #[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) requests: Vec<Result<SignRequest, Error>>,
-    /// Whether each item's checksum was given and is right.
-    pub(crate) input_checked: Vec<bool>,
+pub(crate) struct Batch<T, C> {
+    pub(crate) requests: Vec<Result<T, Error>>,
+    /// Which of each item's checksums were given and are right.
+    pub(crate) checked: Vec<C>,
 }
 
-pub(crate) fn batch_sign_request(request: v1::BatchSignRequest) -> Result<Batch, Error> {
-    let v1::BatchSignRequest { requests } = request;
-    let bytes: usize = requests.iter().map(input_bytes).sum();
-    if bytes > MAX_BATCH_BYTES {
-        let description = format!("the inputs have {bytes} bytes together; at most {MAX_BATCH_BYTES} are taken");
-        return Err(invalid("requests", description));
+impl<T, C: Default> Batch<T, C> {
+    /// Reads each item, if all inputs together, of which `bytes_of` counts an item's, are not too long.
+    fn of<I>(
+        items: Vec<I>,
+        bytes_of: impl Fn(&I) -> usize,
+        read: impl Fn(I) -> Result<(T, C), Error>,
+    ) -> Result<Self, Error> {
+        let bytes: usize = items.iter().map(bytes_of).sum();
+        if bytes > MAX_BATCH_BYTES {
+            let description = format!("the inputs have {bytes} bytes together; at most {MAX_BATCH_BYTES} are taken");
+            return Err(invalid("requests", description));
+        }
+        let read = |item| match read(item) {
+            Ok((request, checked)) => (Ok(request), checked),
+            Err(error) => (Err(error), C::default()),
+        };
+        let (requests, checked) = items.into_iter().map(read).unzip();
+        Ok(Self { requests, checked })
     }
-    let (requests, input_checked) = requests
-        .into_iter()
-        .map(|item| match sign_request(item) {
-            Ok(Checked { request, input_checked }) => (Ok(request), input_checked),
-            Err(error) => (Err(error), false),
-        })
-        .unzip();
-    Ok(Batch { requests, input_checked })
 }
 
-pub(crate) fn batch_sign_result(answer: Result<SignAnswer, Error>, input_checked: bool) -> v1::BatchSignResult {
+pub(crate) fn batch_sign_request(request: v1::BatchSignRequest) -> Result<Batch<SignRequest, bool>, Error> {
+    let v1::BatchSignRequest { requests } = request;
+    let bytes_of = |item: &v1::SignRequest| input_bytes(item.input.as_ref());
+    Batch::of(requests, bytes_of, |item| sign_request(item).map(|item| (item.request, item.input_checked)))
+}
+
+pub(crate) fn batch_sign_result(answer: Result<SignAnswer, Refusal>, input_checked: bool) -> v1::BatchSignResult {
     use v1::batch_sign_result::Result as Item;
     let item = match answer {
         Ok(answer) => Item::Response(sign_response(answer, input_checked)),
-        Err(error) => Item::Error(errors::refusal(&error).into_item_status()),
+        Err(refusal) => Item::Error(refusal.into_item_status()),
     };
     v1::BatchSignResult { result: Some(item) }
+}
+
+/// Checks a stream's word for one of its messages.
+pub(crate) fn correlation_id(id: &str) -> Result<(), Error> {
+    match id.len() {
+        1..=MAX_CORRELATION_ID => Ok(()),
+        length => {
+            Err(invalid("correlation_id", format!("has {length} bytes; give 1 to {MAX_CORRELATION_ID} of your choice")))
+        }
+    }
+}
+
+/// An answer under its message's word; of one that is too long, as much as is allowed.
+pub(crate) fn stream_sign_response(
+    mut id: String,
+    result: Result<v1::SignResponse, Refusal>,
+) -> v1::StreamSignResponse {
+    use v1::stream_sign_response::Result as Item;
+    id.truncate(id.floor_char_boundary(MAX_CORRELATION_ID));
+    let item = match result {
+        Ok(response) => Item::Response(response),
+        Err(refusal) => Item::Error(refusal.into_item_status()),
+    };
+    v1::StreamSignResponse { correlation_id: id, result: Some(item) }
 }
 
 /// What is to be verified, and which checksums were given and are right.
@@ -100,39 +137,29 @@ pub(crate) fn verify_response(answer: &VerifyAnswer, input: bool, signature: boo
     }
 }
 
-/// How a public key is written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    Pem,
-    Der,
-}
+/// Which of an item's two checksums, of input and signature, were given and are right.
+type VerificationChecked = (bool, bool);
 
-pub(crate) fn get_public_key_request(request: v1::GetPublicKeyRequest) -> Result<(KeyOrVersion, Format), Error> {
-    let v1::GetPublicKeyRequest { name, format } = request;
-    let name = key_or_version("name", &name)?;
-    let format = match known("format", format)? {
-        v1::PublicKeyFormat::Unspecified | v1::PublicKeyFormat::Pem => Format::Pem,
-        v1::PublicKeyFormat::Der => Format::Der,
-    };
-    Ok((name, format))
-}
-
-/// The core answers versions that have a public key only.
-pub(crate) fn public_key(version: &VersionEntry, format: Format) -> Result<v1::PublicKey, Error> {
-    let public = version.public.as_ref().ok_or_else(|| errors::fault("a version without a public key was answered"))?;
-    let (format, data) = match format {
-        Format::Pem => (v1::PublicKeyFormat::Pem, public.to_pem().into_bytes()),
-        Format::Der => (v1::PublicKeyFormat::Der, public.spki_der().to_vec()),
-    };
-    Ok(v1::PublicKey {
-        name: version.name.to_string(),
-        algorithm: algorithm_number(version.algorithm),
-        state: state_number(version.state),
-        format: format.into(),
-        data_crc32c: ::crc32c::crc32c(&data),
-        data,
-        sha256: public.spki_sha256().to_vec(),
+pub(crate) fn batch_verify_request(
+    request: v1::BatchVerifyRequest,
+) -> Result<Batch<VerifyRequest, VerificationChecked>, Error> {
+    let v1::BatchVerifyRequest { requests } = request;
+    let bytes_of = |item: &v1::VerifyRequest| input_bytes(item.input.as_ref()) + item.signature.len();
+    Batch::of(requests, bytes_of, |item| {
+        verify_request(item).map(|item| (item.request, (item.input_checked, item.signature_checked)))
     })
+}
+
+pub(crate) fn batch_verify_result(
+    answer: Result<VerifyAnswer, Refusal>,
+    (input, signature): VerificationChecked,
+) -> v1::BatchVerifyResult {
+    use v1::batch_verify_result::Result as Item;
+    let item = match answer {
+        Ok(answer) => Item::Response(verify_response(&answer, input, signature)),
+        Err(refusal) => Item::Error(refusal.into_item_status()),
+    };
+    v1::BatchVerifyResult { result: Some(item) }
 }
 
 fn sign_input(input: Option<v1::SignInput>) -> Result<(Input, bool), Error> {
@@ -148,9 +175,9 @@ fn sign_input(input: Option<v1::SignInput>) -> Result<(Input, bool), Error> {
     Ok((input, checked))
 }
 
-fn input_bytes(request: &v1::SignRequest) -> usize {
+fn input_bytes(input: Option<&v1::SignInput>) -> usize {
     use v1::sign_input::Input as Given;
-    match request.input.as_ref().and_then(|input| input.input.as_ref()) {
+    match input.and_then(|input| input.input.as_ref()) {
         Some(Given::Message(bytes) | Given::Digest(bytes)) => bytes.len(),
         None => 0,
     }

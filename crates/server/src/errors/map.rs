@@ -47,6 +47,15 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 .with("algorithm", algorithm)
                 .with("action", action)
         }
+        Error::NotInJose { key, algorithm } => {
+            let message = format!(
+                "{key} is a key of {algorithm}, which JOSE has no name for: there is no JWT and no JWK of it; create a key \
+                 of another algorithm"
+            );
+            Refusal::new(Code::FailedPrecondition, "ALGORITHM_NOT_IN_JOSE", message)
+                .with("resource", key)
+                .with("algorithm", algorithm)
+        }
         Error::NotActive { version, state } => {
             let message = format!("{version} is {state}, and only an ACTIVE version signs; {}", way_back(*state));
             Refusal::new(Code::FailedPrecondition, "KEY_VERSION_NOT_ACTIVE", message)
@@ -74,6 +83,13 @@ pub(super) fn refusal(error: &Error) -> Refusal {
         Error::NotFound { name } => {
             let message = format!("{name} does not exist; check the name");
             Refusal::new(Code::NotFound, "RESOURCE_NOT_FOUND", message).with("resource", name)
+        }
+        Error::BeyondRecord { start_index, next_index } => {
+            let message = format!(
+                "the record has no index {start_index} yet, its next one will be {next_index}; resume from the next_index \
+                 of your last answer, and if that is what you did, find out who took records away"
+            );
+            Refusal::new(Code::OutOfRange, "BEYOND_RECORD", message).with("nextIndex", next_index)
         }
         Error::RequestIdReused { request_id } => {
             let description = format!("{request_id} was used before for another request; choose a new UUID");

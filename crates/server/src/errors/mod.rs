@@ -50,6 +50,13 @@ pub(crate) fn caller_limit(caller: &Id, limit: usize) -> Status {
         .into_status()
 }
 
+/// A stream that ends because the service stops.
+pub(crate) fn stopping() -> Refusal {
+    let message = "the service stops; everything that was read of the stream has been answered: open another one for the \
+                   rest";
+    Refusal::new(Code::Unavailable, "SERVICE_STOPS", message).retry_soon()
+}
+
 /// A fault of ours, with what happened for the log.
 pub(crate) fn fault(what: &str) -> Error {
     Error::Internal { what: what.to_owned() }
@@ -69,11 +76,13 @@ pub(crate) fn log(error: &Error) {
         | Error::InvalidField { .. }
         | Error::WrongPurpose { .. }
         | Error::DigestNotAllowed { .. }
+        | Error::NotInJose { .. }
         | Error::NotActive { .. }
         | Error::NoPrimary { .. }
         | Error::WrongState { .. }
         | Error::AlreadyExists { .. }
         | Error::NotFound { .. }
+        | Error::BeyondRecord { .. }
         | Error::RequestIdReused { .. }
         | Error::EtagMismatch { .. }
         | Error::AlgorithmNotOffered(_)

@@ -86,6 +86,11 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         ),
         (Error::DigestNotAllowed { key: key() }, Code::FailedPrecondition, "DIGEST_NOT_ALLOWED"),
         (
+            Error::NotInJose { key: key(), algorithm: Algorithm::EcdsaSecp256k1Keccak256 },
+            Code::FailedPrecondition,
+            "ALGORITHM_NOT_IN_JOSE",
+        ),
+        (
             Error::NotActive { version: version(), state: KeyState::Suspended },
             Code::FailedPrecondition,
             "KEY_VERSION_NOT_ACTIVE",
@@ -98,6 +103,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         ),
         (Error::AlreadyExists { name: key().to_string() }, Code::AlreadyExists, "KEY_ALREADY_EXISTS"),
         (Error::NotFound { name: "tokens/other".to_owned() }, Code::NotFound, "RESOURCE_NOT_FOUND"),
+        (Error::BeyondRecord { start_index: 9, next_index: 4 }, Code::OutOfRange, "BEYOND_RECORD"),
         (Error::RequestIdReused { request_id: "4f8c".to_owned() }, Code::InvalidArgument, "REQUEST_ID_REUSED"),
         (Error::EtagMismatch { name: key().to_string() }, Code::Aborted, "ETAG_MISMATCH"),
         (Error::AlgorithmNotOffered(missing), Code::FailedPrecondition, "ALGORITHM_NOT_OFFERED"),

@@ -1,7 +1,9 @@
 //! AuditService.
 
 use super::Office;
-use crate::convert::audit::list_records_request;
+use super::answers::Answers;
+use super::watch_records::watch;
+use crate::convert::audit::{list_records_request, watch_records_request};
 use chancery_api::v1;
 use chancery_api::v1::audit_service_server::AuditService;
 use tonic::{Request, Response, Status, async_trait};
@@ -23,12 +25,21 @@ impl AuditService for Audit {
         self.0.handle(request, handler).await
     }
 
-    type WatchRecordsStream = tokio_stream::wrappers::ReceiverStream<Result<v1::WatchRecordsResponse, Status>>;
+    type WatchRecordsStream = Answers<v1::WatchRecordsResponse>;
 
     async fn watch_records(
         &self,
-        _request: Request<v1::WatchRecordsRequest>,
+        mut request: Request<v1::WatchRecordsRequest>,
     ) -> Result<Response<Self::WatchRecordsStream>, Status> {
-        Err(Status::unimplemented("WatchRecords"))
+        let opened = self.0.open(request.extensions_mut())?;
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (filter, start) = watch_records_request(message)?;
+            core.watch_records(&from, filter, start)
+        };
+        let begun = self.0.handle(request, handler).await?;
+        let office = self.0.clone();
+        let deadline = opened.deadline.whole;
+        Ok(begun.map(|begun| Answers::of(&self.0, deadline, |answers| watch(office, opened, begun, answers))))
     }
 }

@@ -1,11 +1,14 @@
 //! The gRPC services, one file each: a handler parses, calls one core method, and maps the answer.
 
+mod answers;
 mod audit;
 pub(crate) mod health;
 mod keys;
 mod policy;
 mod signing;
+mod stream_sign;
 mod tokens;
+mod watch_records;
 
 pub(crate) use audit::Audit;
 pub(crate) use keys::Keys;
@@ -14,7 +17,8 @@ pub(crate) use signing::Signing;
 pub(crate) use tokens::Tokens;
 
 use crate::config::Limits;
-use crate::errors;
+use crate::errors::{self, Refusal};
+use crate::layers::{Room, Standing, StreamDeadline};
 use crate::metrics::Metrics;
 use chancery_api::v1::audit_service_server::AuditServiceServer;
 use chancery_api::v1::key_service_server::KeyServiceServer;
@@ -23,19 +27,56 @@ use chancery_api::v1::signing_service_server::SigningServiceServer;
 use chancery_api::v1::token_service_server::TokenServiceServer;
 use chancery_core::{Chancery, Error, Requester};
 use health::HealthService;
+use http::Extensions;
 use std::future::Future;
+use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// What every service holds.
 #[derive(Clone)]
 pub(crate) struct Office {
     pub(crate) core: Chancery,
     pub(crate) metrics: Metrics,
+    /// True once the service is stopping.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// A stream that is open: what its handler needs of the layers.
+struct Opened {
+    standing: Standing,
+    deadline: StreamDeadline,
+    room: Room,
 }
 
 impl Office {
+    /// Takes from a stream's request what the layers left there for its handler.
+    fn open(&self, extensions: &mut Extensions) -> Result<Opened, Status> {
+        match (extensions.remove(), extensions.remove(), extensions.remove()) {
+            (Some(standing), Some(deadline), Some(room)) => Ok(Opened { standing, deadline, room }),
+            // The layers let nothing through without them.
+            _ => Err(self.refuse(&errors::fault("a stream was reached past the layers"))),
+        }
+    }
+
+    /// A refusal on its way to the caller: counted, and logged as far as it is ours to know.
+    pub(crate) fn refuse(&self, error: &Error) -> Status {
+        let refusal = self.tell(error);
+        Span::current().set_attribute("chancery.reason", refusal.reason.clone());
+        refusal.into_status()
+    }
+
+    /// The same, to be worded for an item.
+    fn tell(&self, error: &Error) -> Refusal {
+        errors::log(error);
+        let refusal = errors::refusal(error);
+        self.metrics.refused(&refusal);
+        refusal
+    }
+
     /// Runs a handler. Every refusal of every method passes here, once: counted, logged as far as it is ours to know,
     /// and worded for the caller.
     async fn handle<M, T, F>(
@@ -52,12 +93,7 @@ impl Office {
             // The layers let nothing through without one.
             None => Err(errors::fault("a handler was reached without a caller")),
         };
-        result.map(Response::new).map_err(|error| {
-            errors::log(&error);
-            let refusal = errors::refusal(&error);
-            self.metrics.refused(&refusal);
-            refusal.into_status()
-        })
+        result.map(Response::new).map_err(|error| self.refuse(&error))
     }
 }
 

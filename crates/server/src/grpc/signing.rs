@@ -1,25 +1,29 @@
 //! SigningService.
 
 use super::Office;
+use super::answers::Answers;
+use super::stream_sign::stream_sign;
+use crate::convert::jwt::{sign_jwt_request, sign_jwt_response};
 use crate::convert::mac::{
     Checking, Making, mac_sign_request, mac_sign_response, mac_verify_request, mac_verify_response, random_request,
     random_response,
 };
+use crate::convert::public_key::{get_public_key_request, public_key};
 use crate::convert::signing::{
-    Batch, Checked, Verification, batch_sign_request, batch_sign_result, get_public_key_request, public_key,
+    Batch, Checked, Verification, batch_sign_request, batch_sign_result, batch_verify_request, batch_verify_result,
     sign_request, sign_response, verify_request, verify_response,
 };
-use crate::errors;
 use chancery_api::v1;
 use chancery_api::v1::signing_service_server::SigningService;
-use tonic::{Request, Response, Status, async_trait};
+use chancery_core::{Error, SignAnswer, VerifyAnswer};
+use tonic::{Request, Response, Status, Streaming, async_trait};
 
 pub(crate) struct Signing(pub(crate) Office);
 
 #[async_trait]
 impl SigningService for Signing {
     async fn sign(&self, request: Request<v1::SignRequest>) -> Result<Response<v1::SignResponse>, Status> {
-        let Office { core, metrics } = &self.0;
+        let Office { core, metrics, .. } = &self.0;
         let handler = |from, message| async move {
             let Checked { request, input_checked } = sign_request(message)?;
             let answer = core.sign(&from, request).await?;
@@ -33,24 +37,17 @@ impl SigningService for Signing {
         &self,
         request: Request<v1::BatchSignRequest>,
     ) -> Result<Response<v1::BatchSignResponse>, Status> {
-        let Office { core, metrics } = &self.0;
+        let Office { core, metrics, .. } = &self.0;
         let handler = |from, message| async move {
-            let Batch { requests, input_checked } = batch_sign_request(message)?;
+            let Batch { requests, checked } = batch_sign_request(message)?;
             let answers = core.batch_sign(&from, requests).await?;
-            for answer in &answers {
-                match answer {
-                    Ok(answer) => metrics.signed(answer),
-                    // An item's refusal does not pass where a call's does.
-                    Err(error) => {
-                        errors::log(error);
-                        metrics.refused(&errors::refusal(error));
-                    }
-                }
-            }
-            let results = answers.into_iter().zip(input_checked);
-            Ok(v1::BatchSignResponse {
-                results: results.map(|(answer, input_checked)| batch_sign_result(answer, input_checked)).collect(),
-            })
+            let result = |(answer, checked)| {
+                // An item's refusal does not pass where a call's does.
+                let answer: Result<SignAnswer, Error> = answer;
+                let answer = answer.inspect(|answer| metrics.signed(answer)).map_err(|error| self.0.tell(&error));
+                batch_sign_result(answer, checked)
+            };
+            Ok(v1::BatchSignResponse { results: answers.into_iter().zip(checked).map(result).collect() })
         };
         self.0.handle(request, handler).await
     }
@@ -77,24 +74,45 @@ impl SigningService for Signing {
         self.0.handle(request, handler).await
     }
 
-    type StreamSignStream = tokio_stream::wrappers::ReceiverStream<Result<v1::StreamSignResponse, Status>>;
+    type StreamSignStream = Answers<v1::StreamSignResponse>;
 
     async fn stream_sign(
         &self,
-        _request: Request<tonic::Streaming<v1::StreamSignRequest>>,
+        request: Request<Streaming<v1::StreamSignRequest>>,
     ) -> Result<Response<Self::StreamSignStream>, Status> {
-        Err(Status::unimplemented("StreamSign"))
+        let (_, mut extensions, messages) = request.into_parts();
+        let opened = self.0.open(&mut extensions)?;
+        let office = self.0.clone();
+        let deadline = opened.deadline.whole;
+        let work = |answers| stream_sign(office, opened, messages, answers);
+        Ok(Response::new(Answers::of(&self.0, deadline, work)))
     }
 
     async fn batch_verify(
         &self,
-        _request: Request<v1::BatchVerifyRequest>,
+        request: Request<v1::BatchVerifyRequest>,
     ) -> Result<Response<v1::BatchVerifyResponse>, Status> {
-        Err(Status::unimplemented("BatchVerify"))
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let Batch { requests, checked } = batch_verify_request(message)?;
+            let answers = core.batch_verify(&from, requests).await?;
+            let result = |(answer, checked)| {
+                let answer: Result<VerifyAnswer, Error> = answer;
+                batch_verify_result(answer.map_err(|error| self.0.tell(&error)), checked)
+            };
+            Ok(v1::BatchVerifyResponse { results: answers.into_iter().zip(checked).map(result).collect() })
+        };
+        self.0.handle(request, handler).await
     }
 
-    async fn sign_jwt(&self, _request: Request<v1::SignJwtRequest>) -> Result<Response<v1::SignJwtResponse>, Status> {
-        Err(Status::unimplemented("SignJwt"))
+    async fn sign_jwt(&self, request: Request<v1::SignJwtRequest>) -> Result<Response<v1::SignJwtResponse>, Status> {
+        let Office { core, metrics, .. } = &self.0;
+        let handler = |from, message| async move {
+            let answer = core.sign_jwt(&from, sign_jwt_request(message)?).await?;
+            metrics.issued(&answer);
+            Ok(sign_jwt_response(answer))
+        };
+        self.0.handle(request, handler).await
     }
 
     async fn mac_sign(&self, request: Request<v1::MacSignRequest>) -> Result<Response<v1::MacSignResponse>, Status> {

@@ -1,5 +1,6 @@
 //! Every call has a deadline: the caller's, bounded by ours.
 
+use super::room::is_stream;
 use crate::errors;
 use chancery_core::Error;
 use http::{HeaderMap, Request, Response};
@@ -15,6 +16,15 @@ use tower::{Layer, Service};
 /// When a call's answer is no longer of use; among the extensions of every request behind this layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(pub(crate) Instant);
+
+/// The deadlines of an open stream; among the extensions of a stream's request behind this layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamDeadline {
+    /// When the whole stream ends; never by itself where its caller named no time.
+    pub(crate) whole: Option<Instant>,
+    /// How long each message may take, from its arrival.
+    pub(crate) each: Duration,
+}
 
 /// How long after the deadline a call is cut off. The core keeps the deadline itself and answers what it knows, for
 /// example which record was left open; this is for what never got there, such as a body that does not end.
@@ -33,16 +43,26 @@ impl DeadlineLayer {
     }
 
     fn deadline(self, headers: &HeaderMap) -> Result<Instant, Error> {
-        let timeout = match headers.get(GRPC_TIMEOUT) {
-            None => self.default,
-            Some(value) => value.to_str().ok().and_then(parse).ok_or_else(|| Error::InvalidField {
-                field: GRPC_TIMEOUT.to_owned(),
-                description: "must be 1 to 8 digits and a unit, one of H, M, S, m, u and n (gRPC over HTTP/2)"
-                    .to_owned(),
-            })?,
-        };
-        Ok(Instant::now() + timeout.min(self.maximum))
+        Ok(Instant::now() + given(headers)?.unwrap_or(self.default).min(self.maximum))
     }
+
+    /// A stream lives as long as its caller says, or until he ends it; the limits are those of each message. Its headers
+    /// are answered at once.
+    fn stream(self, headers: &HeaderMap) -> Result<StreamDeadline, Error> {
+        // What is too far away to be a time is as good as never.
+        let whole = given(headers)?.and_then(|timeout| Instant::now().checked_add(timeout));
+        Ok(StreamDeadline { whole, each: self.default.min(self.maximum) })
+    }
+}
+
+/// What the caller said, if anything.
+fn given(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
+    let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| Error::InvalidField {
+        field: GRPC_TIMEOUT.to_owned(),
+        description: "must be 1 to 8 digits and a unit, one of H, M, S, m, u and n (gRPC over HTTP/2)".to_owned(),
+    })?;
+    Ok(Some(timeout))
 }
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -94,6 +114,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if is_stream(request.uri().path()) {
+            match self.layer.stream(request.headers()) {
+                Ok(deadline) => request.extensions_mut().insert(deadline),
+                Err(error) => return BoundedFuture::Refused(error),
+            };
+        }
         match self.layer.deadline(request.headers()) {
             Ok(deadline) => {
                 request.extensions_mut().insert(Deadline(deadline));
@@ -156,6 +182,20 @@ mod tests {
         assert_eq!(granted(Some("2M")).unwrap(), Duration::from_secs(120));
         assert_eq!(granted(Some("99999999H")).unwrap(), Duration::from_secs(120));
         assert_eq!(granted(Some("1u")).unwrap(), Duration::from_micros(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_lives_as_long_as_its_caller_says_and_each_message_as_long_as_a_call() {
+        let stream = |value: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(value.map(|value| (http::HeaderName::from_static(GRPC_TIMEOUT), value.parse().unwrap())));
+            LAYER.stream(&headers)
+        };
+        let StreamDeadline { whole, each } = stream(None).unwrap();
+        assert_eq!((whole, each), (None, Duration::from_secs(30)));
+        let hour = stream(Some("1H")).unwrap().whole.unwrap().duration_since(Instant::now());
+        assert_eq!(hour, Duration::from_secs(3600), "not shortened to the longest deadline of a call");
+        assert!(matches!(stream(Some("1 H")), Err(Error::InvalidField { .. })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,17 +1,22 @@
 //! Nobody who is not registered reaches a handler.
 
+use super::room::is_stream;
 use super::{Deadline, Gate, TraceId};
 use crate::errors;
 use crate::identity::{Peer, PeerCertificate, Unidentified};
 use crate::metrics::Metrics;
 use crate::tls::Tls;
+use crate::web::JWKS_PATH;
 use chancery_core::{Chancery, Requester};
 use chancery_model::{Action, Authentication, Caller};
 use http::Request;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
+use tracing::{Span, debug_span, field};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// Finds the registered caller of a request and puts the [`Requester`] among its extensions. Calls of the health service
 /// pass without one: a probe has nothing to do with keys.
@@ -39,6 +44,46 @@ impl Identify {
             None => Err(Unidentified::Unregistered(identity.clone())),
         }
     }
+
+    /// Counts and records that nobody registered asked for something, and words it for whoever it was.
+    fn refuse(&self, peer: &Peer, action: Option<Action>, unidentified: &Unidentified) -> Status {
+        let reason = unidentified.reason();
+        self.core.record_unauthenticated(Some(peer.source), action, reason);
+        self.metrics.unauthenticated(reason);
+        tracing::debug!(source = %peer.source, reason, "call refused: {unidentified}");
+        errors::unauthenticated(unidentified)
+    }
+}
+
+/// Who opened a stream, to be looked at again for each of its messages; among the extensions of a stream's request.
+///
+/// A connection lives for days, and so may a stream: that its caller was known when it began means nothing later.
+#[derive(Clone)]
+pub(crate) struct Standing {
+    identify: Identify,
+    peer: Arc<Peer>,
+    trace_id: Option<String>,
+    action: Option<Action>,
+}
+
+impl Standing {
+    /// The caller, now, with a deadline.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED, as another call on the same connection would be answered; counted and recorded.
+    pub(crate) fn requester(&self, deadline: Instant) -> Result<Requester, Status> {
+        let Self { identify, peer, trace_id, action } = self;
+        match identify.caller(peer) {
+            Ok((caller, authentication)) => Ok(Requester {
+                caller,
+                authentication,
+                source: Some(peer.source),
+                trace_id: trace_id.clone(),
+                deadline,
+            }),
+            Err(unidentified) => Err(identify.refuse(peer, *action, &unidentified)),
+        }
+    }
 }
 
 impl Gate for Identify {
@@ -48,7 +93,10 @@ impl Gate for Identify {
         if request.uri().path().starts_with(HEALTH) {
             return Ok(());
         }
+        let call = Span::current();
+        let span = debug_span!("identity", chancery.caller = field::Empty, chancery.reason = field::Empty).entered();
         let action = action_of(request.uri().path());
+        let stream = is_stream(request.uri().path());
         let extensions = request.extensions_mut();
         let Some(peer) = extensions.remove::<Arc<Peer>>() else {
             return Err(errors::status(&errors::fault("a request came without its connection's peer")));
@@ -58,16 +106,21 @@ impl Gate for Identify {
         };
         match self.caller(&peer) {
             Ok((caller, authentication)) => {
+                if !span.is_disabled() {
+                    span.record("chancery.caller", caller.id.as_str());
+                    call.set_attribute("chancery.caller", caller.id.to_string());
+                }
                 let trace_id = extensions.remove::<TraceId>().map(|TraceId(id)| id);
+                if stream {
+                    let (identify, peer, trace_id) = (self.clone(), Arc::clone(&peer), trace_id.clone());
+                    extensions.insert(Standing { identify, peer, trace_id, action });
+                }
                 extensions.insert(Requester { caller, authentication, source: Some(peer.source), trace_id, deadline });
                 Ok(())
             }
             Err(unidentified) => {
-                let reason = unidentified.reason();
-                self.core.record_unauthenticated(Some(peer.source), action, reason);
-                self.metrics.unauthenticated(reason);
-                tracing::debug!(source = %peer.source, reason, "call refused: {unidentified}");
-                Err(errors::unauthenticated(&unidentified))
+                span.record("chancery.reason", unidentified.reason());
+                Err(self.refuse(&peer, action, &unidentified))
             }
         }
     }
@@ -75,6 +128,9 @@ impl Gate for Identify {
 
 /// What a call would have done, from its path: `/chancery.v1.SigningService/Sign`. `None` for what is no method of ours.
 fn action_of(path: &str) -> Option<Action> {
+    if path == JWKS_PATH {
+        return Some(Action::GetPublicKey);
+    }
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     if !service.starts_with("chancery.v1.") {
         return None;

@@ -1,6 +1,7 @@
 //! No more calls at once than the machine can finish.
 
 use super::Gate;
+use super::room::{Room, is_stream};
 use crate::errors;
 use chancery_core::Error;
 use http::Request;
@@ -23,6 +24,11 @@ impl InFlight {
         Self { room: Arc::new(Semaphore::new(limit)), limit }
     }
 
+    /// Calls that may be under way at once.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Calls under way now.
     pub(crate) fn now(&self) -> usize {
         self.limit.saturating_sub(self.room.available_permits())
@@ -30,11 +36,18 @@ impl InFlight {
 }
 
 impl Gate for InFlight {
-    type Pass = OwnedSemaphorePermit;
+    /// A stream keeps its place itself.
+    type Pass = Option<OwnedSemaphorePermit>;
 
-    fn admit(&self, _request: &mut Request<Body>) -> Result<OwnedSemaphorePermit, Status> {
+    fn admit(&self, request: &mut Request<Body>) -> Result<Self::Pass, Status> {
         // The error says no more than that there is none: the semaphore is never closed.
-        Arc::clone(&self.room).try_acquire_owned().map_err(|_no_room| errors::status(&Error::Overloaded))
+        let place =
+            Arc::clone(&self.room).try_acquire_owned().map_err(|_no_room| errors::status(&Error::Overloaded))?;
+        if !is_stream(request.uri().path()) {
+            return Ok(Some(place));
+        }
+        request.extensions_mut().insert(Room::with(place));
+        Ok(None)
     }
 }
 

@@ -9,13 +9,15 @@ mod identify;
 mod in_flight;
 mod observe;
 mod per_caller;
+mod room;
 
-pub(crate) use deadline::{Deadline, DeadlineLayer};
+pub(crate) use deadline::{Deadline, DeadlineLayer, StreamDeadline};
 pub(crate) use gate::{Gate, GateLayer};
-pub(crate) use identify::Identify;
+pub(crate) use identify::{Identify, Standing};
 pub(crate) use in_flight::InFlight;
 pub(crate) use observe::{ObserveLayer, TraceId};
 pub(crate) use per_caller::PerCaller;
+pub(crate) use room::{Place, Room};
 
 use crate::config::Limits;
 use crate::metrics::Metrics;
@@ -31,19 +33,36 @@ use tower::{Service, ServiceBuilder};
 /// A call's future, boxed once at the bottom so that the layers above it need no pinning of their own.
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// Puts the layers around the routes.
-pub(crate) fn around<S>(
-    routes: S,
-    core: &Chancery,
-    tls: &Tls,
-    limits: &Limits,
+/// What lets calls in or does not. One for all that is served: whatever is asked for, the service has one limit, and each
+/// caller has one.
+#[derive(Clone)]
+pub(crate) struct Gates {
     in_flight: InFlight,
-    metrics: &Metrics,
+    deadline: DeadlineLayer,
+    identify: Identify,
+    per_caller: PerCaller,
+}
+
+impl Gates {
+    pub(crate) fn new(core: &Chancery, tls: &Tls, limits: &Limits, in_flight: InFlight, metrics: &Metrics) -> Self {
+        Self {
+            in_flight,
+            deadline: DeadlineLayer::new(limits.default_deadline, limits.max_deadline),
+            identify: Identify::new(core.clone(), tls.clone(), metrics.clone()),
+            per_caller: PerCaller::new(limits.max_in_flight_per_caller),
+        }
+    }
+}
+
+/// Puts the gates before a service.
+pub(crate) fn gated<S>(
+    service: S,
+    gates: Gates,
 ) -> impl Service<
     Request<Body>,
     Response = Response<Body>,
     Error = Infallible,
-    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<S>,
+    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send + Unpin + use<S>,
 > + Clone
 + Send
 + Sync
@@ -52,17 +71,18 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
+    let Gates { in_flight, deadline, identify, per_caller } = gates;
     ServiceBuilder::new()
-        // First, so that what the others refuse is seen too: a span that continues the caller's trace, and the metric.
-        .layer(ObserveLayer::new(metrics.clone()))
         // Before anything costs anything: no more calls at once than the machine can finish.
         .layer(GateLayer::new(in_flight))
-        // Before the body is read: no call lives longer than its deadline, and every call has one.
-        .layer(DeadlineLayer::new(limits.default_deadline, limits.max_deadline))
+        // Before the body is read: every call has a deadline, and is cut off where it is not answered by then. A stream
+        // is answered with its headers, and goes on: Health.Watch and reflection until the caller or the service ends
+        // them, the streams of the contract as their handlers say.
+        .layer(deadline)
         // Nobody who is not registered reaches a handler.
-        .layer(GateLayer::new(Identify::new(core.clone(), tls.clone(), metrics.clone())))
+        .layer(GateLayer::new(identify))
         // Last, because it needs to know who: no caller takes the whole service.
-        .layer(GateLayer::new(PerCaller::new(limits.max_in_flight_per_caller)))
+        .layer(GateLayer::new(per_caller))
         .map_future(|answer| -> Answer { Box::pin(answer) })
-        .service(routes)
+        .service(service)
 }

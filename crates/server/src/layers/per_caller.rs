@@ -1,6 +1,7 @@
 //! No caller takes the whole service.
 
 use super::Gate;
+use super::room::Room;
 use crate::errors;
 use chancery_core::Requester;
 use chancery_model::Id;
@@ -12,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Refuses calls of a caller above a number of its own under way. Calls without a caller (health) pass.
+/// Refuses calls of a caller above a number of its own under way. Calls without a caller (health) pass. A stream is one
+/// call for as long as it is open, and keeps its place itself.
 #[derive(Clone)]
 pub(crate) struct PerCaller {
     limit: usize,
@@ -41,7 +43,13 @@ impl Gate for PerCaller {
         let Some(requester) = request.extensions().get::<Requester>() else { return Ok(None) };
         let caller = &requester.caller.id;
         match self.room(caller).try_acquire_owned() {
-            Ok(pass) => Ok(Some(pass)),
+            Ok(pass) => match request.extensions_mut().get_mut::<Room>() {
+                None => Ok(Some(pass)),
+                Some(room) => {
+                    room.hold(pass);
+                    Ok(None)
+                }
+            },
             Err(_no_room) => Err(errors::caller_limit(caller, self.limit)),
         }
     }

@@ -1,6 +1,7 @@
 //! Each bad input, with its exact violation.
 
 use super::*;
+use crate::errors;
 use chancery_model::{Algorithm, EcdsaEncoding, KeyState, KeyVersionName};
 use tonic_types::StatusExt;
 use v1::sign_input::Input as Given;
@@ -86,7 +87,7 @@ fn a_bad_item_of_a_batch_is_an_error_at_its_place() {
     let requests = vec![request(message(), Some(CRC)), bad, request(message(), None)];
     let batch = batch_sign_request(v1::BatchSignRequest { requests }).unwrap();
     assert_eq!(batch.requests.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
-    assert_eq!(batch.input_checked, [true, false, false]);
+    assert_eq!(batch.checked, [true, false, false]);
 }
 
 #[test]
@@ -120,10 +121,40 @@ fn a_signature_is_answered_with_its_checksum() {
 #[test]
 fn an_items_error_is_a_status_of_its_own() {
     use v1::batch_sign_result::Result as Item;
-    let result = batch_sign_result(Err(Error::Overloaded), false).result.unwrap();
+    let result = batch_sign_result(Err(errors::refusal(&Error::Overloaded)), false).result.unwrap();
     let Item::Error(status) = result else { panic!("not an error") };
     assert_eq!(status.code, i32::from(tonic::Code::ResourceExhausted));
     assert_eq!(status.details.len(), 2, "ErrorInfo and RetryInfo");
+}
+
+#[test]
+fn a_stream_names_its_messages_in_1_to_64_bytes() {
+    for id in ["a", &"ä".repeat(32)] {
+        correlation_id(id).unwrap();
+        assert_eq!(stream_sign_response(id.to_owned(), Ok(v1::SignResponse::default())).correlation_id, id);
+    }
+    for (id, length) in [("", 0), (&*"x".repeat(65), 65)] {
+        let (field, description) = violation(correlation_id(id).unwrap_err());
+        assert_eq!(field, "correlation_id");
+        assert!(description.starts_with(&format!("has {length} bytes")), "{description}");
+    }
+    let cut = stream_sign_response(format!("x{}", "ä".repeat(1000)), Err(errors::refusal(&Error::Overloaded)));
+    assert_eq!(cut.correlation_id, format!("x{}", "ä".repeat(31)), "63 bytes: no character is cut in half");
+}
+
+#[test]
+fn a_batch_of_verifications_counts_signatures_too() {
+    let long = || v1::VerifyRequest {
+        input: Some(v1::SignInput { input: Some(Given::Message(vec![7; MAX_BATCH_BYTES - 9].into())), crc32c: None }),
+        ..verification()
+    };
+    let batch = batch_verify_request(v1::BatchVerifyRequest { requests: vec![long()] }).unwrap();
+    assert_eq!(batch.checked, [(false, true)]);
+    let requests = vec![long(), verification()];
+    assert_eq!(violation(batch_verify_request(v1::BatchVerifyRequest { requests }).unwrap_err()).0, "requests");
+    let bad = v1::VerifyRequest { signature_crc32c: Some(0), ..verification() };
+    let batch = batch_verify_request(v1::BatchVerifyRequest { requests: vec![bad, verification()] }).unwrap();
+    assert_eq!(batch.requests.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
 }
 
 fn verification() -> v1::VerifyRequest {
@@ -151,12 +182,4 @@ fn a_verdict_names_version_and_state() {
     let response = verify_response(&answer, false, true);
     assert_eq!((response.valid, response.state()), (true, v1::KeyState::Suspended));
     assert!(response.verified_signature_crc32c && !response.verified_input_crc32c);
-}
-
-#[test]
-fn an_unknown_public_key_format_is_refused() {
-    let request = |format| v1::GetPublicKeyRequest { name: "keyRings/payments/keys/jwt".to_owned(), format };
-    assert_eq!(get_public_key_request(request(0)).unwrap().1, Format::Pem);
-    assert_eq!(get_public_key_request(request(2)).unwrap().1, Format::Der);
-    assert_eq!(violation(get_public_key_request(request(3)).unwrap_err()).0, "format");
 }
