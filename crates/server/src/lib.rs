@@ -18,12 +18,15 @@ mod grpc;
 mod identity;
 mod layers;
 mod metrics;
+mod route_spans;
 mod serve;
+mod systemd;
 mod telemetry;
 #[cfg(test)]
 mod test_authority;
 mod tls;
 mod trace_context;
+mod web;
 
 pub use assembly::AssemblyError;
 pub use grpc::ReflectionError;

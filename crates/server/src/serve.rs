@@ -9,10 +9,12 @@ use crate::assembly::{AssemblyError, Parts, assemble};
 use crate::config::{Config, Finding, Severity};
 use crate::connections::Connections;
 use crate::grpc::{self, Office, ReflectionError, health};
-use crate::layers::{self, InFlight};
-use crate::metrics::{Metrics, Observed};
+use crate::layers::{self, Gates, InFlight, ObserveLayer};
+use crate::metrics::{Metrics, Observed, Scope};
+use crate::systemd::Supervisor;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls::{Reloader, TlsError};
+use crate::web::{Jwks, Split, Web};
 use chancery_hsm::WorkerCommand;
 use std::future::Future;
 use std::io;
@@ -23,11 +25,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tower::Layer as _;
 
 /// Where the service can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
-    /// gRPC; the real port where the configuration says 0.
+    /// gRPC and key sets; the real port where the configuration says 0.
     pub address: SocketAddr,
     /// Metrics and probes, where they are configured.
     pub admin_address: Option<SocketAddr>,
@@ -117,36 +120,52 @@ async fn run(
 ) -> Result<(), ServeError> {
     let (stop, stopped) = watch::channel(false);
     let mut background = JoinSet::new();
+    let supervisor = Supervisor::from_environment();
     let ready_core = Arc::new(OnceLock::new());
     // First, so that probes can tell a start that takes its time from one that hangs.
     let admin_address = match &config.admin {
         None => None,
         Some(admin) => {
             let (listener, address) = listen("admin.address", admin.address).await?;
-            let admin = Admin { registry: telemetry.registry(), core: Arc::clone(&ready_core), stop: stopped.clone() };
+            let admin = Admin { scrape: telemetry.scrape(), core: Arc::clone(&ready_core), stop: stopped.clone() };
             background.spawn(admin.serve(listener));
             Some(address)
         }
     };
-    let metrics = Metrics::new(&telemetry.meter(), config.key_rings.iter().map(|ring| &ring.id));
+    let scope = Scope {
+        rings: config.key_rings.iter().map(|ring| &ring.id).collect(),
+        tokens: config.tokens.iter().map(|token| &token.id).collect(),
+        traced: telemetry.traced(),
+    };
+    let metrics = Metrics::new(&telemetry.meter(), telemetry.scrape().exemplars(), scope);
     let (reloader, tls) = Reloader::start(config.listener.clone())?;
     // A file that reaches the process's size limit (ulimit -f) raises SIGXFSZ, which kills. Once it is listened to, which
     // nothing undoes, the write fails instead: the record closes, and health says so, as with a disk that is full.
     let _unread = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(ServeError::Signals)?;
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
-    background.spawn(reloader.run(hangup, metrics.clone()));
+    background.spawn(reloader.run(hangup, metrics.clone(), supervisor.clone()));
 
     let mut shutdown = pin!(shutdown);
-    let (assembled, stop_asked_for) = alongside(pin!(assemble(config, worker)), shutdown.as_mut()).await;
+    let (assembled, stop_asked_for) = alongside(pin!(assemble(config, worker, &metrics)), shutdown.as_mut()).await;
     let Parts { core, tokens } = assembled?;
     let opened = async {
         let in_flight = InFlight::new(config.listener.limits.max_in_flight);
         let (health, follower) = health::follow(core.clone(), stopped.clone());
-        let office = Office { core: core.clone(), metrics: metrics.clone() };
+        let office = Office { core: core.clone(), metrics: metrics.clone(), stop: stopped.clone() };
         let limits = &config.listener.limits;
         let routes = grpc::routes(&office, health, limits, config.listener.reflection)?;
-        let service = layers::around(routes, &core, &tls, limits, in_flight.clone(), &metrics);
         let (listener, address) = listen("listener.address", config.listener.address).await?;
+        let observed = ObserveLayer::new(metrics.clone(), telemetry.traced().then_some(address));
+        let gates = Gates::new(&core, &tls, limits, in_flight.clone(), &metrics);
+        // Outermost, so that what the gates refuse is seen too: a span that continues the caller's trace, and the metric.
+        let grpc = observed.layer(layers::gated(routes, gates.clone()));
+        let jwks = Jwks(office);
+        let jwks = tower::service_fn(move |request| {
+            let answer = jwks.clone().answer(request);
+            async move { Ok(answer.await) }
+        });
+        let web = Web { gated: layers::gated(jwks, gates), metrics: metrics.clone() };
+        let service = Split { grpc, web };
         Observed { core: core.clone(), tokens, in_flight, tls: tls.clone() }.register(&telemetry.meter());
         background.spawn(follower);
         // The core was set nowhere else.
@@ -162,12 +181,15 @@ async fn run(
                 let bound = Bound { address, admin_address };
                 tracing::info!(%address, admin_address = ?bound.admin_address, "the service takes calls");
                 on_ready(bound);
+                supervisor.ready(address);
+                background.spawn(supervisor.clone().beat(core.clone()));
             }
             let until_stopped = async {
                 if !stop_asked_for {
                     shutdown.await;
                 }
                 tracing::info!("the service stops: nothing more is accepted, calls under way are answered");
+                supervisor.stopping();
                 stop.send_replace(true);
             };
             let (cut_off, ()) = tokio::join!(serving, until_stopped);

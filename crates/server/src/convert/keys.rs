@@ -2,6 +2,7 @@
 
 use super::enums::{algorithm, algorithm_number, state_number};
 use super::fields::{invalid, name, reason, request_id, timestamp};
+use super::jwt::{duration, duration_proto};
 use super::page::PageOf;
 use chancery_api::v1;
 use chancery_core::{CreateKey, Error, KeyEntry, RingView, RotateKey, Suspended, VersionEntry};
@@ -41,6 +42,7 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
         create_time,
         update_time,
         etag,
+        max_jwt_lifetime,
     } = key;
     // What the service sets is not taken from a caller, and not silently dropped either.
     for (field, is_empty) in [
@@ -59,6 +61,7 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
         algorithm: algorithm("key.algorithm", number)?,
         allow_digest,
         labels: labels.into_iter().collect(),
+        max_jwt_lifetime: max_jwt_lifetime.map(|given| duration("key.max_jwt_lifetime", given)).transpose()?,
         request_id: request_id(id)?,
     })
 }
@@ -84,6 +87,7 @@ pub(crate) fn key(key: &KeyEntry) -> v1::Key {
         create_time: Some(timestamp(key.created)),
         update_time: Some(timestamp(key.updated)),
         etag: key.etag.clone(),
+        max_jwt_lifetime: key.max_jwt_lifetime().map(duration_proto),
     }
 }
 

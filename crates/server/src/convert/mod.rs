@@ -7,9 +7,11 @@
 pub(crate) mod audit;
 mod enums;
 mod fields;
+pub(crate) mod jwt;
 pub(crate) mod keys;
 pub(crate) mod mac;
 mod page;
 pub(crate) mod policy;
+pub(crate) mod public_key;
 pub(crate) mod signing;
 pub(crate) mod tokens;

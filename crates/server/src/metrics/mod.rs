@@ -9,10 +9,12 @@ mod calls;
 mod decisions;
 mod exemplars;
 mod exposition;
+mod http;
 mod observed;
 mod route;
 mod scrape;
 
+pub(crate) use self::http::HttpRequest;
 pub(crate) use calls::CallTimer;
 pub(crate) use exemplars::Exemplars;
 pub(crate) use exposition::Format;
@@ -22,8 +24,9 @@ pub(crate) use scrape::Scrape;
 use crate::errors::Refusal;
 use calls::Calls;
 use chancery_audit::GroupObserver;
-use chancery_core::{Observer, SignAnswer};
-use chancery_model::{Algorithm, Id};
+use chancery_core::{Observer, SignAnswer, SignJwtAnswer};
+use chancery_model::{Algorithm, Id, KeyVersionName};
+use exemplars::Durations;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter, UpDownCounter};
 use route::Route;
@@ -47,6 +50,7 @@ pub(crate) struct Metrics {
 
 struct Inner {
     calls: Calls,
+    http: Durations,
     route: Route,
     refusals: Counter<u64>,
     unauthenticated: Counter<u64>,
@@ -74,7 +78,6 @@ pub(crate) enum ConnectionRefusal {
     Socket,
     Tls,
     Timeout,
-    Alpn,
 }
 
 impl Metrics {
@@ -98,6 +101,7 @@ impl Metrics {
         };
         let inner = Inner {
             calls: Calls::new(meter, exemplars),
+            http: self::http::durations(meter, exemplars),
             route: Route::new(meter, exemplars, tokens.into_iter(), traced),
             refusals: counter("chancery.refusals", "{refusal}", "Calls and batch items refused, by reason"),
             unauthenticated: counter(
@@ -163,8 +167,17 @@ impl Metrics {
 
     /// A signature is handed out.
     pub(crate) fn signed(&self, answer: &SignAnswer) {
-        let ring = self.inner.signature_attributes.get(&answer.version.key.ring);
-        if let Some(attributes) = ring.and_then(|algorithms| algorithms.get(&answer.algorithm)) {
+        self.signature(&answer.version, answer.algorithm);
+    }
+
+    /// A JWT is handed out.
+    pub(crate) fn issued(&self, answer: &SignJwtAnswer) {
+        self.signature(&answer.version, answer.algorithm);
+    }
+
+    fn signature(&self, version: &KeyVersionName, algorithm: Algorithm) {
+        let ring = self.inner.signature_attributes.get(&version.key.ring);
+        if let Some(attributes) = ring.and_then(|algorithms| algorithms.get(&algorithm)) {
             self.inner.signatures.add(1, attributes);
         }
     }
@@ -181,7 +194,6 @@ impl Metrics {
             ConnectionRefusal::Socket => "socket",
             ConnectionRefusal::Tls => "tls",
             ConnectionRefusal::Timeout => "handshake_timeout",
-            ConnectionRefusal::Alpn => "alpn",
         };
         self.inner.connections_refused.add(1, &[KeyValue::new("chancery.reason", reason)]);
     }
