@@ -25,8 +25,9 @@ impl Token {
         self.ask(Operation::Mac { algorithm, uid, message }, deadline, |answer| whole(key, length, answer)).await
     }
 
-    /// Whether a MAC is the one that the token makes of the message, compared in constant time. A MAC of another length than the algorithm's, for example a truncated one, is not
-    /// valid; the token is not asked. Retries as [`Token::sign`] does; that the MAC is wrong is an answer.
+    /// Whether a MAC is the one that the token makes of the message, compared in constant time. A MAC of another length
+    /// than the algorithm's, for example a truncated one, is not valid, and the token is not asked. Retries as
+    /// [`Token::sign`] does; that the MAC is wrong is an answer and no failure.
     ///
     /// # Errors
     /// [`HsmFailure`], with the PKCS#11 function and return code where there was one.

@@ -62,8 +62,8 @@ pub(super) fn act(held: &Held, session: &Session, operation: &Operation<'_>) -> 
 /// Has the token make a MAC, and check it.
 ///
 /// This is also how a MAC that somebody brings is checked: it is compared, here, with the one that the token makes, in
-/// a time that depends on neither. C_Verify is never shown a wrong one. What time that takes would be the token's
-/// affair, and SoftHSM compares with memcmp, which tells how much of a guess is right.
+/// a time that depends on neither. C_Verify is never shown a wrong one: how long it takes over it is the token's affair,
+/// and SoftHSM compares with memcmp, whose time tells how much of a guess is right.
 fn make_mac(session: &Session, mechanism: &Mechanism<'_>, key: ObjectHandle, message: &[u8]) -> Result<Vec<u8>, Fault> {
     let mac = session.sign(mechanism, key, message).map_err(|error| Fault::pkcs11("making a MAC", &error))?;
     match session.verify(mechanism, key, message, &mac) {
