@@ -316,18 +316,16 @@ async fn everything_that_was_sent_before_a_half_close_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_disappears_leaves_nothing_open_and_nothing_taken() {
-    let chancery = Chancery::setup()
-        .configure(|config| limits(config, &[("max_in_flight_per_caller", 2)]))
-        .start()
-        .await
-        .unwrap();
+    let chancery =
+        Chancery::setup().configure(|config| limits(config, &[("max_in_flight_per_caller", 2)])).start().await.unwrap();
     let operator = chancery.operator().await.unwrap();
     let key = create_key(&operator, "k").await;
     for _ in 0..20 {
         // A connection of its own, which breaks with everything that is on it.
         let channel = channel_as(&chancery, "caller").await;
         // Until the stream before has been noticed as gone, it counts.
-        let stream = until("there is room for a stream", async || SignStream::try_open(&channel, None).await.ok()).await;
+        let stream =
+            until("there is room for a stream", async || SignStream::try_open(&channel, None).await.ok()).await;
         for number in 0..40 {
             stream.send(&number.to_string(), &key, b"m").await;
         }
@@ -344,11 +342,8 @@ async fn a_client_that_disappears_leaves_nothing_open_and_nothing_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_one_call_of_its_caller_for_as_long_as_it_is_open() {
-    let chancery = Chancery::setup()
-        .configure(|config| limits(config, &[("max_in_flight_per_caller", 2)]))
-        .start()
-        .await
-        .unwrap();
+    let chancery =
+        Chancery::setup().configure(|config| limits(config, &[("max_in_flight_per_caller", 2)])).start().await.unwrap();
     let key = create_key(&chancery.operator().await.unwrap(), "k").await;
     let channel = channel_as(&chancery, "caller").await;
     let mut one = SignStream::open(&channel).await;
@@ -397,8 +392,8 @@ async fn a_stop_answers_what_was_read_and_ends_the_stream() {
     assert!(status.success(), "{status}");
     assert!(begun.elapsed() < Duration::from_secs(20), "no stream is waited for until the grace period is over");
     let (signed, end) = reading.await.unwrap();
-    assert_ended(&end, Code::Unavailable, "SERVICE_STOPS");
-    assert_ended(&idle.finish().await.1.unwrap_err(), Code::Unavailable, "SERVICE_STOPS");
+    assert_ended(&end, Code::Unavailable, "CONNECTION_ENDS");
+    assert_ended(&idle.finish().await.1.unwrap_err(), Code::Unavailable, "CONNECTION_ENDS");
     sending.await.unwrap();
 
     chancery.restart().await.unwrap();

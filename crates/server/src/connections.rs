@@ -212,17 +212,14 @@ async fn drive<C>(
                 }
                 return;
             }
-            // HTTP/2 says GOAWAY: streams that are open end in their own time, new ones go to a new connection. HTTP/1.1
-            // closes after the answer that it is at.
-            () = &mut stopped, if !leaving => {
-                leaving = true;
-                leave(connection.as_mut());
-            }
-            () = &mut too_old, if !leaving => {
-                leaving = true;
-                leave(connection.as_mut());
-            }
+            () = &mut stopped, if !leaving => {}
+            () = &mut too_old, if !leaving => {}
         }
+        // HTTP/2 says GOAWAY: calls that are open end in their own time, new ones go to a new connection. HTTP/1.1 closes
+        // after the answer that it is at. What is open without an end of its own is told to end.
+        leaving = true;
+        leave(connection.as_mut());
+        peer.leave();
     }
 }
 

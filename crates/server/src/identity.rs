@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
+use tokio::sync::watch;
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -25,6 +26,8 @@ pub(crate) struct Peer {
     chain: Vec<CertificateDer<'static>>,
     /// The authorities' generation under which the chain was found good.
     trusted_under: AtomicU64,
+    /// True once the connection has been asked to go.
+    leaving: watch::Sender<bool>,
 }
 
 /// What a client certificate says, read once.
@@ -99,7 +102,18 @@ impl Peer {
             None => Err(Unidentified::NoCertificate),
             Some(end_entity) => authorities.kind_of(&chain).and_then(|kind| PeerCertificate::read(end_entity, kind)),
         };
-        Self { source, certificate, chain, trusted_under: AtomicU64::new(authorities.generation()) }
+        let trusted_under = AtomicU64::new(authorities.generation());
+        Self { source, certificate, chain, trusted_under, leaving: watch::Sender::new(false) }
+    }
+
+    /// The connection is asked to go: what is open on it without an end of its own is to end.
+    pub(crate) fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// Follows whether it has been asked to go.
+    pub(crate) fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
     }
 
     /// The certificate's identity, where it holds at `now` and under the authorities trusted now.

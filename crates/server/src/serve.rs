@@ -151,7 +151,7 @@ async fn run(
     let opened = async {
         let in_flight = InFlight::new(config.listener.limits.max_in_flight);
         let (health, follower) = health::follow(core.clone(), stopped.clone());
-        let office = Office { core: core.clone(), metrics: metrics.clone(), stop: stopped.clone() };
+        let office = Office { core: core.clone(), metrics: metrics.clone() };
         let limits = &config.listener.limits;
         let routes = grpc::routes(&office, health, limits, config.listener.reflection)?;
         let (listener, address) = listen("listener.address", config.listener.address).await?;

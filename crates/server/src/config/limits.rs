@@ -32,19 +32,21 @@ pub struct Limits {
     pub initial_stream_window_bytes: NonZeroU32,
     /// Bytes that a caller may send ahead on one connection. Default 4194304.
     pub initial_connection_window_bytes: NonZeroU32,
-    /// After this time a connection is asked to go and its calls are finished; the caller connects anew. Not given: no
-    /// limit (certificates are checked on every call anyway).
+    /// After this time a connection is asked to go and its calls are finished, open streams are ended, and the caller
+    /// connects anew. Not given: no limit (certificates are checked on every call and every message anyway).
     #[serde(rename = "max_connection_age_seconds", deserialize_with = "parse::optional_seconds")]
     pub max_connection_age: Option<Duration>,
-    /// Deadline of a call that names none. Default 30.
+    /// Deadline of a call that names none, and of each message of a stream. Default 30.
     #[serde(rename = "default_deadline_seconds", deserialize_with = "parse::seconds")]
     pub default_deadline: Duration,
-    /// The longest deadline that is granted; a later one is shortened to it. Default 120.
+    /// The longest deadline that is granted; a later one is shortened to it. Streams last as long as their callers like.
+    /// Default 120.
     #[serde(rename = "max_deadline_seconds", deserialize_with = "parse::seconds")]
     pub max_deadline: Duration,
     /// Calls under way at the same time; one more is refused at once (RESOURCE_EXHAUSTED). Default 1024.
     pub max_in_flight: NonZeroUsize,
-    /// Calls of one caller under way at the same time; one more is refused at once. Default 256.
+    /// Calls of one caller under way at the same time; one more is refused at once. An open stream is one of them, and so is
+    /// each of its messages under way but one, which waits where a call would be refused. Default 256.
     pub max_in_flight_per_caller: NonZeroUsize,
     /// After the signal to stop: how long calls under way may take to end before they are cut off. Default 30.
     #[serde(rename = "shutdown_grace_seconds", deserialize_with = "parse::seconds")]

@@ -50,11 +50,11 @@ pub(crate) fn caller_limit(caller: &Id, limit: usize) -> Status {
         .into_status()
 }
 
-/// A stream that ends because the service stops.
-pub(crate) fn stopping() -> Refusal {
-    let message = "the service stops; everything that was read of the stream has been answered: open another one for the \
-                   rest";
-    Refusal::new(Code::Unavailable, "SERVICE_STOPS", message).retry_soon()
+/// A stream that ends because its connection does.
+pub(crate) fn connection_ends() -> Refusal {
+    let message = "the service ends this connection, because it stops or the connection is old; what was read of the stream \
+                   has been answered: connect again, and open another one for the rest";
+    Refusal::new(Code::Unavailable, "CONNECTION_ENDS", message).retry_soon()
 }
 
 /// A fault of ours, with what happened for the log.

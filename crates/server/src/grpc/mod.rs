@@ -29,7 +29,6 @@ use chancery_core::{Chancery, Error, Requester};
 use health::HealthService;
 use http::Extensions;
 use std::future::Future;
-use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
@@ -41,8 +40,6 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 pub(crate) struct Office {
     pub(crate) core: Chancery,
     pub(crate) metrics: Metrics,
-    /// True once the service is stopping.
-    pub(crate) stop: watch::Receiver<bool>,
 }
 
 /// A stream that is open: what its handler needs of the layers.

@@ -34,7 +34,7 @@ pub(super) async fn stream_sign(
     answers: Answers,
 ) -> End {
     let Opened { standing, deadline, room } = opened;
-    let mut stop = office.stop.clone();
+    let mut leaving = standing.leaving();
     let mut under_way = JoinSet::new();
     let mut entering: Option<Entering> = None;
     let mut reading = true;
@@ -43,9 +43,9 @@ pub(super) async fn stream_sign(
         let room_for_more = under_way.len() < MOST_UNDER_WAY && entering.is_none();
         tokio::select! {
             biased;
-            () = stopped(&mut stop), if reading => {
+            () = stopped(&mut leaving), if reading => {
                 reading = false;
-                let refusal = errors::stopping();
+                let refusal = errors::connection_ends();
                 office.metrics.refused(&refusal);
                 end = Err(refusal.into_status());
             }

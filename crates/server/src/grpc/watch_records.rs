@@ -16,18 +16,18 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// And after so many records that its filters left out.
 const PROGRESS_RECORDS: u64 = 10_000;
 
-/// Sends records and progress until the service stops, or the caller may no longer read them.
+/// Sends records and progress until the connection is asked to go, or the caller may no longer read them.
 pub(super) async fn watch(
     office: Office,
     opened: Opened,
     mut watch: RecordWatch,
     answers: mpsc::Sender<v1::WatchRecordsResponse>,
 ) -> End {
-    let mut stop = office.stop.clone();
+    let mut leaving = opened.standing.leaving();
     tokio::select! {
         biased;
-        () = stopped(&mut stop) => {
-            let refusal = errors::stopping();
+        () = stopped(&mut leaving) => {
+            let refusal = errors::connection_ends();
             office.metrics.refused(&refusal);
             Err(refusal.into_status())
         }

@@ -12,6 +12,7 @@ use chancery_model::{Action, Authentication, Caller};
 use http::Request;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -67,6 +68,11 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// Becomes true when the caller's connection is asked to go: the service stops, or the connection is old.
+    pub(crate) fn leaving(&self) -> watch::Receiver<bool> {
+        self.peer.leaving()
+    }
+
     /// The caller, now, with a deadline.
     ///
     /// # Errors
