@@ -1,7 +1,7 @@
 //! `chancery dev`: everything for development, in one folder and one process.
 
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -33,6 +33,7 @@ Another PKCS#11 module that keeps tokens in files goes with --module and --modul
 Examples:
   chancery dev --dir ~/.chancery
   chancery dev --dir /tmp/chancery --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+  sleep 3600 | chancery dev --dir /tmp/chancery --stop-on-eof             # for an hour
   chancery keys create dev/k --algorithm ED25519 --dev ~/.chancery        # in another terminal")]
 pub struct DevCommand {
     /// The folder; made where there is none
@@ -53,6 +54,9 @@ pub struct DevCommand {
     /// Make the folder complete, and do not serve
     #[arg(long)]
     prepare: bool,
+    /// Stop when standard input ends: keep a pipe to it open, and the service ends when you do, however you end
+    #[arg(long)]
+    stop_on_eof: bool,
 }
 
 impl DevCommand {
@@ -76,7 +80,7 @@ impl DevCommand {
         }
         let mut config = serve::load(&folder.path("chancery.toml"))?;
         self.override_addresses(&mut config);
-        serve_announced(&folder, config, out).await?;
+        serve_announced(&folder, config, self.stop_on_eof, out).await?;
         Ok(Exit::Done)
     }
 
@@ -92,12 +96,18 @@ impl DevCommand {
 }
 
 /// Serves, with `dev.json` there from when the service serves to when it stops.
-async fn serve_announced(folder: &Folder, config: Config, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
+async fn serve_announced(
+    folder: &Folder,
+    config: Config,
+    stop_on_eof: bool,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Failure> {
     // Somebody may be waiting for dev.json: where it cannot be written, the service stops again.
     let (unannounced, failed) = oneshot::channel();
     let shutdown = async {
         tokio::select! {
             () = chancery_server::exit_on_signal() => None,
+            () = end_of_input(), if stop_on_eof => None,
             Ok(failure) = failed => Some(failure),
         }
     };
@@ -122,6 +132,18 @@ async fn serve_announced(folder: &Folder, config: Config, out: &mut (dyn Write +
         Some(failure) => Err(failure),
         None => removed,
     }
+}
+
+/// Returns when standard input ends, or cannot be read.
+async fn end_of_input() {
+    let (ended, end) = oneshot::channel();
+    // A thread of its own, which the end of the process does not wait for; tokio's would be waited for.
+    std::thread::spawn(move || {
+        let _unreadable = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        // Nobody listens where the service has stopped for another reason.
+        let _stopped = ended.send(());
+    });
+    let _always_sent = end.await;
 }
 
 fn say(out: &mut dyn Write, line: &str) -> Result<(), Failure> {

@@ -161,6 +161,8 @@ pub async fn make(home: &Path, other: Option<&Module>) -> Result<Made, Failure> 
         label: LABEL.to_owned(),
         so_pin: Pin::new(so_pin),
         user_pin: pin.clone(),
+        // Its folder was removed and made above, under the development folder's lock.
+        storage_is_new: true,
     };
     let made = chancery_hsm::initialise_token(&worker_command(), request)
         .await
