@@ -17,6 +17,8 @@ use serde_json::Value;
 /// A token and certificates, such as an operator has before he begins: those that `chancery dev` makes.
 struct Site {
     folder: tempfile::TempDir,
+    /// The file with the token's PIN.
+    pin: PathBuf,
     /// The options that name them.
     options: Vec<String>,
 }
@@ -50,7 +52,7 @@ impl Site {
             ("--caller", "post,identity=spiffe://chancery.dev/caller,role=signer,ring=letters".to_owned()),
         ];
         let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
-        Self { folder, options }
+        Self { folder, pin, options }
     }
 
     fn path(&self, relative: &str) -> PathBuf {
@@ -122,11 +124,11 @@ fn the_file_holds_no_secret_and_is_explained() {
     let config = site.path("chancery.toml");
     let said = succeed(&mut site.init(&config));
     let text = std::fs::read_to_string(&config).unwrap();
-    for secret in ["token/pin", "softhsm/pin", "tls/server.key"] {
-        let Ok(secret) = std::fs::read_to_string(site.path("dev").join(secret)) else { continue };
-        for line in secret.lines().filter(|line| line.len() > 8) {
-            assert!(!text.contains(line) && !said.contains(line), "a secret is in the file, or was said");
-        }
+    let secrets =
+        [site.pin.clone(), site.path("dev/tls/server.key")].map(|path| std::fs::read_to_string(path).unwrap());
+    for line in secrets.iter().flat_map(|secret| secret.lines()).filter(|line| !line.starts_with("-----")) {
+        assert!(line.len() > 8, "a PIN of 128 bits, and lines of a key");
+        assert!(!text.contains(line) && !said.contains(line), "a secret is in the file, or was said");
     }
     assert_eq!(std::fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o644);
     assert!(text.lines().filter(|line| line.starts_with('#')).count() > 10, "{text}");
@@ -159,11 +161,16 @@ fn without_a_terminal_every_missing_option_is_named() {
 }
 
 #[test]
-fn a_pin_on_the_command_line_is_refused_and_not_repeated() {
+fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     let site = Site::new();
     let config = site.path("chancery.toml");
-    let (said, code) =
-        run(site.init(&config).args(["--token", "spare,module=/m,label=l,pin-file=/p,env.P11_PASSWORD=hunter2"]));
-    assert!(code == Some(2) && said.contains("P11_PASSWORD"), "{said}");
-    assert!(!config.exists());
+    for (secret, word) in
+        [("env.P11_PASSWORD=hunter2", "P11_PASSWORD"), ("pin=hunter2", "never typed"), ("hunter2", "part 5")]
+    {
+        let token = format!("spare,module=/m,label=l,pin-file=/p,{secret}");
+        let (said, code) = run(site.init(&config).args(["--token", &token]));
+        assert!(code == Some(2) && said.contains(word), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(!config.exists());
+    }
 }

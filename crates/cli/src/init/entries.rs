@@ -3,11 +3,14 @@
 //! The first part without a `=` is the id. What holds a comma is added to the file by hand.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use chancery_model::{Id, Role};
 use chancery_server::config::{looks_secret, parse_identity};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 
 /// Where systemd puts the credentials of the unit in deploy/systemd; systemd.exec(5) promises this path.
 pub const CREDENTIALS: &str = "/run/credentials/chancery.service";
@@ -135,6 +138,27 @@ impl FromStr for CallerEntry {
     }
 }
 
+/// Parses `--token`, and says what is wrong without repeating what was typed, as clap would: it may hold a secret that has
+/// no place there.
+#[derive(Debug, Clone)]
+pub struct QuietToken;
+
+impl TypedValueParser for QuietToken {
+    type Value = TokenEntry;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<TokenEntry, clap::Error> {
+        let parsed = value.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(str::parse);
+        parsed.map_err(|wrong: String| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--token: {wrong}\n")).with_cmd(command)
+        })
+    }
+}
+
 /// An id of ours.
 pub fn parse_id(text: &str) -> Result<Id, String> {
     Id::parse("an id", text).map_err(|error| format!("{text:?}: {error}"))
@@ -174,7 +198,8 @@ impl Parts {
                 }
                 Some((name, _)) => return Err(format!("{name}= has no value")),
                 None if index == 0 => parts.id = Some(part.to_owned()),
-                None => return Err(format!("{part:?} is not of the form name=value")),
+                // Not shown: it may be a PIN.
+                None => return Err(format!("part {} is not of the form name=value", index + 1)),
             }
         }
         Ok(parts)

@@ -7,7 +7,7 @@ use chancery_model::Id;
 use chancery_server::config::IdentityKind;
 use clap::Args;
 
-use super::entries::{CallerEntry, FilePath, RingEntry, TokenEntry, parse_id};
+use super::entries::{CallerEntry, FilePath, QuietToken, RingEntry, TokenEntry, parse_id};
 use super::{ClientCa, LogFormat, Plan};
 use crate::exit::Failure;
 
@@ -59,12 +59,12 @@ pub struct Given {
     #[arg(long, value_name = "DIR")]
     pub lock_dir: Option<FilePath>,
     /// A token: ID,module=FILE,label=TEXT,pin-file=FILE[,serial=TEXT][,env.NAME=VALUE]; may be given several times
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", value_parser = QuietToken)]
     pub token: Vec<TokenEntry>,
     /// A key ring: ID[,token=ID][,environment=ID]; may be given several times
     #[arg(long, value_name = "RING")]
     pub ring: Vec<RingEntry>,
-    /// A caller: ID,identity=SPIFFE[,role=ROLE][,ring=ID][,group=ID][,environment=ID]; may be given several times
+    /// A caller: ID,identity=IDENTITY[,role=ROLE][,ring=ID][,group=ID][,environment=ID]; may be given several times
     #[arg(long, value_name = "CALLER")]
     pub caller: Vec<CallerEntry>,
     /// An OpenTelemetry collector that takes OTLP over gRPC: http://host:port [default: none]
