@@ -39,10 +39,13 @@ impl TokenUnderTest {
         !self.lacks.contains(&algorithm)
     }
 
-    /// All algorithms that it has, as `GetKeyRing` and `GetToken` list them.
-    #[must_use]
-    pub fn offered(&self) -> Vec<i32> {
+    /// Checks that a list, of `GetKeyRing` or `GetToken`, holds each algorithm that it has once, and no other.
+    #[track_caller]
+    pub fn assert_offered(&self, listed: &[i32]) {
         let every = (1..64).filter_map(|number| Algorithm::try_from(number).ok());
-        every.filter(|algorithm| self.offers(*algorithm)).map(i32::from).collect()
+        let expected: Vec<i32> = every.filter(|algorithm| self.offers(*algorithm)).map(i32::from).collect();
+        let mut listed = listed.to_vec();
+        listed.sort_unstable();
+        assert_eq!(listed, expected);
     }
 }
