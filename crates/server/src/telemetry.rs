@@ -6,7 +6,7 @@
 
 use crate::config::{LogFormat, Telemetry as Settings};
 use crate::metrics::{Exemplars, Scrape};
-use crate::route_spans::RouteSpans;
+use crate::route_spans::{OnlySampled, OurSpans};
 use chancery_model::Id;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
@@ -71,18 +71,19 @@ impl Telemetry {
 
     fn install_logs(&self, settings: &Settings) -> Result<(), TelemetryError> {
         let filter = EnvFilter::try_new(&settings.log_filter).map_err(TelemetryError::Filter)?;
-        let subscriber = tracing_subscriber::registry().with(log_layer(settings.log_format).with_filter(filter)).with(
-            self.tracers.as_ref().map(|tracers| {
-                tracing_opentelemetry::layer()
-                    .with_tracer(tracers.tracer(SCOPE))
-                    // What the conventions do not ask for costs time on every span.
-                    .with_location(false)
-                    .with_threads(false)
-                    .with_tracked_inactivity(false)
-                    .with_target(false)
-                    .with_filter(RouteSpans)
-            }),
-        );
+        let logs = log_layer(settings.log_format).with_filter(filter);
+        let spans = self.tracers.as_ref().map(|tracers| {
+            tracing_opentelemetry::layer()
+                .with_tracer(tracers.tracer(SCOPE))
+                // What the conventions do not ask for costs time on every span.
+                .with_location(false)
+                .with_threads(false)
+                .with_tracked_inactivity(false)
+                .with_target(false)
+                .with_filter(OurSpans)
+        });
+        let sampled = spans.is_some().then_some(OnlySampled);
+        let subscriber = tracing_subscriber::registry().with(logs).with(spans).with(sampled);
         if subscriber.try_init().is_err() {
             tracing::debug!("this process has set up its own logs; they are kept");
         }
