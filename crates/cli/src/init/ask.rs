@@ -137,7 +137,8 @@ impl<'a> Dialogue<'a> {
         assumed: Option<&str>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<T, Failure> {
-        let shown = assumed.map(|assumed| format!(" [{assumed}]")).unwrap_or_default();
+        let shown =
+            assumed.filter(|assumed| !assumed.is_empty()).map(|assumed| format!(" [{assumed}]")).unwrap_or_default();
         loop {
             let answer = self.answer(&format!("{question}{shown}: "))?;
             let answer = match (answer.as_str(), assumed) {
@@ -257,6 +258,7 @@ mod tests {
         assert_eq!((plan.callers[0].roles.len(), plan.callers[0].rings.len()), (2, 0));
         assert_eq!(plan.callers[1].rings[0].as_str(), "payments");
         assert_eq!(plan.callers[1].environment.as_ref().unwrap().as_str(), "staging");
+        assert!(!asked.contains("[]"), "{asked}");
         for words in ["an answer is needed", "looks like a secret", "no such token", "spiffe://trust-domain/path"] {
             assert!(asked.contains(words), "{words}: {asked}");
         }

@@ -32,7 +32,7 @@ impl ConfigErrors {
     pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
         let message = format!(
             "the file cannot be read ({source}); name a configuration file that this user may read, or make one with \
-             `chancery dev --dir DIR`"
+             `chancery init` (for production) or `chancery dev --dir DIR`"
         );
         let error = ConfigError { line: None, column: None, field: String::new(), message };
         Self { path: path.to_owned(), errors: vec![error], source: Some(Box::new(source)) }
