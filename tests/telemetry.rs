@@ -20,7 +20,6 @@ use chancery_tests::metrics_page::Page;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use prost::Message as _;
 use tonic::Request;
 
 const SIGN: &str = "chancery.v1.SigningService/Sign";
@@ -185,7 +184,7 @@ async fn the_route_of_a_signature_is_a_trace() {
     assert_eq!(said(only(&spans, "record")), map(&[("chancery.record.intents", "1")]));
     let asked = map(&[
         ("chancery.token", "main"),
-        ("chancery.key_version", &answer.key_version),
+        ("chancery.key_version", &answer.name),
         ("chancery.algorithm", "ECDSA_P256_SHA256"),
         ("chancery.record.index", &answer.record_index.to_string()),
     ]);
@@ -194,8 +193,9 @@ async fn the_route_of_a_signature_is_a_trace() {
     assert_never_exported(&collector, "the payload", &payload);
     assert_never_exported(&collector, "its digest", &sha256(&payload));
     assert_never_exported(&collector, "the signature", &answer.signature);
-    assert_on_record(&operator, &key, &here.trace).await;
+    // Before other calls take its place.
     assert_exemplar(&chancery, &here.trace).await;
+    assert_on_record(&operator, &key, &here.trace).await;
     chancery.stop().await.unwrap();
 }
 
@@ -246,13 +246,11 @@ async fn refusals_and_what_is_not_sampled() {
     let own = said(call);
     assert_eq!(own["rpc.response.status_code"], "PERMISSION_DENIED");
     assert_eq!(own["chancery.caller"], "operator");
+    assert_eq!(own["chancery.reason"], "ACCESS_DENIED", "as the caller was told");
     assert_eq!(own.get("error.type"), None, "the caller's mistake is none of the server's");
     assert_eq!(call.status.clone().unwrap_or_default().code(), StatusCode::Unset);
     let decision = said(only(&spans, "policy"));
-    assert_eq!(
-        (decision["chancery.decision"].as_str(), decision["chancery.reason"].as_str()),
-        ("deny", "NOT_PERMITTED")
-    );
+    assert_eq!((decision["chancery.decision"].as_str(), decision["chancery.reason"].as_str()), ("deny", "FORBIDDEN"));
     assert!(!spans.contains_key("record") && !spans.contains_key("token"), "{:?}", spans.keys());
 
     // No such method: an error of the server by the conventions, and no name that a caller made up.
@@ -299,6 +297,44 @@ async fn each_item_of_a_batch_has_its_own_way_through_the_token() {
             assert_eq!(spans[name].iter().filter(|span| span.parent_span_id == token.span_id).count(), 1, "{name}");
         }
     }
+    chancery.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_message_of_a_stream_has_its_own_route() {
+    let collector = Collector::start().await;
+    let chancery = exporting(&collector, "100").start().await.unwrap();
+    let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
+    let key = create(&operator, new_key("keyRings/dev", "traced", Algorithm::Ed25519)).await.name;
+    let here = CallersSpan::new();
+    let (messages, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let message =
+        |number: u32| v1::StreamSignRequest { correlation_id: number.to_string(), request: Some(sign(&key, b"m")) };
+    messages.send(message(0)).await.unwrap();
+    let mut answers = caller.signing().stream_sign(here.request(stream, true)).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
+    messages.send(message(1)).await.unwrap();
+    answers.message().await.unwrap().unwrap();
+    let method = "chancery.v1.SigningService/StreamSign";
+    let (_, page) = Page::fetch(&chancery, "text/plain").await;
+    let counted = |page: &Page| page.sum("rpc_server_call_duration_seconds_count", &[("rpc_method", method)]);
+    assert!(counted(&page) == 0.0, "the call goes on as long as its stream");
+    drop(messages);
+    assert!(answers.message().await.unwrap().is_none());
+
+    let spans = trace(&collector, &here.trace, method).await;
+    let call = only(&spans, method);
+    assert_eq!(said(call)["rpc.response.status_code"], "OK", "from the trailers");
+    assert_eq!(spans["message"].len(), 2);
+    for message in &spans["message"] {
+        assert_within(message, call);
+        for name in ["policy", "record", "token"] {
+            assert_eq!(spans[name].iter().filter(|span| span.parent_span_id == message.span_id).count(), 1, "{name}");
+        }
+    }
+    let (_, page) = Page::fetch(&chancery, "text/plain").await;
+    assert!(counted(&page) == 1.0);
     chancery.stop().await.unwrap();
 }
 
