@@ -9,10 +9,20 @@ use chancery_client::ClientError;
 /// Why a test has no Chancery. `Debug` reads like `Display`, since it is `unwrap` that shows it.
 #[derive(thiserror::Error)]
 pub enum Error {
-    /// The binary is not there.
-    #[error("{} is not there; build it (cargo build --bin chancery), or set CHANCERY_BIN", path.display())]
+    /// The binary is nowhere.
+    #[error(
+        "the program chancery is neither at {} nor on the PATH; install it (cargo install --path crates/cli in Chancery's \
+         source tree), build it there (cargo build --bin chancery), or set CHANCERY_BIN to where it is",
+        built.display()
+    )]
     NoBinary {
-        /// Where it was looked for.
+        /// Where it would be if it had been built with the test.
+        built: PathBuf,
+    },
+    /// The binary is not where the environment says.
+    #[error("CHANCERY_BIN is {}, and no program is there", path.display())]
+    NoSuchBinary {
+        /// What `CHANCERY_BIN` says.
         path: PathBuf,
     },
     /// The PKCS#11 module is not there.

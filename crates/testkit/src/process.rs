@@ -1,5 +1,6 @@
 //! The real binary as a child process.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,19 +13,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at a process or a file.
 pub(crate) const POLL: Duration = Duration::from_millis(10);
 
-/// The binary: `CHANCERY_BIN`, or `chancery` in `target/<profile>`, where this test was built.
+/// The binary: `CHANCERY_BIN`; or `chancery` in `target/<profile>`, where this test was built, as in Chancery's own
+/// workspace; or `chancery` on the `PATH`.
 pub(crate) fn binary() -> Result<PathBuf, Error> {
-    let path = match std::env::var_os("CHANCERY_BIN") {
-        Some(path) if !path.is_empty() => PathBuf::from(path),
-        _ => {
-            let test = std::env::current_exe().map_err(Error::system("find the test's own program"))?;
-            // target/<profile>/deps/<test>, or target/<profile>/<program> where somebody uses the testkit outside tests.
-            let folder = test.parent().unwrap_or(Path::new("."));
-            let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-            folder.join("chancery")
-        }
-    };
-    if path.is_file() { Ok(path) } else { Err(Error::NoBinary { path }) }
+    let given = std::env::var_os("CHANCERY_BIN").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let test = std::env::current_exe().map_err(Error::system("find the test's own program"))?;
+    find(given, &test, std::env::var_os("PATH").as_deref())
+}
+
+fn find(given: Option<PathBuf>, test: &Path, search: Option<&OsStr>) -> Result<PathBuf, Error> {
+    if let Some(path) = given {
+        return if path.is_file() { Ok(path) } else { Err(Error::NoSuchBinary { path }) };
+    }
+    // target/<profile>/deps/<test>, target/<profile>/examples/<example>, or target/<profile>/<program>.
+    let folder = test.parent().unwrap_or(Path::new("."));
+    let nested = folder.ends_with("deps") || folder.ends_with("examples");
+    let built = if nested { folder.parent().unwrap_or(folder) } else { folder }.join("chancery");
+    let installed = search.into_iter().flat_map(std::env::split_paths).map(|folder| folder.join("chancery"));
+    std::iter::once(built.clone()).chain(installed).find(|path| path.is_file()).ok_or(Error::NoBinary { built })
 }
 
 /// A child that is seen off when it is dropped: SIGTERM, patience, SIGKILL.
@@ -35,14 +41,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it; what it says is appended to the file `log`.
+    /// Starts it; what it says is appended to the file `log`. Its standard input ends when this process does, however that
+    /// ends.
     pub(crate) fn spawn(mut command: Command, log: &Path) -> Result<Self, Error> {
         let open = || -> std::io::Result<File> { OpenOptions::new().create(true).append(true).open(log) };
         let failed = || Error::system(format!("open {}", log.display()));
         let (out, err) = (open().map_err(failed())?, open().map_err(failed())?);
         let program = command.get_program().to_owned();
         let child = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(out)
             .stderr(err)
             .spawn()
@@ -121,6 +128,30 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         Process::spawn(command, log).unwrap()
+    }
+
+    #[test]
+    fn the_binary_is_the_one_that_is_named_then_the_one_that_was_built_then_the_installed_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |relative: &str| {
+            let path = folder.path().join(relative);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let test = make("debug/deps/test-0123");
+        let bin = folder.path().join("bin");
+        let missing = find(None, &test, Some(bin.as_os_str())).unwrap_err().to_string();
+        assert!(missing.contains("debug/chancery") && missing.contains("CHANCERY_BIN"), "{missing}");
+        let installed = make("bin/chancery");
+        assert_eq!(find(None, &test, Some(bin.as_os_str())).unwrap(), installed);
+        let built = make("debug/chancery");
+        assert_eq!(find(None, &test, Some(bin.as_os_str())).unwrap(), built);
+        assert_eq!(find(None, &make("debug/examples/e"), None).unwrap(), built);
+        let named = make("named");
+        assert_eq!(find(Some(named.clone()), &test, None).unwrap(), named);
+        let nowhere = find(Some(folder.path().join("nowhere")), &test, None).unwrap_err();
+        assert!(matches!(nowhere, Error::NoSuchBinary { .. }), "{nowhere}");
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use chancery_client::{Client, ConnectOptions};
+use chancery_client::model::{Algorithm, KeyName};
+use chancery_client::{Client, ClientError, ConnectOptions, NewKey};
 use serde::Deserialize;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 use toml::Table;
 
 use crate::authority::{Authority, IdentityFiles, Leaf};
@@ -16,6 +18,8 @@ use crate::{Error, Module};
 
 /// How long it may take to come up: machines that test are busy.
 const START_PATIENCE: Duration = Duration::from_secs(90);
+/// The id of the key that is ready.
+const READY_KEY: &str = "ready";
 
 /// A real Chancery in a temporary folder. Dropping it stops it and removes the folder; where the test failed, its log is
 /// shown first.
@@ -26,6 +30,7 @@ pub struct Chancery {
     announcement: Announcement,
     launch: Launch,
     module: Module,
+    key: OnceCell<KeyName>,
     folder: TempDir,
 }
 
@@ -54,6 +59,12 @@ struct Announcement {
 struct Pair {
     cert: PathBuf,
     key: PathBuf,
+}
+
+impl Pair {
+    fn files(&self) -> IdentityFiles {
+        IdentityFiles { certificate: self.cert.clone(), private_key: self.key.clone() }
+    }
 }
 
 impl Chancery {
@@ -94,7 +105,7 @@ impl Chancery {
             setup.apply(&dir(&folder))?;
         }
         let (process, announcement) = serve(&launch, &folder).await?;
-        let chancery = Self { process, announcement, launch, module, folder };
+        let chancery = Self { process, announcement, launch, module, key: OnceCell::new(), folder };
         for caller in callers {
             chancery.issue(Leaf::spiffe(&caller.spiffe_id()), &caller.id)?;
         }
@@ -106,8 +117,7 @@ impl Chancery {
     /// # Errors
     /// [`Error::Client`].
     pub async fn operator(&self) -> Result<Client, Error> {
-        let Pair { cert, key } = self.announcement.operator.clone();
-        self.connect(&IdentityFiles { certificate: cert, private_key: key }).await
+        self.connect(&self.operator_identity()).await
     }
 
     /// Connects as the caller, who signs and verifies in the ring `dev`.
@@ -115,8 +125,24 @@ impl Chancery {
     /// # Errors
     /// [`Error::Client`].
     pub async fn caller(&self) -> Result<Client, Error> {
-        let Pair { cert, key } = self.announcement.caller.clone();
-        self.connect(&IdentityFiles { certificate: cert, private_key: key }).await
+        self.connect(&self.caller_identity()).await
+    }
+
+    /// A P-256 key in the ring `dev`, with which the caller may sign: made when it is first asked for.
+    ///
+    /// # Errors
+    /// [`Error::Client`].
+    pub async fn key(&self) -> Result<&KeyName, Error> {
+        self.key.get_or_try_init(|| self.create_key(READY_KEY, Algorithm::EcdsaP256Sha256)).await
+    }
+
+    /// Makes another key in the ring `dev`. [`Chancery::operator`] and [`Client::create_key`] make any other.
+    ///
+    /// # Errors
+    /// [`Error::Client`]: there is such a key already, its id is none, or the token does not offer the algorithm.
+    pub async fn create_key(&self, id: &str, algorithm: Algorithm) -> Result<KeyName, Error> {
+        let name: KeyName = format!("{}/keys/{id}", self.key_ring()).parse().map_err(ClientError::from)?;
+        Ok(self.operator().await?.create_key(NewKey::new(name, algorithm)).await?.name)
     }
 
     /// Connects as a caller of the [`Setup`].
@@ -142,6 +168,18 @@ impl Chancery {
     #[must_use]
     pub fn connect_options(&self, identity: &IdentityFiles) -> ConnectOptions {
         ConnectOptions::new(self.endpoint(), self.ca(), &identity.certificate, &identity.private_key)
+    }
+
+    /// The operator's certificate and private key, for other clients than ours.
+    #[must_use]
+    pub fn operator_identity(&self) -> IdentityFiles {
+        self.announcement.operator.files()
+    }
+
+    /// The caller's certificate and private key.
+    #[must_use]
+    pub fn caller_identity(&self) -> IdentityFiles {
+        self.announcement.caller.files()
     }
 
     /// Issues a certificate by the authority whose clients the service accepts.
@@ -320,7 +358,8 @@ fn failed(folder: &TempDir, what: String) -> Error {
 fn dev(launch: &Launch, folder: &TempDir, more: &[&str]) -> Command {
     let mut command = Command::new(&launch.binary);
     command.arg("dev").arg("--dir").arg(dir(folder));
-    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    // Where the test is killed, nobody else would stop the service.
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--stop-on-eof"]);
     command.args(&launch.arguments).args(more);
     command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command
