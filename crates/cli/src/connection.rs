@@ -130,6 +130,7 @@ fn dev_options(folder: &Path, who: DevIdentity) -> Result<ConnectOptions, Failur
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_client::Credentials;
 
     fn environment(pairs: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<OsString> {
         |name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
@@ -189,13 +190,14 @@ mod tests {
         });
         std::fs::write(folder.path().join("dev.json"), announcement.to_string()).unwrap();
         let dev = ConnectionArguments { dev: Some(folder.path().into()), ..arguments() };
-        let options = dev.options(DevIdentity::Caller, environment(&[])).unwrap();
-        assert_eq!(options.private_key, PathBuf::from("/d/c.key"));
+        let files = |arguments: &ConnectionArguments| {
+            let options = arguments.options(DevIdentity::Caller, environment(&[])).unwrap();
+            let Credentials::Certificate { certificate, private_key } = options.credentials else { panic!("no files") };
+            (certificate, private_key)
+        };
+        assert_eq!(files(&dev), (PathBuf::from("/d/c.pem"), PathBuf::from("/d/c.key")));
         let operator = ConnectionArguments { who: Some(DevIdentity::Operator), ..dev };
-        assert_eq!(
-            operator.options(DevIdentity::Caller, environment(&[])).unwrap().certificate,
-            PathBuf::from("/d/o.pem")
-        );
+        assert_eq!(files(&operator), (PathBuf::from("/d/o.pem"), PathBuf::from("/d/o.key")));
         let wrong = ConnectionArguments { dev: None, ..operator };
         assert!(wrong.options(DevIdentity::Caller, environment(ALL)).is_err(), "--as without a folder");
     }

@@ -147,23 +147,39 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let exit = match &error {
-            ClientError::ReadFile { .. } | ClientError::NotPem { .. } | ClientError::TlsIdentity { .. } => Exit::Local,
-            ClientError::Endpoint { .. } => Exit::Usage,
-            ClientError::Connection { problem: ConnectProblem::ClientCertificate(_), .. } => Exit::Denied,
-            ClientError::Connection { .. } | ClientError::TimedOut { .. } => Exit::Unavailable,
-            ClientError::Refused(refusal) => exit_of(refusal.code),
-            ClientError::Damaged { .. } | ClientError::Answer { .. } => Exit::Failed,
-        };
-        let hint = hint(&error);
-        let failure = Self { hint, ..Self::new(exit, error.to_string()) };
+        let failure = Self { hint: hint(&error), ..Self::new(exit_of_error(&error), error.to_string()) };
         match error {
             // Their text says all that their sources know.
-            ClientError::Connection { .. } | ClientError::TlsIdentity { .. } | ClientError::Refused(_) => failure,
+            ClientError::Connection { .. }
+            | ClientError::TlsIdentity { .. }
+            | ClientError::Setup { .. }
+            | ClientError::Refused(_)
+            | ClientError::Shared(_) => failure,
             ClientError::ReadFile { source, .. } => failure.because(source),
             ClientError::Endpoint { source: Some(source), .. } => failure.because(source),
+            ClientError::PublicKey { source, .. } => failure.because(source),
             _ => failure,
         }
+    }
+}
+
+fn exit_of_error(error: &ClientError) -> Exit {
+    match error {
+        ClientError::ReadFile { .. }
+        | ClientError::NotPem { .. }
+        | ClientError::TlsIdentity { .. }
+        | ClientError::Setup { .. }
+        | ClientError::Random(_) => Exit::Local,
+        ClientError::Endpoint { .. } | ClientError::Request { .. } => Exit::Usage,
+        ClientError::Connection { problem: ConnectProblem::ClientCertificate(_), .. } => Exit::Denied,
+        ClientError::Connection { .. } | ClientError::TimedOut { .. } | ClientError::StreamEnded => Exit::Unavailable,
+        ClientError::Refused(refusal) => exit_of(refusal.code),
+        ClientError::Damaged { .. }
+        | ClientError::Answer { .. }
+        | ClientError::PublicKey { .. }
+        | ClientError::WrongSignature { .. }
+        | ClientError::NotPinned { .. } => Exit::Failed,
+        ClientError::Shared(error) => exit_of_error(error),
     }
 }
 
@@ -191,7 +207,10 @@ const fn exit_of(code: Code) -> Exit {
 
 fn hint(error: &ClientError) -> Option<String> {
     let text = match error {
-        ClientError::ReadFile { .. } | ClientError::NotPem { .. } | ClientError::TlsIdentity { .. } => {
+        ClientError::ReadFile { .. }
+        | ClientError::NotPem { .. }
+        | ClientError::TlsIdentity { .. }
+        | ClientError::Setup { .. } => {
             "the files come from --ca, --cert and --key, from CHANCERY_CA, CHANCERY_CERT and CHANCERY_KEY, or from \
              DIR/dev.json with --dev DIR"
         }
@@ -219,7 +238,16 @@ fn hint(error: &ClientError) -> Option<String> {
         ClientError::TimedOut { .. } => "give it longer with --timeout, or look at `chancery health`",
         ClientError::Refused(refusal) => return refusal_hint(refusal),
         ClientError::Damaged { .. } => "if it happens again, look for a proxy that changes what it passes on",
-        ClientError::Answer { .. } => "this chancery is probably older than the service: `chancery --version`",
+        // Their texts say it.
+        ClientError::Request { .. }
+        | ClientError::WrongSignature { .. }
+        | ClientError::NotPinned { .. }
+        | ClientError::StreamEnded
+        | ClientError::Random(_) => return None,
+        ClientError::Shared(error) => return hint(error),
+        ClientError::Answer { .. } | ClientError::PublicKey { .. } => {
+            "this chancery is probably older than the service: `chancery --version`"
+        }
     };
     Some(text.to_owned())
 }

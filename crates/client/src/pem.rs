@@ -3,7 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::ClientError;
+use chancery_crypto::sha256;
+use chancery_model::Sha256Hash;
+use zeroize::Zeroizing;
+
+use crate::{ClientError, ConnectOptions, Credentials};
 
 /// Which of the files that TLS needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +30,53 @@ impl fmt::Display for TlsFile {
     }
 }
 
-/// Reads PEM certificates; what is in them is checked later, by rustls.
-pub(crate) fn read_certificates(file: TlsFile, path: &Path) -> Result<Vec<u8>, ClientError> {
-    read(file, path, |label| label == "CERTIFICATE")
+/// What the files hold.
+pub(crate) struct Material {
+    pub(crate) ca: Vec<u8>,
+    pub(crate) identity: Option<PemIdentity>,
 }
 
-/// Reads a PEM private key, of whichever of the three formats.
-pub(crate) fn read_private_key(path: &Path) -> Result<Vec<u8>, ClientError> {
-    read(TlsFile::PrivateKey, path, |label| matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"))
+/// The files of a client certificate.
+pub(crate) struct PemIdentity {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) private_key: Zeroizing<Vec<u8>>,
 }
 
-fn read(file: TlsFile, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>, ClientError> {
+impl Material {
+    /// Tells one content of the files from another, without keeping the private key for it.
+    pub(crate) fn fingerprint(&self) -> Sha256Hash {
+        let mut hashes = Zeroizing::new(sha256(&self.ca).to_vec());
+        if let Some(PemIdentity { certificate, private_key }) = &self.identity {
+            hashes.extend_from_slice(&sha256(certificate));
+            hashes.extend_from_slice(&sha256(private_key));
+        }
+        sha256(&hashes)
+    }
+}
+
+/// Reads the files of the options; what is in them is checked later, by rustls.
+pub(crate) fn read(options: &ConnectOptions) -> Result<Material, ClientError> {
+    let ca = read_certificates(TlsFile::Ca, &options.ca)?;
+    let identity = match &options.credentials {
+        Credentials::Certificate { certificate, private_key } => Some(PemIdentity {
+            certificate: read_certificates(TlsFile::Certificate, certificate)?,
+            private_key: Zeroizing::new(read_private_key(private_key)?),
+        }),
+        Credentials::ApiKey(_) => None,
+    };
+    Ok(Material { ca, identity })
+}
+
+fn read_certificates(file: TlsFile, path: &Path) -> Result<Vec<u8>, ClientError> {
+    read_file(file, path, |label| label == "CERTIFICATE")
+}
+
+/// Of whichever of the three formats.
+fn read_private_key(path: &Path) -> Result<Vec<u8>, ClientError> {
+    read_file(TlsFile::PrivateKey, path, |label| matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"))
+}
+
+fn read_file(file: TlsFile, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>, ClientError> {
     let content =
         std::fs::read(path).map_err(|source| ClientError::ReadFile { file, path: path.to_owned(), source })?;
     let found = String::from_utf8_lossy(&content)

@@ -1,0 +1,186 @@
+//! StreamSign: inputs as they arrive, signatures as they are ready.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use chancery_api::v1;
+use chancery_api::v1::signing_service_client::SigningServiceClient;
+use chancery_api::v1::stream_sign_response::Result as ItemResult;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Streaming};
+
+use crate::retry::Repeat;
+use crate::{Client, ClientError, SignItem, Signed, batch};
+
+/// How many messages wait to be sent, and how many answers to be taken: enough to keep the stream busy, few enough that a
+/// sender soon feels that nobody takes the answers.
+const WAITING: usize = 16;
+/// Of a correlation id, in bytes.
+const MAX_ID_LENGTH: usize = 64;
+
+/// The sending half of a stream. Clones send on the same stream; it is half-closed when the last of them is dropped, and
+/// then the answers end once everything was answered.
+#[derive(Debug, Clone)]
+pub struct SignSender {
+    messages: mpsc::Sender<v1::StreamSignRequest>,
+    unanswered: Unanswered,
+    /// Whether answers are verified on this side.
+    keeps_requests: bool,
+}
+
+/// The receiving half of a stream: a [`Stream`] of answers, as they are ready, in any order. Ends after the answer to the
+/// last message, or with the error that broke the stream. Dropping it ends the stream.
+#[derive(Debug)]
+pub struct SignAnswers {
+    answers: mpsc::Receiver<Result<SignAnswer, ClientError>>,
+    unanswered: Unanswered,
+}
+
+/// The answer to one message.
+#[derive(Debug)]
+pub struct SignAnswer {
+    /// The message's correlation id.
+    pub correlation_id: String,
+    /// The signature, or why there is none. The stream goes on.
+    pub result: Result<Signed, ClientError>,
+}
+
+/// What was sent and not answered yet, by correlation id; the requests are kept where signatures are verified on this side.
+#[derive(Debug, Clone, Default)]
+struct Unanswered(Arc<Mutex<HashMap<String, Option<v1::SignRequest>>>>);
+
+impl Unanswered {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<v1::SignRequest>>> {
+        // What panicked elsewhere left a whole map.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Opens a stream. Send and receive at the same time, from two tasks or with `select!`: the service reads no further
+    /// while 64 messages are under way, so a sender whose answers nobody takes is held back.
+    ///
+    /// The client's time bounds the opening only. A stream that breaks is not opened again by itself:
+    /// [`SignAnswers::unanswered`] says what to send again on another, which is safe.
+    ///
+    /// # Errors
+    /// As [`Client::sign`], where it cannot be opened.
+    pub async fn stream_sign(&self) -> Result<(SignSender, SignAnswers), ClientError> {
+        let (messages, incoming) = self
+            .open(Repeat::Safe, (), |connection, _nothing: Request<()>| async move {
+                let (messages, outgoing) = mpsc::channel(WAITING);
+                let opened = SigningServiceClient::new(connection).stream_sign(ReceiverStream::new(outgoing)).await?;
+                Ok(Response::new((messages, opened.into_inner())))
+            })
+            .await?;
+        let unanswered = Unanswered::default();
+        let (answered, answers) = mpsc::channel(WAITING);
+        let receiver = Receiver { client: self.clone(), unanswered: unanswered.clone(), answered };
+        // Not awaited: it ends by itself with the stream, or once the answers are dropped.
+        tokio::spawn(receiver.run(incoming));
+        let keeps_requests = self.local().is_on();
+        let sender = SignSender { messages, unanswered: unanswered.clone(), keeps_requests };
+        Ok((sender, SignAnswers { answers, unanswered }))
+    }
+}
+
+impl SignSender {
+    /// Sends an input; waits while the service is behind. `correlation_id` comes back with its answer: 1 to 64 bytes, and
+    /// not that of another message that is still unanswered.
+    ///
+    /// # Errors
+    /// [`ClientError::Request`] where the correlation id cannot be used, [`ClientError::StreamEnded`] where the stream has
+    /// ended; the answers then say why.
+    pub async fn send(&self, correlation_id: impl Into<String>, item: SignItem) -> Result<(), ClientError> {
+        let correlation_id = correlation_id.into();
+        if correlation_id.is_empty() || correlation_id.len() > MAX_ID_LENGTH {
+            let what = format!("a correlation id has 1 to {MAX_ID_LENGTH} bytes, not {}", correlation_id.len());
+            return Err(ClientError::Request { what });
+        }
+        let place = self.messages.reserve().await.map_err(|_closed| ClientError::StreamEnded)?;
+        let request = item.into_request();
+        match self.unanswered.lock().entry(correlation_id.clone()) {
+            Entry::Occupied(_) => {
+                let what =
+                    format!("the correlation id {correlation_id:?} is that of a message that is not answered yet");
+                return Err(ClientError::Request { what });
+            }
+            Entry::Vacant(entry) => entry.insert(self.keeps_requests.then(|| request.clone())),
+        };
+        place.send(v1::StreamSignRequest { correlation_id, request: Some(request) });
+        Ok(())
+    }
+}
+
+impl SignAnswers {
+    /// The next answer; `None` at the end of the stream. `Some(Err(..))` is the error that broke it.
+    pub async fn next(&mut self) -> Option<Result<SignAnswer, ClientError>> {
+        StreamExt::next(self).await
+    }
+
+    /// The correlation ids of what was sent and has no answer, in no order. After the stream broke: what to send again.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<String> {
+        self.unanswered.lock().keys().cloned().collect()
+    }
+}
+
+impl Stream for SignAnswers {
+    type Item = Result<SignAnswer, ClientError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.answers.poll_recv(context)
+    }
+}
+
+/// Takes answers off the wire, checks them and hands them on.
+struct Receiver {
+    client: Client,
+    unanswered: Unanswered,
+    answered: mpsc::Sender<Result<SignAnswer, ClientError>>,
+}
+
+impl Receiver {
+    async fn run(self, mut incoming: Streaming<v1::StreamSignResponse>) {
+        loop {
+            let answer = tokio::select! {
+                answer = incoming.message() => answer,
+                () = self.answered.closed() => return,
+            };
+            let (answer, last) = match answer {
+                Ok(None) => return,
+                Ok(Some(answer)) => match self.take(answer).await {
+                    Ok(answer) => (Ok(answer), false),
+                    Err(error) => (Err(error), true),
+                },
+                Err(status) => (Err(self.client.error(status)), true),
+            };
+            if self.answered.send(answer).await.is_err() || last {
+                return;
+            }
+        }
+    }
+
+    async fn take(&self, answer: v1::StreamSignResponse) -> Result<SignAnswer, ClientError> {
+        let v1::StreamSignResponse { correlation_id, result } = answer;
+        let Some(request) = self.unanswered.lock().remove(&correlation_id) else {
+            let what = format!("an answer to {correlation_id:?}, which was not asked, or was answered already");
+            return Err(ClientError::Answer { what });
+        };
+        let result = match result {
+            Some(ItemResult::Response(response)) => Signed::checked(response),
+            Some(ItemResult::Error(status)) => Err(ClientError::Refused(Box::new(status.into()))),
+            None => Err(batch::no_result()),
+        };
+        let result = match (result, request) {
+            (Ok(signed), Some(request)) => self.client.released(&request, signed).await,
+            (result, _) => result,
+        };
+        Ok(SignAnswer { correlation_id, result })
+    }
+}
