@@ -16,6 +16,7 @@ use chancery_testkit::{Chancery, Leaf};
 use chancery_tests::contract::{create, eventually, new_key, refused, sign};
 use chancery_tests::metrics_page::Page;
 use chancery_tests::promql::Names;
+use chancery_tests::web::{self, Web};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use yaml_rust2::{Yaml, YamlLoader};
@@ -38,6 +39,8 @@ async fn page() -> Page {
     let stranger = chancery.issue(Leaf::spiffe("spiffe://chancery.dev/unheard-of"), "unheard-of").unwrap();
     let stranger = chancery.connect(&stranger).await.unwrap();
     refused(stranger.policy().get_policy_set(v1::GetPolicySetRequest {}).await);
+    let web = Web::new(&chancery, &web::caller(&chancery), &["h2"]);
+    assert_eq!(web.get("/.well-known/jwks.json?name=keyRings/dev").await.status, 200);
     // A connection that is no TLS, a certificate that is looked at again, and a worker that dies over a signature.
     let address = chancery.endpoint().strip_prefix("https://").unwrap().to_owned();
     drop(TcpStream::connect(&address).await.unwrap());
@@ -215,7 +218,7 @@ fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let table = text.split_once("## Metrics\n").unwrap().1.split_once("\n## ").unwrap().0;
     let rows = table.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
-        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = row.trim().trim_matches('|').split('|').map(str::trim).collect();
         let [name, kind, attributes, _meaning] = cells.as_slice() else { panic!("four columns: {row}") };
         let attributes = attributes.split(", ").filter(|attribute| !attribute.is_empty());
         let attributes = attributes.map(|attribute| attribute.trim_matches('`').replace('.', "_")).collect();
