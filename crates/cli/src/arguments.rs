@@ -9,6 +9,7 @@ use crate::commands::config::ConfigCommand;
 use crate::commands::dev::DevCommand;
 use crate::commands::health::HealthCommand;
 use crate::commands::init::InitCommand;
+use crate::commands::jwt::JwtCommand;
 use crate::commands::keys::KeysCommand;
 use crate::commands::policy::PolicyCommand;
 use crate::commands::public_key::PublicKeyCommand;
@@ -69,6 +70,8 @@ pub enum Call {
     Sign(Calling<SignCommand>),
     /// Check a signature; exit code 0 where it is valid, 1 where it is not
     Verify(Calling<VerifyCommand>),
+    /// Make JSON Web Tokens
+    Jwt(CallingGroup<JwtCommand>),
     /// Print a public key
     PublicKey(Calling<PublicKeyCommand>),
     /// Read, check, apply and explain policy

@@ -13,6 +13,8 @@ use crate::exit::Failure;
 const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
 /// Larger than any signature, in either form.
 const MAX_SIGNATURE_BYTES: u64 = 16 * 1024;
+/// The longest claims of a JWT, in bytes.
+const MAX_CLAIMS_BYTES: u64 = 16 * 1024;
 /// The largest policy document that the service takes, in bytes.
 const MAX_POLICY_BYTES: u64 = 512 * 1024;
 
@@ -63,8 +65,16 @@ impl Source {
 
     /// A policy document's text.
     pub fn read_policy(&self) -> Result<String, Failure> {
-        let bytes = self.read(MAX_POLICY_BYTES, "a policy document")?;
-        String::from_utf8(bytes)
+        self.read_text(MAX_POLICY_BYTES, "a policy document")
+    }
+
+    /// The claims of a JWT.
+    pub fn read_claims(&self) -> Result<String, Failure> {
+        self.read_text(MAX_CLAIMS_BYTES, "what a JWT claims")
+    }
+
+    fn read_text(&self, limit: u64, what: &str) -> Result<String, Failure> {
+        String::from_utf8(self.read(limit, what)?)
             .map_err(|error| Failure::local(format!("{self} is not UTF-8 text")).because(error.utf8_error()))
     }
 

@@ -52,6 +52,9 @@ async fn make(call: Call) -> Result<Exit, Failure> {
         Call::Verify(Calling { command, output, connection }) => {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout)).await
         }
+        Call::Jwt(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
+        }
         Call::PublicKey(Calling { command, output, connection }) => {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout)).await
         }

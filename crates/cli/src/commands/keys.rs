@@ -1,6 +1,7 @@
 //! `chancery keys`: rings, keys and versions.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chancery_api::v1;
 use chancery_client::{Client, algorithm_to_proto};
@@ -8,6 +9,7 @@ use chancery_model::{Algorithm, KeyName, RingName};
 use clap::{Args, Subcommand};
 
 use super::PAGE;
+use crate::duration;
 use crate::exit::{Exit, Failure};
 use crate::names::{KeyArgument, KeyOrVersionArgument, RingArgument, VersionArgument};
 use crate::output::Output;
@@ -21,6 +23,7 @@ pub enum KeysCommand {
 Examples:
   chancery keys create dev/invoices --algorithm ECDSA_P256_SHA256
   chancery keys create dev/hashes -a RSA_PSS_3072_SHA256 --allow-digest --label team=billing
+  chancery keys create dev/tokens -a ED25519 --max-jwt-lifetime 15m
   chancery keys create dev/k --algorithm ED25519 --request-id \"$(uuidgen)\"    # safe to repeat")]
     Create(Create),
     /// List the keys of a ring, or of all rings that you may see
@@ -67,6 +70,9 @@ pub struct Create {
     /// Let Sign take a digest in place of the message: signing blind
     #[arg(long)]
     allow_digest: bool,
+    /// The longest lifetime of a JWT that the key signs, up to 3650d [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    max_jwt_lifetime: Option<Duration>,
     /// A label that policies can speak of; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -158,7 +164,7 @@ impl KeysCommand {
 }
 
 async fn create(client: &Client, arguments: Create) -> Result<KeyView, Failure> {
-    let Create { key: KeyArgument(name), algorithm, allow_digest, labels, request_id } = arguments;
+    let Create { key: KeyArgument(name), algorithm, allow_digest, max_jwt_lifetime, labels, request_id } = arguments;
     let count = labels.len();
     let labels: HashMap<String, String> = labels.into_iter().collect();
     if labels.len() < count {
@@ -171,6 +177,10 @@ async fn create(client: &Client, arguments: Create) -> Result<KeyView, Failure> 
             algorithm: algorithm_to_proto(algorithm).into(),
             allow_digest,
             labels,
+            max_jwt_lifetime: max_jwt_lifetime.map(|longest| prost_types::Duration {
+                seconds: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
+                nanos: 0,
+            }),
             ..v1::Key::default()
         }),
         request_id,

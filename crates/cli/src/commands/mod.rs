@@ -7,6 +7,7 @@ pub mod config;
 pub mod dev;
 pub mod health;
 pub mod init;
+pub mod jwt;
 pub mod keys;
 pub mod policy;
 pub mod public_key;

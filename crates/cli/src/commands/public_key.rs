@@ -18,6 +18,8 @@ use crate::output::{Format, Output, View, fields};
 Examples:
   chancery public-key dev/invoices > invoices.pem
   chancery public-key dev/invoices/1 --format der --out invoices.der
+  chancery public-key dev/tokens --format jwk
+  chancery public-key dev/hosts --format openssh >> ~/.ssh/authorized_keys
   chancery public-key dev/invoices | openssl pkey -pubin -noout -text")]
 pub struct PublicKeyCommand {
     /// RING/KEY for its primary version, or RING/KEY/VERSION
@@ -38,6 +40,11 @@ pub enum KeyFormat {
     Pem,
     /// DER SubjectPublicKeyInfo (in base64 where the output is JSON)
     Der,
+    /// JSON Web Key, for verifiers of JWTs
+    Jwk,
+    /// A line of OpenSSH's authorized_keys
+    #[value(name = "openssh")]
+    OpenSsh,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +58,10 @@ struct PublicKeyView {
     #[serde(skip_serializing_if = "Option::is_none")]
     der: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    jwk: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openssh: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
 }
 
@@ -60,6 +71,8 @@ impl PublicKeyCommand {
         let format = match self.format {
             KeyFormat::Pem => PublicKeyFormat::Pem,
             KeyFormat::Der => PublicKeyFormat::Der,
+            KeyFormat::Jwk => PublicKeyFormat::Jwk,
+            KeyFormat::OpenSsh => PublicKeyFormat::OpenSsh,
         };
         let key = client.public_key(&self.key.to_string(), format).await?;
         match &self.out {
@@ -67,7 +80,12 @@ impl PublicKeyCommand {
                 std::fs::write(path, &key.data).map_err(|error| Failure::file("write", path, error))?;
                 out.show(&PublicKeyView::new(key, self.format, Some(path.display().to_string())))?;
             }
-            None if out.format() == Format::Table => out.raw(&key.data)?,
+            None if out.format() == Format::Table => {
+                out.raw(&key.data)?;
+                if self.format == KeyFormat::Jwk {
+                    out.raw(b"\n")?;
+                }
+            }
             None => out.show(&PublicKeyView::new(key, self.format, None))?,
         }
         Ok(Exit::Done)
@@ -76,19 +94,26 @@ impl PublicKeyCommand {
 
 impl PublicKeyView {
     fn new(key: PublicKey, format: KeyFormat, file: Option<String>) -> Self {
-        let (pem, der) = match format {
-            KeyFormat::Pem => (Some(String::from_utf8_lossy(&key.data).into_owned()), None),
-            KeyFormat::Der => (None, Some(base64(&key.data))),
-        };
-        Self {
+        let mut view = Self {
             version: key.version.to_string(),
             algorithm: key.algorithm.as_str(),
             state: key.state.as_str(),
             sha256: hex(&key.sha256),
-            pem,
-            der,
+            pem: None,
+            der: None,
+            jwk: None,
+            openssh: None,
             file,
+        };
+        let text = || String::from_utf8_lossy(&key.data).into_owned();
+        match format {
+            KeyFormat::Pem => view.pem = Some(text()),
+            KeyFormat::Der => view.der = Some(base64(&key.data)),
+            // The service writes JSON; what is none would be shown as the text that it is.
+            KeyFormat::Jwk => view.jwk = Some(serde_json::from_str(&text()).unwrap_or_else(|_| text().into())),
+            KeyFormat::OpenSsh => view.openssh = Some(text().trim_end().to_owned()),
         }
+        view
     }
 }
 

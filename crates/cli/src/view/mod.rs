@@ -2,6 +2,7 @@
 //! times in RFC 3339, hashes in hexadecimal, binary data in base64.
 
 pub mod audit;
+pub mod jwt;
 pub mod keys;
 pub mod policy;
 pub mod tokens;

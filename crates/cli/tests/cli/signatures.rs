@@ -87,3 +87,36 @@ async fn a_public_key_comes_as_pem_as_der_and_in_json() {
     let json = run(chancery.cli(), &["public-key", "dev/k", "-o", "json"]).json();
     assert_eq!((json["pem"].as_str(), json["state"].as_str()), (Some(pem.as_str()), Some("ACTIVE")));
 }
+
+#[tokio::test]
+async fn a_public_key_comes_as_verifiers_and_ssh_take_it() {
+    let chancery = Chancery::start().await.unwrap();
+    run(chancery.cli(), &["keys", "create", "dev/k", "-a", "ED25519"]).text();
+    let jwk = run(chancery.cli(), &["public-key", "dev/k", "--format", "jwk"]).json();
+    assert_eq!((&jwk["kty"], &jwk["alg"]), (&"OKP".into(), &"EdDSA".into()));
+    let json = run(chancery.cli(), &["public-key", "dev/k", "--format", "jwk", "-o", "json"]).json();
+    assert_eq!(json["jwk"], jwk, "an object, not its text");
+    let line = run(chancery.cli(), &["public-key", "dev/k", "--format", "openssh"]).text();
+    assert!(line.starts_with("ssh-ed25519 ") && line.ends_with(" keyRings/dev/keys/k/versions/1\n"), "{line}");
+}
+
+#[tokio::test]
+async fn a_token_is_printed_alone_and_its_version_beside_it() {
+    let chancery = Chancery::start().await.unwrap();
+    let words = ["keys", "create", "dev/k", "-a", "ED25519", "--max-jwt-lifetime", "15m", "-o", "json"];
+    assert_eq!(run(chancery.cli(), &words).json()["max_jwt_lifetime_seconds"], 900);
+
+    let words = ["jwt", "sign", "dev/k", "--claims", r#"{"sub":"ada"}"#, "--lifetime", "5m"];
+    let signed = run(chancery.cli(), &words);
+    assert!(signed.err.contains("signed by keyRings/dev/keys/k/versions/1, expires 2"), "{}", signed.err);
+    let token = signed.text();
+    assert_eq!(token.trim_end().split('.').count(), 3, "{token}");
+    let words = ["jwt", "sign", "dev/k/1", "--claims-file", "-", "--type", "at+jwt", "-o", "json"];
+    let json = run_with(chancery.cli(), &words, br#"{"sub":"ada"}"#).json();
+    assert_eq!(json["version"], "keyRings/dev/keys/k/versions/1");
+    assert!(json["issue_time"].as_str() < json["expire_time"].as_str(), "{json}");
+
+    run(chancery.cli(), &["jwt", "sign", "dev/k", "--lifetime", "16m"]).failed(6, &["lifetime", "900 seconds"]);
+    run(chancery.cli(), &["jwt", "sign", "dev/k", "--claims", "[]"]).failed(6, &["claims", "JSON object"]);
+    run(chancery.cli(), &["jwt", "sign", "dev/k", "--lifetime", "5"]).failed(2, &["15m"]);
+}
