@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test test-kryoptic test-python lint bench proto-lint clean
+.PHONY: help run test test-kryoptic test-python test-interop lint bench proto-lint clean
 
 help:                ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ test-kryoptic:       ## The tests that meet the token, on Kryoptic (built once, 
 
 test-python:         ## A Python client, with stubs generated from proto/, against a development service
 	@./scripts/test-python.sh
+
+test-interop:        ## PyJWT and npm jose verify JWTs, with key sets that they fetch themselves
+	@./scripts/test-interop.sh
 
 lint:                ## Formatting, clippy, protos, dependencies
 	$(CARGO) fmt --all --check

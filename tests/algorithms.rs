@@ -42,7 +42,7 @@ fn done<T: Debug>(answer: Result<T, Status>) -> Option<T> {
         Err(status) => {
             let refusal = refusal(status);
             let reason = refusal.reason.as_deref();
-            let known = ["KEY_PURPOSE_MISMATCH", "DIGEST_NOT_ALLOWED", "INVALID_FIELD", "FORMAT_NOT_AVAILABLE"];
+            let known = ["KEY_PURPOSE_MISMATCH", "DIGEST_NOT_ALLOWED", "INVALID_FIELD", "ALGORITHM_NOT_IN_JOSE"];
             assert!(reason.is_some_and(|reason| known.contains(&reason)), "{refusal}");
             None
         }

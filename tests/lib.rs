@@ -11,3 +11,24 @@ pub mod leaf;
 
 #[path = "support/token_under_test.rs"]
 pub mod token_under_test;
+
+#[path = "support/program.rs"]
+pub mod program;
+
+#[path = "support/collector.rs"]
+pub mod collector;
+
+#[path = "support/metrics_page.rs"]
+pub mod metrics_page;
+
+#[path = "support/promql.rs"]
+pub mod promql;
+
+#[path = "support/streams.rs"]
+pub mod streams;
+
+#[path = "support/web.rs"]
+pub mod web;
+
+#[path = "support/jose.rs"]
+pub mod jose;

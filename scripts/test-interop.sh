@@ -1,0 +1,64 @@
+#!/bin/sh
+# Lets verifiers that know nothing of Chancery verify its tokens, with key sets that they fetch over mutual TLS: PyJWT in
+# Python, jose in Node. Needs python3 with venv, node and npm, and their package indexes; a toolchain that is not there is
+# skipped, and said so. Everything that is installed stays under target/interop.
+set -eu
+cd "$(dirname "$0")/.."
+
+./softhsm/install.sh
+# CHANCERY_BIN names a binary that is there already, as in .ci/run.
+chancery=${CHANCERY_BIN:-}
+if [ -z "$chancery" ]; then
+    cargo build --locked --bin chancery
+    chancery=${CARGO_TARGET_DIR:-target}/debug/chancery
+fi
+dir=$(mktemp -d)
+log=$dir/dev.log
+"$chancery" dev --dir "$dir/dev" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 >"$log" 2>&1 &
+pid=$!
+trap 'kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
+waited=0
+until [ -s "$dir/dev/dev.json" ]; do
+    if ! kill -0 "$pid" 2>/dev/null || [ "$waited" -ge 600 ]; then
+        echo "chancery dev did not come up; it said:" >&2
+        cat "$log" >&2
+        exit 1
+    fi
+    sleep 0.1
+    waited=$((waited + 1))
+done
+export CHANCERY_DEV="$dir/dev"
+
+# Each key before and after a rotation: the old token's key must still be found.
+tokens=$dir/tokens
+claims='{"iss":"https://issuer.example","sub":"ada","aud":["https://api.example","https://more.example"]}'
+for pair in RS256=RSA_PKCS1_2048_SHA256 RS512=RSA_PKCS1_4096_SHA512 PS256=RSA_PSS_2048_SHA256 PS512=RSA_PSS_4096_SHA512 \
+    ES256=ECDSA_P256_SHA256 ES384=ECDSA_P384_SHA384 ES512=ECDSA_P521_SHA512 ES256K=ECDSA_SECP256K1_SHA256 EdDSA=ED25519; do
+    jose=${pair%%=*}
+    key=dev/jwt-$(echo "$jose" | tr '[:upper:]' '[:lower:]')
+    "$chancery" keys create "$key" --algorithm "${pair#*=}" >/dev/null
+    for rotated in no yes; do
+        [ "$rotated" = no ] || "$chancery" keys rotate "$key" >/dev/null
+        token=$("$chancery" jwt sign "$key" --claims "$claims" --lifetime 5m --type at+jwt 2>/dev/null)
+        echo "$jose keyRings/dev/keys/${key#dev/} $token" >>"$tokens"
+    done
+done
+
+if command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    venv=target/interop/python
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/interop/python/requirements.txt
+    "$venv/bin/python" tests/interop/python/verify_jwt.py "$dir/dev/dev.json" "$tokens"
+else
+    echo "skipped: PyJWT, because python3 with venv is not here"
+fi
+
+if command -v node >/dev/null && command -v npm >/dev/null; then
+    node=target/interop/node
+    mkdir -p "$node"
+    cp tests/interop/node/package.json tests/interop/node/package-lock.json tests/interop/node/verify_jwt.mjs "$node"
+    npm ci --prefix "$node" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+    node "$node/verify_jwt.mjs" "$dir/dev/dev.json" "$tokens"
+else
+    echo "skipped: jose, because node with npm is not here"
+fi
