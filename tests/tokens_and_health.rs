@@ -288,6 +288,12 @@ async fn metrics_count_what_was_done_and_what_was_refused() {
         (signatures == 7.0 && refusals == 3.0 && strangers == 1.0).then_some(metrics)
     })
     .await;
-    assert!(!metrics.contains("never-in-metrics") && !metrics.contains("counted"), "no caller's text: {metrics}");
+    assert!(!metrics.contains("never-in-metrics"), "no caller's text: {metrics}");
+    let decisions = |labels: &[&str]| sum(&metrics, "chancery_decisions_total", labels);
+    assert_eq!(
+        decisions(&["chancery_key=\"counted\"", "chancery_action=\"Sign\"", "chancery_decision=\"allow\""]),
+        7.0
+    );
+    assert_eq!(decisions(&["chancery_key=\"_none\"", "chancery_reason=\"UNKNOWN_RESOURCE\""]), 3.0);
     chancery.stop().await.unwrap();
 }
