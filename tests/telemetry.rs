@@ -301,6 +301,26 @@ async fn each_item_of_a_batch_has_its_own_way_through_the_token() {
 }
 
 #[tokio::test]
+async fn a_mac_goes_the_same_way_and_is_not_verified_by_the_service() {
+    let collector = Collector::start().await;
+    let chancery = exporting(&collector, "100").start().await.unwrap();
+    let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
+    let key = create(&operator, new_key("keyRings/dev", "traced", Algorithm::HmacSha256)).await.name;
+    let here = CallersSpan::new();
+    let payload = b"a message that is nobody else's to read";
+    let request = v1::MacSignRequest { name: key, message: payload.to_vec().into(), ..v1::MacSignRequest::default() };
+    let answer = caller.signing().mac_sign(here.request(request, true)).await.unwrap().into_inner();
+    let method = "chancery.v1.SigningService/MacSign";
+    let spans = trace(&collector, &here.trace, method).await;
+    let names: BTreeSet<&str> = spans.keys().map(String::as_str).collect();
+    assert_eq!(names, BTreeSet::from([method, "identity", "policy", "record", "token", "queue", "device"]));
+    assert_eq!(said(only(&spans, "token"))["chancery.key_version"], answer.name);
+    assert_never_exported(&collector, "the payload", payload);
+    assert_never_exported(&collector, "the MAC", &answer.mac);
+    chancery.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn each_message_of_a_stream_has_its_own_route() {
     let collector = Collector::start().await;
     let chancery = exporting(&collector, "100").start().await.unwrap();

@@ -3,7 +3,7 @@
 use chancery_audit::{
     Act, AuthenticationDetails, Decision, Details, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult, SignedDetails,
 };
-use chancery_hsm::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure};
+use chancery_hsm::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, SignTimes};
 use chancery_model::{Action, Algorithm, Authentication, HashAlgorithm, KeyVersionName, Sha256Hash, Timestamp, Uid};
 use chancery_policy::Permit;
 use chancery_store::RowChange;
@@ -150,6 +150,8 @@ pub(crate) fn mac_intent(from: &Requester, item: &PreparedMac) -> Intent {
 /// What the token answered of a MAC, as far as the record says it.
 pub(crate) trait MacEnd {
     fn attempts(&self) -> u8;
+    /// Where the time went.
+    fn times(&self) -> SignTimes;
     /// SHA-256 of the MAC that was made.
     fn mac_sha256(&self) -> Option<Sha256Hash>;
     /// The verdict on a MAC that was checked.
@@ -159,6 +161,9 @@ pub(crate) trait MacEnd {
 impl MacEnd for DeviceMac {
     fn attempts(&self) -> u8 {
         self.attempts
+    }
+    fn times(&self) -> SignTimes {
+        self.times
     }
     fn mac_sha256(&self) -> Option<Sha256Hash> {
         Some(chancery_crypto::sha256(&self.bytes))
@@ -171,6 +176,9 @@ impl MacEnd for DeviceMac {
 impl MacEnd for DeviceVerdict {
     fn attempts(&self) -> u8 {
         self.attempts
+    }
+    fn times(&self) -> SignTimes {
+        self.times
     }
     fn mac_sha256(&self) -> Option<Sha256Hash> {
         None

@@ -7,12 +7,13 @@ use chancery_hsm::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, MAX_MAC_M
 use chancery_model::{Action, Algorithm, Id, KeyPurpose, KeyState, KeyVersionName, Timestamp};
 use chancery_policy::{OperationContext, Permit};
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 
 use crate::change::ATTEMPTS;
 use crate::details::{self, MacEnd};
 use crate::keys::KeyOrVersion;
 use crate::state::{KeyEntry, Snapshot};
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Observation, Requester};
 
 /// Of what to make a MAC, and with what.
 #[derive(Clone)]
@@ -125,8 +126,14 @@ impl Chancery {
             let slot = self.inner.log.reserve(1)?;
             let ticket = self.inner.in_flight.enter(item.key.uid, snapshot.epoch);
             let intent = details::mac_intent(from, &item);
-            let mut recorded = match self.inner.log.record_intents(snapshot.epoch, vec![intent]).await {
-                Ok(recorded) => recorded,
+            let span = debug_span!("record", chancery.record.intents = 1);
+            let begun = Instant::now();
+            let mut recorded = match self.inner.log.record_intents(snapshot.epoch, vec![intent]).instrument(span).await
+            {
+                Ok(recorded) => {
+                    self.observe(Observation::Recorded { took: begun.elapsed() });
+                    recorded
+                }
                 Err(RecordError::StaleEpoch) => {
                     drop((ticket, slot));
                     self.refresh(snapshot.epoch).await?;
@@ -139,7 +146,16 @@ impl Chancery {
             ticket.recorded_as(record_index);
             let (version, algorithm, state) = (item.version.clone(), item.key.algorithm, item.state);
             let token_id = item.token_id.clone();
-            let end = ask(item, recorded).await;
+            let span = debug_span!(
+                "token",
+                chancery.token = %token_id,
+                chancery.key_version = %version,
+                chancery.algorithm = algorithm.as_str(),
+                chancery.record.index = record_index,
+            );
+            let end = ask(item, recorded).instrument(span).await;
+            let times = end.as_ref().map(MacEnd::times).map_err(|failure| failure.kind);
+            self.observe(Observation::Asked { token: &token_id, end: times });
             let (items, details) = details::mac_end(from, action, &version, record_index, end.as_ref());
             self.inner.log.record_outcome(slot, Outcome { time: Timestamp::now(), items, details });
             return match end {

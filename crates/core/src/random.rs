@@ -2,6 +2,7 @@
 
 use chancery_model::{Action, RingName};
 use chancery_policy::OperationContext;
+use tracing::{Instrument as _, debug_span};
 
 use crate::{Chancery, Error, Requester};
 
@@ -26,7 +27,8 @@ impl Chancery {
         if !(1..=MAX_RANDOM_BYTES).contains(&asked) {
             return Err(Error::invalid("length", format!("must be 1 to {MAX_RANDOM_BYTES}, not {length}")));
         }
-        let result = self.token_of(&ring)?.random(asked, from.deadline).await;
+        let span = debug_span!("token", chancery.token = %ring.token);
+        let result = self.token_of(&ring)?.random(asked, from.deadline).instrument(span).await;
         result.map_err(|failure| match failure.kind {
             chancery_hsm::HsmErrorKind::Deadline => Error::DeadlineExceeded { record_index: None },
             _ => Error::Device { operation: action, token: ring.token, failure },

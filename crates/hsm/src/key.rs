@@ -47,7 +47,7 @@ pub struct DeviceSignature {
     pub times: SignTimes,
 }
 
-/// How long the stages of a signature took, all attempts together.
+/// How long the stages of a signature or a MAC took, all attempts together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SignTimes {
     /// Waiting in the service for a lane of the token.
@@ -65,6 +65,8 @@ pub struct DeviceMac {
     pub bytes: Vec<u8>,
     /// How often the token was asked: 1, or 2 after a retry.
     pub attempts: u8,
+    /// Where the time went; none of it into `verify`, which the worker does.
+    pub times: SignTimes,
 }
 
 /// What came out of the comparison of a MAC with the one that the token makes.
@@ -74,6 +76,8 @@ pub struct DeviceVerdict {
     pub valid: bool,
     /// How often the token was asked: 1, or 2 after a retry; 0 for what cannot be a MAC by its length.
     pub attempts: u8,
+    /// Where the time went.
+    pub times: SignTimes,
 }
 
 // What is signed, the signature and the MAC go where they were asked for: not into logs.

@@ -8,7 +8,7 @@
 use super::Token;
 use super::attempts::Answer;
 use crate::wire::Operation;
-use crate::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, MAX_MAC_MESSAGE_BYTES, MacKey};
+use crate::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, MAX_MAC_MESSAGE_BYTES, MacKey, SignTimes};
 use chancery_model::Algorithm;
 use tokio::time::Instant;
 
@@ -40,7 +40,7 @@ impl Token {
     ) -> Result<DeviceVerdict, HsmFailure> {
         let MacKey { uid, algorithm } = *key;
         if mac.len() != mac_length(algorithm, message)? {
-            return Ok(DeviceVerdict { valid: false, attempts: 0 });
+            return Ok(DeviceVerdict { valid: false, attempts: 0, times: SignTimes::default() });
         }
         self.ask(Operation::VerifyMac { algorithm, uid, mac, message }, deadline, verdict).await
     }
@@ -60,9 +60,9 @@ fn mac_length(algorithm: Algorithm, message: &[u8]) -> Result<usize, HsmFailure>
 }
 
 fn whole(key: &MacKey, length: usize, answer: Answer) -> Result<DeviceMac, HsmFailure> {
-    let Answer { bytes, attempts, .. } = answer;
+    let Answer { bytes, attempts, times } = answer;
     if bytes.len() == length {
-        return Ok(DeviceMac { bytes, attempts });
+        return Ok(DeviceMac { bytes, attempts, times });
     }
     let MacKey { uid, algorithm } = key;
     let message = format!("the token made a MAC of {} bytes with key {uid} for {algorithm}", bytes.len());
@@ -70,10 +70,10 @@ fn whole(key: &MacKey, length: usize, answer: Answer) -> Result<DeviceMac, HsmFa
 }
 
 fn verdict(answer: Answer) -> Result<DeviceVerdict, HsmFailure> {
-    let Answer { bytes, attempts, .. } = answer;
+    let Answer { bytes, attempts, times } = answer;
     match bytes.as_slice() {
-        [0] => Ok(DeviceVerdict { valid: false, attempts }),
-        [1] => Ok(DeviceVerdict { valid: true, attempts }),
+        [0] => Ok(DeviceVerdict { valid: false, attempts, times }),
+        [1] => Ok(DeviceVerdict { valid: true, attempts, times }),
         _ => {
             let message = "the worker said neither yes nor no to a MAC";
             Err(HsmFailure { attempts, ..HsmFailure::new(HsmErrorKind::Bug, message) })
@@ -84,7 +84,6 @@ fn verdict(answer: Answer) -> Result<DeviceVerdict, HsmFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SignTimes;
     use chancery_model::Uid;
 
     fn answer(bytes: &[u8]) -> Answer {

@@ -55,7 +55,8 @@ impl Route {
         let decision = |decision| policy.series(vec![KeyValue::new("chancery.decision", decision)]);
         let wait = "How long a call waited until its intents were durable";
         let commit = "How long one group of records took from its first statement until the disk had it";
-        let stage = "How long a signature was in each stage, by token: queue, device (the worker has it), verify";
+        let stage =
+            "How long a signature or a MAC was in each stage, by token: queue, device (the worker has it), verify";
         let stages = Durations::new(meter, exemplars, "chancery.token.stage.duration", stage, &LONG);
         let stages = |token: &Id| {
             let stage = |stage| {
@@ -88,7 +89,7 @@ impl Route {
             token_failures: meter
                 .u64_counter("chancery.token.failures")
                 .with_unit("{signature}")
-                .with_description("Signatures that a token did not make, by token and kind of failure")
+                .with_description("Signatures and MACs that a token did not make, by token and kind of failure")
                 .build(),
         }
     }
@@ -107,10 +108,14 @@ impl Route {
             }
             Observation::Recorded { took } => self.record_wait.record(took, trace.as_ref()),
             Observation::Asked { token, end: Ok(times) } => {
-                if let Some(stages) = self.tokens.get(token) {
+                // What could be answered without the token was in no stage.
+                if let Some(stages) = self.tokens.get(token).filter(|_| !times.device.is_zero()) {
                     stages.queue.record(times.queue, trace.as_ref());
                     stages.device.record(times.device, trace.as_ref());
-                    stages.verify.record(times.verify, trace.as_ref());
+                    // A MAC is not verified in the service.
+                    if !times.verify.is_zero() {
+                        stages.verify.record(times.verify, trace.as_ref());
+                    }
                 }
             }
             Observation::Asked { token, end: Err(kind) } => self.failed(token, kind),
