@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test test-kryoptic test-python test-interop lint bench proto-lint clean
+.PHONY: help run test test-long test-kryoptic test-python test-interop lint bench proto-lint clean
 
 help:                ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,11 @@ run:                 ## Install, build, start a development service, sign and ve
 test:                ## Install, build, run every test
 	@./softhsm/install.sh
 	$(CARGO) test --workspace --locked
+
+# Named one by one: what else is ignored measures and asserts nothing.
+test-long:           ## Tests that take minutes: a stream of 100,000 messages with a slow reader
+	@./softhsm/install.sh
+	$(CARGO) test --workspace --locked --test stream_sign -- --ignored a_hundred_thousand_messages
 
 # The tests that meet the token, and no others: the rest would only be run twice.
 KRYOPTIC_TESTS := real_token cli signing keys tokens_and_health worker_faults record races

@@ -17,7 +17,10 @@ use tonic::Code;
 static CHANCERY: Fixture = Fixture::new(setup);
 
 fn setup() -> Setup {
-    Chancery::setup().ring("other", "dev").with(CallerSetup::new("verifier").role("verifier").ring("dev"))
+    Chancery::setup()
+        .ring("other", "dev")
+        .with(CallerSetup::new("verifier").role("verifier").ring("dev"))
+        .with(CallerSetup::new("keeper").role("key-administrator").ring("other"))
 }
 
 const ALGORITHMS: [Algorithm; 4] =
@@ -134,7 +137,8 @@ async fn each_item_is_authorised_by_itself_and_its_denial_recorded() {
     let chancery = CHANCERY.get().await;
     let operator = chancery.operator().await.unwrap();
     let good = signatures(&chancery, "denied").await;
-    let elsewhere = create(&operator, new_key("keyRings/other", "elsewhere", Algorithm::Ed25519)).await;
+    let keeper = chancery.connect_as("keeper").await.unwrap();
+    let elsewhere = create(&keeper, new_key("keyRings/other", "elsewhere", Algorithm::Ed25519)).await;
     let verifier = chancery.connect_as("verifier").await.unwrap();
     let denied = v1::VerifyRequest { name: elsewhere.name.clone(), ..good[0].clone() };
     let answers = verify(&verifier, vec![good[0].clone(), denied, good[1].clone()]).await;

@@ -39,7 +39,7 @@ async fn each_message_is_answered_by_itself_under_its_own_word() {
     let operator = chancery.operator().await.unwrap();
     let caller = chancery.caller().await.unwrap();
     let key = create_key(&operator, "k").await;
-    let mut stream = SignStream::open(&channel_as(&chancery, "caller").await).await;
+    let stream = SignStream::open(&channel_as(&chancery, "caller").await).await;
     for number in 0..100 {
         stream.send(&format!("good {number}"), &key, format!("message {number}").as_bytes()).await;
     }

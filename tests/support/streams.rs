@@ -67,7 +67,7 @@ impl Answer {
     /// # Panics
     /// Where there is none.
     #[track_caller]
-    #[must_use]
+    #[allow(clippy::must_use_candidate, reason = "it checks, too")]
     pub fn signed(self) -> v1::SignResponse {
         match self {
             Self::Signed(response) => response,

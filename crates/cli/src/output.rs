@@ -71,6 +71,18 @@ impl<'a> Output<'a> {
         .map_err(Failure::output)
     }
 
+    /// Writes one of many answers that come one after the other: each is a line.
+    pub fn show_line(&mut self, view: &impl View) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => view.write_table(self.out),
+            Format::Json => {
+                serde_json::to_writer(&mut *self.out, view).map_err(io::Error::from).and_then(|()| writeln!(self.out))
+            }
+        }
+        .and_then(|()| self.out.flush())
+        .map_err(Failure::output)
+    }
+
     /// Writes bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.out.write_all(bytes).and_then(|()| self.out.flush()).map_err(Failure::output)
@@ -155,6 +167,16 @@ mod tests {
             serde_json::json!({"name": "k", "labels": []})
         );
         assert!(text.ends_with("}\n"));
+    }
+
+    #[test]
+    fn answers_that_follow_each_other_are_a_line_each() {
+        let mut out = Vec::new();
+        let mut output = Output::new(Format::Json, &mut out);
+        output.show_line(&Pair { name: "a", labels: vec![] }).unwrap();
+        output.show_line(&Pair { name: "b", labels: vec!["c"] }).unwrap();
+        let expected = "{\"name\":\"a\",\"labels\":[]}\n{\"name\":\"b\",\"labels\":[\"c\"]}\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

@@ -5,12 +5,18 @@ use chancery_client::Client;
 use chancery_model::Action;
 use clap::{Args, Subcommand, ValueEnum};
 use prost_types::Timestamp;
+use std::convert::Infallible;
+use std::time::Duration;
+use tonic::Request;
 
 use super::PAGE;
 use crate::exit::{Exit, Failure};
 use crate::names::{CallerArgument, ResourceArgument};
 use crate::output::Output;
-use crate::view::audit::{RecordList, RecordView};
+use crate::view::audit::{RecordLine, RecordList, RecordView};
+
+/// The time of a call that its user ends: the longest that gRPC can say in seconds, three years.
+const FOR_EVER: Duration = Duration::from_secs(99_999_999);
 
 /// Reads the record.
 #[derive(Debug, Subcommand)]
@@ -23,11 +29,21 @@ Examples:
   chancery audit list --kind denial
   chancery audit list --resource dev/invoices --oldest-first -o json | jq '.records[].details'")]
     List(List),
+    /// Show records as they are made, until interrupted
+    ///
+    /// With -o json, one JSON document a line. Where the service ends the watch, the error says from where to resume;
+    /// nothing is shown twice or left out then. --timeout does not apply.
+    #[command(after_long_help = "\
+Examples:
+  chancery audit watch
+  chancery audit watch --from 0 --resource dev/invoices --action Sign
+  chancery audit watch --kind denial -o json | jq -c .details")]
+    Watch(Watch),
 }
 
-/// Arguments of `audit list`.
+/// Which records.
 #[derive(Debug, Args)]
-pub struct List {
+pub struct Filter {
     /// Only of this kind
     #[arg(long, value_enum)]
     kind: Option<Kind>,
@@ -40,6 +56,13 @@ pub struct List {
     /// Only of this action
     #[arg(long, value_name = "ACTION", value_parser = super::action(), ignore_case = true)]
     action: Option<Action>,
+}
+
+/// Arguments of `audit list`.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    filter: Filter,
     /// Only at or after this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     since: Option<Timestamp>,
@@ -52,6 +75,16 @@ pub struct List {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
+}
+
+/// Arguments of `audit watch`.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// From this index on, past records first [default: only records made from now on]
+    #[arg(long, value_name = "INDEX")]
+    from: Option<u64>,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 /// The kinds of records.
@@ -86,14 +119,17 @@ impl AuditCommand {
     /// Runs the command.
     pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
         match self {
-            Self::List(arguments) => out.show(&list(client, arguments).await?)?,
+            Self::List(arguments) => {
+                out.show(&list(client, arguments).await?)?;
+                Ok(Exit::Done)
+            }
+            Self::Watch(arguments) => match watch(client, arguments, out).await? {},
         }
-        Ok(Exit::Done)
     }
 }
 
 async fn list(client: &Client, arguments: List) -> Result<RecordList, Failure> {
-    let List { kind, caller, resource, action, since, until, oldest_first, limit } = arguments;
+    let List { filter: Filter { kind, caller, resource, action }, since, until, oldest_first, limit } = arguments;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut request = v1::ListRecordsRequest {
         page_size: PAGE.min(i32::try_from(limit).unwrap_or(PAGE)),
@@ -117,6 +153,39 @@ async fn list(client: &Client, arguments: List) -> Result<RecordList, Failure> {
             records.truncate(limit);
             return Ok(RecordList { records, more });
         }
+    }
+}
+
+/// A watch is ended by its user, or by an error.
+async fn watch(client: &Client, arguments: Watch, out: &mut Output<'_>) -> Result<Infallible, Failure> {
+    let Watch { from, filter: Filter { kind, caller, resource, action } } = arguments;
+    let mut request = Request::new(v1::WatchRecordsRequest {
+        start_index: from,
+        kind: kind.map_or(v1::RecordKind::Unspecified, Into::into).into(),
+        caller: caller.map(|CallerArgument(id)| format!("callers/{id}")).unwrap_or_default(),
+        resource: resource.map(|ResourceArgument(name)| name).unwrap_or_default(),
+        action: action.map(|action| action.as_str().to_owned()).unwrap_or_default(),
+    });
+    request.set_timeout(FOR_EVER);
+    let answer = client.audit().watch_records(request).await.map_err(|status| client.error(status))?;
+    let mut answers = answer.into_inner();
+    let mut next = from;
+    loop {
+        let failure = match answers.message().await {
+            Ok(Some(v1::WatchRecordsResponse { record, next_index })) => {
+                if let Some(record) = record {
+                    out.show_line(&RecordLine(RecordView::from(record)))?;
+                }
+                next = Some(next_index);
+                continue;
+            }
+            Ok(None) => Failure::failed("the service ended the watch without saying why"),
+            Err(status) => client.error(status).into(),
+        };
+        return Err(match next {
+            Some(index) => failure.hint(format!("to resume: chancery audit watch --from {index}")),
+            None => failure,
+        });
     }
 }
 

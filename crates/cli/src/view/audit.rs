@@ -47,6 +47,20 @@ impl From<v1::RecordedOutcome> for OutcomeView {
 }
 
 impl RecordView {
+    /// What people look at.
+    fn columns(&self) -> [String; 7] {
+        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        [
+            self.index.to_string(),
+            self.time.clone(),
+            self.kind.clone(),
+            or_dash(self.caller.strip_prefix("callers/").unwrap_or(&self.caller)),
+            or_dash(&self.action),
+            or_dash(&shorten(&self.resource)),
+            or_dash(&self.ends()),
+        ]
+    }
+
     /// `3: DONE` of one outcome; `2 DONE, 1 FAILED` of several: a batch has up to 256.
     fn ends(&self) -> String {
         if let [only] = self.outcomes.as_slice() {
@@ -101,21 +115,23 @@ pub struct RecordList {
     pub more: bool,
 }
 
+/// A record, one of many that come one after the other.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct RecordLine(pub RecordView);
+
+impl View for RecordLine {
+    // Columns as wide as what mostly stands in them: what follows is not known yet.
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let [index, time, kind, caller, action, resource, ends] = self.0.columns();
+        writeln!(out, "{index:<8}  {time:<27}  {kind:<7}  {caller:<16}  {action:<18}  {resource:<24}  {ends}")
+    }
+}
+
 impl View for RecordList {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-        let row = |record: &RecordView| {
-            [
-                record.index.to_string(),
-                record.time.clone(),
-                record.kind.clone(),
-                or_dash(record.caller.strip_prefix("callers/").unwrap_or(&record.caller)),
-                or_dash(&record.action),
-                or_dash(&shorten(&record.resource)),
-                or_dash(&record.ends()),
-            ]
-        };
-        rows(out, ["INDEX", "TIME", "KIND", "CALLER", "ACTION", "RESOURCE", "OUTCOME"], self.records.iter().map(row))?;
+        let header = ["INDEX", "TIME", "KIND", "CALLER", "ACTION", "RESOURCE", "OUTCOME"];
+        rows(out, header, self.records.iter().map(RecordView::columns))?;
         if self.more {
             writeln!(out, "(there are more: --limit, or --since and --until)")?;
         }
