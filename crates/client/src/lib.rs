@@ -133,6 +133,9 @@ mod transport;
 mod verify;
 mod watch;
 
+#[cfg(test)]
+mod fault_tests;
+
 /// The words of the product: names, algorithms, states.
 pub use chancery_model as model;
 

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use chancery_api::v1;
 use chancery_api::v1::signing_service_client::SigningServiceClient;
 use chancery_api::v1::stream_sign_response::Result as ItemResult;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Streaming};
@@ -17,8 +17,10 @@ use tonic::{Request, Response, Streaming};
 use crate::retry::Repeat;
 use crate::{Client, ClientError, SignItem, Signed, batch};
 
-/// How many messages wait to be sent, and how many answers to be taken: enough to keep the stream busy, few enough that a
-/// sender soon feels that nobody takes the answers.
+/// How many messages may be sent whose answers the caller has not taken: twice as many as the service works on at once, so
+/// that it always finds the next ones. HTTP/2's own windows would let thousands of answers pile up before a sender feels it.
+const WINDOW: usize = 128;
+/// How many messages wait to be sent, and how many answers to be taken.
 const WAITING: usize = 16;
 /// Of a correlation id, in bytes.
 const MAX_ID_LENGTH: usize = 64;
@@ -29,6 +31,7 @@ const MAX_ID_LENGTH: usize = 64;
 pub struct SignSender {
     messages: mpsc::Sender<v1::StreamSignRequest>,
     unanswered: Unanswered,
+    window: Arc<Semaphore>,
     /// Whether answers are verified on this side.
     keeps_requests: bool,
 }
@@ -39,6 +42,7 @@ pub struct SignSender {
 pub struct SignAnswers {
     answers: mpsc::Receiver<Result<SignAnswer, ClientError>>,
     unanswered: Unanswered,
+    window: Arc<Semaphore>,
 }
 
 /// The answer to one message.
@@ -62,8 +66,8 @@ impl Unanswered {
 }
 
 impl Client {
-    /// Opens a stream. Send and receive at the same time, from two tasks or with `select!`: the service reads no further
-    /// while 64 messages are under way, so a sender whose answers nobody takes is held back.
+    /// Opens a stream. Send and receive at the same time, from two tasks or with `select!`: with 128 messages sent whose
+    /// answers nobody took, sending waits. (The service works on 64 messages of a stream at once.)
     ///
     /// The client's time bounds the opening only. A stream that breaks is not opened again by itself:
     /// [`SignAnswers::unanswered`] says what to send again on another, which is safe.
@@ -80,12 +84,15 @@ impl Client {
             .await?;
         let unanswered = Unanswered::default();
         let (answered, answers) = mpsc::channel(WAITING);
-        let receiver = Receiver { client: self.clone(), unanswered: unanswered.clone(), answered };
+        let window = Arc::new(Semaphore::new(WINDOW));
+        let receiver =
+            Receiver { client: self.clone(), unanswered: unanswered.clone(), window: Arc::clone(&window), answered };
         // Not awaited: it ends by itself with the stream, or once the answers are dropped.
         tokio::spawn(receiver.run(incoming));
         let keeps_requests = self.local().is_on();
-        let sender = SignSender { messages, unanswered: unanswered.clone(), keeps_requests };
-        Ok((sender, SignAnswers { answers, unanswered }))
+        let sender =
+            SignSender { messages, unanswered: unanswered.clone(), window: Arc::clone(&window), keeps_requests };
+        Ok((sender, SignAnswers { answers, unanswered, window }))
     }
 }
 
@@ -102,6 +109,7 @@ impl SignSender {
             let what = format!("a correlation id has 1 to {MAX_ID_LENGTH} bytes, not {}", correlation_id.len());
             return Err(ClientError::Request { what });
         }
+        let in_window = self.window.acquire().await.map_err(|_closed| ClientError::StreamEnded)?;
         let place = self.messages.reserve().await.map_err(|_closed| ClientError::StreamEnded)?;
         let request = item.into_request();
         match self.unanswered.lock().entry(correlation_id.clone()) {
@@ -113,6 +121,8 @@ impl SignSender {
             Entry::Vacant(entry) => entry.insert(self.keeps_requests.then(|| request.clone())),
         };
         place.send(v1::StreamSignRequest { correlation_id, request: Some(request) });
+        // Given back when the answer is taken.
+        in_window.forget();
         Ok(())
     }
 }
@@ -134,7 +144,11 @@ impl Stream for SignAnswers {
     type Item = Result<SignAnswer, ClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.answers.poll_recv(context)
+        let answer = ready!(self.answers.poll_recv(context));
+        if let Some(Ok(_)) = &answer {
+            self.window.add_permits(1);
+        }
+        Poll::Ready(answer)
     }
 }
 
@@ -142,11 +156,18 @@ impl Stream for SignAnswers {
 struct Receiver {
     client: Client,
     unanswered: Unanswered,
+    window: Arc<Semaphore>,
     answered: mpsc::Sender<Result<SignAnswer, ClientError>>,
 }
 
 impl Receiver {
-    async fn run(self, mut incoming: Streaming<v1::StreamSignResponse>) {
+    async fn run(self, incoming: Streaming<v1::StreamSignResponse>) {
+        self.receive(incoming).await;
+        // Whoever waits to send is told.
+        self.window.close();
+    }
+
+    async fn receive(&self, mut incoming: Streaming<v1::StreamSignResponse>) {
         loop {
             let answer = tokio::select! {
                 answer = incoming.message() => answer,
