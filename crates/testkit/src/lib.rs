@@ -18,7 +18,7 @@
 //!     let signed = caller.sign(key, "pay 5 to Ada", EcdsaEncoding::Der).await?;
 //!     assert_eq!(signed.version, key.version(1));
 //!     Ok(())
-//! }                                             // dropped: the service stops, its folder goes
+//! }                                             // dropped: the service and its folder go
 //! # fn main() {}
 //! ```
 //!

@@ -2,14 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Error;
 
-/// How long a service may take to drain after SIGTERM before it is killed.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at a process or a file.
 pub(crate) const POLL: Duration = Duration::from_millis(10);
 
@@ -33,7 +32,9 @@ fn find(given: Option<PathBuf>, test: &Path, search: Option<&OsStr>) -> Result<P
     std::iter::once(built.clone()).chain(installed).find(|path| path.is_file()).ok_or(Error::NoBinary { built })
 }
 
-/// A child that is seen off when it is dropped: SIGTERM, patience, SIGKILL.
+/// A child, first of a process group of its own. Dropped while it runs, it is killed with all of its group: nothing of it is
+/// wanted any more, and an orderly stop would wait for the test's own connections, which do not close while a runtime of one
+/// thread is busy dropping.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -52,6 +53,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(out)
             .stderr(err)
+            .process_group(0)
             .spawn()
             .map_err(Error::system(format!("start {}", program.display())))?;
         Ok(Self { child, ended: None })
@@ -69,21 +71,6 @@ impl Process {
         Ok(self.ended)
     }
 
-    /// SIGTERM, patience, SIGKILL; how it ended.
-    pub(crate) fn terminate(&mut self) -> Result<ExitStatus, Error> {
-        if self.ended()?.is_none() {
-            signal(self.pid(), "TERM")?;
-        }
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if let Some(status) = self.ended()? {
-                return Ok(status);
-            }
-            std::thread::sleep(POLL);
-        }
-        self.kill()
-    }
-
     /// SIGKILL; how it ended.
     pub(crate) fn kill(&mut self) -> Result<ExitStatus, Error> {
         if let Some(status) = self.ended()? {
@@ -99,7 +86,10 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // There is nobody left to be told.
-        let _unsaid = self.terminate();
+        if matches!(self.ended(), Ok(None)) {
+            let _unsaid = send("KILL", &format!("-{}", self.pid()));
+            let _unsaid = self.child.wait();
+        }
     }
 }
 
@@ -108,10 +98,15 @@ impl Drop for Process {
 /// # Errors
 /// [`Error::System`] where there is no such process, or no right to signal it.
 pub fn signal(pid: u32, signal: &str) -> Result<(), Error> {
-    let failed = || Error::system(format!("send SIG{signal} to process {pid}"));
+    send(signal, &pid.to_string())
+}
+
+/// To a process, or to a group: `-{id}`.
+fn send(signal: &str, target: &str) -> Result<(), Error> {
+    let failed = || Error::system(format!("send SIG{signal} to process {target}"));
     // By the shell's own `kill`: the system call would be the only unsafe code in here.
     let status = Command::new("sh")
-        .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &pid.to_string()])
+        .args(["-c", "kill -s \"$1\" -- \"$2\"", "sh", signal, target])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -123,6 +118,7 @@ pub fn signal(pid: u32, signal: &str) -> Result<(), Error> {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt as _;
+    use std::time::Instant;
 
     fn shell(script: &str, log: &Path) -> Process {
         let mut command = Command::new("sh");
@@ -163,16 +159,33 @@ mod tests {
             std::thread::sleep(POLL);
         }
         assert!(process.ended().unwrap().is_none());
-        assert_eq!(process.terminate().unwrap().signal(), Some(15));
+        signal(process.pid(), "TERM").unwrap();
+        while process.ended().unwrap().is_none() {
+            std::thread::sleep(POLL);
+        }
+        assert_eq!(process.ended().unwrap().unwrap().signal(), Some(15));
         assert!(signal(process.pid(), "TERM").is_err(), "it is gone");
     }
 
     #[test]
     fn a_dropped_process_does_not_stay() {
         let folder = tempfile::tempdir().unwrap();
-        let process = shell("exec sleep 600", &folder.path().join("log"));
+        let log = folder.path().join("log");
+        let process = shell("sleep 600 & echo $!; wait", &log);
         let pid = process.pid();
+        let child: u32 = loop {
+            if let Ok(child) = std::fs::read_to_string(&log).unwrap().trim().parse() {
+                break child;
+            }
+            std::thread::sleep(POLL);
+        };
         drop(process);
         assert!(signal(pid, "0").is_err());
+        let until = Instant::now() + Duration::from_secs(10);
+        // A zombie until whoever has adopted it looks after it.
+        while std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Instant::now() < until, "its child stays");
+            std::thread::sleep(POLL);
+        }
     }
 }

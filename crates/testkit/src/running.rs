@@ -21,8 +21,8 @@ const START_PATIENCE: Duration = Duration::from_secs(90);
 /// The id of the key that is ready.
 const READY_KEY: &str = "ready";
 
-/// A real Chancery in a temporary folder. Dropping it stops it and removes the folder; where the test failed, its log is
-/// shown first.
+/// A real Chancery in a temporary folder. Dropping it kills it and removes the folder; where the test failed, its log is
+/// shown first. [`Chancery::stop`] stops it in good order.
 #[derive(Debug)]
 pub struct Chancery {
     // Fields are dropped in this order: the process before its folder.
