@@ -26,33 +26,17 @@ static CHANCERY: Fixture = Fixture::new(setup);
 
 const RING: &str = "keyRings/dev";
 
-/// A caller without roles who may do nothing but make access tokens of one issuer, for its own subjects and audience, for
-/// ten minutes; and nobody may sign anything else with the key.
-const POLICY: &str = r#"
-@id("shop-issues-access-tokens")
-@description("The shop issues access tokens for its customers, for ten minutes.")
-permit (
-  principal in Chancery::Group::"shop",
-  action == Chancery::Action::"SignJwt",
-  resource == Chancery::Key::"dev/access-tokens"
-)
-when { context has issuer && context.issuer == "https://shop.example" }
-when { context has subject && context.subject like "customer:*" }
-when { context.audiences == ["https://api.example"] }
-when { context.lifetime <= duration("10m") }
-when { context.type == "at+jwt" };
-
-@id("access-tokens-are-all-it-signs")
-@description("A key for access tokens signs JWTs only: who signs with it otherwise could write any token himself.")
-forbid (
-  principal,
-  action in [Chancery::Action::"Sign"],
-  resource == Chancery::Key::"dev/access-tokens"
-);
-"#;
+/// The policies of docs/jwt.md: a caller without roles who may do nothing but make access tokens of one issuer, for its own
+/// subjects and audience, for ten minutes; and nobody may sign anything else with the key.
+fn policy() -> &'static str {
+    let page = include_str!("../docs/jwt.md");
+    let blocks: Vec<&str> = page.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [policies] = blocks[..] else { panic!("docs/jwt.md has one block of policies") };
+    policies
+}
 
 fn setup() -> Setup {
-    Chancery::setup().with(CallerSetup::new("shop").group("shop").ring("dev")).policy("jwt.cedar", POLICY)
+    Chancery::setup().with(CallerSetup::new("shop").group("shop").ring("dev")).policy("jwt.cedar", policy())
 }
 
 fn now() -> i64 {

@@ -25,7 +25,8 @@ pub struct Limits {
     /// How often a silent connection is asked whether it lives (HTTP/2 PING). Default 30.
     #[serde(rename = "keepalive_interval_seconds", deserialize_with = "parse::seconds")]
     pub keepalive_interval: Duration,
-    /// How long it has to answer before it is closed. Default 10.
+    /// How long it has to answer before it is closed. With HTTP/1.1, which has no PING: from the connection, or the answer
+    /// before, to the end of a request's headers. Default 10.
     #[serde(rename = "keepalive_timeout_seconds", deserialize_with = "parse::seconds")]
     pub keepalive_timeout: Duration,
     /// Bytes that a caller may send ahead on one call (HTTP/2 initial window). Default 1048576: one full message.
