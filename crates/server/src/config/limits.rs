@@ -49,6 +49,8 @@ pub struct Limits {
     /// Calls of one caller under way at the same time; one more is refused at once. An open stream is one of them, and so is
     /// each of its messages under way but one, which waits where a call would be refused. Default 256.
     pub max_in_flight_per_caller: NonZeroUsize,
+    /// Streams (StreamSign, WatchRecords) of one caller open at the same time; one more is refused at once. Default 32.
+    pub max_streams_per_caller: NonZeroUsize,
     /// After the signal to stop: how long calls under way may take to end before they are cut off. Default 30.
     #[serde(rename = "shutdown_grace_seconds", deserialize_with = "parse::seconds")]
     pub shutdown_grace: Duration,
@@ -72,6 +74,7 @@ impl Default for Limits {
             max_deadline: Duration::from_secs(120),
             max_in_flight: usize_of(1024),
             max_in_flight_per_caller: usize_of(256),
+            max_streams_per_caller: usize_of(32),
             shutdown_grace: Duration::from_secs(30),
         }
     }

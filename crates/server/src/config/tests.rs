@@ -134,6 +134,7 @@ fn every_limit_is_documented_with_its_default() {
         ("max_deadline_seconds", seconds(limits.max_deadline)),
         ("max_in_flight", limits.max_in_flight.to_string()),
         ("max_in_flight_per_caller", limits.max_in_flight_per_caller.to_string()),
+        ("max_streams_per_caller", limits.max_streams_per_caller.to_string()),
         ("shutdown_grace_seconds", seconds(limits.shutdown_grace)),
     ] {
         assert_eq!(documented(field), default, "{field}");

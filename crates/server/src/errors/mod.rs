@@ -50,6 +50,18 @@ pub(crate) fn caller_limit(caller: &Id, limit: usize) -> Status {
         .into_status()
 }
 
+/// One stream too many of one caller.
+pub(crate) fn stream_limit(caller: &Id, limit: usize) -> Status {
+    let message = format!(
+        "callers/{caller} has {limit} open stream{s}, which is the limit for one caller; use those that are open, or end one",
+        s = if limit == 1 { "" } else { "s" }
+    );
+    Refusal::new(Code::ResourceExhausted, "CALLER_LIMIT", message)
+        .with("resource", format!("callers/{caller}"))
+        .retry_soon()
+        .into_status()
+}
+
 /// A stream that ends because its connection does.
 pub(crate) fn connection_ends() -> Refusal {
     let message = "the service ends this connection, because it stops or the connection is old; what was read of the stream \

@@ -49,7 +49,7 @@ impl Gates {
             in_flight,
             deadline: DeadlineLayer::new(limits.default_deadline, limits.max_deadline),
             identify: Identify::new(core.clone(), tls.clone(), metrics.clone()),
-            per_caller: PerCaller::new(limits.max_in_flight_per_caller),
+            per_caller: PerCaller::new(limits),
         }
     }
 }

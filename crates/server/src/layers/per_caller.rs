@@ -2,6 +2,7 @@
 
 use super::Gate;
 use super::room::Room;
+use crate::config::Limits;
 use crate::errors;
 use chancery_core::Requester;
 use chancery_model::Id;
@@ -14,25 +15,43 @@ use tonic::Status;
 use tonic::body::Body;
 
 /// Refuses calls of a caller above a number of its own under way. Calls without a caller (health) pass. A stream is one
-/// call for as long as it is open, and keeps its place itself.
+/// call for as long as it is open, and keeps its place itself; of streams, which cost nothing to leave open and take up
+/// places all the same, a caller has fewer.
 #[derive(Clone)]
 pub(crate) struct PerCaller {
-    limit: usize,
+    calls: usize,
+    streams: usize,
     /// One entry for each caller that ever called; only registered callers get here, so there are few.
-    rooms: Arc<RwLock<HashMap<Id, Arc<Semaphore>>>>,
+    places: Arc<RwLock<HashMap<Id, Places>>>,
+}
+
+/// A caller's places.
+#[derive(Clone)]
+struct Places {
+    calls: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 impl PerCaller {
-    pub(crate) fn new(limit: NonZeroUsize) -> Self {
-        Self { limit: limit.get().min(Semaphore::MAX_PERMITS), rooms: Arc::default() }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let places = |limit: NonZeroUsize| limit.get().min(Semaphore::MAX_PERMITS);
+        Self {
+            calls: places(limits.max_in_flight_per_caller),
+            streams: places(limits.max_streams_per_caller),
+            places: Arc::default(),
+        }
     }
 
-    fn room(&self, caller: &Id) -> Arc<Semaphore> {
-        if let Some(room) = self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(caller) {
-            return Arc::clone(room);
+    fn places(&self, caller: &Id) -> Places {
+        if let Some(places) = self.places.read().unwrap_or_else(PoisonError::into_inner).get(caller) {
+            return places.clone();
         }
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(rooms.entry(caller.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.limit))))
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || Places {
+            calls: Arc::new(Semaphore::new(self.calls)),
+            streams: Arc::new(Semaphore::new(self.streams)),
+        };
+        places.entry(caller.clone()).or_insert_with(new).clone()
     }
 }
 
@@ -42,16 +61,16 @@ impl Gate for PerCaller {
     fn admit(&self, request: &mut Request<Body>) -> Result<Self::Pass, Status> {
         let Some(requester) = request.extensions().get::<Requester>() else { return Ok(None) };
         let caller = &requester.caller.id;
-        match self.room(caller).try_acquire_owned() {
-            Ok(pass) => match request.extensions_mut().get_mut::<Room>() {
-                None => Ok(Some(pass)),
-                Some(room) => {
-                    room.hold(pass);
-                    Ok(None)
-                }
-            },
-            Err(_no_room) => Err(errors::caller_limit(caller, self.limit)),
+        let Places { calls, streams } = self.places(caller);
+        let Ok(call) = calls.try_acquire_owned() else { return Err(errors::caller_limit(caller, self.calls)) };
+        if request.extensions().get::<Room>().is_none() {
+            return Ok(Some(call));
         }
+        let Ok(stream) = streams.try_acquire_owned() else { return Err(errors::stream_limit(caller, self.streams)) };
+        if let Some(room) = request.extensions_mut().get_mut::<Room>() {
+            room.of_caller(call, stream);
+        }
+        Ok(None)
     }
 }
 
@@ -84,9 +103,39 @@ mod tests {
         request
     }
 
+    fn gate(calls: usize, streams: usize) -> PerCaller {
+        let limit = |limit: usize| NonZeroUsize::new(limit).unwrap();
+        PerCaller::new(&Limits {
+            max_in_flight_per_caller: limit(calls),
+            max_streams_per_caller: limit(streams),
+            ..Limits::default()
+        })
+    }
+
+    #[test]
+    fn of_streams_a_caller_has_fewer() {
+        let service = Arc::new(Semaphore::new(8));
+        let stream = || {
+            let mut request = request_of("checkout");
+            request.extensions_mut().insert(Room::with(Arc::clone(&service).try_acquire_owned().unwrap()));
+            request
+        };
+        let gate = gate(3, 1);
+        let mut open = stream();
+        assert!(gate.admit(&mut open).unwrap().is_none(), "it keeps its place itself");
+        let refused = gate.admit(&mut stream()).unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().contains("1 open stream"), "{}", refused.message());
+        let _two = [gate.admit(&mut request_of("checkout")).unwrap(), gate.admit(&mut request_of("checkout")).unwrap()];
+        assert!(gate.admit(&mut request_of("checkout")).is_err(), "the stream is one of three calls");
+        drop(open);
+        assert_eq!(service.available_permits(), 8);
+        assert!(gate.admit(&mut stream()).is_ok());
+    }
+
     #[test]
     fn one_caller_at_its_limit_does_not_stop_another() {
-        let gate = PerCaller::new(NonZeroUsize::MIN);
+        let gate = gate(1, 1);
         let pass = gate.admit(&mut request_of("checkout")).unwrap();
         assert!(pass.is_some());
         let refused = gate.admit(&mut request_of("checkout")).unwrap_err();
@@ -99,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_call_without_a_caller_is_not_counted() {
-        let gate = PerCaller::new(NonZeroUsize::MIN);
+        let gate = gate(1, 1);
         assert!(gate.admit(&mut Request::new(Body::empty())).unwrap().is_none());
     }
 }

@@ -20,6 +20,8 @@ pub(super) fn is_stream(path: &str) -> bool {
 pub(crate) struct Room {
     /// The stream's places: first in the service, then of the caller.
     held: Vec<Arc<OwnedSemaphorePermit>>,
+    /// Among the caller's streams.
+    stream: Option<Arc<OwnedSemaphorePermit>>,
     /// Taken while a message uses them.
     own: Arc<Semaphore>,
 }
@@ -33,12 +35,13 @@ pub(crate) struct Place {
 impl Room {
     /// The room of a stream that has its place in the service.
     pub(super) fn with(place: OwnedSemaphorePermit) -> Self {
-        Self { held: vec![Arc::new(place)], own: Arc::new(Semaphore::new(1)) }
+        Self { held: vec![Arc::new(place)], stream: None, own: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Keeps another place.
-    pub(super) fn hold(&mut self, place: OwnedSemaphorePermit) {
-        self.held.push(Arc::new(place));
+    /// Keeps the caller's places, among its calls and among its streams.
+    pub(super) fn of_caller(&mut self, call: OwnedSemaphorePermit, stream: OwnedSemaphorePermit) {
+        self.held.push(Arc::new(call));
+        self.stream = Some(Arc::new(stream));
     }
 
     /// Waits for a message's place.
@@ -89,8 +92,9 @@ mod tests {
     }
 
     fn room(service: &Arc<Semaphore>, caller: &Arc<Semaphore>) -> Room {
-        let mut room = Room::with(Arc::clone(service).try_acquire_owned().unwrap());
-        room.hold(Arc::clone(caller).try_acquire_owned().unwrap());
+        let place = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().unwrap();
+        let mut room = Room::with(place(service));
+        room.of_caller(place(caller), place(&Arc::new(Semaphore::new(1))));
         room
     }
 
