@@ -11,8 +11,10 @@ use crate::commands::health::HealthCommand;
 use crate::commands::init::InitCommand;
 use crate::commands::jwt::JwtCommand;
 use crate::commands::keys::KeysCommand;
+use crate::commands::mac::MacCommand;
 use crate::commands::policy::PolicyCommand;
 use crate::commands::public_key::PublicKeyCommand;
+use crate::commands::random::RandomCommand;
 use crate::commands::serve::ServeCommand;
 use crate::commands::sign::SignCommand;
 use crate::commands::token::TokenCommand;
@@ -66,14 +68,18 @@ pub enum Command {
 pub enum Call {
     /// Create, list, rotate and suspend keys
     Keys(CallingGroup<KeysCommand>),
-    /// Sign a message or a digest
+    /// Sign a message, a digest, or several files
     Sign(Calling<SignCommand>),
-    /// Check a signature; exit code 0 where it is valid, 1 where it is not
+    /// Check signatures; exit code 0 where all are valid, 1 where one is not
     Verify(Calling<VerifyCommand>),
+    /// Make and check message authentication codes
+    Mac(CallingGroup<MacCommand>),
     /// Make JSON Web Tokens
     Jwt(CallingGroup<JwtCommand>),
     /// Print a public key
     PublicKey(Calling<PublicKeyCommand>),
+    /// Print random bytes from a token
+    Random(Calling<RandomCommand>),
     /// Read, check, apply and explain policy
     Policy(CallingGroup<PolicyCommand>),
     /// Read the record
@@ -172,6 +178,12 @@ mod tests {
             "chancery keys list --dev d --endpoint https://x:1",
             "chancery sign dev/k --in m --digest 00",
             "chancery sign dev",
+            "chancery sign dev/k a b --in m",
+            "chancery sign dev/k a --digest 00",
+            "chancery verify dev/k",
+            "chancery verify dev/k a --signature s",
+            "chancery mac verify dev/k",
+            "chancery random dev --bytes 0",
             "chancery keys create dev/k",
             "chancery keys create dev/k --algorithm MD5",
             "chancery keys suspend dev/k",

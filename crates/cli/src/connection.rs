@@ -32,7 +32,7 @@ pub struct ConnectionArguments {
     /// The folder of a running `chancery dev`: takes all of the above from DIR/dev.json [env: CHANCERY_DEV]
     #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["endpoint", "ca", "cert", "private-key"])]
     pub dev: Option<PathBuf>,
-    /// With --dev: as whom [default: caller for sign, verify and public-key, operator for the rest]
+    /// With --dev: as whom [default: caller for what signs and verifies, operator for the rest]
     #[arg(long = "as", global = true, value_name = "WHO")]
     pub who: Option<DevIdentity>,
     /// How long a call may take, in seconds

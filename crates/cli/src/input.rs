@@ -11,6 +11,8 @@ use crate::exit::Failure;
 
 /// The largest message that the service signs, in bytes.
 const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
+/// The largest message that the service makes a MAC of, in bytes.
+const MAX_MAC_MESSAGE_BYTES: u64 = 64 * 1024;
 /// Larger than any signature, in either form.
 const MAX_SIGNATURE_BYTES: u64 = 16 * 1024;
 /// The longest claims of a JWT, in bytes.
@@ -48,6 +50,15 @@ impl Source {
     /// The message to sign or to verify.
     pub fn read_message(&self) -> Result<Vec<u8>, Failure> {
         let message = self.read(MAX_MESSAGE_BYTES, "a message")?;
+        if message.is_empty() {
+            return Err(Failure::local(format!("{self} is empty; a message has at least one byte")));
+        }
+        Ok(message)
+    }
+
+    /// The message of a MAC.
+    pub fn read_mac_message(&self) -> Result<Vec<u8>, Failure> {
+        let message = self.read(MAX_MAC_MESSAGE_BYTES, "the message of a MAC")?;
         if message.is_empty() {
             return Err(Failure::local(format!("{self} is empty; a message has at least one byte")));
         }

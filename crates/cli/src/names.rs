@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chancery_client::KeyRef;
 use chancery_model::{Id, KeyName, KeyVersionName, RingName};
 
 /// A ring: `dev` or `keyRings/dev`.
@@ -129,6 +130,15 @@ impl fmt::Display for KeyOrVersionArgument {
         match self {
             Self::Key(key) => key.fmt(f),
             Self::Version(version) => version.fmt(f),
+        }
+    }
+}
+
+impl From<KeyOrVersionArgument> for KeyRef {
+    fn from(argument: KeyOrVersionArgument) -> Self {
+        match argument {
+            KeyOrVersionArgument::Key(key) => Self::Key(key),
+            KeyOrVersionArgument::Version(version) => Self::Version(version),
         }
     }
 }

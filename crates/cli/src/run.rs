@@ -50,6 +50,12 @@ async fn make(call: Call) -> Result<Exit, Failure> {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Verify(Calling { command, output, connection }) => {
+            command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
+        }
+        Call::Mac(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
+        }
+        Call::Random(Calling { command, output, connection }) => {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout)).await
         }
         Call::Jwt(CallingGroup { command, output, connection }) => {

@@ -13,16 +13,18 @@ use crate::ClientError;
 /// How many items a page asks for.
 pub(crate) const PAGE_SIZE: i32 = 500;
 
-/// One page, and the token of the next; empty on the last.
-pub(crate) type Page<T> = (Vec<T>, String);
+/// One page, and the token of the next; empty on the last. An item that this client does not understand is an error of its
+/// own.
+pub(crate) type Page<T> = (Vec<Result<T, ClientError>>, String);
 
 type Fetching<T> = Pin<Box<dyn Future<Output = Result<Page<T>, ClientError>> + Send>>;
 
 /// The items of a list, page by page as they are wanted: a [`Stream`], with [`Pages::next`] and [`Pages::collect`] for those
-/// who do not use streams. Ends after the first error.
+/// who do not use streams. Ends where a page cannot be fetched; an item that this client does not understand (a newer
+/// service's) is an error in its place, and the list goes on.
 pub struct Pages<T> {
     fetch: Box<dyn FnMut(String) -> Fetching<T> + Send>,
-    items: VecDeque<T>,
+    items: VecDeque<Result<T, ClientError>>,
     state: State<T>,
 }
 
@@ -46,7 +48,7 @@ impl<T> Pages<T> {
         }
     }
 
-    /// The next item; `None` after the last and after an error.
+    /// The next item; `None` after the last, and after a page that could not be fetched.
     pub async fn next(&mut self) -> Option<Result<T, ClientError>>
     where
         T: Unpin,
@@ -76,7 +78,7 @@ impl<T: Unpin> Stream for Pages<T> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(item) = self.items.pop_front() {
-                return Poll::Ready(Some(Ok(item)));
+                return Poll::Ready(Some(item));
             }
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
@@ -122,9 +124,9 @@ mod tests {
                     return Err(ClientError::StreamEnded);
                 }
                 Ok(match token.as_str() {
-                    "" => (vec![1, 2], "b".to_owned()),
+                    "" => (vec![Ok(1), Ok(2)], "b".to_owned()),
                     "b" => (vec![], "c".to_owned()),
-                    "c" => (vec![3], String::new()),
+                    "c" => (vec![Err(ClientError::StreamEnded), Ok(3)], String::new()),
                     other => panic!("no such page: {other}"),
                 })
             }
@@ -139,12 +141,13 @@ mod tests {
         assert_eq!(list.next().await.unwrap().unwrap(), 1);
         assert_eq!(list.next().await.unwrap().unwrap(), 2);
         assert_eq!(fetched.load(Ordering::SeqCst), 1);
-        assert_eq!(list.collect().await.unwrap(), [3]);
+        assert!(list.next().await.unwrap().is_err(), "not understood");
+        assert_eq!(list.collect().await.unwrap(), [3], "and the list goes on");
         assert_eq!(fetched.load(Ordering::SeqCst), 3);
     }
 
     #[tokio::test]
-    async fn an_error_ends_the_list_after_what_came_before() {
+    async fn a_page_that_cannot_be_fetched_ends_the_list_after_what_came_before() {
         let (mut list, _) = pages(Some(1));
         assert!(list.next().await.unwrap().is_ok() && list.next().await.unwrap().is_ok());
         assert!(matches!(list.next().await, Some(Err(ClientError::StreamEnded))));

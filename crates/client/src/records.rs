@@ -130,8 +130,7 @@ impl Client {
                         AuditServiceClient::new(connection).list_records(request).await
                     })
                     .await?;
-                let records: Result<Vec<Record>, ClientError> = records.into_iter().map(Record::try_from).collect();
-                Ok((records?, next_page_token))
+                Ok((records.into_iter().map(Record::try_from).collect(), next_page_token))
             }
         })
     }

@@ -1,14 +1,12 @@
 //! `chancery keys`: rings, keys and versions.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chancery_api::v1;
-use chancery_client::{Client, algorithm_to_proto};
-use chancery_model::{Algorithm, KeyName, RingName};
+use chancery_client::{Client, ClientError, NewKey, Refusal, RefusalKind, Rotation, Suspended, new_request_id};
+use chancery_model::Algorithm;
 use clap::{Args, Subcommand};
 
-use super::PAGE;
 use crate::duration;
 use crate::exit::{Exit, Failure};
 use crate::names::{KeyArgument, KeyOrVersionArgument, RingArgument, VersionArgument};
@@ -76,9 +74,9 @@ pub struct Create {
     /// A label that policies can speak of; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// A UUID that makes the call safe to repeat
-    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
-    request_id: String,
+    /// A UUID that makes the command safe to repeat [default: a random one, for the repetitions of this command]
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<String>,
 }
 
 /// Arguments of `keys list`.
@@ -101,11 +99,11 @@ pub struct Rotate {
     /// RING/KEY
     key: KeyArgument,
     /// Only if the key's etag is still this one
-    #[arg(long, default_value = "", hide_default_value = true)]
-    etag: String,
-    /// A UUID that makes the call safe to repeat
-    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
-    request_id: String,
+    #[arg(long)]
+    etag: Option<String>,
+    /// A UUID that makes the command safe to repeat [default: a random one, for the repetitions of this command]
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<String>,
 }
 
 /// Arguments of `keys suspend` and `keys resume`.
@@ -133,30 +131,30 @@ impl KeysCommand {
             Self::Create(arguments) => out.show(&create(client, arguments).await?),
             Self::List(List { ring }) => out.show(&list(client, ring).await?),
             Self::Rings => {
-                let key_rings = rings(client).await?.into_iter().map(Into::into).collect();
+                let key_rings = client.key_rings().collect().await?.into_iter().map(Into::into).collect();
                 out.show(&RingList { key_rings })
             }
-            Self::Show(Show { key: KeyOrVersionArgument::Key(name) }) => out.show(&show(client, &name).await?),
+            Self::Show(Show { key: KeyOrVersionArgument::Key(name) }) => {
+                let key = client.key(&name).await?.into();
+                let versions = client.key_versions(&name).collect().await?.into_iter().map(Into::into).collect();
+                out.show(&KeyWithVersions { key, versions })
+            }
             Self::Show(Show { key: KeyOrVersionArgument::Version(name) }) => {
-                let request = v1::GetKeyVersionRequest { name: name.to_string() };
-                let version = client.keys().get_key_version(request).await.map_err(|status| client.error(status))?;
-                out.show(&VersionView::from(version.into_inner()))
+                out.show(&VersionView::from(client.key_version(&name).await?))
             }
-            Self::Rotate(Rotate { key, etag, request_id }) => {
-                let request = v1::RotateKeyRequest { name: key.0.to_string(), etag, request_id };
-                let version = client.keys().rotate_key(request).await.map_err(|status| client.error(status))?;
-                out.show(&VersionView::from(version.into_inner()))
+            Self::Rotate(Rotate { key: KeyArgument(name), etag, request_id }) => {
+                let request_id = request_id.map_or_else(new_request_id, Ok)?;
+                let rotation = Rotation { etag, request_id: Some(request_id.clone()) };
+                let version =
+                    client.rotate_key(&name, rotation).await.map_err(|error| unsettled(error, &request_id))?;
+                out.show(&VersionView::from(version))
             }
-            Self::Suspend(ChangeState { key_version, reason }) => {
-                let request = v1::SuspendKeyVersionRequest { name: key_version.0.to_string(), reason };
-                let answer = client.keys().suspend_key_version(request).await.map_err(|status| client.error(status))?;
-                let v1::SuspendKeyVersionResponse { key_version, open_intents } = answer.into_inner();
-                out.show(&SuspendedView { key_version: key_version.unwrap_or_default().into(), open_intents })
+            Self::Suspend(ChangeState { key_version: VersionArgument(name), reason }) => {
+                let Suspended { version, open_intents } = client.suspend_key_version(&name, &reason).await?;
+                out.show(&SuspendedView { key_version: version.into(), open_intents })
             }
-            Self::Resume(ChangeState { key_version, reason }) => {
-                let request = v1::ResumeKeyVersionRequest { name: key_version.0.to_string(), reason };
-                let version = client.keys().resume_key_version(request).await.map_err(|status| client.error(status))?;
-                out.show(&VersionView::from(version.into_inner()))
+            Self::Resume(ChangeState { key_version: VersionArgument(name), reason }) => {
+                out.show(&VersionView::from(client.resume_key_version(&name, &reason).await?))
             }
         }?;
         Ok(Exit::Done)
@@ -166,78 +164,46 @@ impl KeysCommand {
 async fn create(client: &Client, arguments: Create) -> Result<KeyView, Failure> {
     let Create { key: KeyArgument(name), algorithm, allow_digest, max_jwt_lifetime, labels, request_id } = arguments;
     let count = labels.len();
-    let labels: HashMap<String, String> = labels.into_iter().collect();
+    let labels: BTreeMap<String, String> = labels.into_iter().collect();
     if labels.len() < count {
         return Err(Failure::usage("a label is given twice"));
     }
-    let request = v1::CreateKeyRequest {
-        parent: name.ring_name().to_string(),
-        key_id: name.key.to_string(),
-        key: Some(v1::Key {
-            algorithm: algorithm_to_proto(algorithm).into(),
-            allow_digest,
-            labels,
-            max_jwt_lifetime: max_jwt_lifetime.map(|longest| prost_types::Duration {
-                seconds: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
-                nanos: 0,
-            }),
-            ..v1::Key::default()
-        }),
-        request_id,
+    let request_id = request_id.map_or_else(new_request_id, Ok)?;
+    let key = NewKey { name, algorithm, allow_digest, labels, max_jwt_lifetime, request_id: Some(request_id.clone()) };
+    Ok(client.create_key(key).await.map_err(|error| unsettled(error, &request_id))?.into())
+}
+
+/// Where it is not known whether a key was made: how to ask for the same one again.
+fn unsettled(error: ClientError, request_id: &str) -> Failure {
+    let open = match &error {
+        ClientError::TimedOut { .. } | ClientError::Connection { .. } => true,
+        other => matches!(
+            other.refusal().map(Refusal::kind),
+            Some(RefusalKind::Conflict | RefusalKind::Unavailable | RefusalKind::DeadlineExceeded)
+        ),
     };
-    let key = client.keys().create_key(request).await.map_err(|status| client.error(status))?;
-    Ok(key.into_inner().into())
+    // Somebody else's change is settled.
+    let open = open && error.reason() != Some("ETAG_MISMATCH");
+    let failure = Failure::from(error);
+    if open {
+        failure.hint(format!(
+            "to ask for the same key version again, and never for another one: --request-id {request_id}"
+        ))
+    } else {
+        failure
+    }
 }
 
 async fn list(client: &Client, ring: Option<RingArgument>) -> Result<KeyList, Failure> {
     let rings = match ring {
-        Some(RingArgument(RingName { ring })) => vec![format!("keyRings/{ring}")],
-        None => rings(client).await?.into_iter().map(|ring| ring.name).collect(),
+        Some(RingArgument(ring)) => vec![ring],
+        None => client.key_rings().collect().await?.into_iter().map(|ring| ring.name).collect(),
     };
     let mut keys = Vec::new();
-    for parent in rings {
-        let mut page_token = String::new();
-        loop {
-            let request = v1::ListKeysRequest { parent: parent.clone(), page_size: PAGE, page_token };
-            let page = client.keys().list_keys(request).await.map_err(|status| client.error(status))?.into_inner();
-            keys.extend(page.keys.into_iter().map(KeyView::from));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
+    for ring in rings {
+        keys.extend(client.list_keys(&ring).collect().await?.into_iter().map(KeyView::from));
     }
     Ok(KeyList { keys })
-}
-
-async fn rings(client: &Client) -> Result<Vec<v1::KeyRing>, Failure> {
-    let mut rings = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = v1::ListKeyRingsRequest { page_size: PAGE, page_token };
-        let page = client.keys().list_key_rings(request).await.map_err(|status| client.error(status))?.into_inner();
-        rings.extend(page.key_rings);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(rings);
-        }
-    }
-}
-
-async fn show(client: &Client, name: &KeyName) -> Result<KeyWithVersions, Failure> {
-    let request = v1::GetKeyRequest { name: name.to_string() };
-    let key = client.keys().get_key(request).await.map_err(|status| client.error(status))?.into_inner();
-    let mut versions = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = v1::ListKeyVersionsRequest { parent: name.to_string(), page_size: PAGE, page_token };
-        let page = client.keys().list_key_versions(request).await.map_err(|status| client.error(status))?.into_inner();
-        versions.extend(page.key_versions.into_iter().map(VersionView::from));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(KeyWithVersions { key: key.into(), versions });
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use chancery_client::{Client, Input, Signed};
 use clap::Args;
 use serde::Serialize;
 
-use super::Encoding;
+use super::{Encoding, several};
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source, base64};
 use crate::names::KeyOrVersionArgument;
@@ -23,10 +23,14 @@ Examples:
   chancery sign dev/invoices --in invoice.pdf --signature invoice.sig
   printf 'pay 5 to Ada' | chancery sign dev/invoices
   chancery sign dev/hashes --digest \"$(sha256sum invoice.pdf | cut -d' ' -f1)\"
-  chancery sign dev/invoices/2 --in token.txt --encoding p1363 --output json")]
+  chancery sign dev/invoices/2 --in token.txt --encoding p1363 --output json
+  chancery sign dev/releases build/*.tar.gz    # each signature goes into FILE.sig")]
 pub struct SignCommand {
     /// RING/KEY for its primary version, or RING/KEY/VERSION
     key: KeyOrVersionArgument,
+    /// Files to sign, each by itself; their signatures go into FILE.sig
+    #[arg(value_name = "FILE", conflicts_with_all = ["message", "digest", "signature"])]
+    files: Vec<PathBuf>,
     /// The message: a file, or - for standard input
     #[arg(long = "in", value_name = "FILE", default_value = "-", conflicts_with = "digest")]
     message: Source,
@@ -58,8 +62,11 @@ struct SignatureView {
 impl SignCommand {
     /// Runs the command. `note` is standard error.
     pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
+        if !self.files.is_empty() {
+            return several::sign(client, self.key.into(), &self.files, self.encoding.into(), out, note).await;
+        }
         let input = input(&self.message, self.digest)?;
-        let signed = client.sign(&self.key.to_string(), input, self.encoding.into()).await?;
+        let signed = client.sign(self.key, input, self.encoding.into()).await?;
         if let Some(path) = &self.signature {
             std::fs::write(path, &signed.signature).map_err(|error| {
                 Failure::file("write", path, error)

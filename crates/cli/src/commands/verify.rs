@@ -1,12 +1,13 @@
 //! `chancery verify`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use chancery_client::Client;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Encoding, sign};
+use super::{Encoding, several, sign};
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source};
 use crate::names::KeyOrVersionArgument;
@@ -21,10 +22,14 @@ the key's primary one. The signature may be raw bytes or the base64 text that `c
 Examples:
   chancery verify dev/invoices/1 --in invoice.pdf --signature invoice.sig
   printf 'pay 5 to Ada' | chancery verify dev/invoices --signature invoice.sig
-  chancery verify dev/hashes/1 --digest \"$SHA256\" --signature invoice.sig")]
+  chancery verify dev/hashes/1 --digest \"$SHA256\" --signature invoice.sig
+  chancery verify dev/releases/1 build/*.tar.gz    # each signature comes from FILE.sig")]
 pub struct VerifyCommand {
     /// RING/KEY/VERSION for the version that signed, or RING/KEY for the primary one
     key: KeyOrVersionArgument,
+    /// Files to check, each against its signature in FILE.sig
+    #[arg(value_name = "FILE", conflicts_with_all = ["message", "digest", "signature"])]
+    files: Vec<PathBuf>,
     /// What was signed: a file, or - for standard input
     #[arg(long = "in", value_name = "FILE", default_value = "-", conflicts_with = "digest")]
     message: Source,
@@ -32,8 +37,8 @@ pub struct VerifyCommand {
     #[arg(long, value_name = "HEX")]
     digest: Option<Hex>,
     /// The signature: a file, or - for standard input
-    #[arg(long, short, value_name = "FILE")]
-    signature: Source,
+    #[arg(long, short, value_name = "FILE", required_unless_present = "files")]
+    signature: Option<Source>,
     /// How an ECDSA signature is written down
     #[arg(long, value_enum, default_value_t)]
     encoding: Encoding,
@@ -47,15 +52,18 @@ struct VerdictView {
 }
 
 impl VerifyCommand {
-    /// Runs the command.
-    pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        if self.digest.is_none() && self.message == Source::Standard && self.signature == Source::Standard {
+    /// Runs the command. `note` is standard error.
+    pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
+        let Some(signature) = self.signature else {
+            return several::verify(client, self.key.into(), &self.files, self.encoding.into(), out, note).await;
+        };
+        if self.digest.is_none() && self.message == Source::Standard && signature == Source::Standard {
             return Err(Failure::usage("the message and the signature cannot both come from standard input")
                 .hint("give one of them as a file: --in FILE or --signature FILE"));
         }
-        let signature = self.signature.read_signature()?;
+        let signature = signature.read_signature()?;
         let input = sign::input(&self.message, self.digest)?;
-        let verdict = client.verify(&self.key.to_string(), input, signature, self.encoding.into()).await?;
+        let verdict = client.verify(self.key, input, signature, self.encoding.into()).await?;
         out.show(&VerdictView {
             valid: verdict.valid,
             version: verdict.version.to_string(),

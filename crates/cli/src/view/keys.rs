@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use chancery_api::v1;
+use chancery_client::{Key, KeyRing, KeyVersion};
 use serde::Serialize;
 
-use super::{algorithm, time, word};
+use super::moment;
 use crate::duration;
 use crate::input::hex;
 use crate::output::{View, fields, rows};
@@ -20,10 +20,11 @@ pub struct RingView {
     algorithms: Vec<String>,
 }
 
-impl From<v1::KeyRing> for RingView {
-    fn from(ring: v1::KeyRing) -> Self {
-        let v1::KeyRing { name, environment, token, algorithms } = ring;
-        Self { name, environment, token, algorithms: algorithms.into_iter().map(algorithm).collect() }
+impl From<KeyRing> for RingView {
+    fn from(ring: KeyRing) -> Self {
+        let KeyRing { name, environment, token, algorithms } = ring;
+        let algorithms = algorithms.into_iter().map(|algorithm| algorithm.to_string()).collect();
+        Self { name: name.to_string(), environment, token, algorithms }
     }
 }
 
@@ -58,29 +59,18 @@ pub struct KeyView {
     max_jwt_lifetime_seconds: Option<u64>,
 }
 
-impl From<v1::Key> for KeyView {
-    fn from(key: v1::Key) -> Self {
-        let v1::Key {
-            name,
-            algorithm: number,
-            allow_digest,
-            labels,
-            primary_version,
-            create_time,
-            update_time,
-            etag,
-            max_jwt_lifetime,
-        } = key;
+impl From<Key> for KeyView {
+    fn from(key: Key) -> Self {
         Self {
-            name,
-            algorithm: algorithm(number),
-            allow_digest,
-            labels: labels.into_iter().collect(),
-            primary_version,
-            create_time: time(create_time),
-            update_time: time(update_time),
-            etag,
-            max_jwt_lifetime_seconds: max_jwt_lifetime.and_then(|longest| u64::try_from(longest.seconds).ok()),
+            name: key.name.to_string(),
+            algorithm: key.algorithm.to_string(),
+            allow_digest: key.allow_digest,
+            labels: key.labels,
+            primary_version: key.primary_version.map(|version| version.to_string()).unwrap_or_default(),
+            create_time: moment(key.created),
+            update_time: moment(key.updated),
+            etag: key.etag,
+            max_jwt_lifetime_seconds: key.max_jwt_lifetime.map(|longest| longest.as_secs()),
         }
     }
 }
@@ -140,33 +130,19 @@ pub struct VersionView {
     token_object_id: String,
 }
 
-impl From<v1::KeyVersion> for VersionView {
-    fn from(version: v1::KeyVersion) -> Self {
-        let v1::KeyVersion {
-            name,
-            state,
-            algorithm: number,
-            create_time,
-            generate_time,
-            state_change_time,
-            public_key_sha256,
-            token_object_id,
-        } = version;
+impl From<KeyVersion> for VersionView {
+    fn from(version: KeyVersion) -> Self {
         Self {
-            name,
-            state: state_word(state),
-            algorithm: algorithm(number),
-            create_time: time(create_time),
-            generate_time: time(generate_time),
-            state_change_time: time(state_change_time),
-            public_key_sha256: hex(&public_key_sha256),
-            token_object_id: hex(&token_object_id),
+            name: version.name.to_string(),
+            state: version.state.as_str().to_owned(),
+            algorithm: version.algorithm.to_string(),
+            create_time: moment(version.created),
+            generate_time: version.generated.map(moment).unwrap_or_default(),
+            state_change_time: moment(version.state_changed),
+            public_key_sha256: version.public_key_sha256.map(|hash| hex(&hash)).unwrap_or_default(),
+            token_object_id: hex(&version.token_object_id),
         }
     }
-}
-
-fn state_word(number: i32) -> String {
-    word(v1::KeyState::try_from(number).ok().map(|known| known.as_str_name()), "KEY_STATE_", number)
 }
 
 impl View for VersionView {
@@ -239,15 +215,35 @@ impl View for SuspendedView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_model::{Algorithm, KeyName, KeyState, Timestamp};
 
-    fn key() -> v1::Key {
-        v1::Key {
-            name: "keyRings/dev/keys/k".to_owned(),
-            algorithm: v1::Algorithm::Ed25519.into(),
-            primary_version: "keyRings/dev/keys/k/versions/3".to_owned(),
+    fn key() -> Key {
+        let at = Timestamp::from_unix_micros(1_700_000_000_000_000);
+        let name: KeyName = "keyRings/dev/keys/k".parse().unwrap();
+        Key {
+            primary_version: Some(name.version(3)),
+            name,
+            algorithm: Algorithm::Ed25519,
+            allow_digest: false,
             labels: [("team".to_owned(), "billing".to_owned())].into(),
-            create_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
-            ..v1::Key::default()
+            created: at,
+            updated: at,
+            etag: String::new(),
+            max_jwt_lifetime: None,
+        }
+    }
+
+    fn version() -> KeyVersion {
+        let Key { primary_version, algorithm, created, .. } = key();
+        KeyVersion {
+            name: primary_version.unwrap(),
+            state: KeyState::Suspended,
+            algorithm,
+            created,
+            generated: None,
+            state_changed: created,
+            public_key_sha256: None,
+            token_object_id: vec![0xab; 16],
         }
     }
 
@@ -268,15 +264,14 @@ mod tests {
         assert_eq!(json["algorithm"], "ED25519");
         assert_eq!(json["primary_version"], "keyRings/dev/keys/k/versions/3");
         assert_eq!(json["labels"]["team"], "billing");
-        let version = v1::KeyVersion { state: 4, token_object_id: vec![0xab; 16], ..v1::KeyVersion::default() };
-        let json = serde_json::to_value(VersionView::from(version)).unwrap();
+        let json = serde_json::to_value(VersionView::from(version())).unwrap();
         assert_eq!(json["state"], "SUSPENDED");
         assert_eq!(json["token_object_id"], "ab".repeat(16));
     }
 
     #[test]
     fn open_intents_are_said() {
-        let view = SuspendedView { key_version: v1::KeyVersion::default().into(), open_intents: vec![7, 9] };
+        let view = SuspendedView { key_version: version().into(), open_intents: vec![7, 9] };
         let mut out = Vec::new();
         view.write_table(&mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("intents at 7, 9."));

@@ -14,6 +14,13 @@ fn time(timestamp: Option<Timestamp>) -> String {
     timestamp.map(|timestamp| timestamp.to_string()).unwrap_or_default()
 }
 
+/// A time of the model's, likewise.
+fn moment(at: chancery_model::Timestamp) -> String {
+    let micros = at.unix_micros();
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
+    time(Some(Timestamp { seconds: micros.div_euclid(1_000_000), nanos }))
+}
+
 /// The word for an enum's number: the name without its prefix, or the number where this version does not know it.
 fn word(name: Option<&'static str>, prefix: &str, number: i32) -> String {
     match name {
@@ -41,5 +48,6 @@ mod tests {
     fn times_are_rfc_3339() {
         assert_eq!(time(Some(Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 })), "2023-11-14T22:13:20.250Z");
         assert_eq!(time(None), "");
+        assert_eq!(moment(chancery_model::Timestamp::from_unix_micros(-750_000)), "1969-12-31T23:59:59.250Z");
     }
 }

@@ -12,6 +12,7 @@ mod calls;
 mod connection;
 mod dev_folder;
 mod keys;
+mod quantities;
 mod signatures;
 
 use std::io::Write as _;

@@ -24,7 +24,7 @@ impl Client {
                         KeyServiceClient::new(connection).list_key_rings(request).await
                     })
                     .await?;
-                Ok((all(key_rings)?, next_page_token))
+                Ok((all(key_rings), next_page_token))
             }
         })
     }
@@ -98,7 +98,7 @@ impl Client {
                         KeyServiceClient::new(connection).list_keys(request).await
                     })
                     .await?;
-                Ok((all(keys)?, next_page_token))
+                Ok((all(keys), next_page_token))
             }
         })
     }
@@ -135,7 +135,7 @@ impl Client {
                         KeyServiceClient::new(connection).list_key_versions(request).await
                     })
                     .await?;
-                Ok((all(key_versions)?, next_page_token))
+                Ok((all(key_versions), next_page_token))
             }
         })
     }
@@ -183,6 +183,6 @@ impl Client {
     }
 }
 
-fn all<P, T: TryFrom<P, Error = ClientError>>(items: Vec<P>) -> Result<Vec<T>, ClientError> {
+fn all<P, T: TryFrom<P, Error = ClientError>>(items: Vec<P>) -> Vec<Result<T, ClientError>> {
     items.into_iter().map(T::try_from).collect()
 }

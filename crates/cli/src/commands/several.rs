@@ -1,0 +1,190 @@
+//! `chancery sign KEY FILE...` and `chancery verify KEY FILE...`: several files in as few calls as the service's limits
+//! allow, each file's signature beside it in FILE.sig.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use chancery_client::{Client, EcdsaEncoding, KeyRef, SignItem, Signed, Verdict, VerifyItem};
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure};
+use crate::input::Source;
+use crate::output::{Output, View, rows};
+
+/// How many files are held at once: 64 MiB at most. The client makes calls of 3 MiB of them.
+const GROUP: usize = 64;
+
+/// A file that was signed.
+#[derive(Debug, Serialize)]
+struct SignedFile {
+    file: String,
+    signature: String,
+    version: String,
+    algorithm: &'static str,
+    record_index: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SignedFiles {
+    signed: Vec<SignedFile>,
+}
+
+/// A file whose signature was checked.
+#[derive(Debug, Serialize)]
+struct CheckedFile {
+    file: String,
+    valid: bool,
+    version: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckedFiles {
+    checked: Vec<CheckedFile>,
+}
+
+/// The first thing that went wrong decides how the command ends; all are told.
+struct Failures<'a> {
+    note: &'a mut dyn Write,
+    first: Option<Exit>,
+}
+
+impl Failures<'_> {
+    fn add(&mut self, file: &Path, failure: impl Into<Failure>) {
+        let (text, exit) = failure.into().report();
+        // Standard error may be closed; the exit code says it then.
+        let _ignored = write!(self.note, "{}: {text}", file.display());
+        self.first.get_or_insert(exit);
+    }
+}
+
+/// Signs each file and writes its signature into FILE.sig. A file that fails does not stop the others.
+pub async fn sign(
+    client: &Client,
+    key: KeyRef,
+    files: &[PathBuf],
+    encoding: EcdsaEncoding,
+    out: &mut Output<'_>,
+    note: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let mut failures = Failures { note, first: None };
+    let mut signed = Vec::new();
+    for group in files.chunks(GROUP) {
+        let (files, items) = read(group, &mut failures, |file| {
+            let message = Source::File(file.to_owned()).read_message()?;
+            Ok(SignItem { encoding, ..SignItem::new(&key, message) })
+        });
+        for (file, answer) in files.into_iter().zip(client.batch_sign(items).await) {
+            match answer.map_err(Failure::from).and_then(|answer| keep(file, answer)) {
+                Ok(kept) => signed.push(kept),
+                Err(failure) => failures.add(file, failure),
+            }
+        }
+    }
+    out.show(&SignedFiles { signed })?;
+    Ok(failures.first.unwrap_or(Exit::Done))
+}
+
+/// Checks each file against FILE.sig.
+pub async fn verify(
+    client: &Client,
+    key: KeyRef,
+    files: &[PathBuf],
+    encoding: EcdsaEncoding,
+    out: &mut Output<'_>,
+    note: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let mut failures = Failures { note, first: None };
+    let mut checked = Vec::new();
+    for group in files.chunks(GROUP) {
+        let (files, items) = read(group, &mut failures, |file| {
+            let message = Source::File(file.to_owned()).read_message()?;
+            let signature = Source::File(signature_file(file)).read_signature()?;
+            Ok(VerifyItem { encoding, ..VerifyItem::new(&key, message, signature) })
+        });
+        for (file, answer) in files.into_iter().zip(client.batch_verify(items).await) {
+            match answer {
+                Ok(Verdict { version, valid, state }) => checked.push(CheckedFile {
+                    file: file.display().to_string(),
+                    valid,
+                    version: version.to_string(),
+                    state: state.as_str(),
+                }),
+                Err(error) => failures.add(file, error),
+            }
+        }
+    }
+    let all_valid = checked.iter().all(|file| file.valid);
+    out.show(&CheckedFiles { checked })?;
+    Ok(failures.first.unwrap_or(if all_valid { Exit::Done } else { Exit::No }))
+}
+
+/// The files that could be read, and what is asked about them.
+fn read<'a, T>(
+    files: &'a [PathBuf],
+    failures: &mut Failures<'_>,
+    item: impl Fn(&Path) -> Result<T, Failure>,
+) -> (Vec<&'a Path>, Vec<T>) {
+    let mut readable = (Vec::new(), Vec::new());
+    for file in files {
+        match item(file) {
+            Ok(item) => {
+                readable.0.push(file.as_path());
+                readable.1.push(item);
+            }
+            Err(failure) => failures.add(file, failure),
+        }
+    }
+    readable
+}
+
+fn keep(file: &Path, signed: Signed) -> Result<SignedFile, Failure> {
+    let signature = signature_file(file);
+    std::fs::write(&signature, &signed.signature).map_err(|error| {
+        Failure::file("write", &signature, error)
+            .hint(format!("the signature was made and is on the record at index {}", signed.record_index))
+    })?;
+    Ok(SignedFile {
+        file: file.display().to_string(),
+        signature: signature.display().to_string(),
+        version: signed.version.to_string(),
+        algorithm: signed.algorithm.as_str(),
+        record_index: signed.record_index,
+    })
+}
+
+/// Where the signature of a file goes to and comes from.
+fn signature_file(file: &Path) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(".sig");
+    PathBuf::from(name)
+}
+
+impl View for SignedFiles {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let line =
+            |signed: &SignedFile| [signed.signature.clone(), signed.version.clone(), signed.record_index.to_string()];
+        rows(out, ["SIGNATURE", "SIGNED BY", "RECORD"], self.signed.iter().map(line))
+    }
+}
+
+impl View for CheckedFiles {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let line = |checked: &CheckedFile| {
+            let verdict = if checked.valid { "valid" } else { "NOT VALID" };
+            [verdict.to_owned(), checked.file.clone(), checked.version.clone(), checked.state.to_owned()]
+        };
+        rows(out, ["VERDICT", "FILE", "CHECKED AGAINST", "STATE"], self.checked.iter().map(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_stands_beside_its_file() {
+        assert_eq!(signature_file(Path::new("a/b.pdf")), PathBuf::from("a/b.pdf.sig"));
+    }
+}
