@@ -404,6 +404,26 @@ async fn a_stop_answers_what_was_read_and_ends_the_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_ends_its_streams_and_a_new_one_takes_over() {
+    let chancery = Chancery::setup()
+        .configure(|config| limits(config, &[("max_connection_age_seconds", 2), ("max_streams_per_caller", 1)]))
+        .start()
+        .await
+        .unwrap();
+    let key = create_key(&chancery.operator().await.unwrap(), "k").await;
+    let channel = channel_as(&chancery, "caller").await;
+    let mut stream = SignStream::open(&channel).await;
+    stream.sign("a", &key, b"m").await.signed();
+    let refused = SignStream::try_open(&channel, None).await.unwrap_err();
+    assert_ended(&refused, Code::ResourceExhausted, "CALLER_LIMIT");
+    assert_ended(&stream.next().await.unwrap_err(), Code::Unavailable, "CONNECTION_ENDS");
+    // The same channel connects anew.
+    let mut stream = until("a new stream", async || SignStream::try_open(&channel, None).await.ok()).await;
+    stream.sign("b", &key, b"m").await.signed();
+    stream.finish().await.1.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_has_its_callers_deadline_and_each_message_the_services() {
     let chancery = Chancery::setup()
         .configure(|config| limits(config, &[("default_deadline_seconds", 1), ("max_deadline_seconds", 1)]))

@@ -178,6 +178,9 @@ impl From<chancery_crypto::RandomError> for Error {
 
 impl From<chancery_store::StoreError> for Error {
     fn from(error: chancery_store::StoreError) -> Self {
-        Self::internal(format!("the store could not be read: {error}"))
+        match error {
+            chancery_store::StoreError::OutOfTime => Self::DeadlineExceeded { record_index: None },
+            error => Self::internal(format!("the store could not be read: {error}")),
+        }
     }
 }

@@ -92,9 +92,10 @@ struct Inner {
     limits: Limits,
     log: Log,
     reader: Reader,
-    /// Places for reading the record: fewer than the store has readers, so that those who read much never keep the state
-    /// from being loaded.
-    record_reads: Semaphore,
+    /// Places for those who list the record, and for those who follow it: together fewer than the store has readers, so that
+    /// who reads much never keeps the state from being loaded.
+    listing: Arc<Semaphore>,
+    watching: Arc<Semaphore>,
     state: ArcSwap<Snapshot>,
     /// Held while the state is changed or loaded: one change at a time.
     changing: tokio::sync::Mutex<()>,
@@ -105,8 +106,9 @@ struct Inner {
     observer: Observer,
 }
 
-/// How many may read the record from the store at the same time.
-const RECORD_READS: usize = 2;
+/// How many may read lists of records from the store at the same time, which may take long; and chunks, which do not.
+const LISTING: usize = 2;
+const WATCHING: usize = 1;
 /// How many calls can be carried out at once: far more than the server lets in.
 const MOST_UNDER_WAY: u32 = 1 << 20;
 /// How long a shutdown waits for calls whose callers have gone; as long as a token may take for a slow key pair.

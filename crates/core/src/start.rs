@@ -18,7 +18,7 @@ use crate::inflight::InFlight;
 use crate::policies::stored;
 use crate::rings::Ring;
 use crate::state::{Callers, Snapshot};
-use crate::{Chancery, Error, Inner, Limits, MOST_UNDER_WAY, Observer, RECORD_READS, details};
+use crate::{Chancery, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, WATCHING, details};
 
 /// How often refusals are handed to the record.
 const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -129,7 +129,8 @@ impl Chancery {
             limits,
             log,
             reader,
-            record_reads: Semaphore::new(RECORD_READS),
+            listing: Arc::new(Semaphore::new(LISTING)),
+            watching: Arc::new(Semaphore::new(WATCHING)),
             state: ArcSwap::from_pointee(snapshot),
             changing: tokio::sync::Mutex::new(()),
             in_flight: InFlight::default(),

@@ -4,6 +4,7 @@
 //! not keep the store's write-ahead log from being emptied, and one who is slow just lags. Nobody polls the store: a
 //! watcher who has seen everything sleeps until the record says that a group is durable.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_model::Action;
@@ -66,6 +67,17 @@ impl Chancery {
         Ok(RecordWatch { core: self.clone(), filter, next, durable, not_before: Instant::now() })
     }
 
+    async fn read_chunk(&self, query: RecordQuery) -> Result<Vec<StoredRecord>, Error> {
+        let place = Arc::clone(&self.inner.watching).acquire_owned().await;
+        let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
+        let reader = self.inner.reader.clone();
+        let read = move || {
+            let _place = place;
+            reader.list_records(&query)
+        };
+        Ok(crate::blocking(read).await??)
+    }
+
     fn authorize_watching(&self, from: &Requester) -> Result<(), Error> {
         let asked = Asked::of(from, Action::WatchRecords, &"auditLog");
         self.authorize(&self.snapshot(), asked, Resource::AuditLog, OperationContext::Plain)?;
@@ -110,7 +122,7 @@ impl RecordWatch {
             limit: CHUNK,
             ..self.filter.clone()
         };
-        let records = self.core.read_records(query).await?;
+        let records = self.core.read_chunk(query).await?;
         let full = u32::try_from(records.len()).is_ok_and(|found| found >= CHUNK);
         self.next = match records.last() {
             // There may be more before `before`.

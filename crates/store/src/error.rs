@@ -109,6 +109,9 @@ pub enum StoreError {
         /// What the database says.
         source: Source,
     },
+    /// Reading took longer than it was given.
+    #[error("reading was given up, because its time was over")]
+    OutOfTime,
     /// The database is not what this program made it to be.
     #[error("the database is damaged: {what}; restore a backup")]
     Damaged {

@@ -1,11 +1,12 @@
 //! Reading beside the writer.
 
-use crate::sqlite::{connect, failed, query, state};
+use crate::sqlite::{connect, failed, query, state, until};
 use crate::{OpenIntent, RecordQuery, State, StoreError, StoredRecord};
 use chancery_model::Id;
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// More readers at once would only fight for the same cores; the next one waits.
 const CONNECTIONS: usize = 4;
@@ -38,6 +39,15 @@ impl Reader {
     /// [`StoreError`]: the database failed.
     pub fn list_records(&self, query: &RecordQuery) -> Result<Vec<StoredRecord>, StoreError> {
         query::records(self.pool.take()?.connection(), query)
+    }
+
+    /// The same, given up at `until`: where few records match, all of them may have to be looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfTime`]; others: the database failed.
+    pub fn list_records_until(&self, query: &RecordQuery, until: Instant) -> Result<Vec<StoredRecord>, StoreError> {
+        let mut lent = self.pool.take()?;
+        until::within(lent.connection(), until, |connection| query::records(connection, query))
     }
 
     /// The records of `instance` that wait for their outcome, the oldest first.

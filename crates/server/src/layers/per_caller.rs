@@ -47,10 +47,8 @@ impl PerCaller {
             return places.clone();
         }
         let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Places {
-            calls: Arc::new(Semaphore::new(self.calls)),
-            streams: Arc::new(Semaphore::new(self.streams)),
-        };
+        let new =
+            || Places { calls: Arc::new(Semaphore::new(self.calls)), streams: Arc::new(Semaphore::new(self.streams)) };
         places.entry(caller.clone()).or_insert_with(new).clone()
     }
 }

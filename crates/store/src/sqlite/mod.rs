@@ -7,6 +7,7 @@ pub(crate) mod migrate;
 pub(crate) mod query;
 pub(crate) mod rows;
 pub(crate) mod state;
+pub(crate) mod until;
 
 use crate::StoreError;
 
