@@ -118,4 +118,12 @@ mod tests {
             assert_eq!(state.as_str().parse(), Ok(state));
         }
     }
+
+    #[test]
+    fn what_may_sign_or_verify_is_published_and_what_is_not_trusted_is_not() {
+        for state in KeyState::ALL {
+            let untrusted = matches!(state, KeyState::Compromised | KeyState::DestroyScheduled | KeyState::Destroyed);
+            assert_eq!(state.is_published(), !untrusted && state != KeyState::PendingGeneration, "{state}");
+        }
+    }
 }

@@ -309,9 +309,18 @@ mod tests {
             allow_digest: false,
             digest: true,
             source_address: Some("::1".parse().unwrap()),
+            issuer: Some("https://issuer.example".to_owned()),
+            subject: None,
+            audiences: vec!["a".to_owned(), "b".to_owned()],
+            lifetime: Some(Duration::from_secs(300)),
+            token_type: None,
+            length: None,
         });
         assert_eq!((request.caller.as_str(), request.action.as_str()), ("callers/billing", "Sign"));
         assert_eq!((request.resource.as_str(), request.source_address.as_str()), ("keyRings/dev/keys/k", "::1"));
         assert_eq!((request.algorithm, request.digest), (0, true));
+        let jwt = request.jwt.unwrap();
+        assert_eq!((jwt.issuer.as_str(), jwt.audiences.len()), ("https://issuer.example", 2));
+        assert_eq!(jwt.lifetime.unwrap().seconds, 300);
     }
 }

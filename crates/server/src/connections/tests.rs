@@ -193,3 +193,50 @@ async fn an_old_connection_is_replaced_without_losing_a_call() {
     assert!(call.await.unwrap().is_ok(), "the call outlived the connection's age");
     assert!(caller.check(ask("now")).await.is_ok(), "the next one finds a new connection");
 }
+
+/// A connection that agreed on HTTP/1.1, after a first answer.
+async fn http1(ground: &Ground) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let issued = ground.authority.issue(&client(&[uri("spiffe://chancery.dev/checkout")]));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ground.authority.certificate.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(issued.key.serialize_der()).unwrap();
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![issued.certificate.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(ground.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&head));
+    stream
+}
+
+/// Until it is closed by the other end.
+async fn closed(stream: &mut tokio_rustls::client::TlsStream<TcpStream>) {
+    let mut rest = Vec::new();
+    let _read = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn an_idle_connection_of_http_1_1_leaves_when_the_service_stops_or_it_is_old() {
+    let ground = Ground::new(|_| {}).await;
+    let mut idle = http1(&ground).await;
+    ground.stop.send_replace(true);
+    closed(&mut idle).await;
+    assert_eq!(timeout(Duration::from_secs(5), ground.served).await.unwrap().unwrap(), 0);
+
+    // Without an age of its own it is as old as the longest call may get.
+    let old = Ground::new(|listener| listener.limits.max_deadline = Duration::from_millis(200)).await;
+    let begun = Instant::now();
+    closed(&mut http1(&old).await).await;
+    assert!(begun.elapsed() < Duration::from_secs(5) && begun.elapsed() >= Duration::from_millis(190));
+}

@@ -1,7 +1,7 @@
 //! Refusals as HTTP says them: a status code and a problem (RFC 9457) in JSON.
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use std::borrow::Cow;
@@ -17,16 +17,16 @@ pub(super) struct Problem {
     reason: Cow<'static, str>,
     /// What happened and what to do next; for people.
     detail: String,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, &'static str)>,
 }
 
 impl Problem {
     fn new(status: StatusCode, reason: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), detail: detail.into(), headers: HeaderMap::new() }
+        Self { status, reason: reason.into(), detail: detail.into(), headers: Vec::new() }
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
+        self.headers.push((name, value));
         self
     }
 
@@ -83,7 +83,9 @@ impl Problem {
         });
         let mut response = Response::new(Body::new(Full::new(Bytes::from(problem.to_string()))));
         *response.status_mut() = status;
-        *response.headers_mut() = headers;
+        for (name, value) in headers {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
