@@ -236,7 +236,7 @@ async fn every_call_speaks_the_models_words() {
     assert_eq!(operator.create_key(new).await.unwrap(), key, "the same request id answers the same key");
     assert_eq!(key.max_jwt_lifetime, Some(Duration::from_secs(600)));
     assert_eq!(operator.key(&name).await.unwrap(), key);
-    assert_eq!(operator.list_keys(&ring).collect().await.unwrap(), [key.clone()]);
+    assert_eq!(operator.list_keys(&ring).collect().await.unwrap(), std::slice::from_ref(&key));
     let second = operator.rotate_key(&name, Rotation { etag: Some(key.etag), request_id: None }).await.unwrap();
     let versions = operator.key_versions(&name).collect().await.unwrap();
     assert_eq!(versions.iter().map(|version| version.name.version).collect::<Vec<_>>(), [2, 1]);
