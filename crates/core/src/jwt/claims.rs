@@ -152,7 +152,7 @@ impl Claims {
         if lifetime > maximum.as_secs() {
             let field = if self.given_expires.is_some() { "claims" } else { "lifetime" };
             let description = format!(
-                "the token would live for {lifetime} seconds from iat to exp; those of {key} live for at most {} \
+                "the token would live for {lifetime} seconds from iat to exp; those of {key} live for at most {} seconds \
                  (max_jwt_lifetime)",
                 maximum.as_secs()
             );
