@@ -1,0 +1,69 @@
+//! Sessions and logins that end behind the program's back.
+
+use crate::support::*;
+use chancery_pkcs11_fault::{Rule, Then};
+use cryptoki::error::RvError;
+use std::time::Duration;
+
+on_each_module! {
+    fn all_sessions_are_closed(bed: &Bed) {
+        let session = bed.log_in();
+        let other = bed.open();
+        let (_, key) = make_pair(&session, "a").unwrap();
+        bed.faults.set(&[Rule::new("cut", Then::CloseSessions).on("C_SignInit").times(1)]).unwrap();
+        assert_eq!(code(sign(&session, key, b"m")), RvError::SessionHandleInvalid);
+        assert_eq!(code(other.get_session_info()), RvError::SessionHandleInvalid);
+        bed.assert_happened(&[("C_SignInit", "cut")]);
+        bed.faults.clear().unwrap();
+        drop((session, other));
+        // The login went with the last session.
+        let session = bed.open();
+        assert!(private_keys(&session).is_empty());
+        drop(session);
+        let session = bed.log_in();
+        sign(&session, private_keys(&session)[0], b"m").unwrap();
+    }
+
+    fn the_user_is_logged_out(bed: &Bed) {
+        let session = bed.log_in();
+        make_pair(&session, "a").unwrap();
+        bed.faults.set(&[Rule::new("out", Then::Logout).on("C_FindObjectsInit").times(1)]).unwrap();
+        assert!(private_keys(&session).is_empty());
+        assert_eq!(code(make_pair(&session, "b")), RvError::UserNotLoggedIn);
+        bed.assert_happened(&[("C_FindObjectsInit", "out")]);
+        bed.faults.clear().unwrap();
+        session.login(cryptoki::session::UserType::User, Some(&PIN.into())).unwrap();
+        assert_eq!(private_keys(&session).len(), 1);
+    }
+
+    fn sessions_are_few(bed: &Bed) {
+        bed.faults.set(&[Rule::new("cap", Then::SessionCap(2))]).unwrap();
+        let sessions = (bed.open(), bed.open());
+        assert_eq!(code(bed.pkcs11.open_rw_session(bed.slot)), RvError::SessionCount);
+        assert_eq!(code(bed.pkcs11.open_ro_session(bed.slot)), RvError::SessionCount);
+        bed.assert_happened(&[("C_OpenSession", "cap"), ("C_OpenSession", "cap")]);
+        drop(sessions.0);
+        let again = bed.open();
+        bed.faults.clear().unwrap();
+        let more = bed.open();
+        assert!(bed.happened().is_empty());
+        drop((sessions.1, again, more));
+    }
+
+    fn an_idle_session_dies_and_a_used_one_does_not(bed: &Bed) {
+        let used = bed.log_in();
+        let (_, key) = make_pair(&used, "a").unwrap();
+        let idle = bed.open();
+        bed.faults.set(&[Rule::new("idle", Then::IdleExpiryMs(300))]).unwrap();
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(100));
+            sign(&used, key, b"m").unwrap();
+        }
+        assert!(bed.happened().is_empty());
+        assert_eq!(code(idle.get_session_info()), RvError::SessionHandleInvalid);
+        bed.assert_happened(&[("C_GetSessionInfo", "idle")]);
+        bed.faults.clear().unwrap();
+        std::thread::sleep(Duration::from_millis(400));
+        sign(&used, key, b"m").unwrap();
+    }
+}
