@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test test-long test-kryoptic test-python test-interop lint bench proto-lint clean
+.PHONY: help run test test-long test-kryoptic test-python test-examples test-interop lint bench proto-lint clean
 
 help:                ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,8 @@ test-long:           ## Tests that take minutes: a stream of 100,000 messages wi
 	$(CARGO) test --workspace --locked --test stream_sign -- --ignored a_hundred_thousand_messages
 
 # The tests that meet the token, and no others: the rest would only be run twice.
-KRYOPTIC_TESTS := real_token cli signing keys tokens_and_health worker_faults record races
+KRYOPTIC_TESTS := real_token cli algorithms signing mac random batch_verify stream_sign jwt jwks keys \
+    tokens_and_health worker_faults record races
 
 # All in one call of cargo, as `make test` makes it: another selection of packages would build them with other features.
 test-kryoptic:       ## The tests that meet the token, on Kryoptic (built once, some minutes) instead of SoftHSM
@@ -30,8 +31,11 @@ test-kryoptic:       ## The tests that meet the token, on Kryoptic (built once, 
 	@./kryoptic/build.sh
 	CHANCERY_TEST_MODULE=kryoptic $(CARGO) test --workspace --locked $(addprefix --test ,$(KRYOPTIC_TESTS))
 
-test-python:         ## A Python client, with stubs generated from proto/, against a development service
+test-python:         ## The pytest fixtures of testkit/python, and the contract as a Python caller meets it
 	@./scripts/test-python.sh
+
+test-examples:       ## Each program of examples/ whose toolchain is present: Rust, Python, Go, Java, Node
+	@./scripts/test-examples.sh
 
 test-interop:        ## PyJWT and npm jose verify JWTs, with key sets that they fetch themselves
 	@./scripts/test-interop.sh

@@ -22,6 +22,7 @@ if [ -z "$chancery" ]; then
     cargo build --locked --bin chancery
     chancery=$target/debug/chancery
 fi
+chancery=$(realpath "$chancery")
 
 # The service stops when the pipe to it is closed: at the latest when this script ends, however that is.
 work=$(mktemp -d)
@@ -79,12 +80,11 @@ go_run() {
     (cd examples/go && PATH="$target/buf/bin:$PATH" go generate ./... && go vet ./... && go build -o "$cache/go" .) && "$cache/go"
 }
 
-# The plugin that generates the stubs resolves protoc itself, which `dependency:go-offline` does not know: so build.
+# Not `dependency:go-offline`, which does not know that the generating plugin fetches protoc, nor `-o`, with which that plugin
+# does nothing: what Maven has, it does not fetch again.
 java_needs() { has mvn && has javac; }
 java_get() {
-    set -- mvn -q -B -f examples/java/pom.xml compile org.codehaus.mojo:exec-maven-plugin:help
-    "$@" -o >/dev/null 2>&1 && return
-    "$@" >"$work/java" 2>&1 && return
+    mvn -q -B -f examples/java/pom.xml compile org.codehaus.mojo:exec-maven-plugin:help >"$work/java" 2>&1 && return
     cat "$work/java"
     # Only what could not be fetched is a reason to skip: what does not compile fails here, too.
     grep -Eq 'Could not transfer|Unknown host|resolution failed|could not be resolved' "$work/java" || exit 1

@@ -51,7 +51,7 @@
 //!
 //! # Fast, and side by side
 //!
-//! From nothing to the first signature it takes a good quarter of a second; `cargo run -p chancery-testkit --example
+//! From nothing to the first signature it takes about a third of a second on a quiet machine; `cargo run -p chancery-testkit --example
 //! start_to_signature` says how long on your machine. Every instance has its own token, folder and free ports, so tests can
 //! run at the same time, in threads or in processes. The service ends with the test, however that ends: it stops when its
 //! standard input does.
