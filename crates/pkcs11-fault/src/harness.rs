@@ -5,10 +5,10 @@ use crate::paths::{self, LOG_VARIABLE, MODULE_VARIABLE, RULES_VARIABLE};
 use crate::rules::{self, Rule, RuleSet, Rules};
 use std::collections::BTreeMap;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why rules cannot be written or a log not be read.
 #[derive(Debug, thiserror::Error)]
@@ -128,17 +128,10 @@ impl FaultRules {
         self.set(&[])
     }
 
-    /// Never half a file; and never one that looks like the one before it, whose inode may be used again.
+    /// Never half a file: the module would complain of it.
     fn replace(&self, text: &str) -> io::Result<()> {
         let new = self.rules.with_extension("toml.new");
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        if let Ok(before) = fs::metadata(&self.rules).and_then(|before| before.modified())
-            && file.metadata()?.modified()? <= before
-        {
-            // The clock of files ticks every few milliseconds only.
-            file.set_modified(before + Duration::from_nanos(1))?;
-        }
+        fs::write(&new, text)?;
         fs::rename(new, &self.rules)
     }
 
