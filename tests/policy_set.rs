@@ -282,6 +282,7 @@ async fn keys_that_do_not_exist_yet_and_other_resources_can_be_asked_about() {
         allow_digest: true,
         digest: true,
         source_address: "2001:db8::1".to_owned(),
+        ..v1::ExplainAuthorizationRequest::default()
     };
     assert!(operator.policy().explain_authorization(imagined).await.unwrap().into_inner().allowed);
     for (caller, action, resource, allowed) in [

@@ -48,7 +48,8 @@ mod tests {
         // Afterwards nothing is interrupted any more, and other errors stay what they are.
         let finite = format!("{ENDLESS} LIMIT 1").replace("FROM n) SELECT", "FROM n LIMIT 1000000) SELECT");
         assert_eq!(count(&connection, &finite).unwrap(), 1_000_000);
-        let other = within(&mut connection, begun + Duration::from_secs(60), |connection| count(connection, "nonsense"));
+        let other =
+            within(&mut connection, begun + Duration::from_secs(60), |connection| count(connection, "nonsense"));
         assert!(matches!(other, Err(StoreError::Database { .. })), "{other:?}");
     }
 }
