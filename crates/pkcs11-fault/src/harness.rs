@@ -190,3 +190,54 @@ fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HarnessErr
     let path = path.to_owned();
     move |source| HarnessError::File { what, path, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::Then;
+
+    fn revisions(faults: &FaultRules) -> Vec<Option<u64>> {
+        let rules = rules::parse(&fs::read_to_string(&faults.rules).unwrap()).unwrap();
+        rules.into_iter().map(|rule| rule.revision).collect()
+    }
+
+    #[test]
+    fn a_rule_that_stays_is_the_same_and_one_that_was_away_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let faults = FaultRules::new(folder.path()).unwrap();
+        let (one, two) = (Rule::new("one", Then::Zeros), Rule::new("two", Then::Absent));
+        faults.set(std::slice::from_ref(&one)).unwrap();
+        let first = revisions(&faults)[0];
+        faults.set(&[two.clone(), one.clone()]).unwrap();
+        assert_eq!(revisions(&faults)[1], first);
+        faults.set(&[two]).unwrap();
+        faults.set(std::slice::from_ref(&one)).unwrap();
+        assert_ne!(revisions(&faults)[0], first);
+        faults.set(&[Rule { revision: Some(7), ..one }]).unwrap();
+        assert_eq!(revisions(&faults), [Some(7)]);
+    }
+
+    #[test]
+    fn wrong_rules_are_refused_before_they_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let faults = FaultRules::new(folder.path()).unwrap();
+        faults.set(&[Rule::new("one", Then::Zeros)]).unwrap();
+        let error = faults.set(&[Rule::returning("two", "C_Sign", "CKR_NOTHING")]).unwrap_err();
+        assert!(error.to_string().contains("CKR_NOTHING"), "{error}");
+        assert_eq!(revisions(&faults).len(), 1);
+        assert!(faults.set_text("nonsense").is_err());
+    }
+
+    #[test]
+    fn a_complaint_in_the_log_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let faults = FaultRules::new(folder.path()).unwrap();
+        assert_eq!(faults.count("r").unwrap(), 0);
+        fs::write(faults.log_path(), "1 2 C_Sign r 1 hung\n1 2 C_Sign q 2 hung\n").unwrap();
+        assert_eq!(faults.count("r").unwrap(), 1);
+        fs::write(faults.log_path(), "1 2 C_Sign r 1 hung\nerror: rule q: no\n").unwrap();
+        assert!(matches!(faults.log(), Err(HarnessError::Complaint(why)) if why.contains("rule q")));
+        faults.clear_log().unwrap();
+        assert_eq!(faults.log().unwrap(), []);
+    }
+}

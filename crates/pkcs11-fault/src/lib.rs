@@ -19,6 +19,7 @@ mod state;
 pub use function::Function;
 pub use harness::{FaultRules, HarnessError, library};
 pub use log::Injected;
+pub use names::return_codes;
 pub use paths::{LOG_VARIABLE, MODULE_VARIABLE, RULES_VARIABLE};
 pub use rules::{
     At, AttributeLie, AttributeValue, Choice, Crash, Find, Functions, Hang, Rule, Rules, Then, Verdict, When,

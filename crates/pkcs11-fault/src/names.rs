@@ -1,6 +1,6 @@
 //! The standard's names of return codes and attributes, for rules and logs.
 
-use cryptoki_sys::{CK_ATTRIBUTE_TYPE, CK_RV};
+use cryptoki_sys::{CK_ATTRIBUTE_TYPE, CK_RV, CK_ULONG};
 
 macro_rules! names {
     ($(#[$doc:meta])* $table:ident: $type:ty; $($name:ident,)*) => {
@@ -68,6 +68,11 @@ names! {
     CKA_UNWRAP_TEMPLATE, CKA_DERIVE_TEMPLATE, CKA_ALLOWED_MECHANISMS, CKA_SECONDARY_AUTH, CKA_AUTH_PIN_FLAGS,
 }
 
+/// The names of all return codes of the standard but CKR_OK, with their numbers: for tests that go through them.
+pub fn return_codes() -> impl Iterator<Item = (&'static str, CK_RV)> {
+    CODES.iter().copied().filter(|(name, _)| !["CKR_OK", "CKR_VENDOR_DEFINED"].contains(name))
+}
+
 /// The return code of a name of the standard, or of a number as `0x80000001`.
 pub(crate) fn return_code(text: &str) -> Option<CK_RV> {
     by_name(CODES, text)
@@ -84,9 +89,9 @@ pub(crate) fn name_of_code(code: CK_RV) -> String {
     known.map_or_else(|| format!("{code:#x}"), |(name, _)| (*name).to_owned())
 }
 
-fn by_name(table: &[(&str, u64)], text: &str) -> Option<u64> {
+fn by_name(table: &[(&str, CK_ULONG)], text: &str) -> Option<CK_ULONG> {
     match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        Some(digits) => CK_ULONG::from_str_radix(digits, 16).ok(),
         None => table.iter().find(|(name, _)| *name == text).map(|(_, value)| *value),
     }
 }
@@ -103,6 +108,8 @@ mod tests {
         assert_eq!(return_code("0x"), None);
         assert_eq!(name_of_code(0xa4), "CKR_PIN_LOCKED");
         assert_eq!(name_of_code(0x8000_0001), "0x80000001");
+        assert_eq!(return_codes().count(), 103);
+        assert!(return_codes().all(|(name, code)| return_code(name) == Some(code) && code != 0));
         assert_eq!(attribute("CKA_EXTRACTABLE"), Some(0x162));
     }
 }

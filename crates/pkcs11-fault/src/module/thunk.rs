@@ -161,3 +161,58 @@ pub(crate) fn kept<const F: usize, P: Pointer>(table: &mut BehindTable, function
         *place = function.map(Pointer::erase);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::list_3_2;
+    use cryptoki_sys::CK_VERSION;
+
+    unsafe extern "C" fn notify(_: CK_ULONG, _: CK_ULONG, _: *mut c_void) -> CK_RV {
+        7
+    }
+
+    #[test]
+    fn arguments_come_out_as_they_went_in() {
+        for number in [0, 1, 0x8000_0001, CK_ULONG::MAX] {
+            assert_eq!(CK_ULONG::from_word(number.into_word()), number);
+            assert_eq!(Words::NONE.with_number(9, number).number(9), number);
+        }
+        assert_eq!(CK_BBOOL::from_word(1_u8.into_word()), 1);
+        assert!(CK_NOTIFY::from_word(CK_NOTIFY::into_word(None)).is_none());
+        let back = CK_NOTIFY::from_word(CK_NOTIFY::into_word(Some(notify))).unwrap();
+        // SAFETY: it is the function above.
+        assert_eq!(unsafe { back(0, 0, null_mut()) }, 7);
+        let mut value = 5_u8;
+        let pointer = Words::NONE.with_pointer(3, (&raw mut value).cast()).pointer::<u8>(3);
+        // SAFETY: it is the variable above.
+        unsafe { *pointer = 6 };
+        assert_eq!(value, 6);
+    }
+
+    #[test]
+    fn a_function_that_no_module_has_says_so() {
+        // There is no module behind unit tests.
+        let list = list_3_2(CK_VERSION { major: 3, minor: 2 });
+        // SAFETY: nothing is done with the arguments.
+        let codes = unsafe {
+            [
+                list.C_AsyncJoin.unwrap()(1, null_mut(), 0, null_mut(), 0),
+                list.C_UnwrapKeyAuthenticated.unwrap()(
+                    1,
+                    null_mut(),
+                    2,
+                    null_mut(),
+                    0,
+                    null_mut(),
+                    0,
+                    null_mut(),
+                    0,
+                    null_mut(),
+                ),
+                list.C_Finalize.unwrap()(null_mut()),
+            ]
+        };
+        assert_eq!(codes, [CKR_FUNCTION_NOT_SUPPORTED; 3]);
+    }
+}

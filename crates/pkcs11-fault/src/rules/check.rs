@@ -58,7 +58,7 @@ pub(super) fn understand(rule: &Rule) -> Result<(Vec<Function>, Effect), String>
         check_condition(rule, &effect)?;
         return Ok((Vec::new(), effect));
     }
-    let functions = match functions(&rule.function)? {
+    let functions = match functions(&rule.function, &effect)? {
         None => natural(&effect).ok_or("say on which `function` this is to happen")?,
         Some(named) => named,
     };
@@ -137,11 +137,13 @@ pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     pairs.collect::<Option<_>>().ok_or_else(wrong)
 }
 
-fn functions(named: &Functions) -> Result<Option<Vec<Function>>, String> {
+fn functions(named: &Functions, effect: &Effect) -> Result<Option<Vec<Function>>, String> {
     let by_name = |name: &String| Function::by_name(name).ok_or_else(|| format!("PKCS#11 has no function {name:?}"));
     Ok(match named {
         Functions::Default => None,
-        Functions::One(all) if all == "*" => Some(Function::ALL.to_vec()),
+        Functions::One(all) if all == "*" => {
+            Some(Function::ALL.iter().copied().filter(|function| fits(effect, *function)).collect())
+        }
         Functions::One(name) => Some(vec![by_name(name)?]),
         Functions::Several(names) if names.is_empty() => return Err("`function` names none".to_owned()),
         Functions::Several(names) => Some(names.iter().map(by_name).collect::<Result<_, _>>()?),

@@ -49,6 +49,19 @@ fn every_effect_can_be_written() {
 }
 
 #[test]
+fn all_functions_are_those_in_which_it_can_happen() {
+    let events = |then: &str| {
+        let read = set(&format!("[[rule]]\nfunction = \"*\"\nthen = {then}\n")).unwrap();
+        let hit = Function::ALL.iter().filter(|function| !read.events(**function).is_empty());
+        hit.copied().collect::<Vec<_>>()
+    };
+    assert_eq!(events("{ return = \"CKR_HOST_MEMORY\" }"), Function::ALL);
+    assert_eq!(events("\"zeros\""), [Function::C_GenerateRandom]);
+    let cut = events("\"close_sessions\"");
+    assert!(cut.contains(&Function::C_Sign) && !cut.contains(&Function::C_Initialize));
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_the_reason() {
     for (text, reason) in [
         ("[[rules]]", "unknown field"),

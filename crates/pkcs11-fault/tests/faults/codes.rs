@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use chancery_pkcs11_fault::{Functions, Rule, Then};
+use cryptoki::context::{CInitializeArgs, CInitializeFlags};
 use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
@@ -40,6 +41,25 @@ on_each_module! {
         bed.faults.clear().unwrap();
         assert_eq!(bed.happened().len(), 3);
         assert_eq!(count(&session, "a"), 2);
+    }
+
+    fn a_module_that_does_not_begin_or_end(bed: &Bed) {
+        let (pkcs11, faults) = (&bed.pkcs11, &bed.faults);
+        let begin = || pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+        faults.set(&[Rule::returning("no-end", "C_Finalize", "CKR_GENERAL_ERROR")]).unwrap();
+        assert_eq!(code(pkcs11.clone().finalize()), RvError::GeneralError);
+        assert_eq!(code(begin()), RvError::CryptokiAlreadyInitialized);
+        faults.set(&[Rule::returning("no-begin", "C_Initialize", "CKR_CANT_LOCK")]).unwrap();
+        pkcs11.clone().finalize().unwrap();
+        assert_eq!(code(begin()), RvError::CantLock);
+        assert_eq!(code(pkcs11.get_slots_with_token()), RvError::CryptokiNotInitialized);
+        // Begun, and nobody knows.
+        faults.set(&[Rule::returning("lost", "C_Initialize", "CKR_HOST_MEMORY").after_the_call()]).unwrap();
+        assert_eq!(code(begin()), RvError::HostMemory);
+        faults.clear().unwrap();
+        assert_eq!(code(begin()), RvError::CryptokiAlreadyInitialized);
+        assert_eq!(token(pkcs11), Some(bed.slot));
+        bed.assert_happened(&[("C_Finalize", "no-end"), ("C_Initialize", "no-begin"), ("C_Initialize", "lost")]);
     }
 
     fn an_operation_in_parts_ends_with_its_error(bed: &Bed) {
