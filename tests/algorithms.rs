@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test stops at the first surprise, also in its helper functions"
 )]
 
@@ -172,7 +173,7 @@ async fn each_algorithm_does_what_readme_says_and_nothing_else() {
     let table = Table::parse(&readme);
     let updated = table.with(&rows);
     if std::env::var_os("CHANCERY_WRITE_README").is_some() {
-        std::fs::write(readme_path(), readme.replace(&table.text, &updated)).unwrap();
+        std::fs::write(readme_path(), table.replaced_by(&updated)).unwrap();
         return;
     }
     assert_eq!(
@@ -206,13 +207,20 @@ const HEAD: &str = "| algorithm | methods | digests | JWT `alg` | OpenSSH | Soft
 /// README's table, with one line for each algorithm of the contract.
 struct Table {
     text: String,
+    before: String,
+    after: String,
 }
 
 impl Table {
     fn parse(readme: &str) -> Self {
-        let (_, rest) = readme.split_once(BEGIN).expect("README has the beginning of the table");
-        let (text, _) = rest.split_once(END).expect("README has the end of the table");
-        Self { text: text.to_owned() }
+        let (before, rest) = readme.split_once(BEGIN).expect("README has the beginning of the table");
+        let (text, after) = rest.split_once(END).expect("README has the end of the table");
+        Self { text: text.to_owned(), before: before.to_owned(), after: after.to_owned() }
+    }
+
+    /// README with another table in the place of this one.
+    fn replaced_by(&self, text: &str) -> String {
+        [&self.before, BEGIN, text, END, &self.after].concat()
     }
 
     fn cells(&self, algorithm: &str) -> Option<Vec<&str>> {
