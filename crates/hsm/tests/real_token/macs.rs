@@ -35,7 +35,8 @@ async fn every_mac_algorithm_from_generation_to_destruction() {
         let message = format!("a message for {algorithm}");
         let mac = token.mac(&key, message.as_bytes(), soon()).await.unwrap();
         assert_eq!((Some(mac.bytes.len()), mac.attempts), (algorithm.mac_bytes(), 1), "{algorithm}");
-        assert_eq!(token.mac(&key, message.as_bytes(), soon()).await.unwrap(), mac, "{algorithm}");
+        let again = token.mac(&key, message.as_bytes(), soon()).await.unwrap();
+        assert!(again.bytes == mac.bytes && again.attempts == 1, "{algorithm}");
         let verdict = token.verify_mac(&key, message.as_bytes(), &mac.bytes, soon()).await.unwrap();
         assert_eq!((verdict.valid, verdict.attempts), (true, 1), "{algorithm}");
         assert!(!is_valid(&token, &key, b"another message", &mac.bytes).await, "{algorithm}");
