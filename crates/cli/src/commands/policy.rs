@@ -45,7 +45,7 @@ Examples:
 Examples:
   chancery policy explain --caller billing --action Sign --resource dev/invoices
   chancery policy explain --caller billing --action CreateKey --resource dev/k --algorithm ED25519
-  chancery policy explain --caller billing --action SignJwt --resource dev/jwt --issuer https://issuer.example --lifetime 5m
+  chancery policy explain --caller billing --action SignJwt --resource dev/jwt --lifetime 5m
   chancery policy explain --action ApplyPolicySet")]
     Explain(Explain),
 }
