@@ -58,7 +58,13 @@ fn setup() -> Setup {
 const MAY: &[(&str, &[&str])] = &[
     ("Sign", &["signer"]),
     ("BatchSign", &["signer"]),
+    ("StreamSign", &["signer"]),
+    ("SignJwt", &["signer"]),
+    ("MacSign", &["signer"]),
     ("Verify", &["signer", "verifier"]),
+    ("BatchVerify", &["signer", "verifier"]),
+    ("MacVerify", &["signer", "verifier"]),
+    ("GenerateRandomBytes", &["signer"]),
     ("GetPublicKey", &["signer", "verifier", "key-administrator"]),
     ("ListKeyRings", &["signer", "verifier", "key-administrator", "approver", "auditor"]),
     ("GetKeyRing", &["signer", "verifier", "key-administrator", "approver", "auditor"]),
@@ -75,6 +81,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("ValidatePolicySet", &["policy-administrator", "auditor"]),
     ("ExplainAuthorization", &["policy-administrator", "auditor"]),
     ("ListRecords", &["auditor"]),
+    ("WatchRecords", &["auditor"]),
     ("ListTokens", &["key-administrator", "auditor"]),
     ("GetToken", &["key-administrator", "auditor"]),
 ];
@@ -83,6 +90,8 @@ const MAY: &[(&str, &[&str])] = &[
 struct On {
     ring: String,
     key: String,
+    /// For MacSign and MacVerify.
+    mac_key: String,
     version: String,
     /// Of the policy set that is applied again as it is.
     policy_set: v1::PolicySet,
@@ -93,6 +102,7 @@ impl On {
         Self {
             ring: key.split("/keys/").next().unwrap().to_owned(),
             key: key.to_owned(),
+            mac_key: key.to_owned(),
             version: format!("{key}/versions/1"),
             policy_set: v1::PolicySet::default(),
         }
@@ -113,21 +123,48 @@ async fn call(client: &Client, method: &str, on: &On) -> Result<(), Status> {
             let results = signing.batch_sign(batch).await?.into_inner().results;
             match results.into_iter().next().and_then(|result| result.result) {
                 Some(v1::batch_sign_result::Result::Response(_)) => Ok(()),
-                Some(v1::batch_sign_result::Result::Error(error)) => {
-                    let (code, message) = (Code::from_i32(error.code), error.message.clone());
-                    Err(Status::with_details(code, message, error.encode_to_vec().into()))
-                }
+                Some(v1::batch_sign_result::Result::Error(error)) => Err(item_status(&error)),
                 None => panic!("an empty result"),
             }
         }
-        "Verify" => {
-            let request = v1::VerifyRequest {
-                name: key,
-                input: message(b"m"),
-                signature: vec![0; 64],
-                ..v1::VerifyRequest::default()
+        "StreamSign" => {
+            let message = v1::StreamSignRequest { correlation_id: "one".to_owned(), request: Some(sign(&key, b"m")) };
+            let mut answers = signing.stream_sign(tokio_stream::iter([message])).await?.into_inner();
+            match answers.message().await?.and_then(|answer| answer.result) {
+                Some(v1::stream_sign_response::Result::Response(_)) => Ok(()),
+                Some(v1::stream_sign_response::Result::Error(error)) => Err(item_status(&error)),
+                None => panic!("an empty answer"),
+            }
+        }
+        "SignJwt" => {
+            let request = v1::SignJwtRequest { name: key, claims: "{}".to_owned(), ..v1::SignJwtRequest::default() };
+            signing.sign_jwt(request).await.map(drop)
+        }
+        "MacSign" => {
+            let request = v1::MacSignRequest { name: on.mac_key.clone(), message: "m".into(), message_crc32c: None };
+            signing.mac_sign(request).await.map(drop)
+        }
+        "MacVerify" => {
+            let request = v1::MacVerifyRequest {
+                name: on.mac_key.clone(),
+                message: "m".into(),
+                mac: vec![0; 32].into(),
+                ..v1::MacVerifyRequest::default()
             };
-            signing.verify(request).await.map(drop)
+            signing.mac_verify(request).await.map(drop)
+        }
+        "GenerateRandomBytes" => {
+            signing.generate_random_bytes(v1::GenerateRandomBytesRequest { name: ring, length: 8 }).await.map(drop)
+        }
+        "Verify" => signing.verify(verification(key)).await.map(drop),
+        "BatchVerify" => {
+            let batch = v1::BatchVerifyRequest { requests: vec![verification(key)] };
+            let results = signing.batch_verify(batch).await?.into_inner().results;
+            match results.into_iter().next().and_then(|result| result.result) {
+                Some(v1::batch_verify_result::Result::Response(_)) => Ok(()),
+                Some(v1::batch_verify_result::Result::Error(error)) => Err(item_status(&error)),
+                None => panic!("an empty result"),
+            }
         }
         "GetPublicKey" => signing.get_public_key(v1::GetPublicKeyRequest { name: key, format: 0 }).await.map(drop),
         "ListKeyRings" => {
@@ -174,10 +211,24 @@ async fn call(client: &Client, method: &str, on: &On) -> Result<(), Status> {
             policy.explain_authorization(request).await.map(drop)
         }
         "ListRecords" => client.audit().list_records(v1::ListRecordsRequest::default()).await.map(drop),
+        "WatchRecords" => {
+            let request = v1::WatchRecordsRequest::default();
+            let mut answers = client.audit().watch_records(request).await?.into_inner();
+            answers.message().await.map(drop)
+        }
         "ListTokens" => tokens.list_tokens(v1::ListTokensRequest::default()).await.map(drop),
         "GetToken" => tokens.get_token(v1::GetTokenRequest { name: "tokens/main".to_owned() }).await.map(drop),
         other => panic!("{other} is not called here"),
     }
+}
+
+fn verification(key: String) -> v1::VerifyRequest {
+    v1::VerifyRequest { name: key, input: message(b"m"), signature: vec![0; 64], ..v1::VerifyRequest::default() }
+}
+
+/// `ItemStatus` is `google.rpc.Status` on the wire, and so are a gRPC status's details.
+fn item_status(error: &v1::ItemStatus) -> Status {
+    Status::with_details(Code::from_i32(error.code), error.message.clone(), error.encode_to_vec().into())
 }
 
 /// Stands for what a list left out.
@@ -202,12 +253,13 @@ async fn each_role_may_do_what_it_is_for_and_nothing_else() {
     let chancery = setup().start().await.unwrap();
     let operator = chancery.operator().await.unwrap();
     let key = create(&operator, new_key(RING, "tried", Algorithm::Ed25519)).await.name;
+    let mac_key = create(&operator, new_key(RING, "tried-mac", Algorithm::HmacSha256)).await.name;
     for role in ROLES.into_iter().map(Some).chain([None]) {
         let caller = role.map_or_else(|| "nobody".to_owned(), |role| format!("only-{role}"));
         let client = chancery.connect_as(&caller).await.unwrap();
         for (method, roles) in MAY {
             let policy_set = operator.policy().get_policy_set(v1::GetPolicySetRequest {}).await.unwrap().into_inner();
-            let on = On { policy_set, ..On::key(&key) };
+            let on = On { policy_set, mac_key: mac_key.clone(), ..On::key(&key) };
             // What is suspended by one call is to be resumed by the next, whoever makes it.
             let answer = call(&client, method, &on).await;
             let expected = role.is_some_and(|role| roles.contains(&role));
@@ -242,7 +294,9 @@ async fn no_administering_role_signs() {
     let key = create(&operator, new_key(RING, "administered", Algorithm::Ed25519)).await.name;
     // Both a signer and a key administrator: the latter decides.
     let both = chancery.connect_as("everybody-but-signing").await.unwrap();
-    assert_refused(both.signing().sign(sign(&key, b"m")).await, Code::PermissionDenied, "ACCESS_DENIED");
+    for method in ["Sign", "BatchSign", "StreamSign", "SignJwt", "MacSign"] {
+        assert_refused(call(&both, method, &On::key(&key)).await, Code::PermissionDenied, "ACCESS_DENIED");
+    }
     let explained = explain(&operator, "everybody-but-signing", "Sign", &key).await;
     assert!(!explained.allowed);
     let by: Vec<_> = explained.determining_policies.iter().map(|policy| policy.policy_id.as_str()).collect();
@@ -312,7 +366,12 @@ async fn what_does_not_exist_and_what_is_not_allowed_look_alike() {
     for method in [
         "Sign",
         "BatchSign",
+        "StreamSign",
+        "SignJwt",
+        "MacSign",
+        "MacVerify",
         "Verify",
+        "BatchVerify",
         "GetPublicKey",
         "GetKey",
         "RotateKey",
@@ -334,7 +393,7 @@ async fn what_does_not_exist_and_what_is_not_allowed_look_alike() {
             compared += 1;
         }
     }
-    for method in ["GetKeyRing", "ListKeys", "CreateKey"] {
+    for method in ["GetKeyRing", "ListKeys", "CreateKey", "GenerateRandomBytes"] {
         let seen = async |ring: &str| {
             let on = On { ring: ring.to_owned(), ..On::key(&unknown) };
             Seen::of(&call(&caller, method, &on).await.unwrap_err(), ring)
@@ -346,7 +405,7 @@ async fn what_does_not_exist_and_what_is_not_allowed_look_alike() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 10 * 6 + 3 * 2);
+    assert_eq!(compared, 15 * 6 + 4 * 2);
 }
 
 /// Nothing that depends on the key is said to those who may not use it: not its algorithm, not its state, not whether it

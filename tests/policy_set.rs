@@ -227,7 +227,10 @@ async fn an_allowed_call_is_explained_by_the_permit() {
         let [permit] = explained.determining_policies.as_slice() else { panic!("{explained:?}") };
         assert_eq!((permit.policy_id.as_str(), permit.effect.as_str()), ("signer", "permit"));
         assert_eq!(permit.document, "roles.cedar");
-        assert_eq!(permit.description, "Signs with, verifies with and reads the keys of its rings.");
+        assert_eq!(
+            permit.description,
+            "Signs with, verifies with and reads the keys of its rings, and takes random bytes from their tokens."
+        );
         assert!(permit.text.contains("resource in principal.rings"));
         assert!(explained.unmet_policies.is_empty() && explained.errors.is_empty());
         assert_eq!(explained.policy_set_sha256, current(&operator).await.sha256);
