@@ -328,8 +328,8 @@ async fn a_suspended_version_verifies_and_does_not_sign_until_it_is_resumed() {
         assert_eq!(
             refusal.message,
             format!(
-                "{first} is SUSPENDED, and only an ACTIVE version signs; resume it, or sign with the key's name to use \
-                 its primary version"
+                "{first} is SUSPENDED, and only an ACTIVE version signs; resume it, name a version that is ACTIVE, or \
+                 rotate the key"
             )
         );
         let facts = [("resource".to_owned(), first.clone()), ("state".to_owned(), "SUSPENDED".to_owned())];

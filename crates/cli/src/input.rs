@@ -49,7 +49,10 @@ impl fmt::Display for Source {
 impl Source {
     /// The message to sign or to verify.
     pub fn read_message(&self) -> Result<Vec<u8>, Failure> {
-        let message = self.read(MAX_MESSAGE_BYTES, "a message")?;
+        let message = self.read_up_to(MAX_MESSAGE_BYTES)?.ok_or_else(|| {
+            self.too_long(MAX_MESSAGE_BYTES, "a message")
+                .hint("of what is longer, give the digest (--digest), to a key made with --allow-digest")
+        })?;
         if message.is_empty() {
             return Err(Failure::local(format!("{self} is empty; a message has at least one byte")));
         }
@@ -90,6 +93,15 @@ impl Source {
     }
 
     fn read(&self, limit: u64, what: &str) -> Result<Vec<u8>, Failure> {
+        self.read_up_to(limit)?.ok_or_else(|| self.too_long(limit, what))
+    }
+
+    fn too_long(&self, limit: u64, what: &str) -> Failure {
+        Failure::local(format!("{self} is too long: {what} has at most {limit} bytes"))
+    }
+
+    /// All of it; nothing where it is longer than `limit`, in bytes.
+    fn read_up_to(&self, limit: u64) -> Result<Option<Vec<u8>>, Failure> {
         let mut bytes = Vec::new();
         let read = match self {
             Self::Standard => io::stdin().lock().take(limit + 1).read_to_end(&mut bytes),
@@ -99,10 +111,7 @@ impl Source {
             Self::Standard => Failure::local("cannot read standard input").because(error),
             Self::File(path) => Failure::file("read", path, error),
         })?;
-        if bytes.len() as u64 > limit {
-            return Err(Failure::local(format!("{self} is too long: {what} has at most {limit} bytes")));
-        }
-        Ok(bytes)
+        Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
     }
 }
 
@@ -193,7 +202,7 @@ mod tests {
         let path = folder.path().join("big");
         std::fs::write(&path, vec![0; 1024 * 1024 + 1]).unwrap();
         let (text, _) = Source::File(path.clone()).read_message().unwrap_err().report();
-        assert!(text.contains("at most 1048576 bytes"), "{text}");
+        assert!(text.contains("at most 1048576 bytes") && text.contains("--digest"), "{text}");
         std::fs::write(&path, vec![0; 1024 * 1024]).unwrap();
         assert_eq!(Source::File(path).read_message().unwrap().len(), 1024 * 1024);
     }

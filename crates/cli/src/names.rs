@@ -134,6 +134,21 @@ impl fmt::Display for KeyOrVersionArgument {
     }
 }
 
+impl KeyOrVersionArgument {
+    /// What to try where a check said no: only the primary version was `checked`, and one before it may be meant. Nothing
+    /// where a version was named, or the primary one is the first.
+    pub fn earlier_versions(&self, checked: &KeyVersionName) -> Option<String> {
+        match self {
+            Self::Key(key) if checked.version > 1 => Some(format!(
+                "hint: only the primary version was tried; name the one that signed, for example {}/{}",
+                short(key),
+                checked.version - 1
+            )),
+            Self::Key(_) | Self::Version(_) => None,
+        }
+    }
+}
+
 impl From<KeyOrVersionArgument> for KeyRef {
     fn from(argument: KeyOrVersionArgument) -> Self {
         match argument {
@@ -219,6 +234,18 @@ mod tests {
         assert!("dev/k".parse::<VersionArgument>().unwrap_err().contains("dev/k/1"));
         assert!("dev".parse::<KeyOrVersionArgument>().unwrap_err().contains("RING/KEY"));
         assert!("dev/k".parse::<RingArgument>().is_err());
+    }
+
+    #[test]
+    fn earlier_versions_are_pointed_to_where_there_are_any_and_none_was_named() {
+        let hint = |named: &str, checked: &str| {
+            let (named, VersionArgument(checked)) =
+                (named.parse::<KeyOrVersionArgument>().unwrap(), checked.parse().unwrap());
+            named.earlier_versions(&checked)
+        };
+        assert!(hint("dev/k", "dev/k/3").unwrap().ends_with("dev/k/2"));
+        assert_eq!(hint("dev/k", "dev/k/1"), None);
+        assert_eq!(hint("dev/k/3", "dev/k/3"), None);
     }
 
     #[test]

@@ -18,8 +18,9 @@ use crate::view::jwt::JwtView;
 pub enum JwtCommand {
     /// Make a JSON Web Token and print it; which version made it goes to standard error
     #[command(after_long_help = "\
-The claims are signed as they are given; iat and exp are added. Verifiers find the key by the token's kid at
-/.well-known/jwks.json?name=keyRings/RING/keys/KEY (see docs/jwt.md).
+The claims are signed as they are given; iat and exp are added. Verifiers find the key by the token's kid in the \
+key set that the service answers at its own address (docs/jwt.md):
+  /.well-known/jwks.json?name=keyRings/RING/keys/KEY
 
 Examples:
   chancery jwt sign dev/tokens --claims '{\"sub\":\"ada\",\"aud\":\"https://api.example\"}' --lifetime 5m

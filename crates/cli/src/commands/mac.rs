@@ -85,7 +85,7 @@ impl MacCommand {
     pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
         match self {
             Self::Sign(arguments) => sign(client, arguments, out, note).await,
-            Self::Verify(arguments) => verify(client, arguments, out).await,
+            Self::Verify(arguments) => verify(client, arguments, out, note).await,
         }
     }
 }
@@ -119,19 +119,30 @@ async fn sign(
     Ok(Exit::Done)
 }
 
-async fn verify(client: &Client, Verify { key, message, mac }: Verify, out: &mut Output<'_>) -> Result<Exit, Failure> {
+async fn verify(
+    client: &Client,
+    Verify { key, message, mac }: Verify,
+    out: &mut Output<'_>,
+    note: &mut dyn Write,
+) -> Result<Exit, Failure> {
     if message == Source::Standard && mac == Source::Standard {
         return Err(Failure::usage("the message and the MAC cannot both come from standard input")
             .hint("give one of them as a file: --in FILE or --mac FILE"));
     }
     let (mac, message) = (mac.read_signature()?, message.read_mac_message()?);
-    let verdict = client.mac_verify(key, message, mac).await?;
+    let verdict = client.mac_verify(key.clone(), message, mac).await?;
     out.show(&MacVerdictView {
         valid: verdict.valid,
         version: verdict.version.to_string(),
         state: verdict.state.as_str(),
         record_index: verdict.record_index,
     })?;
+    if !verdict.valid
+        && let Some(hint) = key.earlier_versions(&verdict.version)
+    {
+        // Standard error may be closed; the answer is out.
+        let _ignored = writeln!(note, "{hint}");
+    }
     Ok(if verdict.valid { Exit::Done } else { Exit::No })
 }
 

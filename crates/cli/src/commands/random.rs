@@ -22,7 +22,7 @@ Examples:
 pub struct RandomCommand {
     /// The ring whose token makes them
     ring: RingArgument,
-    /// How many bytes
+    /// How many bytes, from 1 to 1048576
     #[arg(long, short = 'n', value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     bytes: u32,
     /// How they are written where the answer is no JSON

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::input::Source;
-use crate::output::{Output, View, rows};
+use crate::output::{Format, Output, View, rows};
 
 /// How many files are held at once: 64 MiB at most. The client makes calls of 3 MiB of them.
 const GROUP: usize = 64;
@@ -82,7 +82,10 @@ pub async fn sign(
             }
         }
     }
-    out.show(&SignedFiles { signed })?;
+    // A header over nothing says nothing to people; what failed is on standard error.
+    if !signed.is_empty() || out.format() == Format::Json {
+        out.show(&SignedFiles { signed })?;
+    }
     Ok(failures.first.unwrap_or(Exit::Done))
 }
 
@@ -116,7 +119,9 @@ pub async fn verify(
         }
     }
     let all_valid = checked.iter().all(|file| file.valid);
-    out.show(&CheckedFiles { checked })?;
+    if !checked.is_empty() || out.format() == Format::Json {
+        out.show(&CheckedFiles { checked })?;
+    }
     Ok(failures.first.unwrap_or(if all_valid { Exit::Done } else { Exit::No }))
 }
 

@@ -17,7 +17,8 @@ use crate::output::{Format, Output, View, fields};
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Without --signature, a table answer is the signature alone, in base64, on standard output; which version made it goes to \
-standard error. Keep the version with the signature: once the key is rotated, its name means another one.
+standard error. Keep the version with the signature: once the key is rotated, its name means another one. A message has at most 1 MiB; of \
+what is longer, sign the digest, with a key made with --allow-digest.
 
 Examples:
   chancery sign dev/invoices --in invoice.pdf --signature invoice.sig

@@ -63,12 +63,18 @@ impl VerifyCommand {
         }
         let signature = signature.read_signature()?;
         let input = sign::input(&self.message, self.digest)?;
-        let verdict = client.verify(self.key, input, signature, self.encoding.into()).await?;
+        let verdict = client.verify(self.key.clone(), input, signature, self.encoding.into()).await?;
         out.show(&VerdictView {
             valid: verdict.valid,
             version: verdict.version.to_string(),
             state: verdict.state.as_str(),
         })?;
+        if !verdict.valid
+            && let Some(hint) = self.key.earlier_versions(&verdict.version)
+        {
+            // Standard error may be closed; the answer is out.
+            let _ignored = writeln!(note, "{hint}");
+        }
         Ok(if verdict.valid { Exit::Done } else { Exit::No })
     }
 }

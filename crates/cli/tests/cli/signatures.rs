@@ -23,6 +23,11 @@ async fn a_file_is_signed_and_verified_and_a_changed_one_is_not() {
     let forged = run(chancery.cli(), &["verify", "dev/k", "--in", &other, "--signature", &signature]);
     assert_eq!(forged.code, 1);
     assert!(String::from_utf8(forged.out).unwrap().starts_with("NOT VALID"));
+
+    run(chancery.cli(), &["keys", "rotate", "dev/k"]).text();
+    let stale = run(chancery.cli(), &["verify", "dev/k", "--in", &message, "--signature", &signature]);
+    assert_eq!((stale.code, stale.out.starts_with(b"NOT VALID")), (1, true));
+    assert!(stale.err.contains("dev/k/1"), "the version that signed: {}", stale.err);
 }
 
 #[tokio::test]

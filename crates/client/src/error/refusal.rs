@@ -37,7 +37,8 @@ pub struct FieldViolation {
 }
 
 impl fmt::Display for Refusal {
-    /// The message, then what the details add to it, a line each; metadata that the message says already is left out.
+    /// The message, then what the details add to it, a line each; violations and metadata that the message says already are
+    /// left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = if self.message.is_empty() { self.code.description() } else { &self.message };
         f.write_str(message)?;
@@ -45,8 +46,10 @@ impl fmt::Display for Refusal {
             Some(reason) => write!(f, " [{:?}, {reason}]", self.code)?,
             None => write!(f, " [{:?}]", self.code)?,
         }
-        for FieldViolation { field, description } in &self.violations {
-            write!(f, "\n  {field}: {description}")?;
+        let violations =
+            self.violations.iter().map(|FieldViolation { field, description }| format!("{field}: {description}"));
+        for violation in violations.filter(|violation| !message.contains(violation.as_str())) {
+            write!(f, "\n  {violation}")?;
         }
         let unsaid = self.metadata.iter().filter(|(_, value)| !message.contains(value.as_str()));
         for (name, value) in unsaid {
@@ -175,6 +178,15 @@ mod tests {
             "the request is not valid [InvalidArgument, INVALID_FIELD]\n  input.digest: must have 32 bytes\n  \
              limit = 32\n  try again in 250ms"
         );
+    }
+
+    #[test]
+    fn a_violation_that_the_message_says_is_not_said_again() {
+        let mut details = ErrorDetails::with_bad_request_violation("claims", "iss must be a string");
+        details.add_bad_request_violation("lifetime", "is given twice");
+        let status = Status::with_error_details(Code::InvalidArgument, "claims: iss must be a string", details);
+        let error = ClientError::from(status);
+        assert_eq!(error.to_string(), "claims: iss must be a string [InvalidArgument]\n  lifetime: is given twice");
     }
 
     #[test]

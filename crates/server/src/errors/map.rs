@@ -166,7 +166,8 @@ fn policy_invalid(errors: &PolicyErrors) -> Refusal {
 /// What can be done about a version that does not sign.
 const fn way_back(state: KeyState) -> &'static str {
     match state {
-        KeyState::Suspended => "resume it, or sign with the key's name to use its primary version",
+        // It may be the primary version: the key's name would be no way round it then.
+        KeyState::Suspended => "resume it, name a version that is ACTIVE, or rotate the key",
         KeyState::PendingGeneration => "wait until the token has made it",
         // An ACTIVE version is not refused for its state; the arm is here because states are.
         KeyState::Active
