@@ -3,7 +3,8 @@
 //! The payload is the caller's own text, byte for byte, without white space around it; `"iat":N` and `"exp":N`, in this
 //! order, are put before the closing brace where the caller gave none. Nothing is written anew, so numbers, escapes and
 //! the order of names stay what they were. What verifiers could read in two ways is refused: a name that occurs twice
-//! (RFC 7519, section 4, lets parsers disagree), numbers and strings that JSON has and languages do not.
+//! (RFC 7519, section 4, lets parsers disagree) or is a registered claim's but for its case, numbers and strings that JSON
+//! has and languages do not.
 
 mod json;
 
@@ -93,7 +94,7 @@ impl Claims {
                 "iat" => claims.given_issued = Some(numeric_date("iat", &value)?),
                 "exp" => claims.given_expires = Some(numeric_date("exp", &value)?),
                 "nbf" => claims.not_before = Some(numeric_date("nbf", &value)?),
-                _ => {}
+                other => not_mistakable(other)?,
             }
         }
         claims.issued = claims.given_issued.unwrap_or(now);
@@ -183,6 +184,22 @@ impl Claims {
         }
         payload.push('}');
         payload
+    }
+}
+
+/// Claims that have a meaning for every verifier (RFC 7519, section 4.1).
+const REGISTERED: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
+
+/// Refuses a name that some verifiers take for a registered one. Go's `encoding/json`, for one, ignores case, also that of
+/// `\u{17f}`, the long s: it would find `sub` in `"Sub"`, and of both take the last, where policy has seen the other.
+fn not_mistakable(name: &str) -> Result<(), Error> {
+    let folded: String = name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    match REGISTERED.iter().find(|registered| folded == **registered && name != **registered) {
+        Some(registered) => invalid(format!(
+            "have a name that differs from {registered} in case only, which some verifiers take for {registered}; write \
+             {registered}, or choose another name"
+        )),
+        None => Ok(()),
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) enum Json {
 }
 
 /// The members of an object, in their order. Refuses a name that occurs twice, here or further inside; numbers that are
-/// too large for a double; strings that are not Unicode; and what is nested deeper than [`MAX_DEPTH`].
+/// too large for a double; strings that are not Unicode, or hold U+0000, where readers in C end them; and what is nested deeper than [`MAX_DEPTH`].
 ///
 /// The error says where, and nothing of what is there.
 pub(super) fn object(text: &str) -> Result<Vec<(String, Json)>, serde_json::Error> {
@@ -57,6 +57,7 @@ impl<'de> Visitor<'de> for Members {
         let mut members = Vec::new();
         let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
+            whole(&name)?;
             if !names.insert(name.clone()) {
                 return Err(A::Error::custom("a name occurs twice"));
             }
@@ -64,6 +65,10 @@ impl<'de> Visitor<'de> for Members {
         }
         Ok(members)
     }
+}
+
+fn whole<E: serde::de::Error>(text: &str) -> Result<(), E> {
+    if text.contains('\0') { Err(E::custom("a string holds U+0000")) } else { Ok(()) }
 }
 
 /// Reads any value, inside `depth` others.
@@ -116,7 +121,8 @@ impl<'de> Visitor<'de> for Value {
         Ok(Json::Other)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Json, E> {
+        whole(text)?;
         Ok(Json::Text(text.to_owned()))
     }
 
@@ -181,6 +187,8 @@ mod tests {
             r#"{"a":"\ud800"}"#,
             r#"{"a":["\ud800"]}"#,
             r#"{"\udc00":1}"#,
+            r#"{"sub\u0000x":1}"#,
+            r#"{"a":["ada\u0000x"]}"#,
             "{\"a\":\"line\nbreak\"}",
             "{/* no */}",
         ] {

@@ -119,6 +119,26 @@ fn claims_that_policy_reads_have_their_types() {
 }
 
 #[test]
+fn no_name_is_a_registered_claim_to_those_who_ignore_case_alone() {
+    for bad in [
+        r#"{"sub":"ada","Sub":"root"}"#,
+        r#"{"SUB":"root"}"#,
+        r#"{"exp":1800000001,"EXP":9999999999}"#,
+        r#"{"\u017fub":"root"}"#,
+        r#"{"i\u017fs":"other"}"#,
+        r#"{"Aud":"a"}"#,
+        r#"{"Nbf":0}"#,
+        r#"{"Iat":0}"#,
+        r#"{"JTI":"7"}"#,
+    ] {
+        assert_eq!(payload(bad, None).unwrap_err(), "claims", "{bad}");
+    }
+    for good in [r#"{"jti":"7"}"#, r#"{"x":{"Sub":"root"}}"#, r#"{"Subject":"root","sub ":"x"}"#] {
+        assert!(payload(good, None).is_ok(), "{good}");
+    }
+}
+
+#[test]
 fn claims_have_at_most_16_kib() {
     let sized = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
     assert_eq!(sized(100).len(), 100);
