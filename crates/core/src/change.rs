@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use chancery_audit::{Act, RecordError, Recorded};
-use chancery_policy::{PolicyDocument, PolicyPoint, PolicySet};
+use chancery_policy::{PolicyPoint, PolicySet};
 use chancery_store::{Epoch, RowChange};
 
+use crate::policies::policy_documents;
 use crate::state::{Snapshot, VersionEntry};
 use crate::{Chancery, Error};
 
@@ -75,9 +76,7 @@ impl Chancery {
         let (policy, policy_row) = if row.hash == old.policy_row.hash && row.version == old.policy_row.version {
             (Arc::clone(&old.policy), Arc::clone(&old.policy_row))
         } else {
-            let documents = row.documents.iter();
-            let documents = documents.map(|d| PolicyDocument { name: d.name.clone(), text: d.text.clone() }).collect();
-            let set = PolicySet::parse(documents).map_err(Error::PolicyInvalid)?;
+            let set = PolicySet::parse_in_force(policy_documents(&row.documents)).map_err(Error::PolicyInvalid)?;
             (Arc::new(PolicyPoint::new(set, &old.callers.all).map_err(Error::PolicyInvalid)?), Arc::new(row))
         };
         let callers = Arc::clone(&old.callers);

@@ -287,6 +287,16 @@ pub(crate) fn first_policy_set(hash: &Sha256Hash) -> Act {
     of_the_service(Some(Action::ApplyPolicySet), *hash, details)
 }
 
+/// The policy set in force has another hash under this version's schema.
+pub(crate) fn same_policy_set(hash: &Sha256Hash) -> Act {
+    let details = Details {
+        resource: Some("policySet".to_owned()),
+        message: Some("the policy set in force, unchanged, read by the schema of another version".to_owned()),
+        ..Details::default()
+    };
+    of_the_service(Some(Action::ApplyPolicySet), *hash, details)
+}
+
 fn of_the_service(action: Option<Action>, policy_set: Sha256Hash, details: Details) -> Act {
     let details = Details { action: action.map(|action| action.to_string()), ..details };
     Act { time: Timestamp::now(), caller: Uid::NONE, resource: Uid::NONE, action, policy_set, details, opens: false }

@@ -188,6 +188,11 @@ pub(crate) fn stored(document: &PolicyDocument) -> chancery_store::PolicyDocumen
     chancery_store::PolicyDocument { name: document.name.clone(), text: document.text.clone() }
 }
 
+/// The documents of a stored set in policy's words.
+pub(crate) fn policy_documents(stored: &[chancery_store::PolicyDocument]) -> Vec<PolicyDocument> {
+    stored.iter().map(|document| PolicyDocument { name: document.name.clone(), text: document.text.clone() }).collect()
+}
+
 fn check_documents(documents: &[PolicyDocument]) -> Result<(), Error> {
     for (place, document) in documents.iter().enumerate() {
         if !document.has_valid_name() {

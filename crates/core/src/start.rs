@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::denials::Denials;
 use crate::inflight::InFlight;
-use crate::policies::stored;
+use crate::policies::{policy_documents, stored};
 use crate::rings::Ring;
 use crate::state::{Callers, Snapshot};
 use crate::{Chancery, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, WATCHING, details};
@@ -113,7 +113,7 @@ impl Chancery {
         let (epoch, callers) = register(&log, &state, callers).await?;
         let callers = Arc::new(Callers::new(callers));
         let (epoch, policy, policy_row) = match state.policy_set {
-            Some(row) => (epoch, prepare("stored", &row.documents, &callers)?, row),
+            Some(row) => take_stored(&log, epoch, row, &callers).await?,
             None => apply_first(&log, epoch, &first_policy_set, &callers).await?,
         };
         if !someone_can_apply(&policy, &callers.all) {
@@ -198,7 +198,7 @@ async fn apply_first(
     callers: &Callers,
 ) -> Result<(Epoch, PolicyPoint, PolicySetRow), StartError> {
     let documents: Vec<_> = documents.iter().map(stored).collect();
-    let point = prepare("first", &documents, callers)?;
+    let point = prepare("first", PolicySet::parse(policy_documents(&documents)), callers)?;
     if !someone_can_apply(&point, &callers.all) {
         return Err(StartError::Lockout);
     }
@@ -210,16 +210,37 @@ async fn apply_first(
     Ok((epoch, point, row))
 }
 
+/// Takes the set in force. Where its hash is another by now, because this version reads policies by another schema than the
+/// one that applied it, it is applied anew: the hash that decisions name must be one that the record explains.
+async fn take_stored(
+    log: &Log,
+    epoch: Epoch,
+    row: PolicySetRow,
+    callers: &Callers,
+) -> Result<(Epoch, PolicyPoint, PolicySetRow), StartError> {
+    let point = prepare("stored", PolicySet::parse_in_force(policy_documents(&row.documents)), callers)?;
+    let hash = point.policy_set().hash();
+    if hash == row.hash {
+        return Ok((epoch, point, row));
+    }
+    for warning in point.policy_set().warnings() {
+        tracing::warn!(
+            "the policy set in force, as this version reads it: {warning}; calls where this fails are denied"
+        );
+    }
+    let applied_by = "bootstrap".to_owned();
+    let row = PolicySetRow { version: row.version + 1, hash, applied: Timestamp::now(), applied_by, ..row };
+    let act = details::same_policy_set(&hash);
+    let epoch = commit(log, epoch, vec![RowChange::PutPolicySet(row.clone())], act).await?;
+    Ok((epoch, point, row))
+}
+
 fn prepare(
     which: &'static str,
-    documents: &[chancery_store::PolicyDocument],
+    set: Result<PolicySet, PolicyErrors>,
     callers: &Callers,
 ) -> Result<PolicyPoint, StartError> {
-    let documents = documents.iter();
-    let documents = documents.map(|d| PolicyDocument { name: d.name.clone(), text: d.text.clone() }).collect();
-    PolicySet::parse(documents)
-        .and_then(|set| PolicyPoint::new(set, &callers.all))
-        .map_err(|errors| StartError::Policy { which, errors })
+    set.and_then(|set| PolicyPoint::new(set, &callers.all)).map_err(|errors| StartError::Policy { which, errors })
 }
 
 async fn commit(log: &Log, epoch: Epoch, rows: Vec<RowChange>, act: Act) -> Result<Epoch, StartError> {

@@ -155,8 +155,9 @@ impl Reader {
         });
     }
 
-    /// Validates what was read against the schema.
-    pub(crate) fn finish(mut self) -> Result<Reading, Vec<PolicyError>> {
+    /// Validates what was read against the schema. What the validator finds wrong refuses the set, or, where it is only
+    /// `lenient`, is a warning.
+    pub(crate) fn finish(mut self, lenient: bool) -> Result<Reading, Vec<PolicyError>> {
         let mut cedar = PolicySet::new();
         for policy in &self.policies {
             if let Err(error) = cedar.add(policy.cedar.clone()) {
@@ -173,8 +174,9 @@ impl Reader {
             }
         }
         let result = VALIDATOR.validate_with_level(&cedar, ValidationMode::Strict, MAX_STEPS);
-        let found: Vec<PolicyError> =
+        let mut found: Vec<PolicyError> =
             result.validation_errors().map(|e| self.locate(e.policy_id(), &DetailedError::from(e))).collect();
+        let tolerated = if lenient { std::mem::take(&mut found) } else { Vec::new() };
         self.errors.extend(found);
         if !self.errors.is_empty() {
             let place = |e: &PolicyError| (e.document.clone(), e.line, e.column);
@@ -182,10 +184,9 @@ impl Reader {
             self.errors.dedup(); // one mistake shows in each kind of request that the policy can meet
             return Err(self.errors);
         }
-        let warnings = result
-            .validation_warnings()
-            .map(|w| self.locate(w.policy_id(), &DetailedError::from(w)).to_string())
-            .collect();
+        let odd = result.validation_warnings().map(|w| self.locate(w.policy_id(), &DetailedError::from(w)));
+        let mut warnings: Vec<String> = tolerated.into_iter().chain(odd).map(|w| w.to_string()).collect();
+        warnings.dedup();
         Ok(Reading { policies: self.policies, cedar, warnings })
     }
 

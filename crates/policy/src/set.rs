@@ -72,7 +72,24 @@ impl PolicySet {
     ///
     /// # Errors
     /// [`PolicyErrors`] with everything that is wrong, where anything is.
-    pub fn parse(mut documents: Vec<PolicyDocument>) -> Result<Self, PolicyErrors> {
+    pub fn parse(documents: Vec<PolicyDocument>) -> Result<Self, PolicyErrors> {
+        Self::read(documents, false)
+    }
+
+    /// The same of a set that is in force already, under the schema of an earlier version perhaps: what is only wrong by
+    /// the schema is among the [warnings](Self::warnings). A policy that asks `context.batchSize` of all of `signing` is
+    /// such a one, once `signing` has an action without that attribute.
+    ///
+    /// This lets nobody do what he could not: a policy that fails while it is evaluated denies the call that it concerns.
+    /// Refused instead, the set could be replaced by nobody, since the service would not start with it.
+    ///
+    /// # Errors
+    /// [`PolicyErrors`] where the documents are not Cedar, or not a set.
+    pub fn parse_in_force(documents: Vec<PolicyDocument>) -> Result<Self, PolicyErrors> {
+        Self::read(documents, true)
+    }
+
+    fn read(mut documents: Vec<PolicyDocument>, lenient: bool) -> Result<Self, PolicyErrors> {
         documents.sort_by(|a, b| a.name.cmp(&b.name));
         let builtin = PolicyDocument { name: BUILTIN_NAME.to_owned(), text: BUILTIN.to_owned() };
         let mut reader = Reader::default();
@@ -85,7 +102,7 @@ impl PolicySet {
                 reader.read(document);
             }
         }
-        let Reading { policies, cedar, warnings } = reader.finish().map_err(|errors| PolicyErrors { errors })?;
+        let Reading { policies, cedar, warnings } = reader.finish(lenient).map_err(|errors| PolicyErrors { errors })?;
         let hash = hash(&builtin, &documents);
         Ok(Self(Arc::new(Contents { documents, policies, cedar, warnings, hash })))
     }

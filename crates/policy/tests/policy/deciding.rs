@@ -217,3 +217,23 @@ fn a_permit_and_a_denial_say_what_policy_saw() {
     assert_eq!(denial.attributes, seen("jwt", "other"));
     assert_eq!(denial.policy_set, set.hash());
 }
+
+/// A set that was valid under the schema before SignJwt: `batchSize` is an attribute of Sign alone.
+#[test]
+fn a_set_in_force_is_kept_where_the_schema_has_grown_and_denies_what_it_cannot_decide() {
+    let small = r#"@id("small") forbid (principal, action in Chancery::Action::"signing", resource)
+                   when { context.batchSize > 100 };"#;
+    let documents = vec![document("extra.cedar", &format!("{EVERYTHING} {small}"))];
+    assert!(PolicySet::parse(documents.clone()).is_err(), "nobody could apply it now");
+    let set = PolicySet::parse_in_force(documents).unwrap();
+    assert!(set.warnings().iter().any(|warning| warning.contains("SignJwt")), "{:?}", set.warnings());
+    let caller = caller("shop", &[]);
+    let point = point(&set, &[&caller]);
+    allowed(point.authorize(&caller, &sign("payments/jwt")));
+    for action in [Action::SignJwt, Action::MacSign] {
+        let denial = denied(point.authorize(&caller, &request(action, key("payments/jwt", "dev"))));
+        assert_eq!(denial.reason, DenialReason::EvaluationError, "{action}");
+    }
+    let malformed = vec![document("extra.cedar", "permit (principal, action, resource)")];
+    assert!(PolicySet::parse_in_force(malformed).is_err());
+}
