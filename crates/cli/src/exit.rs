@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use chancery_client::{ClientError, ConnectProblem, Refusal};
 use tonic::{Code, Status};
 
-use crate::names::shorten;
+use crate::names::{ResourceArgument, shorten};
 
 /// The exit codes, for scripts. They are part of the product: never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,8 +274,10 @@ fn refusal_hint(refusal: &Refusal) -> Option<String> {
 fn ask_why(refusal: &Refusal) -> String {
     let mut command = "who may read policy can ask why: chancery policy explain --caller CALLER".to_owned();
     for (option, name) in [("--action", "action"), ("--resource", "resource")] {
-        if let Some(value) = refusal.metadata.get(name).filter(|value| !value.is_empty()) {
-            let _infallible = write!(command, " {option} {}", shorten(value));
+        let Some(value) = refusal.metadata.get(name).map(|value| shorten(value)) else { continue };
+        // The policy set and the record are what is meant where no resource is named, and cannot be typed.
+        if option == "--action" || value.parse::<ResourceArgument>().is_ok() {
+            let _infallible = write!(command, " {option} {value}");
         }
     }
     command
@@ -327,18 +329,24 @@ mod tests {
 
     #[test]
     fn a_denial_says_which_command_tells_why() {
-        let metadata = [("action", "Sign"), ("resource", "keyRings/dev/keys/k")];
-        let refusal = Refusal {
-            code: Code::PermissionDenied,
-            message: "no".to_owned(),
-            reason: Some("ACCESS_DENIED".to_owned()),
-            metadata: metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            violations: Vec::new(),
-            retry_after: None,
+        let report = |action: &str, resource: &str| {
+            let metadata = [("action", action), ("resource", resource)];
+            let refusal = Refusal {
+                code: Code::PermissionDenied,
+                message: "no".to_owned(),
+                reason: Some("ACCESS_DENIED".to_owned()),
+                metadata: metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+                violations: Vec::new(),
+                retry_after: None,
+            };
+            let (text, exit) = Failure::from(ClientError::Refused(Box::new(refusal))).report();
+            assert_eq!(exit, Exit::Denied);
+            text
         };
-        let (text, exit) = Failure::from(ClientError::Refused(Box::new(refusal))).report();
-        assert_eq!(exit, Exit::Denied);
+        let text = report("Sign", "keyRings/dev/keys/k");
         assert!(text.ends_with("policy explain --caller CALLER --action Sign --resource dev/k\n"), "{text}");
+        let text = report("ApplyPolicySet", "policySet");
+        assert!(text.ends_with("policy explain --caller CALLER --action ApplyPolicySet\n"), "{text}");
     }
 
     #[test]

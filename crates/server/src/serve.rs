@@ -179,7 +179,8 @@ async fn run(
             let serving = connections.serve(listener, stopped);
             if !stop_asked_for {
                 let bound = Bound { address, admin_address };
-                tracing::info!(%address, admin_address = ?bound.admin_address, "the service takes calls");
+                let admin_address = bound.admin_address.map(tracing::field::display);
+                tracing::info!(%address, admin_address, "the service takes calls");
                 on_ready(bound);
                 supervisor.ready(address);
                 background.spawn(supervisor.clone().beat(core.clone()));

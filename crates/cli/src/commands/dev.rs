@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use chancery_server::ServeError;
 use chancery_server::config::Config;
 use clap::Args;
 use time::OffsetDateTime;
@@ -127,7 +128,15 @@ async fn serve_announced(
     )
     .await;
     let removed = Announcement::remove(folder);
-    served.map_err(serve::did_not_serve)?;
+    served.map_err(|error| {
+        let taken = matches!(error, ServeError::Listen { .. });
+        let failure = serve::did_not_serve(error);
+        if taken {
+            failure.hint("--listen and --admin-listen name other addresses; port 0 takes a free one")
+        } else {
+            failure
+        }
+    })?;
     match failure {
         Some(failure) => Err(failure),
         None => removed,

@@ -39,6 +39,20 @@ async fn a_second_service_on_the_folder_is_told_about_the_first() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_taken_is_told_with_the_way_to_another() {
+    let chancery = Chancery::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let taken = chancery.endpoint().strip_prefix("https://").unwrap();
+    let words = ["dev", "--dir", folder.path().to_str().unwrap(), "--listen", taken, "--admin-listen", "127.0.0.1:0"];
+    let ended = run(chancery.cli(), &words);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    for said in [taken, "cannot be listened on", "port 0 takes a free one"] {
+        assert!(ended.err.contains(said), "{said:?} in {}", ended.err);
+    }
+    assert!(!folder.path().join("dev.json").exists(), "nothing serves");
+}
+
+#[tokio::test]
 async fn secrets_are_their_owners_alone_and_the_announcement_is_whole() {
     let chancery = Chancery::start().await.unwrap();
     let mode = |relative: &str| std::fs::metadata(chancery.dir().join(relative)).unwrap().permissions().mode() & 0o777;
