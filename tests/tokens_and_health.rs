@@ -59,8 +59,11 @@ async fn a_token_is_described_as_it_describes_itself() {
     assert!(token.open_sessions > token.signing_threads, "a session for each thread, and the anchor: {token:?}");
     assert!(token.max_sessions == 0 || token.max_sessions >= token.open_sessions);
     assert_eq!(token.worker_restarts, 0);
-    let program = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-    assert_eq!(program(token.worker_pid), program(chancery.pid()), "the worker is our own program");
+    // Not by /proc/<pid>/exe: only root may look there, since neither process is dumpable.
+    let of_worker = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", token.worker_pid)).unwrap();
+    let parent = format!("PPid:\t{}\n", chancery.pid());
+    assert!(of_worker("status").contains(&parent), "the worker is the service's child");
+    assert_eq!(of_worker("cmdline"), "/proc/self/exe\0hsm-worker\0", "and the very same program");
     assert!(token.worker_pid != chancery.pid(), "in a process of its own");
     for mechanism in ["CKM_ECDSA", "CKM_EDDSA", "CKM_RSA_PKCS_KEY_PAIR_GEN"] {
         assert!(token.mechanisms.iter().any(|offered| offered == mechanism), "{mechanism}: {:?}", token.mechanisms);

@@ -22,6 +22,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
+    // Whatever the command is, it comes to hold a PIN, a private key or what is to be signed. No thread runs yet.
+    chancery_hsm::keep_memory_private().map_err(|error| {
+        Failure::local("cannot keep this process's memory from being dumped or read").because(error)
+    })?;
     let mut stdout = io::stdout();
     match arguments.command {
         Command::Completion(command) => command.run(Arguments::command(), &mut stdout),

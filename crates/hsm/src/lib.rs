@@ -24,6 +24,7 @@ mod error;
 mod key;
 mod offer;
 mod pin;
+mod private_memory;
 mod raw_bench;
 mod return_codes;
 mod settings;
@@ -39,6 +40,7 @@ pub use key::{
     SigningKey, TokenObject, TokenObjectClass,
 };
 pub use pin::{Pin, PinError, others_can_use};
+pub use private_memory::keep_memory_private;
 pub use raw_bench::{RawRate, measure};
 pub use return_codes::return_code_name;
 pub use settings::{MAX_DEVICE_MESSAGE_BYTES, MAX_MAC_MESSAGE_BYTES, MAX_RANDOM_BYTES, TokenSettings, WorkerCommand};

@@ -1,5 +1,6 @@
 //! What a worker does with itself as a process, and every `unsafe` of this crate.
 
+use crate::keep_memory_private;
 use crate::wire::CONTROL_FD;
 use socket2::{SockRef, Socket};
 use std::io;
@@ -18,14 +19,12 @@ pub(super) fn leave(status: i32) -> ! {
 /// A terminal and a service manager send their signals to the worker too, while the service still drains and needs
 /// it; and an early end while a key is being made can destroy a SoftHSM token. The worker leaves when the service
 /// lets go of the control socket, and in no other orderly way.
-#[allow(unsafe_code, reason = "process limits and signal dispositions have no safe interface in std")]
+///
+/// This comes before the task, which brings the PIN, and before the module, so that its constructors and threads are
+/// bound by it too. No module gets to start a set-uid helper: those of its vendor run as services of their own.
+#[allow(unsafe_code, reason = "signal dispositions have no safe interface in std")]
 pub(super) fn harden() -> io::Result<()> {
-    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: setrlimit reads a structure that outlives the call.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core) })?;
-    #[cfg(target_os = "linux")]
-    // SAFETY: PR_SET_DUMPABLE takes one number and no pointer.
-    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) })?;
+    keep_memory_private()?;
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE] {
         // SAFETY: SIG_IGN installs no handler of ours, so no code runs in signal context.
         if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
@@ -33,10 +32,6 @@ pub(super) fn harden() -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Takes the control socket, which the service put at [`CONTROL_FD`].
