@@ -27,6 +27,9 @@ pub mod promql;
 #[path = "support/streams.rs"]
 pub mod streams;
 
+#[path = "support/canary.rs"]
+pub mod canary;
+
 #[path = "support/web.rs"]
 pub mod web;
 

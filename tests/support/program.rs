@@ -81,6 +81,12 @@ impl Running {
         Self { child, log: log.to_owned() }
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has said.
     #[must_use]
     pub fn log(&self) -> String {
