@@ -210,8 +210,9 @@ async fn apply_first(
     Ok((epoch, point, row))
 }
 
-/// Takes the set in force. Where its hash is another by now, because this version reads policies by another schema than the
-/// one that applied it, it is applied anew: the hash that decisions name must be one that the record explains.
+/// Takes the set in force. Where its hash is another by now, because the version that applied it read policies by an earlier
+/// schema, it is applied anew: the hash that decisions name must be one that the record explains. Documents that never had
+/// the hash which is stored beside them are not what was applied, and nothing is decided by them.
 async fn take_stored(
     log: &Log,
     epoch: Epoch,
@@ -222,6 +223,10 @@ async fn take_stored(
     let hash = point.policy_set().hash();
     if hash == row.hash {
         return Ok((epoch, point, row));
+    }
+    if !point.policy_set().had_hash(&row.hash) {
+        let what = "the stored policy set is not the one that its hash names: somebody edited the database; restore it";
+        return Err(StartError::State(Error::internal(what)));
     }
     for warning in point.policy_set().warnings() {
         tracing::warn!(

@@ -103,7 +103,7 @@ impl PolicySet {
             }
         }
         let Reading { policies, cedar, warnings } = reader.finish(lenient).map_err(|errors| PolicyErrors { errors })?;
-        let hash = hash(&builtin, &documents);
+        let hash = hash(SCHEMA_VERSION, &builtin, &documents);
         Ok(Self(Arc::new(Contents { documents, policies, cedar, warnings, hash })))
     }
 
@@ -124,6 +124,14 @@ impl PolicySet {
     #[must_use]
     pub fn hash(&self) -> Sha256Hash {
         self.0.hash
+    }
+
+    /// Whether these documents had this hash under an earlier version of the schema. The policies that are always in force
+    /// are the same in all versions so far.
+    #[must_use]
+    pub fn had_hash(&self, earlier: &Sha256Hash) -> bool {
+        let builtin = PolicyDocument { name: BUILTIN_NAME.to_owned(), text: BUILTIN.to_owned() };
+        (1..SCHEMA_VERSION).any(|version| hash(version, &builtin, &self.0.documents) == *earlier)
     }
 
     /// The documents as they were given, sorted by name; without the policies that are always in force.
@@ -180,10 +188,10 @@ impl LoadedPolicy {
     }
 }
 
-fn hash(builtin: &PolicyDocument, documents: &[PolicyDocument]) -> Sha256Hash {
+fn hash(schema_version: u32, builtin: &PolicyDocument, documents: &[PolicyDocument]) -> Sha256Hash {
     let mut context = Context::new(&SHA256);
     context.update(HASH_DOMAIN);
-    context.update(&SCHEMA_VERSION.to_be_bytes());
+    context.update(&schema_version.to_be_bytes());
     update_with_document(&mut context, builtin);
     context.update(&(documents.len() as u64).to_be_bytes());
     documents.iter().for_each(|document| update_with_document(&mut context, document));

@@ -7,8 +7,12 @@ use chancery_policy::{Effect, PolicyDocument, PolicySet, SCHEMA_VERSION};
 
 /// The hash as docs/policy.md specifies it, written down a second time.
 fn expected(documents: &[PolicyDocument]) -> Sha256Hash {
+    expected_under(SCHEMA_VERSION, documents)
+}
+
+fn expected_under(schema_version: u32, documents: &[PolicyDocument]) -> Sha256Hash {
     let mut bytes = b"chancery policy set v1\n".to_vec();
-    bytes.extend(SCHEMA_VERSION.to_be_bytes());
+    bytes.extend(schema_version.to_be_bytes());
     let put = |bytes: &mut Vec<u8>, text: &str| {
         bytes.extend((text.len() as u64).to_be_bytes());
         bytes.extend(text.bytes());
@@ -28,6 +32,18 @@ fn it_is_the_hash_of_the_canonical_form() {
     let shipped = [document("roles.cedar", include_str!("../../policies/roles.cedar"))];
     assert_eq!(PolicySet::shipped().hash(), expected(&shipped));
     assert_eq!(parse(vec![]).hash(), expected(&[]));
+}
+
+#[test]
+fn a_hash_under_an_earlier_schema_is_known_again_and_no_other() {
+    let (a, b) = (document("a.cedar", "// a"), document("a.cedar", "// b"));
+    let set = parse(vec![a.clone()]);
+    assert!(set.had_hash(&expected_under(1, &[a.clone()])));
+    for other in
+        [expected_under(1, &[b]), expected_under(0, &[a.clone()]), expected_under(SCHEMA_VERSION, &[a]), [0; 32]]
+    {
+        assert!(!set.had_hash(&other));
+    }
 }
 
 #[test]
