@@ -23,7 +23,7 @@ test-long:           ## Tests that take minutes: a stream of 100,000 messages wi
 
 # The tests that meet the token, and no others: the rest would only be run twice.
 KRYOPTIC_TESTS := real_token cli algorithms signing mac random batch_verify stream_sign jwt jwks keys \
-    tokens_and_health worker_faults record races
+    tokens_and_health worker_faults record races secrets
 
 # All in one call of cargo, as `make test` makes it: another selection of packages would build them with other features.
 test-kryoptic:       ## The tests that meet the token, on Kryoptic (built once, some minutes) instead of SoftHSM
