@@ -92,6 +92,11 @@ async fn a_signature_has_its_intent_before_its_outcome_and_the_intent_says_it_al
 
     let (outcome, item) = outcome_of(&operator, intent.index).await;
     assert!(outcome.index > intent.index);
+    assert_eq!(
+        (outcome.caller.as_str(), outcome.action.as_str()),
+        ("callers/caller", "Sign"),
+        "said again, for searches"
+    );
     assert_eq!(item.result, "DONE");
     assert_eq!(item.signature_sha256, sha256(&signed.signature), "of the token's own encoding: r and s, fixed width");
     assert_eq!(details(&outcome)["items"][0]["intent"], json!(intent.index));

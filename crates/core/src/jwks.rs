@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chancery_crypto::{Jwk, jose_algorithm};
 use chancery_model::{Action, KeyName, KeyPurpose, RingName};
 use chancery_policy::OperationContext;
+use tokio::time::timeout_at;
 
 use crate::authorize::Asked;
 use crate::keys::{KeyOrVersion, key_resource};
@@ -29,14 +30,25 @@ impl Chancery {
     /// of which he may have none is answered, and recorded as a denial, like one that does not exist.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`]; for one key also [`Error::WrongPurpose`] and [`Error::NotInJose`].
+    /// [`Error::AccessDenied`]; for one key also [`Error::WrongPurpose`] and [`Error::NotInJose`];
+    /// [`Error::DeadlineExceeded`] where too many ask for rings.
     pub async fn published_keys(&self, from: &Requester, of: KeySetOf) -> Result<Vec<Jwk>, Error> {
         match of {
             KeySetOf::Key(name) => self.published_keys_of_key(from, name),
             KeySetOf::Ring(name) => {
+                let Ok(place) = timeout_at(from.deadline, Arc::clone(&self.inner.publishing).acquire_owned()).await
+                else {
+                    return Err(Error::DeadlineExceeded { record_index: None });
+                };
+                let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
                 let (this, from) = (self.clone(), from.clone());
                 // A ring may have thousands of keys, and policy is asked of each.
-                crate::blocking(move || this.published_keys_of_ring(&from, &name)).await?
+                let decide = move || {
+                    // Goes on, and keeps its place, also where nobody waits for it any more.
+                    let _place = place;
+                    this.published_keys_of_ring(&from, &name)
+                };
+                crate::blocking(decide).await?
             }
         }
     }

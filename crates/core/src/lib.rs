@@ -95,6 +95,8 @@ struct Inner {
     /// Places for those who list the record, and for those who follow it: together fewer than the store has readers, so that
     /// who reads much never keeps the state from being loaded.
     listing: Arc<Semaphore>,
+    /// Places for those who decide on all keys of a ring at once.
+    publishing: Arc<Semaphore>,
     watching: Arc<Semaphore>,
     state: ArcSwap<Snapshot>,
     /// Held while the state is changed or loaded: one change at a time.
@@ -109,6 +111,8 @@ struct Inner {
 /// How many may read lists of records from the store at the same time, which may take long; and chunks, which do not.
 const LISTING: usize = 2;
 const WATCHING: usize = 1;
+/// How many may decide on the keys of whole rings at the same time: the cores are for signing.
+const PUBLISHING: usize = 2;
 /// How many calls can be carried out at once: far more than the server lets in.
 const MOST_UNDER_WAY: u32 = 1 << 20;
 /// How long a shutdown waits for calls whose callers have gone; as long as a token may take for a slow key pair.

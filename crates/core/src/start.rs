@@ -18,7 +18,7 @@ use crate::inflight::InFlight;
 use crate::policies::{policy_documents, stored};
 use crate::rings::Ring;
 use crate::state::{Callers, Snapshot};
-use crate::{Chancery, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, WATCHING, details};
+use crate::{Chancery, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, details};
 
 /// How often refusals are handed to the record.
 const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -130,6 +130,7 @@ impl Chancery {
             log,
             reader,
             listing: Arc::new(Semaphore::new(LISTING)),
+            publishing: Arc::new(Semaphore::new(PUBLISHING)),
             watching: Arc::new(Semaphore::new(WATCHING)),
             state: ArcSwap::from_pointee(snapshot),
             changing: tokio::sync::Mutex::new(()),

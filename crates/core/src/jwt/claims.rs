@@ -20,6 +20,10 @@ use json::Json;
 const MAX_BYTES: usize = 16 * 1024;
 /// How many audiences a token may have: policy compares each.
 const MAX_AUDIENCES: usize = 64;
+/// Length of the longest `iss`, `sub` and member of `aud`, in bytes: the record keeps what policy saw, of denials, too.
+const MAX_TEXT_BYTES: usize = 512;
+/// Length of all members of `aud` together, in bytes.
+const MAX_AUDIENCES_BYTES: usize = 4 * 1024;
 /// How far an `iat` may be from the service's clock, in seconds.
 const MAX_CLOCK_DIFFERENCE: i64 = 60;
 
@@ -205,7 +209,7 @@ fn not_mistakable(name: &str) -> Result<(), Error> {
 
 fn text_claim(name: &str, value: Json) -> Result<String, Error> {
     match value {
-        Json::Text(text) => Ok(text),
+        Json::Text(text) => bounded(name, text),
         Json::Integer(_) | Json::Array(_) | Json::Other => invalid(format!("{name} must be a string")),
     }
 }
@@ -213,18 +217,33 @@ fn text_claim(name: &str, value: Json) -> Result<String, Error> {
 fn audiences(value: Json) -> Result<Vec<String>, Error> {
     const RULE: &str = "aud must be a string or an array of strings";
     match value {
-        Json::Text(one) => Ok(vec![one]),
+        Json::Text(one) => Ok(vec![bounded("aud", one)?]),
         Json::Array(values) if values.len() > MAX_AUDIENCES => {
             invalid(format!("aud has {} members; at most {MAX_AUDIENCES} are taken", values.len()))
         }
         Json::Array(values) => {
             let text = |value| match value {
-                Json::Text(text) => Ok(text),
+                Json::Text(text) => bounded("a member of aud", text),
                 Json::Integer(_) | Json::Array(_) | Json::Other => invalid(RULE),
             };
-            values.into_iter().map(text).collect()
+            let audiences = values.into_iter().map(text).collect::<Result<Vec<String>, Error>>()?;
+            match audiences.iter().map(String::len).sum::<usize>() {
+                bytes if bytes > MAX_AUDIENCES_BYTES => {
+                    invalid(format!("aud has {bytes} bytes in all; at most {MAX_AUDIENCES_BYTES} are taken"))
+                }
+                _ => Ok(audiences),
+            }
         }
         Json::Integer(_) | Json::Other => invalid(RULE),
+    }
+}
+
+fn bounded(what: &str, text: String) -> Result<String, Error> {
+    match text.len() {
+        bytes if bytes > MAX_TEXT_BYTES => {
+            invalid(format!("{what} has {bytes} bytes; at most {MAX_TEXT_BYTES} are taken"))
+        }
+        _ => Ok(text),
     }
 }
 

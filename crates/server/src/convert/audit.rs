@@ -132,7 +132,8 @@ pub(crate) fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Erro
         kind: kind_number(leaf.kind()),
         time: Some(timestamp(leaf.time)),
         caller: words.caller.map(|caller| format!("callers/{caller}")).unwrap_or_default(),
-        action: leaf.action().map(|action| action.to_string()).unwrap_or_default(),
+        // An outcome's leaf has none, its details say it again; and what was erased is still in the leaf.
+        action: leaf.action().map(|action| action.to_string()).or(words.action).unwrap_or_default(),
         resource: words.resource.unwrap_or_default(),
         outcomes: outcomes(&leaf.body),
         details: shown,

@@ -102,7 +102,18 @@ fn policy_sees_issuer_subject_audiences_and_lifetime() {
 #[test]
 fn claims_that_policy_reads_have_their_types() {
     let many = |count: usize| format!(r#"{{"aud":[{}]}}"#, vec!["\"a\""; count].join(","));
-    for good in [r#"{"aud":[]}"#, r#"{"iss":"","sub":""}"#, r#"{"jti":7,"x":{"iss":1}}"#, &many(64)] {
+    let long = |name: &str, bytes: usize| format!(r#"{{"{name}":"{}"}}"#, "a".repeat(bytes));
+    let long_audiences =
+        |count: usize| format!(r#"{{"aud":[{}]}}"#, vec![format!("{:?}", "a".repeat(512)); count].join(","));
+    for good in [
+        r#"{"aud":[]}"#,
+        r#"{"iss":"","sub":""}"#,
+        r#"{"jti":7,"x":{"iss":1}}"#,
+        &many(64),
+        &long("sub", 512),
+        &long("x", 5000),
+        &long_audiences(8),
+    ] {
         assert!(payload(good, None).is_ok(), "{good}");
     }
     for bad in [
@@ -113,6 +124,10 @@ fn claims_that_policy_reads_have_their_types() {
         r#"{"aud":{}}"#,
         r#"{"aud":["a",1]}"#,
         &many(65),
+        &long("iss", 513),
+        &long("sub", 513),
+        &long("aud", 513),
+        &long_audiences(9),
     ] {
         assert_eq!(payload(bad, None).unwrap_err(), "claims", "{bad}");
     }
