@@ -183,8 +183,12 @@ fn pin(wanted: &Unfinished, generated: &GeneratedKey) -> Result<Made, HsmFailure
     })
 }
 
-/// Whether the token may hold a key pair, or half of one, although the call failed.
+/// Whether the token may hold a key pair, or half of one, although the call failed. Once it was asked to make one, no
+/// return code proves that it did not.
 fn may_have_left_something(failure: &HsmFailure) -> bool {
+    if matches!(failure.function, Some("C_GenerateKeyPair" | "C_GenerateKey")) {
+        return true;
+    }
     match failure.kind {
         HsmErrorKind::OutcomeUnknown
         | HsmErrorKind::WorkerLost

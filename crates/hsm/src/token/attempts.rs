@@ -58,7 +58,12 @@ impl Token {
                 tracing::error!(%token, key, %failure, "the token lies");
             }
             if let Some(generation) = replace {
-                self.shared.replace_on_request(generation, &failure.message);
+                if failure.kind == HsmErrorKind::PinLatched {
+                    // The next worker logs in no more; it is how the token comes to say that it is latched.
+                    self.shared.replace(generation, &failure.message);
+                } else {
+                    self.shared.replace_on_request(generation, &failure.message);
+                }
             }
             if !retry || attempts == MOST_ATTEMPTS || Instant::now() >= deadline {
                 let asked = if failure.attempts == 0 { attempts - 1 } else { attempts };

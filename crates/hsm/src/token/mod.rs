@@ -82,10 +82,11 @@ impl Shared {
     }
 
     fn replace(&self, generation: u64, reason: &str) {
+        // Told first: closing the lanes is noticed as well, and would be taken for the worker's doing.
+        self.tell(Event::Replace(generation, reason.to_owned()));
         if let Some(lanes) = self.dispatch.lanes().filter(|lanes| lanes.generation == generation) {
             lanes.close();
         }
-        self.tell(Event::Replace(generation, reason.to_owned()));
     }
 
     /// A call overran its deadline: finds out whether its worker hangs, and if so replaces it.

@@ -77,6 +77,20 @@ impl Fault {
         }
     }
 
+    /// The same, from a step that concerns the token and neither a key nor an input: a return code that speaks of one there
+    /// is a vendor's mistake, and nobody is to be told that his key is gone.
+    pub(super) fn of_the_token(self) -> Self {
+        match self.kind {
+            HsmErrorKind::KeyNotFound
+            | HsmErrorKind::KeyAmbiguous
+            | HsmErrorKind::InputLength
+            | HsmErrorKind::WrongSignature => {
+                Self { kind: HsmErrorKind::Module, cure: Cure::FreshSessionThenReplace, retry: true, ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Asks for a new worker.
     pub(super) fn replacing(self) -> Self {
         Self { replace: true, ..self }

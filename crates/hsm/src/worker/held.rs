@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// Label of the private object whose absence tells a lost login from a missing key.
 const SENTINEL_LABEL: &str = "chancery-sentinel";
@@ -29,8 +30,13 @@ const USED: [(ObjectClass, KeyPurpose); 2] =
 #[derive(Debug, Clone, Copy)]
 enum Place {
     One(ObjectHandle, KeyPurpose),
-    Several,
+    /// More than one, as the token said then.
+    Several(Instant),
 }
+
+/// For so long a token that showed several keys under one id is believed, and not searched again: whoever signs with that
+/// key is refused at once, and within a second of the end of the trouble he no longer is.
+const BELIEVED: Duration = Duration::from_secs(1);
 
 /// An open, logged-in token.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub(super) struct Held {
     keys: RwLock<HashMap<[u8; 16], Place>>,
     has_sentinel: AtomicBool,
     sessions: AtomicU64,
+    /// Changes with each login, under the anchor's mutex.
+    logins: AtomicU64,
 }
 
 impl Held {
@@ -60,6 +68,7 @@ impl Held {
             keys: RwLock::new(HashMap::new()),
             has_sentinel: AtomicBool::new(false),
             sessions: AtomicU64::new(0),
+            logins: AtomicU64::new(0),
         };
         held.ensure_login()?;
         Ok(held)
@@ -76,7 +85,7 @@ impl Held {
     }
 
     fn count(&self, opened: Result<Session, Error>) -> Result<Session, Fault> {
-        let session = opened.map_err(|error| Fault::pkcs11("opening a session", &error))?;
+        let session = opened.map_err(|error| Fault::pkcs11("opening a session", &error).of_the_token())?;
         self.sessions.fetch_add(1, Ordering::Relaxed);
         Ok(session)
     }
@@ -113,7 +122,9 @@ impl Held {
             None => self.open_session()?,
         };
         let session = anchor.insert(session);
-        self.login(session)?;
+        let logged_in = self.login(session);
+        self.logins.fetch_add(1, Ordering::SeqCst);
+        logged_in?;
         self.load_keys(session)
     }
 
@@ -124,14 +135,14 @@ impl Held {
             // Already logged in is success for a token that is ours alone; it says nothing about the PIN.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {
-                let fault = Fault::pkcs11("logging in", &error);
+                let fault = Fault::pkcs11("logging in", &error).of_the_token();
                 if fault.kind == HsmErrorKind::PinLatched { Err(self.latch.engage(&fault)) } else { Err(fault) }
             }
         }
     }
 
     fn load_keys(&self, session: &Session) -> Result<(), Fault> {
-        let failed = |error: &Error| Fault::pkcs11("listing private and secret keys", error);
+        let failed = |error: &Error| Fault::pkcs11("listing private and secret keys", error).of_the_token();
         let mut found = HashMap::new();
         for (class, purpose) in USED {
             let template = [Attribute::Class(class), Attribute::Token(true)];
@@ -141,7 +152,10 @@ impl Held {
                 let Some(Attribute::Id(id)) = attributes.first() else { continue };
                 // What has no id of 16 bytes was not made by us.
                 let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) else { continue };
-                found.entry(id).and_modify(|place| *place = Place::Several).or_insert(Place::One(handle, purpose));
+                found
+                    .entry(id)
+                    .and_modify(|place| *place = Place::Several(Instant::now()))
+                    .or_insert(Place::One(handle, purpose));
             }
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = found;
@@ -167,7 +181,8 @@ impl Held {
 
     fn sees_sentinel(&self, session: &Session) -> Result<bool, Fault> {
         let template = [Attribute::Class(ObjectClass::DATA), Attribute::Label(SENTINEL_LABEL.into())];
-        let found = search(session, &template).map_err(|error| Fault::pkcs11("looking for the sentinel", &error))?;
+        let found = search(session, &template)
+            .map_err(|error| Fault::pkcs11("looking for the sentinel", &error).of_the_token())?;
         Ok(!found.is_empty())
     }
 
@@ -177,8 +192,8 @@ impl Held {
         let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(uid).copied();
         let (handle, found) = match known {
             Some(Place::One(handle, found)) => (handle, found),
-            Some(Place::Several) => return Err(ambiguous(uid)),
-            None => self.locate(session, uid)?,
+            Some(Place::Several(seen)) if seen.elapsed() < BELIEVED => return Err(ambiguous(uid)),
+            Some(Place::Several(_)) | None => self.locate(session, uid)?,
         };
         if found != purpose {
             // Not for the token to say: SoftHSM's answer to a signature with a secret is CKR_GENERAL_ERROR.
@@ -194,17 +209,19 @@ impl Held {
     /// Finds a private or secret key in the token by its CKA_ID, and tells a missing key from a lost login.
     pub(super) fn locate(&self, session: &Session, uid: &[u8; 16]) -> Result<(ObjectHandle, KeyPurpose), Fault> {
         self.forget(uid);
+        let mut since = self.logins();
         if let Some(found) = self.search_key(session, uid)? {
             return Ok(found);
         }
-        if !self.logged_in(session)? {
-            // Logged out, a token shows an empty list and no error.
-            self.ensure_login()?;
+        // Logged out, a token shows an empty list and no error.
+        self.ensure_login()?;
+        if self.logins() != since {
+            since = self.logins();
             if let Some(found) = self.search_key(session, uid)? {
                 return Ok(found);
             }
         }
-        self.require_whole(session)?;
+        self.require_whole(session, since)?;
         Err(Fault::new(
             HsmErrorKind::KeyNotFound,
             format!(
@@ -215,22 +232,36 @@ impl Held {
         ))
     }
 
-    /// Fails where the token shows none of its private objects although the session says that it is logged in: what
-    /// it lists is then no evidence of anything.
-    pub(super) fn require_whole(&self, session: &Session) -> Result<(), Fault> {
+    /// Which login holds now, for [`Held::require_whole`]. One that is under way counts when it has come to its end.
+    pub(super) fn logins(&self) -> u64 {
+        self.logins.load(Ordering::SeqCst)
+    }
+
+    /// Fails where what the token has listed since the login `since` is no evidence of anything: it shows none of its
+    /// private objects although the session says that it is logged in, or it was logged out for a while, in which another
+    /// thread logged in again.
+    pub(super) fn require_whole(&self, session: &Session, since: u64) -> Result<(), Fault> {
         let whole = !self.has_sentinel.load(Ordering::Relaxed) || self.sees_sentinel(session)?;
-        if whole && self.logged_in(session)? {
+        if !whole || !self.logged_in(session)? {
+            let message = "the token shows none of its private objects: its login is lost, or its storage was replaced";
+            return Err(Fault::new(HsmErrorKind::LoginLost, message).replacing().retrying());
+        }
+        // Waits for whoever is logging in: his login takes effect before it is counted.
+        let _in_order = self.lock_anchor();
+        if self.logins() == since {
             return Ok(());
         }
-        let message = "the token shows none of its private objects: its login is lost, or its storage was replaced";
-        Err(Fault::new(HsmErrorKind::LoginLost, message).replacing().retrying())
+        let message = "the token had lost its login while its objects were listed; it is logged in again";
+        Err(Fault::new(HsmErrorKind::LoginLost, message).retrying())
     }
 
     fn search_key(&self, session: &Session, uid: &[u8; 16]) -> Result<Option<(ObjectHandle, KeyPurpose)>, Fault> {
         let mut found = Vec::new();
         for (class, purpose) in USED {
             let template = [Attribute::Class(class), Attribute::Id(uid.to_vec())];
-            let handles = search(session, &template).map_err(|error| Fault::pkcs11("looking for a key", &error))?;
+            // A search that fails does not say that there is no such key.
+            let handles = search(session, &template)
+                .map_err(|error| Fault::pkcs11("looking for a key", &error).of_the_token())?;
             found.extend(handles.into_iter().map(|handle| (handle, purpose)));
         }
         match found.as_slice() {
@@ -240,14 +271,16 @@ impl Held {
                 Ok(Some((*handle, *purpose)))
             }
             [_, _, ..] => {
-                self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(*uid, Place::Several);
+                self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(*uid, Place::Several(Instant::now()));
                 Err(ambiguous(uid))
             }
         }
     }
 
     fn logged_in(&self, session: &Session) -> Result<bool, Fault> {
-        let info = session.get_session_info().map_err(|error| Fault::pkcs11("reading the session's state", &error))?;
+        let info = session
+            .get_session_info()
+            .map_err(|error| Fault::pkcs11("reading the session's state", &error).of_the_token())?;
         Ok(is_user(info.session_state()))
     }
 

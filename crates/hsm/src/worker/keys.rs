@@ -137,6 +137,7 @@ pub(super) fn inspect(
     uid: &[u8; 16],
     algorithm: Algorithm,
 ) -> Result<ControlReply, Fault> {
+    let since = held.logins();
     let private = find(session, uid, ObjectClass::PRIVATE_KEY)?;
     let public = find(session, uid, ObjectClass::PUBLIC_KEY)?;
     let secret = find(session, uid, ObjectClass::SECRET_KEY)?;
@@ -148,7 +149,7 @@ pub(super) fn inspect(
         (private, public, secret) => {
             if private.is_empty() && secret.is_empty() {
                 // An empty list is only evidence if the token shows private objects at all.
-                held.require_whole(session)?;
+                held.require_whole(session, since)?;
             }
             let count = |handles: &[ObjectHandle]| u64::try_from(handles.len()).unwrap_or(u64::MAX);
             let (private, public, secret) = (count(private), count(public), count(secret));
@@ -161,6 +162,7 @@ pub(super) fn inspect(
 /// Destroys every key object with a CKA_ID, checks that none is left, and says how many there were.
 pub(super) fn destroy(held: &Held, session: &Session, uid: &[u8; 16]) -> Result<u64, Fault> {
     let mut destroyed = 0;
+    let since = held.logins();
     held.forget(uid);
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY, ObjectClass::SECRET_KEY] {
         for handle in find(session, uid, class)? {
@@ -174,7 +176,7 @@ pub(super) fn destroy(held: &Held, session: &Session, uid: &[u8; 16]) -> Result<
             return Err(Fault::new(HsmErrorKind::OutcomeUnknown, message));
         }
     }
-    held.require_whole(session)?;
+    held.require_whole(session, since)?;
     Ok(destroyed)
 }
 
@@ -182,6 +184,7 @@ pub(super) fn destroy(held: &Held, session: &Session, uid: &[u8; 16]) -> Result<
 pub(super) fn list(held: &Held, session: &Session) -> Result<Vec<TokenObject>, Fault> {
     let failed = |error: Error| Fault::pkcs11("listing key objects", &error);
     let mut objects = Vec::new();
+    let since = held.logins();
     for (class, ours) in [
         (ObjectClass::PRIVATE_KEY, TokenObjectClass::PrivateKey),
         (ObjectClass::PUBLIC_KEY, TokenObjectClass::PublicKey),
@@ -201,7 +204,7 @@ pub(super) fn list(held: &Held, session: &Session) -> Result<Vec<TokenObject>, F
             objects.push(object);
         }
     }
-    held.require_whole(session)?;
+    held.require_whole(session, since)?;
     Ok(objects)
 }
 

@@ -51,16 +51,16 @@ pub(super) fn run(control: &UnixStream, task: Serve) -> io::Result<()> {
     let sockets = process::lane_sockets(task.lanes)?;
     let opened = match open(task.token) {
         Ok(opened) => opened,
-        Err(fault) => return write_control(control, &Started::Failed(fault.into())),
+        Err(fault) => return write_control(control, &Started::Failed(fault.of_the_token().into())),
     };
     let (mut worker, sessions) = match Worker::start(&opened, sockets.len()) {
         Ok(started) => started,
-        Err(fault) => return write_control(control, &Started::Failed(fault.into())),
+        Err(fault) => return write_control(control, &Started::Failed(fault.of_the_token().into())),
     };
     let mut facts = opened.facts;
     worker.edwards = match worker.session() {
         Ok(session) => probe::keys(session, &mut facts),
-        Err(fault) => return write_control(control, &Started::Failed(fault.into())),
+        Err(fault) => return write_control(control, &Started::Failed(fault.of_the_token().into())),
     };
     facts.lanes = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
 
