@@ -35,3 +35,6 @@ pub mod web;
 
 #[path = "support/jose.rs"]
 pub mod jose;
+
+#[path = "support/faults.rs"]
+pub mod faults;
