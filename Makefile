@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test test-long test-kryoptic test-python test-examples test-interop lint bench proto-lint clean
+.PHONY: help run test test-long faults test-kryoptic test-python test-examples test-interop lint bench proto-lint clean
 
 help:                ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,10 @@ test:                ## Install, build, run every test
 test-long:           ## Tests that take minutes: a stream of 100,000 messages with a slow reader
 	@./softhsm/install.sh
 	$(CARGO) test --workspace --locked --test stream_sign -- --ignored a_hundred_thousand_messages
+
+faults:              ## What a token can do wrong, made to happen: the larger set, some minutes
+	@./softhsm/install.sh
+	CHANCERY_FAULTS=all $(CARGO) test --workspace --locked --test faults
 
 # The tests that meet the token, and no others: the rest would only be run twice.
 KRYOPTIC_TESTS := real_token cli algorithms signing mac random batch_verify stream_sign jwt jwks keys \
