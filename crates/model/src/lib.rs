@@ -8,18 +8,20 @@ mod action;
 mod algorithm;
 mod caller;
 mod digest;
+mod hash;
 mod key;
+mod key_type;
 mod name;
 mod time;
 mod uid;
 
 pub use action::{Action, ActionGroup, UnknownAction};
-pub use algorithm::{
-    Algorithm, Curve, HashAlgorithm, KeyPurpose, KeyType, MlDsaParameterSet, SignatureScheme, UnknownAlgorithm,
-};
+pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use caller::{Authentication, Caller, Identity, InvalidIdentity, Role, UnknownRole};
 pub use digest::{Digest, InvalidDigest, Sha256Hash};
+pub use hash::HashAlgorithm;
 pub use key::{EcdsaEncoding, KeyState, UnknownKeyState};
+pub use key_type::{Curve, KeyPurpose, KeyType, MlDsaParameterSet, SignatureScheme};
 pub use name::{Id, InvalidName, KeyName, KeyVersionName, RingName};
 pub use time::Timestamp;
 pub use uid::{InvalidUid, Uid};

@@ -38,10 +38,13 @@ fn it_is_the_hash_of_the_canonical_form() {
 fn a_hash_under_an_earlier_schema_is_known_again_and_no_other() {
     let (a, b) = (document("a.cedar", "// a"), document("a.cedar", "// b"));
     let set = parse(vec![a.clone()]);
-    assert!(set.had_hash(&expected_under(1, &[a.clone()])));
-    for other in
-        [expected_under(1, &[b]), expected_under(0, &[a.clone()]), expected_under(SCHEMA_VERSION, &[a]), [0; 32]]
-    {
+    assert!(set.had_hash(&expected_under(1, std::slice::from_ref(&a))));
+    for other in [
+        expected_under(1, &[b]),
+        expected_under(0, std::slice::from_ref(&a)),
+        expected_under(SCHEMA_VERSION, &[a]),
+        [0; 32],
+    ] {
         assert!(!set.had_hash(&other));
     }
 }
