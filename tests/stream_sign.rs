@@ -369,11 +369,15 @@ async fn a_stop_answers_what_was_read_and_ends_the_stream() {
     let channel = channel_as(&chancery, "caller").await;
     let idle = SignStream::open(&channel_as(&chancery, "caller").await).await;
     let SignStream { messages, answers } = SignStream::open(&channel).await;
+    // More than is answered by the stop, and an end of it: a sender who goes on for ever may be cut off by a TCP reset, which
+    // takes with it what was on its way to him.
     let sending = tokio::spawn(async move {
-        let mut number = 0_u64;
-        while messages.send(stream_request(&number.to_string(), &key, b"m")).await.is_ok() {
-            number += 1;
+        for number in 0..2000 {
+            if messages.send(stream_request(&number.to_string(), &key, b"m")).await.is_err() {
+                return;
+            }
         }
+        messages.closed().await;
     });
     let mut stream = SignStream { messages: tokio::sync::mpsc::channel(1).0, answers };
     let taken = stream.take(200).await;
