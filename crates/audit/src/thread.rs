@@ -31,19 +31,18 @@ fn run_with(
     match failure {
         None => {
             queue.close_in_order();
-            if let Err(error) = writer.checkpoint() {
+            if let Err(error) = writer.close() {
                 tracing::warn!(error = chain(&error), "the write-ahead log is left for the next start");
             }
         }
         Some(reason) => {
             // Nothing is tried again: after a failed sync nobody knows what is on the disk, and trying again may
             // seem to succeed. The database stays locked, so that nothing else takes over behind our back.
-            writer.leave_as_is();
             queue.close(&reason);
             queue.wait_until_stopped();
+            drop(writer);
         }
     }
-    drop(writer);
     drop(running);
 }
 
@@ -63,6 +62,8 @@ fn write_groups(writer: &mut Writer, queue: &Arc<Queue>) -> Result<(), StoreErro
         if let Some(observer) = &queue.settings.observer {
             observer.tell(GroupWritten { intents, records, took });
         }
+        // Who waited has an answer. That it failed is no matter of what is durable, but of what may still be written.
+        writer.checkpoint_if_due()?;
     }
     Ok(())
 }

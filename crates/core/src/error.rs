@@ -178,9 +178,14 @@ impl From<chancery_crypto::RandomError> for Error {
 
 impl From<chancery_store::StoreError> for Error {
     fn from(error: chancery_store::StoreError) -> Self {
+        use std::error::Error as _;
         match error {
             chancery_store::StoreError::OutOfTime => Self::DeadlineExceeded { record_index: None },
-            error => Self::internal(format!("the store could not be read: {error}")),
+            error => {
+                // The disk's own words are in the cause.
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                Self::internal(format!("the store could not be read: {error}{cause}"))
+            }
         }
     }
 }

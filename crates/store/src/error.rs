@@ -36,6 +36,26 @@ pub enum OpenError {
         /// What the system says.
         source: io::Error,
     },
+    /// The folder of the database does not let itself be synced.
+    #[error(
+        "the folder {folder} of the database {path} cannot be synced; what is written there might not outlast a power failure"
+    )]
+    Folder {
+        /// The database.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another program reads the database, and the write-ahead log of the run before must be taken in first.
+    #[error(
+        "the database {path} is being read by another program, so that the write-ahead log of the run before cannot be taken in; let that program end (a backup, a database shell), and start again"
+    )]
+    Read {
+        /// The database.
+        path: PathBuf,
+    },
     /// The file is a database, but not one of Chancery's.
     #[error("{path} is a database of another program; nothing was changed in it. Name another file")]
     NotOurs {

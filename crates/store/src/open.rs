@@ -16,9 +16,9 @@ pub fn open(path: &Path) -> Result<(Writer, Reader), OpenError> {
     let path = resolve(path).map_err(|source| OpenError::Path { path: path.to_owned(), source })?;
     let lock = Lock::take(&path)?;
     create(&path).map_err(|source| OpenError::Path { path: path.clone(), source })?;
-    let mut connection = connect::for_writing(&path)?;
+    let (mut connection, wal) = connect::for_writing(&path)?;
     migrate::run(&mut connection, &path)?;
-    Ok((Writer::new(connection, lock), Reader::new(path)))
+    Ok((Writer::new(connection, wal, lock), Reader::new(path)))
 }
 
 /// The file's one true path, so that two ways to write it lead to one lock.

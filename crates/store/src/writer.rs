@@ -1,18 +1,22 @@
 //! The one writer and its transactions.
 
 use crate::lock::Lock;
-use crate::sqlite::{failed, head, log, query, rows};
+use crate::sqlite::checkpoint::{self, WalPages};
+use crate::sqlite::{connect, failed, head, log, query, rows};
 use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, StoreError};
 use chancery_model::Id;
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 
 /// The only thing that writes to the database. It belongs to one thread at a time, and holds the lock that
 /// keeps other services off.
+///
+/// Dropped, it leaves the files as they are: whoever drops it may do so because the disk has just failed, and a disk that
+/// failed to sync must not be asked again. [`Writer::close`] is the end in good order.
 #[derive(Debug)]
 pub struct Writer {
     // Before the lock, so that the connection is closed when the lock is let go.
     connection: Connection,
+    wal: WalPages,
     _lock: Lock,
 }
 
@@ -26,8 +30,8 @@ pub struct Taken {
 }
 
 impl Writer {
-    pub(crate) const fn new(connection: Connection, lock: Lock) -> Self {
-        Self { connection, _lock: lock }
+    pub(crate) const fn new(connection: Connection, wal: WalPages, lock: Lock) -> Self {
+        Self { connection, wal, _lock: lock }
     }
 
     /// Where state and log stand.
@@ -55,25 +59,27 @@ impl Writer {
         Ok(Transaction { connection: &self.connection, done: false })
     }
 
-    /// Copies the write-ahead log into the database and empties it, so that the file alone is the whole database.
+    /// Copies the write-ahead log into the database, once it is so long that it is worth it. To be called now and then,
+    /// when nobody waits.
     ///
     /// # Errors
-    /// [`StoreError`]: the database failed.
-    pub fn checkpoint(&mut self) -> Result<(), StoreError> {
-        // The answer says whether a reader was in the way; then the next opening does the rest.
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(failed("copying the write-ahead log into the database"))
+    /// [`StoreError`]: the database failed. What is committed is durable in the log all the same; but no more must be
+    /// written by this writer: after a failed sync nobody knows what is on the disk, and a second one may seem to succeed.
+    pub fn checkpoint_if_due(&mut self) -> Result<(), StoreError> {
+        if self.wal.is_due() { checkpoint::passive(&self.connection) } else { Ok(()) }
     }
 
-    /// To be called after a failed write: closing then touches the files no more.
+    /// Copies the write-ahead log into the database, empties it and closes the database: the file alone is then the whole
+    /// of it.
     ///
-    /// Closing copies the write-ahead log into the database otherwise, and a disk that has just failed to sync
-    /// must not be trusted with that: the next start reads what did reach it.
-    pub fn leave_as_is(&mut self) {
-        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::warn!(%error, "the database may be written to when it is closed");
+    /// # Errors
+    /// [`StoreError`]: the database failed; the files are left as they are, and the next opening does the rest.
+    pub fn close(self) -> Result<(), StoreError> {
+        // Where a reader is in the way, the next opening does the rest, too.
+        if checkpoint::whole(&self.connection)? {
+            connect::tidy_up_on_close(&self.connection)?;
         }
+        Ok(())
     }
 }
 
