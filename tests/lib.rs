@@ -38,3 +38,6 @@ pub mod jose;
 
 #[path = "support/faults.rs"]
 pub mod faults;
+
+#[path = "support/disk.rs"]
+pub mod disk;
