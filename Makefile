@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test test-long faults test-kryoptic test-python test-examples test-interop lint bench proto-lint clean
+.PHONY: help run test test-long faults crash test-kryoptic test-python test-examples test-interop lint bench proto-lint clean
 
 help:                ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,12 @@ test-long:           ## Tests that take minutes: a stream of 100,000 messages wi
 faults:              ## What a token can do wrong, made to happen: the larger set, some minutes
 	@./softhsm/install.sh
 	CHANCERY_FAULTS=all $(CARGO) test --workspace --locked --test faults
+
+# The binary is built with the integration tests of crates/cli, so those are built, too.
+crash:               ## Kill the service 10,000 times, and compare what clients hold with the record: an hour and more
+	@./softhsm/install.sh
+	$(CARGO) test --workspace --locked --no-run --test crash --test cli
+	CHANCERY_CRASH_ROUNDS=$${CHANCERY_CRASH_ROUNDS:-10000} $(CARGO) test --workspace --locked --test crash -- --nocapture
 
 # The tests that meet the token, and no others: the rest would only be run twice.
 KRYOPTIC_TESTS := real_token cli algorithms signing mac random batch_verify stream_sign jwt jwks keys \

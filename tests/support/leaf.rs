@@ -27,10 +27,35 @@ pub struct Leaf {
 #[allow(missing_docs, reason = "named as docs/audit-record.md names them")]
 #[derive(Debug)]
 pub enum Body {
-    Intent { caller: Vec<u8>, resource: Vec<u8>, action: u16, decision: u8, policy_set: Vec<u8> },
-    Act { caller: Vec<u8>, action: u16, decision: u8, policy_set: Vec<u8>, opens: bool, continues: bool, rows: usize },
-    Outcome { continues: bool, items: Vec<(u64, u8, Vec<u8>)>, rows: usize },
-    Denial { caller: Vec<u8>, resource: Vec<u8>, action: u16, reason: u8, count: u32 },
+    Intent {
+        caller: Vec<u8>,
+        resource: Vec<u8>,
+        action: u16,
+        decision: u8,
+        policy_set: Vec<u8>,
+    },
+    Act {
+        caller: Vec<u8>,
+        resource: Vec<u8>,
+        action: u16,
+        decision: u8,
+        policy_set: Vec<u8>,
+        opens: bool,
+        continues: bool,
+        rows: usize,
+    },
+    Outcome {
+        continues: bool,
+        items: Vec<(u64, u8, Vec<u8>)>,
+        rows: usize,
+    },
+    Denial {
+        caller: Vec<u8>,
+        resource: Vec<u8>,
+        action: u16,
+        reason: u8,
+        count: u32,
+    },
 }
 
 struct Bytes<'a>(&'a [u8]);
@@ -105,13 +130,12 @@ impl Leaf {
                 Body::Outcome { continues: flags & 2 != 0, items: items.collect(), rows: bytes.rows() }
             }
             3 => {
-                let caller = bytes.take(16);
-                let _resource = bytes.take(16);
+                let (caller, resource) = (bytes.take(16), bytes.take(16));
                 let (action, decision, policy_set) = (bytes.small(2), bytes.small(1), bytes.take(32));
                 let flags = bytes.number(1);
                 assert_eq!(flags & !3, 0, "flags");
                 let (opens, continues) = (flags & 1 != 0, flags & 2 != 0);
-                Body::Act { caller, action, decision, policy_set, opens, continues, rows: bytes.rows() }
+                Body::Act { caller, resource, action, decision, policy_set, opens, continues, rows: bytes.rows() }
             }
             4 => Body::Denial {
                 caller: bytes.take(16),

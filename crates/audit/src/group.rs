@@ -4,6 +4,7 @@ use crate::log::RecordError;
 use crate::prepared::Prepared;
 use crate::queue::{Answer, Background, Delivery, Group, Queue, Request};
 use crate::record::{Changed, Recorded};
+use chancery_fail_point::FailPoint;
 use chancery_model::Id;
 use chancery_store::{Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub(crate) fn commit(
     buffer: &mut Vec<u8>,
     group: Group,
 ) -> Result<Answers, StoreError> {
+    let holds = Holds::of(&group);
     let Group { requests, background } = group;
     let mut group = Writing {
         transaction: writer.begin()?,
@@ -72,8 +74,44 @@ pub(crate) fn commit(
     }
     group.intents(run)?;
     let Writing { transaction, answers, next_index, .. } = group;
+    holds.is_written();
     transaction.commit()?;
+    holds.is_committed();
     Ok(Answers { ready: answers, next_index })
+}
+
+/// What a group holds, for tests that kill the service around its commit.
+#[derive(Clone, Copy)]
+struct Holds {
+    intents: bool,
+    changes: bool,
+    outcomes: bool,
+}
+
+impl Holds {
+    fn of(Group { requests, background }: &Group) -> Self {
+        Self {
+            intents: requests.iter().any(|request| matches!(request, Request::Intents { .. })),
+            changes: requests.iter().any(|request| matches!(request, Request::Change { .. })),
+            outcomes: background.records.iter().any(|record| !record.closes().is_empty()),
+        }
+    }
+
+    fn is_written(self) {
+        self.pass(FailPoint::IntentWritten, FailPoint::ChangeWritten, FailPoint::OutcomeWritten);
+    }
+
+    fn is_committed(self) {
+        self.pass(FailPoint::IntentCommitted, FailPoint::ChangeCommitted, FailPoint::OutcomeCommitted);
+    }
+
+    fn pass(self, intents: FailPoint, changes: FailPoint, outcomes: FailPoint) {
+        for (held, point) in [(self.intents, intents), (self.changes, changes), (self.outcomes, outcomes)] {
+            if held {
+                point.pass();
+            }
+        }
+    }
 }
 
 /// Requests of one epoch that came one after the other: they take their indexes together.

@@ -8,6 +8,7 @@ use crate::record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded
 use crate::slot::OutcomeSlot;
 use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
+use chancery_fail_point::FailPoint;
 use chancery_model::{Id, Timestamp};
 use chancery_store::{Epoch, OpenIntent, RowChange, StoreError, Writer};
 use std::io;
@@ -127,6 +128,7 @@ impl Log {
         let records = intents.into_iter().map(|intent| Prepared::intent(instance, intent)).collect();
         let records = self.salted(records)?;
         let (answer, answered) = oneshot::channel();
+        FailPoint::IntentDecided.pass();
         self.inner.queue.request(Request::Intents { epoch, records, answer })?;
         self.answer(answered).await.map(crate::queue::Delivery::accept)
     }

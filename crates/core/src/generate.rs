@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chancery_audit::{Act, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
 use chancery_crypto::PublicKey;
+use chancery_fail_point::FailPoint;
 use chancery_hsm::{GeneratedKey, HsmErrorKind, HsmFailure, Token};
 use chancery_model::{Algorithm, KeyPurpose, KeyState, KeyVersionName, Timestamp, Uid};
 use chancery_policy::Permit;
@@ -115,6 +116,7 @@ impl Chancery {
             let outcome = Outcome { time: Timestamp::now(), items: vec![item], details };
             match self.inner.log.complete(snapshot.epoch, rows.clone(), outcome).await {
                 Ok(changed) => {
+                    FailPoint::KeyCompleted.pass();
                     self.install(snapshot.after(changed.epoch, &rows)?);
                     return Ok(());
                 }
@@ -135,7 +137,10 @@ async fn ask_token(
     wanted: &Unfinished,
 ) -> Result<GeneratedKey, HsmFailure> {
     let deadline = Instant::now() + GENERATION_DEADLINE;
-    token.generate(wanted.uid, &object_label(&wanted.version), wanted.algorithm, deadline).await
+    FailPoint::KeyReserved.pass();
+    let generated = token.generate(wanted.uid, &object_label(&wanted.version), wanted.algorithm, deadline).await;
+    FailPoint::KeyGenerated.pass();
+    generated
 }
 
 /// CKA_LABEL of both objects; for people with the module's own tools. Chancery finds keys by CKA_ID.

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
+use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, MAX_MAC_MESSAGE_BYTES, MacKey, Token};
 use chancery_model::{Action, Algorithm, Id, KeyPurpose, KeyState, KeyVersionName, Timestamp};
 use chancery_policy::{OperationContext, Permit};
@@ -157,7 +158,9 @@ impl Chancery {
             let times = end.as_ref().map(MacEnd::times).map_err(|failure| failure.kind);
             self.observe(Observation::Asked { token: &token_id, end: times });
             let (items, details) = details::mac_end(from, action, &version, record_index, end.as_ref());
+            FailPoint::AnswerVerified.pass();
             self.inner.log.record_outcome(slot, Outcome { time: Timestamp::now(), items, details });
+            FailPoint::OutcomeQueued.pass();
             return match end {
                 Ok(result) => Ok(Used { version, algorithm, state, record_index, result }),
                 Err(failure) if failure.kind == HsmErrorKind::Deadline => {
@@ -231,6 +234,7 @@ fn check_mac_message(message: &[u8]) -> Result<(), Error> {
 /// The only place where a token is asked for a MAC. It takes what was permitted and recorded by value.
 async fn ask_for_mac(item: PreparedMac, _recorded: Recorded, deadline: Instant) -> Result<DeviceMac, HsmFailure> {
     let PreparedMac { permit: _permit, key, message, token, .. } = item;
+    FailPoint::TokenUnasked.pass();
     token.mac(&key, &message, deadline).await
 }
 
@@ -242,5 +246,6 @@ async fn ask_for_verdict(
     deadline: Instant,
 ) -> Result<DeviceVerdict, HsmFailure> {
     let PreparedMac { permit: _permit, key, message, token, .. } = item;
+    FailPoint::TokenUnasked.pass();
     token.verify_mac(&key, &message, mac, deadline).await
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
+use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, Token};
 use chancery_model::{
     Action, Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Id, KeyPurpose, KeyVersionName, Timestamp,
@@ -169,7 +170,9 @@ impl Chancery {
             self.observe_ends(&ends);
             let details = details::ends(from, action, &ends);
             let outcome = Outcome { time: Timestamp::now(), items: details::items(&ends), details };
+            FailPoint::AnswerVerified.pass();
             self.inner.log.record_outcome(slot, outcome);
+            FailPoint::OutcomeQueued.pass();
             return Ok(answers);
         }
         Err(Error::StateChanging)
@@ -346,6 +349,7 @@ async fn ask_token(
         DeviceInput::Message(message) => SignInput::Message(message),
         DeviceInput::Digest(digest) => SignInput::Digest(digest),
     };
+    FailPoint::TokenUnasked.pass();
     token.sign(key, input, deadline).await
 }
 

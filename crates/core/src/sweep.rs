@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chancery_fail_point::FailPoint;
 use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence};
 use chancery_model::{Algorithm, KeyVersionName, Uid};
 use tokio::time::Instant;
@@ -38,6 +39,7 @@ impl Chancery {
         let acts: Vec<u64> = open.iter().filter(|intent| intent.act).map(|intent| intent.index).collect();
         let intents = open.len() - acts.len();
         self.inner.log.close_open_intents(&open).await?;
+        FailPoint::OpenIntentsClosed.pass();
         if intents > 0 {
             tracing::warn!(intents, "the last run left intents without outcome; they are recorded as unknown");
         }
@@ -92,7 +94,9 @@ impl Chancery {
             token: ring.token.clone(),
             failure,
         };
-        match token.inspect(*uid, *algorithm, deadline).await.map_err(failed)? {
+        let presence = token.inspect(*uid, *algorithm, deadline).await.map_err(failed)?;
+        FailPoint::UnfinishedKeyInspected.pass();
+        match presence {
             KeyPresence::Complete(generated) => {
                 let made = Made::of(*algorithm, &generated)
                     .map_err(|error| Error::internal(format!("the public key of {version} is damaged: {error}")))?;

@@ -104,7 +104,8 @@ impl Chancery {
             }
             setup.apply(&dir(&folder))?;
         }
-        let (process, announcement) = serve(&launch, &folder).await?;
+        let mut process = self::launch(&launch, &folder)?;
+        let announcement = serving(&mut process, &folder).await?;
         let chancery = Self { process, announcement, launch, module, key: OnceCell::new(), folder };
         for caller in callers {
             chancery.issue(Leaf::spiffe(&caller.spiffe_id()), &caller.id)?;
@@ -320,8 +321,40 @@ impl Chancery {
     /// [`Error`] where it does not come up; with what it said.
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.terminate().await?;
-        (self.process, self.announcement) = serve(&self.launch, &self.folder).await?;
+        self.launch()?;
+        self.wait_until_serving().await
+    }
+
+    /// Starts the service again on the same folder, without waiting for it. It must have ended.
+    ///
+    /// # Errors
+    /// [`Error::Process`] where it has not ended, [`Error::System`].
+    pub fn launch(&mut self) -> Result<(), Error> {
+        if self.process.ended()?.is_none() {
+            return Err(failed(&self.folder, "is to be started and still runs".to_owned()));
+        }
+        self.process = launch(&self.launch, &self.folder)?;
         Ok(())
+    }
+
+    /// Waits until the service that was launched serves.
+    ///
+    /// # Errors
+    /// [`Error`] where it does not come up; with what it said.
+    pub async fn wait_until_serving(&mut self) -> Result<(), Error> {
+        self.announcement = serving(&mut self.process, &self.folder).await?;
+        Ok(())
+    }
+
+    /// Sets an environment variable of the service, or takes it away, from its next start on.
+    pub fn set_environment(&mut self, name: &str, value: Option<&str>) {
+        self.launch.environment.retain(|(known, _)| known != name);
+        self.launch.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Keeps the folder when this is dropped, or removes it as usual, whatever `CHANCERY_TESTKIT_KEEP` says.
+    pub fn keep_folder(&mut self, keep: bool) {
+        self.folder.disable_cleanup(keep);
     }
 }
 
@@ -365,9 +398,14 @@ fn dev(launch: &Launch, folder: &TempDir, more: &[&str]) -> Command {
     command
 }
 
-/// Starts it and waits for its announcement.
-async fn serve(launch: &Launch, folder: &TempDir) -> Result<(Process, Announcement), Error> {
-    let path = dir(folder).join("dev.json");
+/// Where the service says that it serves, and how it is reached.
+fn announcement(folder: &TempDir) -> PathBuf {
+    dir(folder).join("dev.json")
+}
+
+/// Starts it.
+fn launch(launch: &Launch, folder: &TempDir) -> Result<Process, Error> {
+    let path = announcement(folder);
     // One that a killed service left would be taken for the new one's.
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -375,14 +413,18 @@ async fn serve(launch: &Launch, folder: &TempDir) -> Result<(Process, Announceme
         }
         _ => {}
     }
-    let mut process = Process::spawn(dev(launch, folder, &[]), &log(folder))?;
+    Process::spawn(dev(launch, folder, &[]), &log(folder))
+}
+
+/// Waits for its announcement.
+async fn serving(process: &mut Process, folder: &TempDir) -> Result<Announcement, Error> {
+    let path = announcement(folder);
     let until = Instant::now() + START_PATIENCE;
     loop {
         // It appears whole.
         if let Ok(text) = std::fs::read_to_string(&path) {
-            let announcement = serde_json::from_str(&text)
-                .map_err(|error| Error::Content { path: path.clone(), why: error.to_string() })?;
-            return Ok((process, announcement));
+            return serde_json::from_str(&text)
+                .map_err(|error| Error::Content { path: path.clone(), why: error.to_string() });
         }
         if let Some(status) = process.ended()? {
             return Err(failed(folder, format!("dev ended with {status}")));

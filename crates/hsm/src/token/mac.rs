@@ -9,6 +9,7 @@ use super::Token;
 use super::attempts::Answer;
 use crate::wire::Operation;
 use crate::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, MAX_MAC_MESSAGE_BYTES, MacKey, SignTimes};
+use chancery_fail_point::FailPoint;
 use chancery_model::Algorithm;
 use tokio::time::Instant;
 
@@ -60,6 +61,7 @@ fn mac_length(algorithm: Algorithm, message: &[u8]) -> Result<usize, HsmFailure>
 }
 
 fn whole(key: &MacKey, length: usize, answer: Answer) -> Result<DeviceMac, HsmFailure> {
+    FailPoint::TokenAnswered.pass();
     let Answer { bytes, attempts, times } = answer;
     if bytes.len() == length {
         return Ok(DeviceMac { bytes, attempts, times });

@@ -5,6 +5,7 @@ use super::attempts::Answer;
 use crate::wire::Operation;
 use crate::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey};
 use chancery_crypto::{SignedInput, digest_info, hash, secp256k1_finish};
+use chancery_fail_point::FailPoint;
 use chancery_model::{Algorithm, Curve, Digest, EcdsaEncoding, KeyType, SignatureScheme};
 use std::borrow::Cow;
 use tokio::time::Instant;
@@ -72,6 +73,7 @@ fn device_input<'a>(algorithm: Algorithm, prepared: &'a Prepared<'_>) -> Result<
 
 /// Lets a signature out only if it verifies.
 fn release(key: &SigningKey, prepared: &Prepared<'_>, answer: Answer) -> Result<DeviceSignature, HsmFailure> {
+    FailPoint::TokenAnswered.pass();
     let Answer { bytes: signature, attempts, mut times } = answer;
     let _span = debug_span!("verify").entered();
     let begun = Instant::now();

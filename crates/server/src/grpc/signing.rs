@@ -16,6 +16,7 @@ use crate::convert::signing::{
 use chancery_api::v1;
 use chancery_api::v1::signing_service_server::SigningService;
 use chancery_core::{Error, SignAnswer, VerifyAnswer};
+use chancery_fail_point::FailPoint;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 pub(crate) struct Signing(pub(crate) Office);
@@ -28,6 +29,7 @@ impl SigningService for Signing {
             let Checked { request, input_checked } = sign_request(message)?;
             let answer = core.sign(&from, request).await?;
             metrics.signed(&answer);
+            FailPoint::AnswerReady.pass();
             Ok(sign_response(answer, input_checked))
         };
         self.0.handle(request, handler).await
@@ -47,6 +49,7 @@ impl SigningService for Signing {
                 let answer = answer.inspect(|answer| metrics.signed(answer)).map_err(|error| self.0.tell(&error));
                 batch_sign_result(answer, checked)
             };
+            FailPoint::AnswerReady.pass();
             Ok(v1::BatchSignResponse { results: answers.into_iter().zip(checked).map(result).collect() })
         };
         self.0.handle(request, handler).await
@@ -120,6 +123,7 @@ impl SigningService for Signing {
         let handler = |from, message| async move {
             let Making { request, message_checked } = mac_sign_request(message)?;
             let answer = core.mac_sign(&from, request).await?;
+            FailPoint::AnswerReady.pass();
             Ok(mac_sign_response(answer, message_checked))
         };
         self.0.handle(request, handler).await

@@ -11,6 +11,7 @@ use crate::errors;
 use crate::layers::{Place, Standing};
 use chancery_api::v1;
 use chancery_core::{Error, Requester};
+use chancery_fail_point::FailPoint;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use tokio::sync::mpsc;
@@ -131,5 +132,6 @@ async fn sign(
     let Checked { request, input_checked } = sign_request(request.unwrap_or_default())?;
     let answer = office.core.sign(from, request).await?;
     office.metrics.signed(&answer);
+    FailPoint::AnswerReady.pass();
     Ok(sign_response(answer, input_checked))
 }
