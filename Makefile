@@ -26,10 +26,11 @@ faults:              ## What a token can do wrong, made to happen: the larger se
 	CHANCERY_FAULTS=all $(CARGO) test --workspace --locked --test faults
 
 # The binary is built with the integration tests of crates/cli, so those are built, too.
+crash: CHANCERY_CRASH_ROUNDS ?= 10000
 crash:               ## Kill the service 10,000 times, and compare what clients hold with the record: an hour and more
 	@./softhsm/install.sh
 	$(CARGO) test --workspace --locked --no-run --test crash --test cli
-	CHANCERY_CRASH_ROUNDS=$${CHANCERY_CRASH_ROUNDS:-10000} $(CARGO) test --workspace --locked --test crash -- --nocapture
+	CHANCERY_CRASH_ROUNDS=$(CHANCERY_CRASH_ROUNDS) CHANCERY_CRASH_SEED=$(CHANCERY_CRASH_SEED) $(CARGO) test --workspace --locked --test crash -- --nocapture
 
 # The tests that meet the token, and no others: the rest would only be run twice.
 KRYOPTIC_TESTS := real_token cli algorithms signing mac random batch_verify stream_sign jwt jwks keys \

@@ -342,7 +342,12 @@ impl Checker {
         for call in calls {
             let answered = match &call.answer {
                 Answer::Received(answered) => answered,
-                Answer::Refused { .. } => continue,
+                Answer::Refused(reason) => {
+                    if let Some(index) = recorded.get(&(call.action, call.digest.as_str())) {
+                        return violation!("a client was refused for {reason}, and has the intent {index}: {call:?}");
+                    }
+                    continue;
+                }
                 Answer::Nothing => {
                     compared.unanswered += 1;
                     let index = recorded.get(&(call.action, call.digest.as_str()));

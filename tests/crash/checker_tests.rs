@@ -161,6 +161,11 @@ fn an_intent_of_something_else_is_found() {
 }
 
 #[test]
+fn an_intent_of_a_call_that_was_refused_is_found() {
+    but(|case| case.calls[2].answer = Answer::Refused("ACCESS_DENIED".to_owned())).refused_for("was refused for");
+}
+
+#[test]
 fn what_nobody_asked_for_is_found() {
     but(|case| drop(case.calls.pop())).refused_for("not so often");
     // The same call twice on the record.

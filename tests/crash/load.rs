@@ -38,9 +38,9 @@ pub struct Call {
 #[derive(Debug, Clone)]
 pub enum Answer {
     Received(Received),
-    /// The service's reason.
+    /// The service's reason; or what the client says of an answer that it cannot use.
     Refused(String),
-    /// The connection broke.
+    /// The connection broke, or the time was over.
     Nothing,
 }
 
@@ -105,15 +105,21 @@ impl Shared {
     ) -> bool {
         let answer = match answer {
             Ok(received) => Answer::Received(received),
-            Err(error) => match error.reason() {
-                Some(reason) => Answer::Refused(reason.to_owned()),
-                None => Answer::Nothing,
-            },
+            Err(error) => failed(&error),
         };
         let stands = !matches!(answer, Answer::Nothing);
         let digest = hex(&sha256(&message));
         self.calls.lock().unwrap().push(Call { caller, action, message, digest, answer });
         stands
+    }
+}
+
+/// A broken connection is what a kill is expected to come to; anything else was said, and the comparison has to like it.
+fn failed(error: &ClientError) -> Answer {
+    match error {
+        ClientError::Connection { .. } | ClientError::TimedOut { .. } | ClientError::StreamEnded => Answer::Nothing,
+        ClientError::Shared(error) => failed(error),
+        other => Answer::Refused(other.reason().map_or_else(|| other.to_string(), str::to_owned)),
     }
 }
 

@@ -6,9 +6,8 @@
 //! login or key generation can destroy a SoftHSM token, and workers have tests of their own (`worker_faults`).
 //!
 //! ```text
-//! make crash                                            10,000 rounds
-//! CHANCERY_CRASH_ROUNDS=50 CHANCERY_CRASH_SEED=7 \
-//!     cargo test --workspace --test crash -- --nocapture    so many, and those
+//! make crash                                                   10,000 rounds
+//! make crash CHANCERY_CRASH_ROUNDS=50 CHANCERY_CRASH_SEED=7    so many, and those
 //! ```
 //!
 //! The first violation ends the run; it says seed and round, and the folder with database, token and log stays.
@@ -24,6 +23,7 @@
 mod campaign;
 mod changes;
 mod checker;
+mod comparison;
 mod database;
 mod entry;
 mod load;

@@ -33,6 +33,11 @@ impl Chance {
         Duration::from_millis(self.below(end))
     }
 
+    /// A sequence for somebody else.
+    pub fn another(&mut self) -> Self {
+        Self(self.next())
+    }
+
     fn shuffle<T>(&mut self, items: &mut [T]) {
         for place in (1..items.len()).rev() {
             let other = usize::try_from(self.below(place as u64 + 1)).unwrap();
