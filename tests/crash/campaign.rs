@@ -55,11 +55,10 @@ impl Campaign {
         if let Err(Violation(what)) = running.last_look().await {
             running.give_up(&format!("{what}\nafter the last round of campaign {number}")).await;
         }
-        running.chancery.keep_folder(std::env::var_os("CHANCERY_TESTKIT_KEEP").is_some());
         running.report.records = running.checker.next();
         running.report.intents = running.checker.intents() as u64;
         running.report.unknown = running.checker.unknown;
-        running.report
+        std::mem::take(&mut running.report)
     }
 }
 
@@ -84,8 +83,7 @@ impl Running {
     async fn begin(seed: u64, number: usize) -> Self {
         let setup =
             Setup::default().module(Module::SoftHsm).with(CallerSetup::new(CALLERS[1]).role("signer").ring("dev"));
-        let mut chancery = setup.start().await.unwrap();
-        chancery.keep_folder(true);
+        let chancery = setup.start().await.unwrap();
         for (key, algorithm) in [
             (FIRST, Algorithm::EcdsaP256Sha256),
             (EDWARDS, Algorithm::Ed25519),
@@ -269,6 +267,15 @@ impl Running {
         }
         self.report.databases += 1;
         Ok(())
+    }
+}
+
+impl Drop for Running {
+    /// What came to a violation, or to a surprise, is there to be looked into.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.chancery.keep_folder(true);
+        }
     }
 }
 

@@ -84,7 +84,7 @@ impl Operator {
         };
         let mut number = 0;
         while !stop.load(Ordering::SeqCst) {
-            tokio::time::sleep(self.chance.milliseconds(30)).await;
+            tokio::time::sleep(self.chance.milliseconds(10)).await;
             number += 1;
             let wanted = self.next(number, is_closed(&policy));
             let answer = self.ask(&wanted, &mut policy).await;

@@ -352,7 +352,7 @@ impl Chancery {
         self.launch.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
-    /// Keeps the folder when this is dropped, or removes it as usual, whatever `CHANCERY_TESTKIT_KEEP` says.
+    /// Whether the folder stays when this is dropped, whatever `CHANCERY_TESTKIT_KEEP` says.
     pub fn keep_folder(&mut self, keep: bool) {
         self.folder.disable_cleanup(keep);
     }
