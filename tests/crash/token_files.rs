@@ -2,7 +2,8 @@
 //!
 //! SoftHSM 2 writes an object as a file: a generation count, then for each attribute its type, its kind and its value, all
 //! numbers of 8 bytes, big-endian, the types ascending. CKA_CLASS (0) comes first. Of public objects CKA_ID (0x102) is
-//! readable; of private and secret ones it is encrypted, and they can only be counted.
+//! readable; of private and secret ones it is encrypted, and they can only be counted. A file that was begun and not written
+//! is no object: SoftHSM passes it over, and so do we, but count it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ pub struct TokenFiles(HashMap<PathBuf, Object>);
 
 #[derive(Debug, Clone)]
 struct Object {
-    class: u64,
+    /// None of a file without an object.
+    class: Option<u64>,
     id: Option<String>,
 }
 
@@ -31,6 +33,8 @@ pub struct Keys {
     pub public: usize,
     pub private: usize,
     pub secret: usize,
+    /// Files without an object in them.
+    pub torn: usize,
 }
 
 impl TokenFiles {
@@ -50,22 +54,26 @@ impl TokenFiles {
             }
         }
         self.0 = now;
-        let count = |class| self.0.values().filter(|object| object.class == class).count();
+        let count = |class| self.0.values().filter(|object| object.class == Some(class)).count();
         Keys {
             uids: self
                 .0
                 .values()
-                .filter(|object| object.class == PUBLIC_KEY)
+                .filter(|object| object.class == Some(PUBLIC_KEY))
                 .filter_map(|key| key.id.clone())
                 .collect(),
             public: count(PUBLIC_KEY),
             private: count(PRIVATE_KEY),
             secret: count(SECRET_KEY),
+            torn: self.0.values().filter(|object| object.class.is_none()).count(),
         }
     }
 }
 
 fn object(bytes: &[u8]) -> Object {
+    if bytes.is_empty() {
+        return Object { class: None, id: None };
+    }
     let number = |place: usize| {
         let bytes = bytes.get(place..place + 8).expect("an object's file has its class");
         u64::from_be_bytes(bytes.try_into().unwrap())
@@ -75,5 +83,5 @@ fn object(bytes: &[u8]) -> Object {
     let id = [0x102_u64, 3, 16].map(u64::to_be_bytes).concat();
     let at = bytes.windows(id.len()).position(|window| window == id);
     let id = at.and_then(|at| bytes.get(at + id.len()..at + id.len() + 16)).map(hex);
-    Object { class: number(24), id }
+    Object { class: Some(number(24)), id }
 }
