@@ -2,8 +2,8 @@
 
 use crate::explain::{Clause, ClauseOutcome};
 use cedar_policy::pst::{
-    ActionConstraint, BinaryOp, Clause as Part, Effect, Expr, Policy as Tree, PrincipalConstraint, ResourceConstraint,
-    StaticPolicy, Template,
+    ActionConstraint, BinaryOp, Clause as Part, Effect, Expr, Policy as Tree, PrincipalConstraint,
+    PstConstructionError, ResourceConstraint, StaticPolicy, Template,
 };
 use cedar_policy::{Authorizer, Decision, Entities, Policy, PolicySet, Request};
 use std::sync::Arc;
@@ -12,9 +12,7 @@ use std::sync::Arc;
 /// first part that is not satisfied, and so does this: a later part may make sense only after an earlier one
 /// (`context has sourceAddress && ...`).
 pub(crate) fn clauses(policy: &Policy, request: &Request, entities: &Entities) -> Vec<Clause> {
-    let Ok(tree) = policy.to_pst() else { return Vec::new() };
-    let mut parts = Vec::new();
-    tree.body().clauses().iter().for_each(|clause| split(clause, &mut parts));
+    let Ok(parts) = parts(policy) else { return Vec::new() };
     let mut stopped = false;
     let judge = |part: Part| {
         let outcome = if stopped { ClauseOutcome::NotReached } else { outcome(part.clone(), request, entities) };
@@ -22,6 +20,14 @@ pub(crate) fn clauses(policy: &Policy, request: &Request, entities: &Entities) -
         Clause { text: part.to_string(), outcome }
     };
     parts.into_iter().map(judge).collect()
+}
+
+/// The parts of the condition in the order of evaluation.
+pub(crate) fn parts(policy: &Policy) -> Result<Vec<Part>, PstConstructionError> {
+    let tree = policy.to_pst()?;
+    let mut parts = Vec::new();
+    tree.body().clauses().iter().for_each(|clause| split(clause, &mut parts));
+    Ok(parts)
 }
 
 /// `when { a && b }` is `when { a } when { b }`; `unless { a || b }` is `unless { a } unless { b }`. No recursion: a chain
@@ -40,32 +46,40 @@ fn split(clause: &Part, into: &mut Vec<Part>) {
     }
 }
 
-/// Evaluates one part alone: as the condition of a policy that permits everything else.
 fn outcome(part: Part, request: &Request, entities: &Entities) -> ClauseOutcome {
-    let probe = match probe(part) {
-        Ok(probe) => probe,
-        Err(error) => return ClauseOutcome::Failed(error.to_string()),
-    };
-    let response = Authorizer::new().is_authorized(request, &probe, entities);
-    if let Some(cedar_policy::AuthorizationError::PolicyEvaluationError(error)) = response.diagnostics().errors().next()
-    {
-        return ClauseOutcome::Failed(error.inner().to_string());
-    }
-    match response.decision() {
-        Decision::Allow => ClauseOutcome::Satisfied,
-        Decision::Deny => ClauseOutcome::NotSatisfied,
-    }
+    Probe::new(part)
+        .map_or_else(|error| ClauseOutcome::Failed(error.to_string()), |probe| probe.outcome(request, entities))
 }
 
-fn probe(part: Part) -> Result<PolicySet, Box<dyn std::error::Error>> {
-    let template = Template::new(
-        "probe",
-        Effect::Permit,
-        PrincipalConstraint::Any,
-        ActionConstraint::Any,
-        ResourceConstraint::Any,
-    )
-    .try_with_clauses([part])?;
-    let policy = Policy::from_pst(Tree::Static(StaticPolicy::try_from(template)?))?;
-    Ok(PolicySet::from_policies([policy])?)
+/// One part alone, as the condition of a policy that permits everything else.
+#[derive(Debug)]
+pub(crate) struct Probe(PolicySet);
+
+impl Probe {
+    pub(crate) fn new(part: Part) -> Result<Self, Box<dyn std::error::Error>> {
+        let template = Template::new(
+            "probe",
+            Effect::Permit,
+            PrincipalConstraint::Any,
+            ActionConstraint::Any,
+            ResourceConstraint::Any,
+        )
+        .try_with_clauses([part])?;
+        let policy = Policy::from_pst(Tree::Static(StaticPolicy::try_from(template)?))?;
+        Ok(Self(PolicySet::from_policies([policy])?))
+    }
+
+    /// Evaluates the part: satisfied, not satisfied, or failed.
+    pub(crate) fn outcome(&self, request: &Request, entities: &Entities) -> ClauseOutcome {
+        let response = Authorizer::new().is_authorized(request, &self.0, entities);
+        if let Some(cedar_policy::AuthorizationError::PolicyEvaluationError(error)) =
+            response.diagnostics().errors().next()
+        {
+            return ClauseOutcome::Failed(error.inner().to_string());
+        }
+        match response.decision() {
+            Decision::Allow => ClauseOutcome::Satisfied,
+            Decision::Deny => ClauseOutcome::NotSatisfied,
+        }
+    }
 }

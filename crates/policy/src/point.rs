@@ -7,6 +7,7 @@ use crate::explain::Explanation;
 use crate::facts::{self, FactsError, Principal};
 use crate::generations::Generations;
 use crate::request::{AccessRequest, Resource};
+use crate::review::Condition;
 use crate::schema;
 use crate::scope::Target;
 use crate::selection::{Selection, Selector};
@@ -16,7 +17,7 @@ use crate::verdict::Verdict;
 use cedar_policy::{Authorizer, Entities, Entity, EntityUid, Request};
 use chancery_model::{Action, Caller, Id};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Entries in one generation of each cache. A case with its entities takes about 3 kB.
 const SELECTIONS: usize = 4096;
@@ -30,6 +31,8 @@ pub struct PolicyPoint {
     authorizer: Authorizer,
     callers: HashMap<Id, Known>,
     action_entities: HashMap<Action, Entity>,
+    /// The condition of each policy of the set, taken apart when a review asks first.
+    conditions: OnceLock<Vec<Condition>>,
     selector: Selector,
     selections: Generations<(CallerNumber, Action, Target), Arc<Selection>>,
     cases: Generations<(CallerNumber, Action, EntityUid), Arc<Case>>,
@@ -77,6 +80,7 @@ impl PolicyPoint {
             authorizer: Authorizer::new(),
             callers: known,
             action_entities: Action::ALL.into_iter().filter_map(action_entity).collect(),
+            conditions: OnceLock::new(),
             selector: Selector::new(SETS),
             selections: Generations::new(SELECTIONS),
             cases: Generations::new(CASES),
@@ -175,16 +179,30 @@ impl PolicyPoint {
     }
 
     /// The entities that a validated policy can reach: caller, action, resource, and the ring of a key.
-    fn build(&self, principal: &Principal, selection: &Selection, request: &AccessRequest) -> Result<Case, FactsError> {
-        let mut entities = facts::resource_entities(&request.resource)?;
+    pub(crate) fn entities(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &Resource,
+    ) -> Result<Entities, FactsError> {
+        let mut entities = facts::resource_entities(resource)?;
         entities.push(principal.entity.clone());
-        entities.extend(self.action_entities.get(&request.action).cloned());
+        entities.extend(self.action_entities.get(&action).cloned());
+        Ok(Entities::from_entities(entities, None).map_err(Box::new)?)
+    }
+
+    fn build(&self, principal: &Principal, selection: &Selection, request: &AccessRequest) -> Result<Case, FactsError> {
         Ok(Case {
             resource: request.resource.clone(),
             principal: principal.uid.clone(),
             policies: Arc::clone(selection.policies(&facts::resource_uid(&request.resource))),
-            entities: Entities::from_entities(entities, None).map_err(Box::new)?,
+            entities: self.entities(principal, request.action, &request.resource)?,
         })
+    }
+
+    /// The conditions of the set's policies, in their order.
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        self.conditions.get_or_init(|| self.set.loaded().iter().map(Condition::of).collect())
     }
 
     /// The whole set on a request and entities that Cedar itself checked against the schema; shares nothing with the

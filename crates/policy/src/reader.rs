@@ -32,6 +32,8 @@ pub(crate) struct LoadedPolicy {
     /// The source, from the first annotation to the semicolon.
     pub(crate) text: String,
     pub(crate) scope: Scope,
+    /// Whether it is right by the schema; what is in force already need not be.
+    pub(crate) valid: bool,
     pub(crate) cedar: Policy,
 }
 
@@ -151,6 +153,7 @@ impl Reader {
             annotations: policy.annotations().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             text: policy.to_string(),
             scope: Scope::of(&cedar),
+            valid: true,
             cedar,
         });
     }
@@ -177,6 +180,9 @@ impl Reader {
         let mut found: Vec<PolicyError> =
             result.validation_errors().map(|e| self.locate(e.policy_id(), &DetailedError::from(e))).collect();
         let tolerated = if lenient { std::mem::take(&mut found) } else { Vec::new() };
+        for policy in &mut self.policies {
+            policy.valid = !tolerated.iter().any(|error| error.policy_id.as_deref() == Some(&*policy.id));
+        }
         self.errors.extend(found);
         if !self.errors.is_empty() {
             let place = |e: &PolicyError| (e.document.clone(), e.line, e.column);

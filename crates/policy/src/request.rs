@@ -159,10 +159,8 @@ impl AccessRequest {
     /// Whether the schema lets this action be asked of such a resource in such circumstances. Policies are validated
     /// for requests that fit the schema, so nothing else may reach them.
     pub(crate) fn check(&self) -> Result<(), Mismatch> {
+        self.resource.check(self.action)?;
         let mismatch = |what| Err(Mismatch { action: self.action, what });
-        if !self.resource.takes(self.action) {
-            return mismatch(self.resource.kind());
-        }
         let fits = match &self.context.operation {
             OperationContext::Plain => !has_details(self.action),
             OperationContext::Sign { .. } => self.action == Action::Sign,
@@ -211,8 +209,14 @@ const fn has_details(action: Action) -> bool {
 }
 
 impl Resource {
+    /// Refuses an action that is never asked of this kind of resource.
+    pub(crate) fn check(&self, action: Action) -> Result<(), Mismatch> {
+        if self.takes(action) { Ok(()) } else { Err(Mismatch { action, what: self.kind() }) }
+    }
+
     /// Whether the schema lets `action` be asked of this kind of resource.
-    fn takes(&self, action: Action) -> bool {
+    #[must_use]
+    pub fn takes(&self, action: Action) -> bool {
         match action {
             Action::ListKeyRings
             | Action::GetKeyRing
