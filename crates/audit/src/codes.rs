@@ -233,6 +233,7 @@ pub const fn action_code(action: Action) -> u16 {
         Action::GenerateRandomBytes => 23,
         Action::WatchRecords => 24,
         Action::SignJwt => 25,
+        Action::ListEffectiveAccess => 26,
     }
 }
 

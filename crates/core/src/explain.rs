@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chancery_model::{Action, Algorithm, Id, RingName, Timestamp};
 use chancery_policy::{
-    AccessRequest, Explanation, KeyFacts, OperationContext, RequestContext, Resource, SignInputKind,
+    AccessRequest, Explanation, KeyFacts, OperationContext, PolicyDocument, RequestContext, Resource, SignInputKind,
 };
 
 use crate::keys::{KeyOrVersion, key_resource};
@@ -26,7 +26,7 @@ pub struct ExplainRequest {
     pub algorithm: Option<Algorithm>,
     /// For a key that does not exist yet.
     pub allow_digest: bool,
-    /// For Sign: whether a digest would be signed.
+    /// For Sign: whether a digest (of 32 bytes, where `input_bytes` does not say) would be signed.
     pub digest: bool,
     /// Where the call would come from.
     pub source: Option<IpAddr>,
@@ -34,6 +34,14 @@ pub struct ExplainRequest {
     pub jwt: HypotheticalJwt,
     /// For GenerateRandomBytes: how many bytes; 1 where not given.
     pub length: Option<u64>,
+    /// When the call would be decided; now where not given.
+    pub time: Option<Timestamp>,
+    /// For Sign, MacSign and MacVerify: length of the message in bytes; 1 where not given.
+    pub input_bytes: Option<u64>,
+    /// For Sign: how many items the call would hold; 1 where not given.
+    pub batch_size: Option<u64>,
+    /// A proposed policy set, in the place of the one in force; that one where empty.
+    pub documents: Vec<PolicyDocument>,
 }
 
 /// What policy would see of a JWT.
@@ -69,7 +77,8 @@ impl Chancery {
     ///
     /// # Errors
     /// [`Error::AccessDenied`]; [`Error::NotFound`] for an unknown caller or key ring; [`Error::InvalidField`] where the
-    /// resource is not of the action's kind, or a key that does not exist is not described.
+    /// resource is not of the action's kind, or a key that does not exist is not described; [`Error::PolicyInvalid`] for
+    /// a proposed set.
     pub async fn explain(&self, from: &Requester, request: ExplainRequest) -> Result<Explanation, Error> {
         let snapshot = self.snapshot();
         self.authorize_policy(&snapshot, from, Action::ExplainAuthorization)?;
@@ -79,10 +88,11 @@ impl Chancery {
         };
         let resource = self.hypothetical_resource(&snapshot, &request)?;
         let operation = hypothetical_operation(&snapshot, &request)?;
-        let context =
-            RequestContext { source: request.source, authentication: "certificate", now: Timestamp::now(), operation };
+        let now = request.time.unwrap_or_else(Timestamp::now);
+        let context = RequestContext { source: request.source, authentication: "certificate", now, operation };
         let question = AccessRequest { action: request.action, resource, context };
-        Ok(snapshot.policy.explain(&caller, &question))
+        let policy = self.policy_of(&snapshot, request.documents).await?;
+        Ok(policy.explain(&caller, &question))
     }
 
     fn hypothetical_resource(&self, snapshot: &Snapshot, request: &ExplainRequest) -> Result<Resource, Error> {
@@ -155,7 +165,8 @@ impl Kind {
             Action::GetPolicySet
             | Action::ApplyPolicySet
             | Action::ValidatePolicySet
-            | Action::ExplainAuthorization => Self::PolicySet,
+            | Action::ExplainAuthorization
+            | Action::ListEffectiveAccess => Self::PolicySet,
             Action::ListRecords | Action::WatchRecords => Self::AuditLog,
             Action::ListTokens => Self::Tokens,
             Action::GetToken => Self::Token,
@@ -182,9 +193,9 @@ fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Resu
     };
     Ok(match request.action {
         Action::Sign => {
-            let (input, input_bytes) =
-                if request.digest { (SignInputKind::Digest, 32) } else { (SignInputKind::Message, 1) };
-            OperationContext::Sign { input, input_bytes, batch_size: 1, version }
+            let (input, usual) = if request.digest { (SignInputKind::Digest, 32) } else { (SignInputKind::Message, 1) };
+            let (input_bytes, batch_size) = (request.input_bytes.unwrap_or(usual), request.batch_size.unwrap_or(1));
+            OperationContext::Sign { input, input_bytes, batch_size, version }
         }
         Action::SignJwt => {
             let HypotheticalJwt { issuer, subject, audiences, lifetime_seconds, token_type } = request.jwt.clone();
@@ -205,7 +216,9 @@ fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Resu
                 version,
             }
         }
-        Action::MacSign | Action::MacVerify => OperationContext::Mac { input_bytes: 1, version },
+        Action::MacSign | Action::MacVerify => {
+            OperationContext::Mac { input_bytes: request.input_bytes.unwrap_or(1), version }
+        }
         Action::GenerateRandomBytes => OperationContext::Random { length: request.length.unwrap_or(1) },
         Action::CreateKey => {
             let algorithm = request
@@ -228,6 +241,7 @@ fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Resu
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
+        | Action::ListEffectiveAccess
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens

@@ -8,6 +8,7 @@
 //! a [`chancery_audit::Recorded`], which only policy and the record can make; the two private functions that ask a token
 //! (`sign::ask_token` and `generate::ask_token`) take them by value.
 
+mod access;
 mod authorize;
 mod batch;
 mod change;
@@ -54,6 +55,7 @@ use chancery_store::Reader;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
+pub use access::{AccessPage, AccessPlace, AccessQuestion, EffectiveAccess, ReviewedResource};
 pub use error::Error;
 pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
 pub use health::{Health, HealthChanges};
@@ -95,7 +97,7 @@ struct Inner {
     /// Places for those who list the record, and for those who follow it: together fewer than the store has readers, so that
     /// who reads much never keeps the state from being loaded.
     listing: Arc<Semaphore>,
-    /// Places for those who decide on all keys of a ring at once.
+    /// Places for those who decide on all keys of a ring at once, or review access.
     publishing: Arc<Semaphore>,
     watching: Arc<Semaphore>,
     state: ArcSwap<Snapshot>,

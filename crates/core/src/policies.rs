@@ -144,6 +144,21 @@ impl Chancery {
         Err(Error::StateChanging)
     }
 
+    /// The policy set that a question is about: the proposed one, or where there is none, the one in force.
+    pub(crate) async fn policy_of(
+        &self,
+        snapshot: &Snapshot,
+        proposed: Vec<PolicyDocument>,
+    ) -> Result<Arc<PolicyPoint>, Error> {
+        if proposed.is_empty() {
+            return Ok(Arc::clone(&snapshot.policy));
+        }
+        check_documents(&proposed)?;
+        let callers = Arc::clone(&snapshot.callers);
+        let point = crate::blocking(move || PolicyPoint::new(PolicySet::parse(proposed)?, &callers.all)).await?;
+        point.map(Arc::new).map_err(Error::PolicyInvalid)
+    }
+
     fn may_apply(
         &self,
         snapshot: &Snapshot,

@@ -48,6 +48,8 @@ pub enum Action {
     ValidatePolicySet,
     /// ExplainAuthorization.
     ExplainAuthorization,
+    /// ListEffectiveAccess.
+    ListEffectiveAccess,
     /// ListRecords.
     ListRecords,
     /// WatchRecords.
@@ -114,7 +116,7 @@ impl ActionGroup {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Sign,
         Self::SignJwt,
         Self::MacSign,
@@ -136,6 +138,7 @@ impl Action {
         Self::ApplyPolicySet,
         Self::ValidatePolicySet,
         Self::ExplainAuthorization,
+        Self::ListEffectiveAccess,
         Self::ListRecords,
         Self::WatchRecords,
         Self::ListTokens,
@@ -167,6 +170,7 @@ impl Action {
             Self::ApplyPolicySet => "ApplyPolicySet",
             Self::ValidatePolicySet => "ValidatePolicySet",
             Self::ExplainAuthorization => "ExplainAuthorization",
+            Self::ListEffectiveAccess => "ListEffectiveAccess",
             Self::ListRecords => "ListRecords",
             Self::WatchRecords => "WatchRecords",
             Self::ListTokens => "ListTokens",
@@ -190,7 +194,10 @@ impl Action {
             Self::CreateKey | Self::RotateKey | Self::SuspendKeyVersion | Self::ResumeKeyVersion => {
                 ActionGroup::AdministeringKeys
             }
-            Self::GetPolicySet | Self::ValidatePolicySet | Self::ExplainAuthorization => ActionGroup::ReadingPolicy,
+            Self::GetPolicySet
+            | Self::ValidatePolicySet
+            | Self::ExplainAuthorization
+            | Self::ListEffectiveAccess => ActionGroup::ReadingPolicy,
             Self::ApplyPolicySet => ActionGroup::AdministeringPolicy,
             Self::ListRecords | Self::WatchRecords => ActionGroup::Auditing,
             Self::ListTokens | Self::GetToken => ActionGroup::ReadingTokens,

@@ -201,6 +201,7 @@ const fn has_details(action: Action) -> bool {
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
+        | Action::ListEffectiveAccess
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
@@ -238,6 +239,7 @@ impl Resource {
             Action::GetPolicySet
             | Action::ValidatePolicySet
             | Action::ExplainAuthorization
+            | Action::ListEffectiveAccess
             | Action::ApplyPolicySet => {
                 matches!(self, Self::PolicySet)
             }

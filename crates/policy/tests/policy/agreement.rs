@@ -14,7 +14,7 @@ const KEYS: [&str; 4] = ["payments/jwt", "payments/rsa", "pay/jwt", "other/jwt"]
 const ENVIRONMENTS: [&str; 2] = ["dev", "prod"];
 
 /// Conditions that are well-typed for every request, true or false or failing depending on it.
-const CONDITIONS: [&str; 12] = [
+pub const CONDITIONS: [&str; 12] = [
     "true",
     r#"principal.environment == "dev""#,
     "principal.rings.isEmpty()",
@@ -81,9 +81,9 @@ fn resource_scope() -> impl Strategy<Value = String> {
     ]
 }
 
-fn policy() -> impl Strategy<Value = String> {
+fn policy(conditions: &'static [&'static str]) -> impl Strategy<Value = String> {
     let effect = prop_oneof![3 => Just("permit"), 1 => Just("forbid")];
-    let clause = (any::<bool>(), select(&CONDITIONS[..]))
+    let clause = (any::<bool>(), select(conditions))
         .prop_map(|(when, condition)| format!("{} {{ {condition} }}", if when { "when" } else { "unless" }));
     let clauses = prop::collection::vec(clause, 0..3);
     (effect, principal_scope(), action_scope(), resource_scope(), clauses).prop_map(
@@ -93,21 +93,22 @@ fn policy() -> impl Strategy<Value = String> {
     )
 }
 
-fn policy_set() -> impl Strategy<Value = PolicySet> {
-    prop::collection::vec(policy(), 0..14).prop_map(|policies| {
+/// Random sets of policies with these conditions.
+pub fn policy_set(conditions: &'static [&'static str]) -> impl Strategy<Value = PolicySet> {
+    prop::collection::vec(policy(conditions), 0..14).prop_map(|policies| {
         let text: String =
             policies.iter().enumerate().map(|(n, policy)| format!("@id(\"p{n}\")\n{policy}\n")).collect();
         PolicySet::parse(vec![document("random.cedar", &text)]).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
     })
 }
 
-fn some_caller(name: &'static str) -> impl Strategy<Value = Arc<Caller>> {
+pub fn some_caller(name: &'static str) -> impl Strategy<Value = Arc<Caller>> {
     let sets = (subsequence(&GROUPS[..], 0..=2), subsequence(&Role::ALL[..], 0..=3), subsequence(&RINGS[..], 0..=3));
     (select(&ENVIRONMENTS[..]), sets)
         .prop_map(move |(environment, (groups, roles, rings))| caller_in(environment, name, &groups, &roles, &rings))
 }
 
-fn resource() -> impl Strategy<Value = Resource> {
+pub fn resource() -> impl Strategy<Value = Resource> {
     let environment = select(&ENVIRONMENTS[..]);
     let labels = prop_oneof![Just(None), Just(Some("gold")), Just(Some("lead"))];
     let key = (select(&KEYS[..]), environment.clone(), any::<bool>(), labels).prop_map(|(name, env, digest, tier)| {
@@ -128,7 +129,7 @@ fn resource() -> impl Strategy<Value = Resource> {
 }
 
 /// Mostly requests that make sense; one in eight pairs any action with any resource.
-fn any_request() -> impl Strategy<Value = chancery_policy::AccessRequest> {
+pub fn any_request() -> impl Strategy<Value = chancery_policy::AccessRequest> {
     let source = prop_oneof![Just(None), Just(Some("10.1.2.3")), Just(Some("192.0.2.9")), Just(Some("::1"))];
     let sensible =
         (select(&Action::ALL[..]), resource(), prop::bool::weighted(0.875)).prop_map(|(action, resource, sensible)| {
@@ -162,7 +163,7 @@ proptest! {
 
     #[test]
     fn prepared_and_full_evaluation_agree(
-        set in policy_set(),
+        set in policy_set(&CONDITIONS),
         shop in some_caller("shop"),
         desk in some_caller("desk"),
         // Not registered at the point, or registered otherwise.

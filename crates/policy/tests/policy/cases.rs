@@ -72,9 +72,11 @@ pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resourc
         | Action::RotateKey
         | Action::SuspendKeyVersion
         | Action::ResumeKeyVersion => key(&format!("{ring_id}/jwt"), environment),
-        Action::GetPolicySet | Action::ApplyPolicySet | Action::ValidatePolicySet | Action::ExplainAuthorization => {
-            Resource::PolicySet
-        }
+        Action::GetPolicySet
+        | Action::ApplyPolicySet
+        | Action::ValidatePolicySet
+        | Action::ExplainAuthorization
+        | Action::ListEffectiveAccess => Resource::PolicySet,
         Action::ListRecords | Action::WatchRecords => Resource::AuditLog,
         Action::ListTokens => Resource::Tokens,
         Action::GetToken => Resource::Token(id("soft-1")),

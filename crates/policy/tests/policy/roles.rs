@@ -22,7 +22,9 @@ fn granted(role: Role) -> Vec<Action> {
         Role::KeyAdministrator => {
             (&[CreateKey, RotateKey, SuspendKeyVersion, ResumeKeyVersion, GetPublicKey, ListTokens, GetToken], true)
         }
-        Role::PolicyAdministrator => (&[GetPolicySet, ApplyPolicySet, ValidatePolicySet, ExplainAuthorization], false),
+        Role::PolicyAdministrator => {
+            (&[GetPolicySet, ApplyPolicySet, ValidatePolicySet, ExplainAuthorization, ListEffectiveAccess], false)
+        },
         Role::Approver => (&[], true),
         Role::Auditor => {
             let reads: &[Action] = &[
@@ -31,6 +33,7 @@ fn granted(role: Role) -> Vec<Action> {
                 GetPolicySet,
                 ValidatePolicySet,
                 ExplainAuthorization,
+                ListEffectiveAccess,
                 ListTokens,
                 GetToken,
             ];

@@ -4,6 +4,7 @@
 //! checked here is form: names, enumerations, the presence of what must be there, checksums. What depends on the key or
 //! on a limit of the product (lengths above all) is checked by the core, where the rule is.
 
+pub(crate) mod access;
 pub(crate) mod audit;
 mod enums;
 mod fields;

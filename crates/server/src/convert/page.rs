@@ -2,7 +2,7 @@
 //! list is refused and not followed.
 
 use super::fields::invalid;
-use chancery_core::Error;
+use chancery_core::{AccessPlace, Error};
 use chancery_model::Id;
 
 const DEFAULT_PAGE_SIZE: i32 = 100;
@@ -44,6 +44,11 @@ impl PageOf {
     /// Where the page begins, for lists by number.
     pub(crate) fn number<N: std::str::FromStr>(&self) -> Result<Option<N>, Error> {
         self.cursor.as_ref().map(|text| text.parse().map_err(|_not_ours| bad_token())).transpose()
+    }
+
+    /// Where the page begins, for reviews of access.
+    pub(crate) fn place(&self) -> Result<Option<AccessPlace>, Error> {
+        self.cursor.as_ref().map(|text| text.parse().map_err(|()| bad_token())).transpose()
     }
 
     /// The token for the page that begins at `cursor`; empty where there is none.

@@ -1,7 +1,7 @@
 //! PolicyService.
 
 use super::enums::optional_algorithm;
-use super::fields::{id_in, invalid, key_or_version, name, timestamp};
+use super::fields::{id_in, invalid, key_or_version, name, time, timestamp};
 use chancery_api::v1;
 use chancery_core::{Error, ExplainRequest, ExplainResource, HypotheticalJwt, PolicyCheck, PolicySetView};
 use chancery_model::Action;
@@ -43,7 +43,7 @@ pub(crate) fn validate_request(request: v1::ValidatePolicySetRequest) -> Vec<Pol
     documents(given)
 }
 
-fn documents(given: Vec<v1::PolicyDocument>) -> Vec<PolicyDocument> {
+pub(super) fn documents(given: Vec<v1::PolicyDocument>) -> Vec<PolicyDocument> {
     given.into_iter().map(|v1::PolicyDocument { name, text }| PolicyDocument { name, text }).collect()
 }
 
@@ -96,6 +96,10 @@ pub(crate) fn explain_request(request: v1::ExplainAuthorizationRequest) -> Resul
         source_address,
         jwt,
         length,
+        time: at,
+        input_bytes,
+        batch_size,
+        documents: proposed,
     } = request;
     let caller = match caller.as_str() {
         "" => None,
@@ -116,11 +120,20 @@ pub(crate) fn explain_request(request: v1::ExplainAuthorizationRequest) -> Resul
         digest,
         source,
         jwt: jwt.map(hypothetical_jwt).transpose()?.unwrap_or_default(),
-        length: match length {
-            0 => None,
-            length => Some(u64::try_from(length).map_err(|_negative| invalid("length", "must not be negative"))?),
-        },
+        length: optional_number("length", length)?,
+        time: at.map(|at| time("time", at)).transpose()?,
+        input_bytes: optional_number("input_bytes", input_bytes)?,
+        batch_size: optional_number("batch_size", batch_size)?,
+        documents: documents(proposed),
     })
+}
+
+/// A number that is not given where it is 0.
+fn optional_number(field: &str, number: impl TryInto<u64> + Into<i64> + Copy) -> Result<Option<u64>, Error> {
+    match number.into() {
+        0 => Ok(None),
+        _ => number.try_into().map(Some).map_err(|_negative| invalid(field, "must not be negative")),
+    }
 }
 
 fn hypothetical_jwt(jwt: v1::HypotheticalJwt) -> Result<HypotheticalJwt, Error> {

@@ -203,6 +203,7 @@ const fn needed_for(action: Action) -> &'static str {
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
+        | Action::ListEffectiveAccess
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens

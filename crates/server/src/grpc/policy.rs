@@ -1,7 +1,7 @@
 //! PolicyService.
 
 use super::Office;
-use crate::convert::policy as convert;
+use crate::convert::{access, policy as convert};
 use chancery_api::v1;
 use chancery_api::v1::policy_service_server::PolicyService;
 use tonic::{Request, Response, Status, async_trait};
@@ -54,6 +54,19 @@ impl PolicyService for Policy {
         let handler = |from, message| async move {
             let question = convert::explain_request(message)?;
             core.explain(&from, question).await.map(convert::explain_response)
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn list_effective_access(
+        &self,
+        request: Request<v1::ListEffectiveAccessRequest>,
+    ) -> Result<Response<v1::ListEffectiveAccessResponse>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (question, page) = access::request(message)?;
+            let answer = core.list_effective_access(&from, question, page.place()?, page.size).await?;
+            Ok(access::response(answer, &page))
         };
         self.0.handle(request, handler).await
     }
