@@ -80,7 +80,7 @@ pub enum Call {
     PublicKey(Calling<PublicKeyCommand>),
     /// Print random bytes from a token
     Random(Calling<RandomCommand>),
-    /// Read, check, apply and explain policy
+    /// Keep policy in a folder, check, test, compare, apply and explain it; review who can do what
     Policy(CallingGroup<PolicyCommand>),
     /// Read the record
     Audit(CallingGroup<AuditCommand>),

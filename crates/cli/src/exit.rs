@@ -113,6 +113,16 @@ impl Failure {
         Self::new(Exit::Failed, message)
     }
 
+    /// Says first what it is about: a place in a file, for example.
+    pub fn about(self, what: impl std::fmt::Display) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
+    /// The service would refuse the request, or has changed since.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, message)
+    }
+
     /// Adds what to do.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }

@@ -31,6 +31,10 @@ pub enum KeyOrVersionArgument {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceArgument(pub String);
 
+/// What access is reviewed of: a ring, a key, a token (`tokens/main`), or one of `tokens`, `policySet`, `auditLog`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewedArgument(pub String);
+
 /// A token: `main` or `tokens/main`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenArgument(pub Id);
@@ -40,13 +44,20 @@ pub struct TokenArgument(pub Id);
 pub struct CallerArgument(pub Id);
 
 /// Any of the resources that a slash-separated text can mean.
-enum Parsed {
+pub enum Parsed {
+    /// A ring.
     Ring(RingName),
+    /// A key.
     Key(KeyName),
+    /// A version.
     Version(KeyVersionName),
 }
 
-fn parse(text: &str) -> Result<Parsed, String> {
+/// Reads a short or whole name.
+///
+/// # Errors
+/// What a name looks like.
+pub fn parse(text: &str) -> Result<Parsed, String> {
     let segments: Vec<&str> = text.split('/').collect();
     let (ring, key, version) = match segments.as_slice() {
         ["keyRings", ring] | [ring] => (*ring, None, None),
@@ -173,6 +184,22 @@ impl FromStr for ResourceArgument {
     }
 }
 
+impl FromStr for ReviewedArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if ["tokens", "policySet", "auditLog"].contains(&text) {
+            return Ok(Self(text.to_owned()));
+        }
+        match parse(text) {
+            Ok(Parsed::Version(version)) => {
+                Err(format!("access is that of a key, not of a version: {}", short(&version.key)))
+            }
+            Ok(Parsed::Ring(_) | Parsed::Key(_)) | Err(_) => text.parse().map(|ResourceArgument(name)| Self(name)),
+        }
+    }
+}
+
 impl FromStr for TokenArgument {
     type Err = String;
 
@@ -254,6 +281,23 @@ mod tests {
         {
             assert!(text.parse::<KeyOrVersionArgument>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn access_is_reviewed_of_rings_keys_tokens_and_what_there_is_one_of() {
+        for (text, whole) in [
+            ("dev", "keyRings/dev"),
+            ("dev/k", "keyRings/dev/keys/k"),
+            ("tokens/main", "tokens/main"),
+            ("tokens", "tokens"),
+            ("keyRings/tokens", "keyRings/tokens"),
+            ("policySet", "policySet"),
+            ("auditLog", "auditLog"),
+        ] {
+            assert_eq!(text.parse::<ReviewedArgument>().unwrap().0, whole);
+        }
+        assert!("dev/k/1".parse::<ReviewedArgument>().unwrap_err().contains("dev/k"));
+        assert!("Dev".parse::<ReviewedArgument>().is_err());
     }
 
     #[test]

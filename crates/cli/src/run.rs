@@ -69,7 +69,7 @@ async fn make(call: Call) -> Result<Exit, Failure> {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout)).await
         }
         Call::Policy(CallingGroup { command, output, connection }) => {
-            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+            command.run(&connection, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Audit(CallingGroup { command, output, connection }) => {
             command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await

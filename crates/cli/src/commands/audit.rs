@@ -111,7 +111,7 @@ impl From<Kind> for v1::RecordKind {
     }
 }
 
-fn timestamp(text: &str) -> Result<Timestamp, String> {
+pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_unhelpful| "expected a time like 2026-11-23T09:30:00Z".to_owned())
 }
 

@@ -1,6 +1,7 @@
 //! The API's messages as answers of the command line: stable JSON field names (those of the proto), short enum words,
 //! times in RFC 3339, hashes in hexadecimal, binary data in base64.
 
+pub mod access;
 pub mod audit;
 pub mod jwt;
 pub mod keys;

@@ -1,8 +1,10 @@
 //! Policy sets, findings and explanations.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use chancery_api::v1;
+use chancery_policy::{PolicyError, PolicyErrors, PolicySet};
 use serde::Serialize;
 
 use super::{time, word};
@@ -42,6 +44,11 @@ impl From<v1::PolicySet> for PolicySetView {
 }
 
 impl PolicySetView {
+    /// Which it is, within a sentence.
+    pub fn in_words(&self) -> String {
+        format!("version {}, applied at {} by {}", self.version, self.apply_time, self.applied_by)
+    }
+
     /// The summary alone, for people.
     pub fn write_summary(&self, out: &mut dyn Write) -> io::Result<()> {
         let names: Vec<_> = self.documents.iter().map(|document| document.name.as_str()).collect();
@@ -76,6 +83,9 @@ pub struct ValidationView {
     pub valid: bool,
     sha256: String,
     findings: Vec<FindingView>,
+    /// What was not looked at; empty where all was.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    not_checked: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,23 +107,88 @@ impl From<v1::ValidatePolicySetResponse> for ValidationView {
             let name = Severity::try_from(severity).ok().map(|known| known.as_str_name());
             FindingView { severity: word(name, "SEVERITY_", severity), document, policy_id, line, column, message }
         };
-        Self { valid, sha256: hex(&sha256), findings: findings.into_iter().map(finding).collect() }
+        let findings = findings.into_iter().map(finding).collect();
+        Self { valid, sha256: hex(&sha256), findings, not_checked: String::new() }
+    }
+}
+
+impl ValidationView {
+    /// What is found without a service.
+    pub fn offline(parsed: Result<PolicySet, PolicyErrors>) -> Self {
+        let not_checked = "whether a registered caller could apply another set: only the service knows them".to_owned();
+        match parsed {
+            Ok(set) => {
+                let warning = |message: &String| FindingView {
+                    severity: "WARNING".to_owned(),
+                    document: String::new(),
+                    policy_id: String::new(),
+                    line: 0,
+                    column: 0,
+                    message: message.clone(),
+                };
+                let findings = set.warnings().iter().map(warning).collect();
+                Self { valid: true, sha256: hex(&set.hash()), findings, not_checked }
+            }
+            Err(errors) => {
+                let findings = errors.errors.into_iter().map(FindingView::from).collect();
+                Self { valid: false, sha256: String::new(), findings, not_checked }
+            }
+        }
+    }
+
+    /// What refuses the set, a line each.
+    pub fn errors(&self) -> impl Iterator<Item = String> {
+        self.lines("ERROR")
+    }
+
+    /// What is accepted, and probably not meant, a line each.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.lines("WARNING")
+    }
+
+    fn lines(&self, severity: &str) -> impl Iterator<Item = String> {
+        self.findings.iter().filter(move |finding| finding.severity == severity).map(ToString::to_string)
+    }
+}
+
+impl From<PolicyError> for FindingView {
+    fn from(error: PolicyError) -> Self {
+        let PolicyError { document, policy_id, line, column, message, help } = error;
+        Self {
+            severity: "ERROR".to_owned(),
+            document,
+            policy_id: policy_id.unwrap_or_default(),
+            line: line.unwrap_or_default(),
+            column: column.unwrap_or_default(),
+            message: match help {
+                Some(help) => format!("{message} ({help})"),
+                None => message,
+            },
+        }
+    }
+}
+
+/// As compilers write it.
+impl fmt::Display for FindingView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { severity, document, policy_id, line, column, message } = self;
+        f.write_str(if document.is_empty() { "policy set" } else { document })?;
+        if *line > 0 {
+            write!(f, ":{line}:{}", (*column).max(1))?;
+        }
+        write!(f, ": {}", severity.to_lowercase())?;
+        if !policy_id.is_empty() {
+            write!(f, " in {policy_id}")?;
+        }
+        write!(f, ": {message}")
     }
 }
 
 impl View for ValidationView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        for finding in &self.findings {
-            let document = if finding.document.is_empty() { "policy set" } else { &finding.document };
-            write!(out, "{document}")?;
-            if finding.line > 0 {
-                write!(out, ":{}:{}", finding.line, finding.column.max(1))?;
-            }
-            write!(out, ": {}", finding.severity.to_lowercase())?;
-            if !finding.policy_id.is_empty() {
-                write!(out, " in {}", finding.policy_id)?;
-            }
-            writeln!(out, ": {}", finding.message)?;
+        self.findings.iter().try_for_each(|finding| writeln!(out, "{finding}"))?;
+        if !self.not_checked.is_empty() {
+            writeln!(out, "not checked: {}", self.not_checked)?;
         }
         match self.valid {
             true => writeln!(out, "valid: sha256 {}", self.sha256),
