@@ -80,6 +80,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("ApplyPolicySet", &["policy-administrator"]),
     ("ValidatePolicySet", &["policy-administrator", "auditor"]),
     ("ExplainAuthorization", &["policy-administrator", "auditor"]),
+    ("ListEffectiveAccess", &["policy-administrator", "auditor"]),
     ("ListRecords", &["auditor"]),
     ("WatchRecords", &["auditor"]),
     ("ListTokens", &["key-administrator", "auditor"]),
@@ -209,6 +210,9 @@ async fn call(client: &Client, method: &str, on: &On) -> Result<(), Status> {
                 ..v1::ExplainAuthorizationRequest::default()
             };
             policy.explain_authorization(request).await.map(drop)
+        }
+        "ListEffectiveAccess" => {
+            policy.list_effective_access(v1::ListEffectiveAccessRequest::default()).await.map(drop)
         }
         "ListRecords" => client.audit().list_records(v1::ListRecordsRequest::default()).await.map(drop),
         "WatchRecords" => {

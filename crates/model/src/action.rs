@@ -194,10 +194,9 @@ impl Action {
             Self::CreateKey | Self::RotateKey | Self::SuspendKeyVersion | Self::ResumeKeyVersion => {
                 ActionGroup::AdministeringKeys
             }
-            Self::GetPolicySet
-            | Self::ValidatePolicySet
-            | Self::ExplainAuthorization
-            | Self::ListEffectiveAccess => ActionGroup::ReadingPolicy,
+            Self::GetPolicySet | Self::ValidatePolicySet | Self::ExplainAuthorization | Self::ListEffectiveAccess => {
+                ActionGroup::ReadingPolicy
+            }
             Self::ApplyPolicySet => ActionGroup::AdministeringPolicy,
             Self::ListRecords | Self::WatchRecords => ActionGroup::Auditing,
             Self::ListTokens | Self::GetToken => ActionGroup::ReadingTokens,

@@ -20,18 +20,18 @@ async fn a_policy_set_is_read_checked_and_replaced() {
     let checked = run(chancery.cli(), &["policy", "validate", roles, extra]);
     assert_eq!(checked.code, 1);
     assert!(String::from_utf8(checked.out).unwrap().contains("extra.cedar:1:1: error"));
-    run(chancery.cli(), &["policy", "apply", roles, extra]).failed(6, &["POLICY_SET_INVALID"]);
+    run(chancery.cli(), &["policy", "apply", roles, extra, "--yes"]).failed(6, &["POLICY_SET_INVALID"]);
 
     std::fs::write(extra, "@id(\"stop\")\nforbid (principal, action == Chancery::Action::\"Sign\", resource);\n")
         .unwrap();
     assert!(run(chancery.cli(), &["policy", "validate", roles, extra]).text().contains("valid: sha256 "));
     run(chancery.cli(), &["keys", "create", "dev/k", "-a", "ED25519"]).text();
     run_with(chancery.cli(), &["sign", "dev/k"], b"m").text();
-    let applied = run(chancery.cli(), &["policy", "apply", roles, extra, "-o", "json"]).json();
+    let applied = run(chancery.cli(), &["policy", "apply", roles, extra, "--yes", "-o", "json"]).json();
     assert_eq!(applied["applied_by"], "callers/operator");
     assert_eq!(applied["version"].as_u64().unwrap(), before["version"].as_u64().unwrap() + 1);
     run_with(chancery.cli(), &["sign", "dev/k"], b"m").failed(5, &["ACCESS_DENIED"]);
-    run(chancery.cli(), &["policy", "apply", roles, "--etag", before["etag"].as_str().unwrap()])
+    run(chancery.cli(), &["policy", "apply", roles, "--yes", "--etag", before["etag"].as_str().unwrap()])
         .failed(6, &["ETAG_MISMATCH"]);
 }
 

@@ -151,10 +151,7 @@ impl Asks {
     }
 
     const fn and(self, other: Self) -> Self {
-        Self {
-            circumstances: self.circumstances || other.circumstances,
-            can_fail: self.can_fail || other.can_fail,
-        }
+        Self { circumstances: self.circumstances || other.circumstances, can_fail: self.can_fail || other.can_fail }
     }
 
     const fn failing(self, can_fail: bool) -> Self {
@@ -165,9 +162,7 @@ impl Asks {
 /// Whether the operator can fail on values of the right type. Validated constructors have literals that they can read.
 fn unary_can_fail(op: UnaryOp, operand: &Expr) -> bool {
     match op {
-        UnaryOp::Datetime | UnaryOp::Decimal | UnaryOp::Duration | UnaryOp::Ip => {
-            !matches!(operand, Expr::Literal(_))
-        }
+        UnaryOp::Datetime | UnaryOp::Decimal | UnaryOp::Duration | UnaryOp::Ip => !matches!(operand, Expr::Literal(_)),
         UnaryOp::Not
         | UnaryOp::IsEmpty
         | UnaryOp::IsIPv4

@@ -85,9 +85,8 @@ impl PolicyPoint {
         let entities = self.entities(&principal, action, resource)?;
         let uid = facts::resource_uid(resource);
         // No circumstances: only what does not ask for them is evaluated.
-        let request =
-            Request::new(principal.uid.clone(), uids::action(action), uid.clone(), Context::empty(), None)
-                .map_err(Box::new)?;
+        let request = Request::new(principal.uid.clone(), uids::action(action), uid.clone(), Context::empty(), None)
+            .map_err(Box::new)?;
         let target = Target::of(resource);
         let concerned = self.policy_set().loaded().iter().zip(self.conditions());
         let concerned = concerned.filter(|(policy, _)| takes(policy, &principal, action, &target, &uid));
@@ -106,12 +105,7 @@ fn takes(policy: &LoadedPolicy, principal: &Principal, action: Action, target: &
         }
 }
 
-fn judge<'a>(
-    policy: &'a LoadedPolicy,
-    condition: &Condition,
-    request: &Request,
-    entities: &Entities,
-) -> Concerned<'a> {
+fn judge<'a>(policy: &'a LoadedPolicy, condition: &Condition, request: &Request, entities: &Entities) -> Concerned<'a> {
     Concerned { policy, judged: condition.judge(request, entities) }
 }
 
@@ -145,8 +139,8 @@ fn conclude(concerned: &[Concerned<'_>]) -> Review {
     let names = |some: &mut dyn Iterator<Item = &Concerned<'_>>| -> Vec<Arc<str>> {
         some.map(|policy| Arc::clone(&policy.policy.id)).collect()
     };
-    let never = concerned.iter().any(Concerned::rules_out)
-        || !of(Effect::Permit).any(|policy| policy.can_be(Outcomes::TRUE));
+    let never =
+        concerned.iter().any(Concerned::rules_out) || !of(Effect::Permit).any(|policy| policy.can_be(Outcomes::TRUE));
     if never {
         let policies = names(&mut concerned.iter().filter(|policy| policy.rules_out()));
         return Review { access: Access::Denied, policies, conditions: Vec::new() };

@@ -33,9 +33,7 @@ impl Outcomes {
 
     /// `!this`.
     pub(crate) const fn negated(self) -> Self {
-        self.then(Self::TRUE, Self::FALSE)
-            .or_else(self.then(Self::FALSE, Self::TRUE))
-            .or_else(self.only(Self::FAILURE))
+        self.then(Self::TRUE, Self::FALSE).or_else(self.then(Self::FALSE, Self::TRUE)).or_else(self.only(Self::FAILURE))
     }
 
     /// `this && right`.

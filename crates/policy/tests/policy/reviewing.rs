@@ -39,14 +39,16 @@ const MIXED: [&str; 22] = [
     r#"principal.environment == "dev" || 9223372036854775807 + 1 > 0"#,
 ];
 
-/// Some hundred circumstances for an action: addresses, times of the day, and what only such a call has.
+/// Some dozens of circumstances for an action: addresses, times of the day, and what only such a call has.
 fn circumstances(request: &AccessRequest) -> Vec<AccessRequest> {
     let sources = [None, Some("10.1.2.3"), Some("192.0.2.9"), Some("::1")];
     let sources = sources.map(|text| text.map(|text| text.parse::<IpAddr>().unwrap()));
     let mut all = Vec::new();
+    // Only Sign has a size that these conditions ask for.
+    let sizes = if request.action == Action::Sign { 3 } else { 1 };
     for source in sources {
-        for hour in [0, 5, 7, 11, 12, 18, 19, 23] {
-            for size in 0..3 {
+        for hour in [0, 7, 12, 19] {
+            for size in 0..sizes {
                 let mut request = request.clone();
                 request.context.source = source;
                 request.context.now = Timestamp::from_unix_micros((1_764_028_800 + hour * 3600) * 1_000_000);
@@ -175,7 +177,10 @@ fn what_is_always_in_force_shows_as_the_reason_of_a_denial() {
     let both = caller("both", &[Role::Signer, Role::KeyAdministrator]);
     let point = point(&PolicySet::shipped(), &[&both]);
     let review = point.review(&both, Action::Sign, &key("payments/jwt", "dev"));
-    assert_eq!((review.access, names(&review.policies)), (Access::Denied, vec!["builtin-key-administrators-never-sign"]));
+    assert_eq!(
+        (review.access, names(&review.policies)),
+        (Access::Denied, vec!["builtin-key-administrators-never-sign"])
+    );
 }
 
 #[test]

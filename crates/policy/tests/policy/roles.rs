@@ -24,7 +24,7 @@ fn granted(role: Role) -> Vec<Action> {
         }
         Role::PolicyAdministrator => {
             (&[GetPolicySet, ApplyPolicySet, ValidatePolicySet, ExplainAuthorization, ListEffectiveAccess], false)
-        },
+        }
         Role::Approver => (&[], true),
         Role::Auditor => {
             let reads: &[Action] = &[

@@ -108,9 +108,16 @@ mod tests {
         assert_eq!(kind("tokens"), Some(ReviewedResource::Tokens));
         assert_eq!(kind("policySet"), Some(ReviewedResource::PolicySet));
         assert_eq!(kind("auditLog"), Some(ReviewedResource::AuditLog));
-        for text in
-            ["/", "keys/k", "keyRings", "keyRings/a/keys/k/versions/1", "tokens/", "callers/a", "policySet/x", "policySet/"]
-        {
+        for text in [
+            "/",
+            "keys/k",
+            "keyRings",
+            "keyRings/a/keys/k/versions/1",
+            "tokens/",
+            "callers/a",
+            "policySet/x",
+            "policySet/",
+        ] {
             assert_eq!(violation(request(about(text)).unwrap_err()).0, "resource", "{text}");
         }
     }

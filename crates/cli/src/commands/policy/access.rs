@@ -73,11 +73,7 @@ struct Listed {
     whole: bool,
 }
 
-async fn list(
-    client: &Client,
-    mut request: v1::ListEffectiveAccessRequest,
-    pages: Pages,
-) -> Result<Listed, Failure> {
+async fn list(client: &Client, mut request: v1::ListEffectiveAccessRequest, pages: Pages) -> Result<Listed, Failure> {
     let mut listed = Listed { rows: Vec::new(), policy_set: Vec::new(), whole: false };
     let mut read = 0;
     loop {
@@ -125,11 +121,7 @@ type Call = (String, String, String);
 
 impl AccessChanges {
     /// Compares who can do what under the set in force and under the one given.
-    pub async fn between(
-        client: &Client,
-        documents: &[v1::PolicyDocument],
-        pages: Pages,
-    ) -> Result<Self, Failure> {
+    pub async fn between(client: &Client, documents: &[v1::PolicyDocument], pages: Pages) -> Result<Self, Failure> {
         let request = v1::ListEffectiveAccessRequest { page_size: PAGE, ..v1::ListEffectiveAccessRequest::default() };
         let before = list(client, request.clone(), pages).await?;
         let proposed = v1::ListEffectiveAccessRequest { documents: documents.to_vec(), ..request };
@@ -179,7 +171,10 @@ impl View for AccessChanges {
         };
         rows(out, ["CALLER", "RESOURCE", "ACTIONS", "BEFORE", "AFTER"], lines.into_iter().map(line))?;
         if !self.whole {
-            writeln!(out, "not all access was compared: there is more than can be while you wait; `chancery policy diff --access` compares all")?;
+            writeln!(
+                out,
+                "not all access was compared: there is more than can be while you wait; `chancery policy diff --access` compares all"
+            )?;
         }
         Ok(())
     }
@@ -212,7 +207,8 @@ mod tests {
 
     #[test]
     fn access_that_changes_is_shown_with_what_it_was_and_becomes() {
-        let before = [row("a", "Sign", Word::Allowed), row("a", "Verify", Word::Allowed), row("b", "Sign", Word::Allowed)];
+        let before =
+            [row("a", "Sign", Word::Allowed), row("a", "Verify", Word::Allowed), row("b", "Sign", Word::Allowed)];
         let after = [row("b", "Sign", Word::Allowed), row("c", "Sign", Word::Conditional)];
         let changes = AccessChanges::of(listed(&before, true), listed(&after, true));
         assert_eq!(
@@ -227,7 +223,8 @@ mod tests {
 
     #[test]
     fn what_was_not_read_is_not_taken_for_denied() {
-        let before = [row("a", "Sign", Word::Allowed), row("b", "Sign", Word::Allowed), row("c", "Sign", Word::Allowed)];
+        let before =
+            [row("a", "Sign", Word::Allowed), row("b", "Sign", Word::Allowed), row("c", "Sign", Word::Allowed)];
         let changes = AccessChanges::of(listed(&before, true), listed(&before[1..2], false));
         let callers: Vec<&str> = changes.changes.iter().map(|change| change.caller.as_str()).collect();
         assert_eq!(callers, ["callers/a"], "of b and c it is not known whether they lose anything");

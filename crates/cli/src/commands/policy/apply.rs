@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::access::{AccessChanges, Pages};
 use super::confirm::confirmed;
+use super::current;
 use super::difference::Difference;
 use super::folder::{self, Folder};
 use super::validate::{ValidationView, validation};
-use super::current;
 use crate::exit::{Exit, Failure};
 use crate::input::Source;
 use crate::output::{Output, View};
@@ -163,8 +163,11 @@ fn tell(note: &mut dyn Write, view: &impl View) {
 
 fn refusal(found: &ValidationView) -> Failure {
     let errors: Vec<String> = found.errors().collect();
-    Failure::refused(format!("the service would refuse this policy set (POLICY_SET_INVALID):\n  {}", errors.join("\n  ")))
-        .hint("`chancery policy validate` says it without applying anything")
+    Failure::refused(format!(
+        "the service would refuse this policy set (POLICY_SET_INVALID):\n  {}",
+        errors.join("\n  ")
+    ))
+    .hint("`chancery policy validate` says it without applying anything")
 }
 
 /// The set that is in force now; the texts were just given.

@@ -7,7 +7,9 @@ use crate::exit::Failure;
 /// Asks at the terminal. Where there is none, says which option answers instead.
 pub fn confirmed(question: &str, note: &mut dyn Write) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody is at a terminal to confirm").hint("look at the difference, then give --yes"));
+        return Err(
+            Failure::usage("nobody is at a terminal to confirm").hint("look at the difference, then give --yes")
+        );
     }
     ask(question, &mut io::stdin().lock(), note)
 }
@@ -27,9 +29,15 @@ mod tests {
 
     #[test]
     fn only_a_clear_yes_is_one() {
-        for (answer, expected) in
-            [("y\n", true), ("YES\n", true), (" yes ", true), ("\n", false), ("", false), ("n\n", false), ("yess\n", false)]
-        {
+        for (answer, expected) in [
+            ("y\n", true),
+            ("YES\n", true),
+            (" yes ", true),
+            ("\n", false),
+            ("", false),
+            ("n\n", false),
+            ("yess\n", false),
+        ] {
             let mut note = Vec::new();
             assert_eq!(ask("Apply?", &mut answer.as_bytes(), &mut note).unwrap(), expected, "{answer:?}");
             assert_eq!(note, b"Apply? [y/N] ");

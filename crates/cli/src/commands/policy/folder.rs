@@ -143,7 +143,9 @@ impl Folder {
         };
         let path = self.0.join(STATE);
         let text = toml::to_string(&state).map_err(|error| Failure::local("cannot write TOML").because(error))?;
-        let text = format!("# Written by chancery: the policy set that this copy of the folder was read from. Not for git.\n{text}");
+        let text = format!(
+            "# Written by chancery: the policy set that this copy of the folder was read from. Not for git.\n{text}"
+        );
         fs::write(&path, text).map_err(|error| Failure::file("write", &path, error))
     }
 
@@ -215,7 +217,10 @@ mod tests {
         fs::create_dir(folder.path().join("folder.cedar")).unwrap();
         let changed = [set[0].clone(), document("b.cedar", "// b\n")];
         let done = folder.write(&changed, false).unwrap();
-        assert_eq!((&done.written[..], &done.unchanged[..]), (&["b.cedar".to_owned()][..], &["a.cedar".to_owned()][..]));
+        assert_eq!(
+            (&done.written[..], &done.unchanged[..]),
+            (&["b.cedar".to_owned()][..], &["a.cedar".to_owned()][..])
+        );
         assert_eq!((&done.left[..], &done.removed[..]), (&["old.cedar".to_owned()][..], &[][..]));
         assert_eq!(fs::metadata(folder.path().join("a.cedar")).unwrap().modified().unwrap(), touched);
 
@@ -253,7 +258,10 @@ mod tests {
         };
         folder.remember(&set).unwrap();
         let state = folder.state().unwrap().unwrap();
-        assert_eq!((state.etag.as_str(), state.version, state.documents.as_slice()), ("e\"1", 3, &["a.cedar".to_owned()][..]));
+        assert_eq!(
+            (state.etag.as_str(), state.version, state.documents.as_slice()),
+            ("e\"1", 3, &["a.cedar".to_owned()][..])
+        );
         assert_eq!(folder.names().unwrap(), [] as [&str; 0], "what is remembered is no document");
         fs::write(place.path().join(STATE), "etag = 1").unwrap();
         assert!(folder.state().is_err());

@@ -19,7 +19,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, View};
 
 const README: &str = include_str!("init/README.md");
-const IGNORED: &str = "# What this copy of the folder was read from; says nothing to other copies.\n.chancery-policy.toml\n";
+const IGNORED: &str =
+    "# What this copy of the folder was read from; says nothing to other copies.\n.chancery-policy.toml\n";
 
 /// Arguments of `policy init`.
 #[derive(Debug, Args)]
@@ -162,7 +163,10 @@ impl View for Made {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         self.files.iter().try_for_each(|file| writeln!(out, "wrote {file}"))?;
         let dir = &self.dir;
-        writeln!(out, "\nNext:\n  chancery policy test {dir}\n  chancery policy diff {dir}\n  chancery policy apply {dir}")
+        writeln!(
+            out,
+            "\nNext:\n  chancery policy test {dir}\n  chancery policy diff {dir}\n  chancery policy apply {dir}"
+        )
     }
 }
 

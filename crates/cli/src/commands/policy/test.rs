@@ -108,3 +108,43 @@ fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chancery_policy::PolicyDocument;
+
+    const PAGE: &str = include_str!("../../../../../docs/policy.md");
+
+    fn blocks(language: &str) -> impl Iterator<Item = &'static str> {
+        PAGE.split(&format!("```{language}\n"))
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap())
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_passes_with_the_policies_beside_it() {
+        let examples = blocks("cedar").enumerate();
+        let mut documents: Vec<PolicyDocument> = examples
+            .map(|(number, text)| PolicyDocument { name: format!("example-{number}.cedar"), text: text.to_owned() })
+            .collect();
+        documents.extend_from_slice(PolicySet::shipped().documents());
+        let set = PolicySet::parse(documents).unwrap();
+        let file = TestFile::parse("docs/policy.md", blocks("toml").next().unwrap()).unwrap();
+        let report = decided_offline(&set, &[file]).unwrap();
+        assert_eq!(report.failed, 0, "{report:?}");
+    }
+
+    #[test]
+    fn test_files_are_found_by_their_ending_in_order() {
+        let place = tempfile::tempdir().unwrap();
+        assert_eq!(toml_files(&place.path().join("nothing")).unwrap(), [] as [PathBuf; 0]);
+        for name in ["b.toml", "a.toml", "notes.md"] {
+            std::fs::write(place.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(place.path().join("c.toml")).unwrap();
+        assert_eq!(toml_files(place.path()).unwrap(), [place.path().join("a.toml"), place.path().join("b.toml")]);
+    }
+}

@@ -334,7 +334,8 @@ mod tests {
 
     #[test]
     fn a_case_of_several_actions_is_a_case_of_each() {
-        let text = "[[case]]\ncaller = \"shop\"\naction = [\"Sign\", \"Verify\"]\nresource = \"dev/k\"\nexpect = \"allow\"\n";
+        let text =
+            "[[case]]\ncaller = \"shop\"\naction = [\"Sign\", \"Verify\"]\nresource = \"dev/k\"\nexpect = \"allow\"\n";
         let file = TestFile::parse("t.toml", text).unwrap();
         let names: Vec<&str> = file.cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names, ["shop Sign on dev/k", "shop Verify on dev/k"]);

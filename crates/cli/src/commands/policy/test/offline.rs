@@ -109,7 +109,8 @@ impl<'a> Office<'a> {
 
     fn ring(&self, ring: &Id) -> Result<RingFacts, String> {
         let own = self.file.rings.get(ring).map(|table| &table.environment);
-        let environment = own.or(self.file.environment.as_ref()).ok_or_else(|| no_environment(&format!("rings.{ring}")))?;
+        let environment =
+            own.or(self.file.environment.as_ref()).ok_or_else(|| no_environment(&format!("rings.{ring}")))?;
         Ok(RingFacts { ring: ring.clone(), environment: environment.clone() })
     }
 
@@ -141,9 +142,10 @@ pub fn time(context: &ContextTable) -> Result<Timestamp, String> {
 
 /// The lifetime of a case's JWT in seconds.
 pub fn lifetime(context: &ContextTable) -> Result<u64, String> {
-    context.lifetime.as_deref().map_or(Ok(LIFETIME), |text| {
-        crate::duration::parse(text).map(|lifetime| lifetime.as_secs())
-    })
+    context
+        .lifetime
+        .as_deref()
+        .map_or(Ok(LIFETIME), |text| crate::duration::parse(text).map(|lifetime| lifetime.as_secs()))
 }
 
 fn operation(action: Action, context: &ContextTable) -> Result<OperationContext, String> {
@@ -222,7 +224,9 @@ environment = "dev"
     }
 
     fn case(action: &str, resource: &str, expect: &str, more: &str) -> String {
-        format!("[[case]]\ncaller = \"shop\"\naction = \"{action}\"\nresource = \"{resource}\"\nexpect = \"{expect}\"\n{more}\n")
+        format!(
+            "[[case]]\ncaller = \"shop\"\naction = \"{action}\"\nresource = \"{resource}\"\nexpect = \"{expect}\"\n{more}\n"
+        )
     }
 
     #[test]

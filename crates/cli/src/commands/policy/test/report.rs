@@ -40,13 +40,7 @@ pub struct Report {
 
 impl Decided {
     /// Compares what was decided with what was expected.
-    pub fn new(
-        file: &str,
-        case: &Case,
-        decision: Expectation,
-        policies: BTreeSet<String>,
-        reason: String,
-    ) -> Self {
+    pub fn new(file: &str, case: &Case, decision: Expectation, policies: BTreeSet<String>, reason: String) -> Self {
         let as_named = case.policies.as_ref().is_none_or(|expected| *expected == policies);
         Self {
             file: file.to_owned(),
@@ -103,7 +97,13 @@ impl View for Report {
             }
         }
         let policies = self.exercised.len() + self.not_exercised.len();
-        writeln!(out, "\n{} passed, {} failed; {} of {policies} policies exercised", self.passed, self.failed, self.exercised.len())?;
+        writeln!(
+            out,
+            "\n{} passed, {} failed; {} of {policies} policies exercised",
+            self.passed,
+            self.failed,
+            self.exercised.len()
+        )?;
         if !self.not_exercised.is_empty() {
             writeln!(out, "not exercised: {}", self.not_exercised.join(" "))?;
         }
