@@ -160,7 +160,7 @@ async fn a_review_says_by_which_policies_and_under_which_conditions() {
     assert_eq!((condition.policy_id.as_str(), condition.effect.as_str()), ("no-administration-from-outside", "forbid"));
     assert_eq!((condition.document.as_str(), condition.can_fail), ("own.cedar", false));
     assert_eq!(condition.description, "Keys are administered from the office.");
-    let part = r#"unless { context has sourceAddress && context.sourceAddress.isInRange(ip("10.0.0.0/8")) }"#;
+    let part = r#"unless { (context has sourceAddress) && context.sourceAddress.isInRange(ip("10.0.0.0/8")) }"#;
     assert_eq!(condition.parts, [part]);
 
     let row = access(&operator, "auditor", "ListRecords", "auditLog").await;
