@@ -12,7 +12,9 @@ use std::path::Path;
 
 use chancery_client::model::Algorithm;
 use chancery_testkit::{CallerSetup, Chancery};
+use chancery_tests::contract::{assert_refused, eventually, sign};
 use serde_json::{Value, json};
+use tonic::Code;
 
 /// A policy that is told apart from those that ship.
 const SHOP: &str = r#"// What the shop may do.
@@ -389,4 +391,42 @@ async fn access_is_reviewed_and_a_change_says_whose_access_it_changes() {
     policy(&chancery, here, &["access", "--resource", "dev/nothing"]).with(6, &["keyRings/dev/keys/nothing"]);
     policy(&chancery, here, &["access", "--as", "caller"]).with(5, &["ACCESS_DENIED"]);
     policy(&chancery, here, &["access", "--resource", "dev/k/1"]).with(2, &["not of a version"]);
+}
+
+#[tokio::test]
+async fn recorded_calls_are_decided_again_before_a_change_is_applied() {
+    let chancery = Chancery::start().await.unwrap();
+    let key = chancery.create_key("k", Algorithm::Ed25519).await.unwrap().to_string();
+    let (caller, operator) = (chancery.caller().await.unwrap(), chancery.operator().await.unwrap());
+    for bytes in [&b"one"[..], b"two"] {
+        caller.signing().sign(sign(&key, bytes)).await.unwrap();
+    }
+    assert_refused(operator.signing().sign(sign(&key, b"m")).await, Code::PermissionDenied, "ACCESS_DENIED");
+    let place = tempfile::tempdir().unwrap();
+    let here = place.path();
+    policy(&chancery, here, &["get", "--dir", "policy"]).done();
+    let replay = ["replay", "policy", "-o", "json"];
+    // Denials reach the record a little later.
+    let same = eventually("the denial is on the record", async || {
+        let same = policy(&chancery, here, &replay).with(0, &[]).json();
+        (same["replayed"].as_u64().unwrap() >= 4).then_some(same)
+    });
+    assert_eq!(same.await["changes"], json!([]), "under the same set, every decision is the same");
+
+    let stop = r#"@id("messages-are-long") forbid (principal, action == Chancery::Action::"Sign", resource) when { context.inputBytes < 9 };"#;
+    fs::write(here.join("policy/stop.cedar"), stop).unwrap();
+    let table =
+        policy(&chancery, here, &["replay", "policy"]).with(1, &["allow -> deny", "dev/k/1", "messages-are-long"]);
+    assert!(table.out.contains("2 would be others"), "{}", table.out);
+    let replayed = policy(&chancery, here, &replay).with(1, &[]).json();
+    let change = &replayed["changes"][0];
+    assert_eq!((&change["caller"], &change["action"]), (&json!("callers/caller"), &json!("Sign")));
+    assert_eq!((&change["before"], &change["after"]), (&json!("allow"), &json!("deny")));
+    let newest =
+        policy(&chancery, here, &[&replay[..], &["--action", "Sign", "--caller", "caller", "--limit", "1"]].concat());
+    assert_eq!(newest.json()["more"], true);
+    policy(&chancery, here, &[&replay[..], &["--until", "2020-01-01T00:00:00Z"]].concat()).with(0, &[]);
+    policy(&chancery, here, &["replay", "policy", "--as", "caller"]).with(5, &["ACCESS_DENIED"]);
+    fs::write(here.join("policy/stop.cedar"), "forbid").unwrap();
+    policy(&chancery, here, &["replay", "policy"]).with(1, &["stop.cedar:1:"]);
 }

@@ -30,7 +30,7 @@ pub(crate) struct Judged {
 #[derive(Debug)]
 enum Tree {
     /// Asks for caller, action and resource only: comes to the same under all circumstances.
-    Closed(Probe),
+    Closed(Box<Probe>),
     /// Asks for circumstances: true or false, and perhaps a failure.
     Open {
         can_fail: bool,
@@ -82,7 +82,8 @@ impl Tree {
         let asks = Asks::of(expr);
         let open = Self::Open { can_fail: asks.can_fail || !valid };
         if !asks.circumstances {
-            return Probe::new(Part::When(Arc::clone(expr))).map_or(Self::Open { can_fail: true }, Self::Closed);
+            return Probe::new(Part::When(Arc::clone(expr)))
+                .map_or(Self::Open { can_fail: true }, |probe| Self::Closed(Box::new(probe)));
         }
         let sub = |expr: &Arc<Expr>| Box::new(Self::of(expr, valid));
         match expr.as_ref() {
@@ -138,9 +139,7 @@ impl Asks {
             Expr::UnaryOp { op, expr } => Self::of(expr).failing(unary_can_fail(*op, expr)),
             Expr::BinaryOp { op, left, right } => Self::of(left).and(Self::of(right)).failing(binary_can_fail(*op)),
             Expr::GetAttr { expr, .. } | Expr::HasAttr { expr, .. } | Expr::Like { expr, .. } => Self::of(expr),
-            Expr::Is { expr, in_expr, .. } => {
-                Self::of(expr).and(in_expr.as_deref().map_or(none, |in_expr| Self::of(in_expr)))
-            }
+            Expr::Is { expr, in_expr, .. } => Self::of(expr).and(in_expr.as_deref().map_or(none, Self::of)),
             Expr::IfThenElse { cond, then_expr, else_expr } => {
                 Self::of(cond).and(Self::of(then_expr)).and(Self::of(else_expr))
             }

@@ -16,6 +16,7 @@ mod documentation;
 mod explaining;
 mod hashing;
 mod refusals;
+mod replaying;
 mod reviewing;
 mod roles;
 mod speed;

@@ -157,7 +157,7 @@ fn in_words(access: Option<&v1::EffectiveAccess>) -> String {
 impl View for AccessChanges {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         if self.changes.is_empty() && self.whole {
-            return writeln!(out, "Access: nobody's changes");
+            return writeln!(out, "Access: nobody's changes, of the callers, rings and keys that there are");
         }
         // Actions that change alike are one line.
         let mut lines: BTreeMap<[&str; 4], Vec<&str>> = BTreeMap::new();
@@ -218,7 +218,7 @@ mod tests {
              c       dev/k     Sign         DENIED   CONDITIONAL\n"
         );
         let none = AccessChanges::of(listed(&before, true), listed(&before, true));
-        assert_eq!(text(&none), "Access: nobody's changes\n");
+        assert_eq!(text(&none), "Access: nobody's changes, of the callers, rings and keys that there are\n");
     }
 
     #[test]

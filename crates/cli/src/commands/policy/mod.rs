@@ -8,6 +8,7 @@ mod explain;
 mod folder;
 mod get;
 mod init;
+mod replay;
 mod test;
 mod validate;
 
@@ -94,6 +95,16 @@ Examples:
   chancery policy explain --caller billing --action Sign --resource dev/k --policy policy/
   chancery policy explain --action ApplyPolicySet")]
     Explain(explain::Explain),
+    /// Decide recorded calls again, under these documents; exit code 1 where a decision would be another
+    #[command(after_long_help = "\
+Reads the record as `chancery audit list` does, newest first, and asks the set given of each call as policy saw it then: the \
+caller with the roles of that time, the key with its labels, the circumstances. Reads and verifications are on the record only \
+where they were denied. Nothing is applied.
+
+Examples:
+  chancery policy replay policy/ --since 2026-11-01T00:00:00Z
+  chancery policy replay policy/ --action Sign --limit 100000")]
+    Replay(replay::Replay),
     /// List who can do what: for a caller, a resource, an action, or everything
     #[command(after_long_help = "\
 ALLOWED is allowed whatever the circumstances, CONDITIONAL depends on those that are shown below it (address, time, what is \
@@ -122,9 +133,10 @@ impl PolicyCommand {
             Self::Get(command) => command.run(&connection.connect(operator).await?, out).await,
             Self::Validate(command) => command.run(connection, out).await,
             Self::Test(command) => command.run(connection, out).await,
-            Self::Diff(command) => command.run(&connection.connect(operator).await?, out, note).await,
+            Self::Diff(command) => command.run(&connection.connect(operator).await?, out).await,
             Self::Apply(command) => command.run(&connection.connect(operator).await?, out, note).await,
             Self::Explain(command) => command.run(&connection.connect(operator).await?, out).await,
+            Self::Replay(command) => command.run(&connection.connect(operator).await?, out).await,
             Self::Access(command) => command.run(&connection.connect(operator).await?, out).await,
         }
     }
