@@ -136,7 +136,7 @@ fn decisions(set: &PolicySet) -> Result<String, Failure> {
             let _infallible = writeln!(case, "resource = \"{resource}\"");
         }
         case.push_str(more);
-        let _infallible = write!(asked, "{case}expect = \"deny\"\n");
+        let _infallible = writeln!(asked, "{case}expect = \"deny\"");
         cases.push(case);
     }
     let broken = |why: String| Failure::failed(format!("the test file of this chancery is broken: {why}"));

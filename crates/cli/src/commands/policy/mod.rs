@@ -94,7 +94,7 @@ Examples:
   chancery policy explain --caller billing --action SignJwt --resource dev/jwt --lifetime 5m
   chancery policy explain --caller billing --action Sign --resource dev/k --policy policy/
   chancery policy explain --action ApplyPolicySet")]
-    Explain(explain::Explain),
+    Explain(Box<explain::Explain>),
     /// Decide recorded calls again, under these documents; exit code 1 where a decision would be another
     #[command(after_long_help = "\
 Reads the record as `chancery audit list` does, newest first, and asks the set given of each call as policy saw it then: the \
@@ -104,7 +104,7 @@ where they were denied. Nothing is applied.
 Examples:
   chancery policy replay policy/ --since 2026-11-01T00:00:00Z
   chancery policy replay policy/ --action Sign --limit 100000")]
-    Replay(replay::Replay),
+    Replay(Box<replay::Replay>),
     /// List who can do what: for a caller, a resource, an action, or everything
     #[command(after_long_help = "\
 ALLOWED is allowed whatever the circumstances, CONDITIONAL depends on those that are shown below it (address, time, what is \

@@ -54,7 +54,8 @@ fn question(
         algorithm,
         allow_digest,
     } = case.context.clone();
-    let seconds = i64::try_from(lifetime(&case.context)?).map_err(|_| "context.lifetime is too long".to_owned())?;
+    let seconds =
+        i64::try_from(lifetime(&case.context)?).map_err(|_too_large| "context.lifetime is too long".to_owned())?;
     let mut resource = String::new();
     let mut described = algorithm.map(|algorithm| (algorithm, allow_digest.unwrap_or(false)));
     if let Some(name) = &case.resource {
@@ -82,7 +83,8 @@ fn question(
             lifetime: Some(prost_types::Duration { seconds, nanos: 0 }),
             r#type: token_type.unwrap_or_default(),
         }),
-        length: i32::try_from(length.unwrap_or_default()).map_err(|_| "context.length is too large".to_owned())?,
+        length: i32::try_from(length.unwrap_or_default())
+            .map_err(|_too_large| "context.length is too large".to_owned())?,
         time: Some(prost_types::Timestamp {
             seconds: at.div_euclid(1_000_000),
             nanos: i32::try_from(at.rem_euclid(1_000_000) * 1000).unwrap_or_default(),
