@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chancery_crypto::jose_algorithm;
 use chancery_model::{Action, Algorithm, Caller, Id, KeyName, KeyPurpose, RingName, Sha256Hash};
@@ -16,9 +17,10 @@ use crate::rings::ring_resource;
 use crate::state::Snapshot;
 use crate::{Chancery, Error, Requester};
 
-/// Questions that one page asks of policy at most: some tenths of a second of work. A page may so be short, or empty,
-/// and yet not the last.
+/// Questions that one page asks of policy at most, and the time that it takes, about: a page may so be short, or empty,
+/// and yet not the last. A set of a thousand policies that all concern a call takes milliseconds for each question.
 const MAX_QUESTIONS: usize = 5_000;
+const MAX_TIME: Duration = Duration::from_secs(1);
 /// Length of all conditions of a page together, in bytes, about; the last answer may go beyond.
 const MAX_CONDITION_BYTES: usize = 512 * 1024;
 
@@ -227,6 +229,7 @@ impl Paging {
         let resume = |caller: &Id| after.as_ref().filter(|place| place.caller == *caller);
         callers.retain(|caller| after.as_ref().is_none_or(|place| caller.id >= place.caller));
         let mut page = AccessPage { items: Vec::new(), next: None, policy_set: policy.policy_set().hash() };
+        let begun = Instant::now();
         let (mut questions, mut bytes) = (0, 0);
         let mut last = None;
         for caller in &callers {
@@ -239,7 +242,8 @@ impl Paging {
                         continue;
                     }
                     // There is one more: so the page ends with the one before it.
-                    if questions == MAX_QUESTIONS || page.items.len() == limit || bytes > MAX_CONDITION_BYTES {
+                    let enough = questions == MAX_QUESTIONS || questions > 0 && begun.elapsed() >= MAX_TIME;
+                    if enough || page.items.len() == limit || bytes > MAX_CONDITION_BYTES {
                         page.next = last;
                         return Ok(page);
                     }
