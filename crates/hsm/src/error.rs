@@ -1,5 +1,6 @@
 //! How calls to a token end when they do not end well.
 
+use crate::HealthCause;
 use chancery_model::{Algorithm, Id};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -171,13 +172,15 @@ impl Error for HsmFailure {}
 pub struct HsmError {
     /// What went wrong.
     pub kind: HsmErrorKind,
+    /// The same, as the token's health says it.
+    pub cause: HealthCause,
     message: String,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl HsmError {
     pub(crate) fn new(kind: HsmErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, cause: HealthCause::of(kind), message: message.into(), source: None }
     }
 
     pub(crate) fn caused(
@@ -185,11 +188,16 @@ impl HsmError {
         message: impl Into<String>,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(source.into()) }
+        Self { kind, cause: HealthCause::of(kind), message: message.into(), source: Some(source.into()) }
     }
 
     pub(crate) fn failure(what: &str, failure: HsmFailure) -> Self {
-        Self { kind: failure.kind, message: format!("{what}: {failure}"), source: Some(Box::new(failure)) }
+        let message = format!("{what}: {failure}");
+        Self::caused(failure.kind, message, failure)
+    }
+
+    pub(crate) fn because(self, cause: HealthCause) -> Self {
+        Self { cause, ..self }
     }
 }
 
@@ -203,6 +211,20 @@ impl Error for HsmError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
+}
+
+/// Why a PIN latch is still closed. The text is for the log: it may hold return codes and paths.
+#[derive(Debug, thiserror::Error)]
+pub enum ClearLatchError {
+    /// The token is not latched, so no login is tried.
+    #[error("the token is not latched")]
+    NotLatched,
+    /// The PIN file was not taken, so no login was tried.
+    #[error(transparent)]
+    Pin(#[from] crate::PinError),
+    /// The login was tried and refused, or could not be tried: the failure says which by its kind.
+    #[error(transparent)]
+    Failed(HsmFailure),
 }
 
 /// A token lacks what an algorithm needs.

@@ -21,6 +21,7 @@
 //! the death of the worker does not touch it. No module is ever loaded in the service process.
 
 mod error;
+mod health;
 mod key;
 mod offer;
 mod pin;
@@ -34,7 +35,8 @@ mod token;
 mod wire;
 pub mod worker;
 
-pub use error::{HsmError, HsmErrorKind, HsmFailure, MissingMechanism};
+pub use error::{ClearLatchError, HsmError, HsmErrorKind, HsmFailure, MissingMechanism};
+pub use health::{HealthCause, TokenHealth, TokenState};
 pub use key::{
     DeviceMac, DeviceSignature, DeviceVerdict, GeneratedKey, KeyAttributes, KeyPresence, MacKey, SignInput, SignTimes,
     SigningKey, TokenObject, TokenObjectClass,
@@ -45,9 +47,10 @@ pub use raw_bench::{RawRate, measure};
 pub use return_codes::return_code_name;
 pub use settings::{MAX_DEVICE_MESSAGE_BYTES, MAX_MAC_MESSAGE_BYTES, MAX_RANDOM_BYTES, TokenSettings, WorkerCommand};
 pub use software::{InitialiseToken, InitialisedToken, ModuleConfiguration, find_softhsm_module, initialise_token};
-pub use status::{TokenHealth, TokenStatus};
+pub use status::TokenStatus;
 pub use token::Token;
 
 use settings::{
-    DELICATE_GRACE, HANG_PATIENCE, LANE_DEPTH, LOCK_PATIENCE, ORDERLY_GRACE, SIGNING_GRACE, START_PATIENCE,
+    DELICATE_GRACE, FIRST_START_PATIENCE, HANG_PATIENCE, LANE_DEPTH, LOCK_PATIENCE, ORDERLY_GRACE, REPLACING_PATIENCE,
+    SIGNING_GRACE, START_PATIENCE,
 };

@@ -23,6 +23,12 @@ pub(crate) const LANE_DEPTH: usize = 8;
 /// call that came with a tiny deadline would take the token away from everybody else.
 pub(crate) const HANG_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the service waits for the first worker of a token before it comes up without: the worker goes on starting.
+pub(crate) const FIRST_START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a worker that is replaced may take to answer what it has. Nothing new is sent to it meanwhile.
+pub(crate) const REPLACING_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a worker that was let go may take to leave before it is killed, while all it can do is sign.
 pub(crate) const SIGNING_GRACE: Duration = Duration::from_millis(500);
 
@@ -52,6 +58,9 @@ pub struct TokenSettings {
     pub serial: Option<String>,
     /// The user PIN.
     pub pin: Pin,
+    /// The file that holds the PIN, read anew when an operator clears the token's PIN latch. Without one the same PIN is
+    /// tried.
+    pub pin_file: Option<PathBuf>,
     /// Environment of the worker, for example `SOFTHSM2_CONF`. It is empty otherwise.
     pub module_environment: BTreeMap<String, String>,
     /// Directory of the token's lock, PIN latch and mark of initialisation. All that open the same token
@@ -60,6 +69,12 @@ pub struct TokenSettings {
     /// Lanes: threads that sign, each with a session of its own. More than the machine (or the HSM) has cores gain
     /// nothing. Capped to what the token's session limit allows.
     pub signing_threads: usize,
+    /// Idle for so long, each session is touched, since some devices and firewalls end what is idle: less than what they
+    /// allow.
+    pub keepalive: Duration,
+    /// Resident memory of the worker in bytes, above which it is drained and replaced. The kernel refuses it four times as
+    /// much (RLIMIT_DATA), which stops a leak that is faster than that.
+    pub max_worker_memory_bytes: u64,
     /// Requests to sign and the like that may wait in the service when every lane is full; beyond it a request is refused as
     /// overloaded.
     pub queue_limit: usize,

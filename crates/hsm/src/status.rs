@@ -1,30 +1,8 @@
 //! What can be told about a token from outside, without asking it.
 
-use crate::HsmErrorKind;
+use crate::TokenHealth;
 use chancery_model::{Algorithm, Id};
-
-/// Whether a token answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenHealth {
-    /// A worker is being started; calls wait for it.
-    Starting,
-    /// A worker holds the token, logged in.
-    Up,
-    /// No worker could take the token; it is tried again and again. Calls fail at once.
-    Down {
-        /// What kind of failure it is: what may be told outside is worded from this.
-        kind: HsmErrorKind,
-        /// Why, in full, for the log only: it may hold return codes and paths.
-        reason: String,
-    },
-    /// The token refused the PIN; nothing is tried any more until somebody puts it right and starts the service again.
-    Latched {
-        /// What kind of failure it is: what may be told outside is worded from this.
-        kind: HsmErrorKind,
-        /// Why, and which file to remove, for the log only: it may hold return codes and paths.
-        reason: String,
-    },
-}
+use std::time::SystemTime;
 
 /// A token as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +21,23 @@ pub struct TokenStatus {
     pub firmware_version: String,
     /// Its hardware's version, `major.minor`.
     pub hardware_version: String,
-    /// Whether it answers.
+    /// How it is.
     pub health: TokenHealth,
+    /// When another worker is tried at the earliest, while it is down; while it serves, until when its worker is not
+    /// replaced on request, because one was a moment ago. `None` where nobody waits for either.
+    pub next_attempt: Option<SystemTime>,
     /// Process id of the worker that holds it.
     pub worker_pid: Option<u32>,
     /// Workers that had to be started again since the service took the token.
     pub restarts: u64,
+    /// How often the worker asked to be replaced and was not, because one had been a moment ago.
+    pub replacements_held_back: u64,
+    /// Resident memory of the worker in bytes; `None` without a worker, or where the system does not say.
+    pub worker_memory_bytes: Option<u64>,
+    /// Above so much it is replaced.
+    pub worker_memory_limit_bytes: u64,
+    /// Threads of the worker, those of the module among them; `None` as above.
+    pub worker_threads: Option<u32>,
     /// Sessions that the worker has open.
     pub sessions_open: u64,
     /// Sessions that the token allows; `None` where it sets no limit or tells none.
@@ -57,8 +46,10 @@ pub struct TokenStatus {
     pub mechanisms: Vec<String>,
     /// Algorithms that the token can serve.
     pub algorithms: Vec<Algorithm>,
-    /// Threads that sign, each with its session.
+    /// Threads that sign now, each with its session.
     pub signing_threads: usize,
+    /// Threads that were asked for.
+    pub signing_threads_configured: usize,
     /// Requests to sign, for MACs and for random bytes that the worker has.
     pub in_flight: usize,
     /// Such requests that wait in the service.

@@ -35,35 +35,43 @@ impl Token {
         let mut fresh_session = false;
         let mut attempts = 1;
         let mut may_have_acted = false;
+        let mut no_session: Option<HsmFailure> = None;
         let mut times = SignTimes::default();
         loop {
             if Instant::now() >= deadline {
                 // Nobody waits any more: an answer got now would be for nothing.
-                return Err(overrun(attempts - 1).failure);
+                let failure = no_session.unwrap_or_else(|| overrun(attempts - 1).failure);
+                return Err(overall(failure, may_have_acted).with_attempts(attempts - 1));
             }
             let frame = LaneRequest { fresh_session, operation }.encode();
-            let failed = match self.ask_once(frame, deadline, attempts > 1, &mut times).await {
+            let failed = match self.ask_once(frame, deadline, attempts > 1 || no_session.is_some(), &mut times).await {
                 Ok(bytes) => match judge(Answer { bytes, attempts, times }) {
                     Ok(good) => return Ok(good),
                     Err(failure) => {
                         fresh_session = true;
-                        CallFailure { failure, retry: true, replace: None }
+                        CallFailure { retry: true, ..CallFailure::last(failure) }
                     }
                 },
                 Err(failed) => failed,
             };
-            let CallFailure { failure, retry, replace } = failed;
+            let CallFailure { mut failure, retry, replace, not_asked } = failed;
+            self.shared.note_failure(failure.kind);
+            if not_asked {
+                // Not an attempt: the lane rests, and the call waits for another one, or for this one's session.
+                no_session = Some(failure);
+                continue;
+            }
+            if failure.kind == HsmErrorKind::Deadline && failure.attempts == 0 {
+                // It was for want of a session that no lane took it in time.
+                failure = no_session.take().or_else(|| self.shared.dispatch.without_sessions()).unwrap_or(failure);
+                failure.attempts = 0;
+            }
             let (token, key) = (&self.shared.settings.id, operation.uid().map(tracing::field::display));
             if failure.kind == HsmErrorKind::WrongSignature {
                 tracing::error!(%token, key, %failure, "the token lies");
             }
             if let Some(generation) = replace {
-                if failure.kind == HsmErrorKind::PinLatched {
-                    // The next worker logs in no more; it is how the token comes to say that it is latched.
-                    self.shared.replace(generation, &failure.message);
-                } else {
-                    self.shared.replace_on_request(generation, &failure.message);
-                }
+                self.shared.replace_on_request(generation, failure.kind, &failure.message);
             }
             if !retry || attempts == MOST_ATTEMPTS || Instant::now() >= deadline {
                 let asked = if failure.attempts == 0 { attempts - 1 } else { attempts };

@@ -1,18 +1,15 @@
 //! The control lane: everything but signing, one request after the other.
 
-use super::Shared;
+use super::lane::LaneSet;
 use super::launch::{receive, send};
+use super::shared::Shared;
 use crate::wire::{ControlReply, ControlRequest};
 use crate::{DELICATE_GRACE, HsmErrorKind, HsmFailure, ORDERLY_GRACE};
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
-
-/// Idle for this long, the worker is asked how it is; that also keeps the control session alive.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// A request on its way to the worker.
 #[derive(Debug)]
@@ -29,36 +26,61 @@ pub(super) enum ControlEnd {
     Lost,
     /// It does not answer.
     Hung,
-    /// It asks for a successor.
-    Replace(String),
+    /// It can do nothing any more, and asks for a successor.
+    Useless(HsmErrorKind, String),
     /// Nobody can ask any more.
     Unused,
 }
 
-/// Passes requests to a worker until one of them goes.
+/// What is to be done next.
+enum Next {
+    Pass(ControlJob),
+    /// The worker is asked how it is: when it was idle for a while, which keeps its sessions alive, ...
+    Check,
+    /// ... and when it asked to be replaced and may not: then nothing less than health keeps it.
+    CheckUp,
+}
+
+/// Passes requests to a worker until one of them goes. A worker that drains gets no more.
 pub(super) async fn serve(
     shared: &Shared,
+    lanes: &LaneSet,
     control: &mut UnixStream,
     jobs: &mut mpsc::Receiver<ControlJob>,
 ) -> ControlEnd {
     loop {
-        let job = match timeout(HEALTH_INTERVAL, jobs.recv()).await {
-            Ok(Some(job)) => Some(job),
-            Ok(None) => return ControlEnd::Unused,
-            Err(_idle) => None,
+        if lanes.is_draining() {
+            std::future::pending::<()>().await;
+        }
+        let next = tokio::select! {
+            biased;
+            () = shared.check_up.notified() => Next::CheckUp,
+            job = jobs.recv() => match job {
+                Some(job) => Next::Pass(job),
+                None => return ControlEnd::Unused,
+            },
+            () = sleep(shared.settings.keepalive) => Next::Check,
         };
-        let ended = match job {
-            Some(job) if job.reply.is_closed() || job.deadline <= Instant::now() => Ok(()),
-            Some(job) => pass(shared, control, job).await,
-            None => check(shared, control).await,
+        shared.control_busy.store(true, Ordering::SeqCst);
+        let ended = match next {
+            Next::Pass(job) if job.reply.is_closed() || job.deadline <= Instant::now() => Ok(()),
+            Next::Pass(job) => pass(shared, lanes, control, job).await,
+            Next::Check => check(shared, lanes, control, false).await,
+            Next::CheckUp => check(shared, lanes, control, true).await,
         };
+        shared.control_busy.store(false, Ordering::SeqCst);
         if let Err(end) = ended {
             return end;
         }
     }
 }
 
-async fn pass(shared: &Shared, control: &mut UnixStream, job: ControlJob) -> Result<(), ControlEnd> {
+async fn pass(
+    shared: &Shared,
+    lanes: &LaneSet,
+    control: &mut UnixStream,
+    job: ControlJob,
+) -> Result<(), ControlEnd> {
     let ControlJob { request, deadline, reply } = job;
     // A worker must not be killed while it writes to a token.
     let delicate = matches!(request, ControlRequest::Generate { .. } | ControlRequest::Destroy { .. });
@@ -88,9 +110,13 @@ async fn pass(shared: &Shared, control: &mut UnixStream, job: ControlJob) -> Res
     shared.delicate.store(false, Ordering::SeqCst);
     match answer {
         ControlReply::Failed(failure) => {
-            let replace = failure.replace.then(|| failure.message.clone());
+            shared.note_failure(failure.kind);
+            if failure.replace {
+                // Before anybody hears of it: what he asks next is for the next worker.
+                shared.replace_on_request(lanes.generation, failure.kind, &failure.message);
+            }
             answer_with(&mut reply, Err(failure.into_failure()));
-            replace.map_or(Ok(()), |reason| Err(ControlEnd::Replace(reason)))
+            Ok(())
         }
         good => {
             answer_with(&mut reply, Ok(good));
@@ -99,7 +125,13 @@ async fn pass(shared: &Shared, control: &mut UnixStream, job: ControlJob) -> Res
     }
 }
 
-async fn check(shared: &Shared, control: &mut UnixStream) -> Result<(), ControlEnd> {
+/// Asks the worker how it is. With `strictly` one that is not well is given up.
+async fn check(
+    shared: &Shared,
+    lanes: &LaneSet,
+    control: &mut UnixStream,
+    strictly: bool,
+) -> Result<(), ControlEnd> {
     let question = async {
         send(control, &ControlRequest::Health).await?;
         receive::<ControlReply>(control).await
@@ -113,9 +145,19 @@ async fn check(shared: &Shared, control: &mut UnixStream) -> Result<(), ControlE
         }
         Ok(Ok(ControlReply::Failed(failure))) => {
             tracing::warn!(token = %shared.settings.id, failure = %failure.clone().into_failure(), "the token is unwell");
-            if failure.replace { Err(ControlEnd::Replace(failure.message)) } else { Ok(()) }
+            shared.note_failure(failure.kind);
+            if strictly {
+                return Err(ControlEnd::Useless(failure.kind, failure.message));
+            }
+            if failure.replace {
+                shared.replace_on_request(lanes.generation, failure.kind, &failure.message);
+            }
+            Ok(())
         }
-        Ok(Ok(_)) => Err(ControlEnd::Replace("the worker answered something else than it was asked".to_owned())),
+        Ok(Ok(_)) => {
+            let what = "the worker answered something else than it was asked";
+            Err(ControlEnd::Useless(HsmErrorKind::Bug, what.to_owned()))
+        }
     }
 }
 

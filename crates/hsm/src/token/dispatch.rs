@@ -20,11 +20,13 @@ pub(super) struct CallFailure {
     pub(super) retry: bool,
     /// The worker of this generation asks to be replaced.
     pub(super) replace: Option<u64>,
+    /// The token was not asked, since the lane has no session: another lane may.
+    pub(super) not_asked: bool,
 }
 
 impl CallFailure {
     pub(super) fn last(failure: HsmFailure) -> Self {
-        Self { failure, retry: false, replace: None }
+        Self { failure, retry: false, replace: None, not_asked: false }
     }
 }
 
@@ -139,11 +141,7 @@ impl Dispatch {
 
     /// Opens the lanes of a new worker, and sends what has waited for it.
     pub(super) fn install(&self, lanes: Arc<LaneSet>) {
-        {
-            let mut refusal = self.refusal.write().unwrap_or_else(PoisonError::into_inner);
-            // A token that is being let go takes no calls, whoever comes up meanwhile.
-            *refusal = refusal.take().filter(|refusal| refusal.kind == HsmErrorKind::Stopping);
-        }
+        self.accept();
         *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&lanes));
         lanes.refill(self);
     }
@@ -156,9 +154,23 @@ impl Dispatch {
         }
     }
 
+    /// Takes calls again, which wait for the next worker.
+    pub(super) fn accept(&self) {
+        let mut refusal = self.refusal.write().unwrap_or_else(PoisonError::into_inner);
+        // A token that is being let go takes no calls, whoever comes up meanwhile.
+        *refusal = refusal.take().filter(|refusal| refusal.kind == HsmErrorKind::Stopping);
+    }
+
     /// Takes no further calls, and gives this reason.
     pub(super) fn refuse(&self, refusal: HsmFailure) {
         *self.refusal.write().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+    }
+
+    /// Why no lane takes a call, where it is that none of them has a session.
+    pub(super) fn without_sessions(&self) -> Option<HsmFailure> {
+        let message = "the token has no session for any lane; end what else uses it, or ask for fewer lanes";
+        let lanes = self.lanes()?;
+        lanes.is_without_sessions().then(|| HsmFailure::new(HsmErrorKind::Capacity, message))
     }
 
     /// Fails what waits in the queue.

@@ -8,16 +8,24 @@ use super::dispatch::{Call, CallEnd, CallFailure, Dispatch, lock};
 use super::launch::LaneSocket;
 use crate::wire::{FrameBuffer, LaneReply, decode_lane_reply};
 use crate::{HANG_PATIENCE, HsmErrorKind, HsmFailure, LANE_DEPTH};
+use std::time::Duration;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream as BlockingStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Span;
+
+/// What waits behind a call that has been silent for so long is taken back, where other lanes answer meanwhile.
+const HELD_UP_AFTER: Duration = Duration::from_secs(2);
+
+/// A lane that got no session is left alone for so long, doubled each time it gets none again, up to the second.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// The lanes of one worker.
 #[derive(Debug)]
@@ -25,6 +33,8 @@ pub(super) struct LaneSet {
     /// Which worker: the first, the second, ...
     pub(super) generation: u64,
     lanes: Vec<Lane>,
+    /// The worker is going to be replaced: it answers what it has and gets nothing more.
+    draining: AtomicBool,
     /// A task looks after a call that overran its deadline.
     suspected: AtomicBool,
 }
@@ -42,14 +52,83 @@ pub(super) enum Stall {
 
 impl LaneSet {
     /// Takes the sockets of a worker; the second value is what its reading tasks read from.
-    pub(super) fn new(generation: u64, sockets: Vec<LaneSocket>) -> io::Result<(Arc<Self>, Vec<UnixStream>)> {
+    /// The lanes from `with_session` on begin without a session, and are asked later whether they get one.
+    pub(super) fn new(
+        generation: u64,
+        sockets: Vec<LaneSocket>,
+        with_session: usize,
+    ) -> io::Result<(Arc<Self>, Vec<UnixStream>)> {
         let mut lanes = Vec::with_capacity(sockets.len());
         let mut readers = Vec::with_capacity(sockets.len());
         for LaneSocket { socket, budget } in sockets {
             readers.push(UnixStream::from_std(socket.try_clone()?)?);
-            lanes.push(Lane::new(generation, socket, budget));
+            let lane = Lane::new(generation, socket, budget);
+            if lanes.len() >= with_session {
+                lane.rest(&mut lane.lock());
+            }
+            lanes.push(lane);
         }
-        Ok((Arc::new(Self { generation, lanes, suspected: AtomicBool::new(false) }), readers))
+        let (draining, suspected) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok((Arc::new(Self { generation, lanes, draining, suspected }), readers))
+    }
+
+    /// Sends nothing more to this worker. What it has is still answered.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this worker gets nothing more.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whether all has been answered that is still going to be: a lane that is silent is not waited for.
+    pub(super) fn is_drained(&self) -> bool {
+        let now = Instant::now();
+        self.lanes.iter().all(|lane| lane.load() == 0 || lane.is_silent(&lane.lock(), now, HANG_PATIENCE))
+    }
+
+    /// How many lanes there are that are not without a session.
+    pub(super) fn with_session(&self) -> usize {
+        self.lanes.iter().filter(|lane| !lane.resting.load(Ordering::SeqCst)).count()
+    }
+
+    /// Whether each lane is without a session.
+    pub(super) fn is_without_sessions(&self) -> bool {
+        self.with_session() == 0
+    }
+
+    /// What has to be looked at from time to time, whether or not calls come: lanes whose rest is over take calls again,
+    /// and what waits behind a call that hangs goes to other lanes.
+    pub(super) fn look_after(&self, dispatch: &Dispatch) {
+        let now = Instant::now();
+        for lane in &self.lanes {
+            if lane.load() > 1 {
+                self.free_what_is_held_up(lane, now);
+            }
+        }
+        self.refill(dispatch);
+    }
+
+    /// Takes back what waits in a lane behind a call that does not come back, where another lane shows that the module
+    /// answers: there it is asked for once more. Where no lane answers it is the worker that hangs, and its successor is who
+    /// is to be asked.
+    fn free_what_is_held_up(&self, lane: &Lane, now: Instant) {
+        let mut state = lane.lock();
+        if !lane.is_silent(&state, now, HELD_UP_AFTER) {
+            return;
+        }
+        let since = state.heard + HANG_PATIENCE;
+        let others_answer = self.lanes.iter().any(|other| {
+            // Never the lock of two lanes at once: that of this one is held.
+            !std::ptr::eq(other, lane) && other.answered_after(since)
+        });
+        if !others_answer {
+            return;
+        }
+        for sent in state.sent.iter_mut().skip(1) {
+            sent.lose("another call before it does not come back from the PKCS#11 module");
+        }
     }
 
     /// Calls in all lanes.
@@ -59,11 +138,17 @@ impl LaneSet {
 
     /// The lane with the least to do of those that take calls.
     pub(super) fn least_loaded(&self) -> Option<&Lane> {
+        if self.is_draining() {
+            return None;
+        }
         self.lanes.iter().filter(|lane| lane.takes_calls()).min_by_key(|lane| lane.load())
     }
 
     /// Sends waiting calls wherever there is room.
     pub(super) fn refill(&self, dispatch: &Dispatch) {
+        if self.is_draining() {
+            return;
+        }
         for lane in &self.lanes {
             if lane.takes_calls() {
                 lane.refill(&mut lane.lock(), dispatch);
@@ -106,7 +191,7 @@ impl LaneSet {
     /// Reads the replies of one lane until its end.
     pub(super) async fn read(&self, number: usize, socket: UnixStream, dispatch: &Dispatch) {
         let Some(lane) = self.lanes.get(number) else { return };
-        if let Err(error) = lane.read(&socket, dispatch).await {
+        if let Err(error) = lane.read(&socket, self, dispatch).await {
             tracing::warn!(lane = number, generation = self.generation, %error, "a lane broke");
         }
         lane.close();
@@ -125,6 +210,16 @@ pub(super) struct Lane {
     load: AtomicUsize,
     /// Whether it takes calls, to look at without its mutex.
     open: AtomicBool,
+    /// Whether it has no session, to look at without its mutex.
+    resting: AtomicBool,
+    /// What the next times are counted from.
+    made: Instant,
+    /// Milliseconds after `made` until which it is left alone, for want of a session.
+    rests_until: AtomicU64,
+    /// Milliseconds after `made` at which it last answered.
+    answered: AtomicU64,
+    /// The same of `LaneState::heard`, to look at without the mutex.
+    heard: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -134,21 +229,35 @@ struct LaneState {
     bytes: usize,
     /// When the lane last answered, or began to have something to answer.
     heard: Instant,
+    /// How long it is left alone the next time that it gets no session.
+    rest: Duration,
 }
 
 /// A call that the worker has.
 #[derive(Debug)]
 struct Sent {
-    reply: oneshot::Sender<CallEnd>,
+    /// `None`: it is not waited for here any more.
+    reply: Option<oneshot::Sender<CallEnd>>,
     deadline: Instant,
     bytes: usize,
     /// Ends with the worker's answer.
     device: Span,
 }
 
+impl Sent {
+    /// Tells whoever waits that this attempt is lost; what becomes of it is not known.
+    fn lose(&mut self, why: &str) {
+        let Some(reply) = self.reply.take() else { return };
+        let failure = HsmFailure { attempts: 1, ..HsmFailure::new(HsmErrorKind::WorkerLost, why) };
+        // Whoever gave up does not need to know.
+        let _gone = reply.send(Err(CallFailure { retry: true, ..CallFailure::last(failure) }));
+    }
+}
+
 impl Lane {
     fn new(generation: u64, socket: BlockingStream, budget: usize) -> Self {
-        let state = LaneState { open: true, sent: VecDeque::new(), bytes: 0, heard: Instant::now() };
+        let now = Instant::now();
+        let state = LaneState { open: true, sent: VecDeque::new(), bytes: 0, heard: now, rest: FIRST_REST };
         Self {
             generation,
             socket,
@@ -156,6 +265,11 @@ impl Lane {
             state: Mutex::new(state),
             load: AtomicUsize::new(0),
             open: AtomicBool::new(true),
+            resting: AtomicBool::new(false),
+            made: now,
+            rests_until: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
         }
     }
 
@@ -167,13 +281,44 @@ impl Lane {
         self.load.load(Ordering::SeqCst)
     }
 
+    /// A lane that has not answered for a while takes no more: what hangs there must not hold up others.
     fn takes_calls(&self) -> bool {
-        self.open.load(Ordering::SeqCst) && self.load() < LANE_DEPTH
+        let load = self.load();
+        if !self.open.load(Ordering::SeqCst) || load >= LANE_DEPTH {
+            return false;
+        }
+        if self.resting.load(Ordering::SeqCst) {
+            // When its rest is over, one call finds out whether there is a session for it.
+            return load == 0 && self.after_made(Instant::now()) >= self.rests_until.load(Ordering::SeqCst);
+        }
+        let silent = self.after_made(Instant::now()).saturating_sub(self.heard.load(Ordering::SeqCst));
+        load == 0 || u128::from(silent) < HANG_PATIENCE.as_millis()
+    }
+
+    fn after_made(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.made).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it has something to answer and has not for so long.
+    fn is_silent(&self, state: &LaneState, now: Instant, patience: Duration) -> bool {
+        !state.sent.is_empty() && now.saturating_duration_since(state.heard) >= patience
+    }
+
+    fn answered_after(&self, time: Instant) -> bool {
+        self.answered.load(Ordering::SeqCst) > self.after_made(time)
+    }
+
+    /// Leaves it alone for a while, since it has no session and got none.
+    fn rest(&self, state: &mut LaneState) {
+        self.resting.store(true, Ordering::SeqCst);
+        self.rests_until.store(self.after_made(Instant::now() + state.rest), Ordering::SeqCst);
+        state.rest = (state.rest * 2).min(LONGEST_REST);
     }
 
     fn room(&self, state: &LaneState) -> usize {
         match (state.open, state.sent.len()) {
             (false, _) => 0,
+            (true, 1..) if self.resting.load(Ordering::SeqCst) => 0,
             (true, length) if length >= LANE_DEPTH => 0,
             (true, _) => self.budget.saturating_sub(state.bytes),
         }
@@ -192,7 +337,8 @@ impl Lane {
     fn refill(&self, state: &mut LaneState, dispatch: &Dispatch) {
         let mut calls: Vec<Call> = Vec::new();
         let mut bytes = 0;
-        while state.sent.len() + calls.len() < LANE_DEPTH
+        let depth = if self.resting.load(Ordering::SeqCst) { 1 } else { LANE_DEPTH };
+        while state.sent.len() + calls.len() < depth
             && let Some(call) = dispatch.next(self.room(state).saturating_sub(bytes))
         {
             bytes += call.frame.len();
@@ -243,15 +389,16 @@ impl Lane {
     fn note_sent(&self, state: &mut LaneState, calls: Vec<Call>) {
         if state.sent.is_empty() {
             state.heard = Instant::now();
+            self.heard.store(self.after_made(state.heard), Ordering::SeqCst);
         }
         for Call { frame, deadline, again: _, progress: _, stage, reply } in calls {
             state.bytes += frame.len();
-            state.sent.push_back(Sent { reply, deadline, bytes: frame.len(), device: stage.device() });
+            state.sent.push_back(Sent { reply: Some(reply), deadline, bytes: frame.len(), device: stage.device() });
         }
         self.load.store(state.sent.len(), Ordering::SeqCst);
     }
 
-    async fn read(&self, socket: &UnixStream, dispatch: &Dispatch) -> io::Result<()> {
+    async fn read(&self, socket: &UnixStream, set: &LaneSet, dispatch: &Dispatch) -> io::Result<()> {
         let mut frames = FrameBuffer::default();
         let mut read = vec![0; 1 << 14];
         loop {
@@ -268,17 +415,26 @@ impl Lane {
             while let Some(body) = frames.next()? {
                 replies.push(decode_lane_reply(body)?);
             }
-            self.complete(replies, dispatch)?;
+            self.complete(replies, set, dispatch)?;
         }
     }
 
     /// Refills the lane, then wakes those whose replies came.
-    fn complete(&self, replies: Vec<LaneReply>, dispatch: &Dispatch) -> io::Result<()> {
+    fn complete(&self, replies: Vec<LaneReply>, set: &LaneSet, dispatch: &Dispatch) -> io::Result<()> {
         let mut answered = Vec::with_capacity(replies.len());
         {
             let mut state = self.lock();
             state.heard = Instant::now();
+            let heard = self.after_made(state.heard);
+            self.heard.store(heard, Ordering::SeqCst);
+            self.answered.store(heard, Ordering::SeqCst);
             for reply in replies {
+                if matches!(&reply, Err(failure) if failure.no_session) {
+                    self.rest(&mut state);
+                } else {
+                    self.resting.store(false, Ordering::SeqCst);
+                    state.rest = FIRST_REST;
+                }
                 match state.sent.pop_front() {
                     Some(sent) => {
                         state.bytes -= sent.bytes;
@@ -290,14 +446,18 @@ impl Lane {
             }
             if state.open {
                 self.load.store(state.sent.len(), Ordering::SeqCst);
-                self.refill(&mut state, dispatch);
+                if !set.is_draining() && !self.resting.load(Ordering::SeqCst) {
+                    self.refill(&mut state, dispatch);
+                }
             }
         }
         for (Sent { reply: waiting, device, .. }, reply) in answered {
             drop(device);
+            let Some(waiting) = waiting else { continue };
             let end = reply.map_err(|failure| CallFailure {
                 retry: failure.retry,
                 replace: failure.replace.then_some(self.generation),
+                not_asked: failure.no_session,
                 failure: failure.into_failure(),
             });
             // Whoever gave up does not need to know.
@@ -317,10 +477,8 @@ impl Lane {
         self.load.store(0, Ordering::SeqCst);
         // The worker and the reading task see the end, if they have not yet.
         let _gone = self.socket.shutdown(Shutdown::Both);
-        for sent in state.sent.drain(..) {
-            let message = "the worker process ended before it answered";
-            let failure = HsmFailure { attempts: 1, ..HsmFailure::new(HsmErrorKind::WorkerLost, message) };
-            let _gone = sent.reply.send(Err(CallFailure { failure, retry: true, replace: None }));
+        for mut sent in state.sent.drain(..) {
+            sent.lose("the worker process ended before it answered");
         }
     }
 }

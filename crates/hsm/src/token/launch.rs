@@ -39,8 +39,10 @@ pub(crate) struct LaneSocket {
 }
 
 impl TokenAddress {
+    /// With the PIN of the settings, and any serial number that they allow.
     pub(crate) fn of(settings: &TokenSettings) -> Self {
         Self {
+            seen_serial: None,
             module: settings.module.clone(),
             label: settings.label.clone(),
             serial: settings.serial.clone(),

@@ -1,6 +1,7 @@
 //! A token as the service sees it.
 
 mod attempts;
+mod breaker;
 mod control;
 mod dispatch;
 mod lane;
@@ -8,33 +9,33 @@ pub(crate) mod launch;
 mod mac;
 mod progress;
 mod random;
+mod shared;
 mod sign;
+mod state;
 mod supervisor;
+mod trouble;
+mod vitals;
 
 use crate::wire::{ControlReply, ControlRequest, TokenFacts, WireKey, algorithm_index};
 use crate::{
-    GeneratedKey, HsmError, HsmErrorKind, HsmFailure, KeyPresence, MacKey, MissingMechanism, ORDERLY_GRACE, SigningKey,
-    TokenHealth, TokenObject, TokenSettings, TokenStatus, WorkerCommand,
+    ClearLatchError, FIRST_START_PATIENCE, GeneratedKey, HealthCause, HsmError, HsmErrorKind, HsmFailure, KeyPresence,
+    MacKey, MissingMechanism, ORDERLY_GRACE, Pin, SigningKey, TokenHealth, TokenObject, TokenSettings, TokenState,
+    TokenStatus, WorkerCommand,
 };
 use chancery_crypto::PublicKey;
 use chancery_model::{Algorithm, Uid};
 use control::ControlJob;
-use dispatch::Dispatch;
-use lane::{LaneSet, Stall};
+use shared::Shared;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use supervisor::Event;
+use supervisor::{Event, First, Insistence};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Control requests that may wait in the service.
 const CONTROL_QUEUE: usize = 64;
-
-/// A worker that asks for a successor gets one at most this often: a token whose every call fails is not helped by
-/// a login every second.
-const REPLACEMENT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// One token, held by a worker process that is replaced whenever it must be. Cheap to clone; when the last clone is
 /// dropped, the token is let go.
@@ -43,73 +44,6 @@ pub struct Token {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<ControlJob>,
     _guard: Arc<LetGo>,
-}
-
-/// What a token's handles and its supervisor share.
-struct Shared {
-    settings: TokenSettings,
-    worker: WorkerCommand,
-    dispatch: Dispatch,
-    events: mpsc::UnboundedSender<Event>,
-    health: watch::Sender<TokenHealth>,
-    done: watch::Sender<bool>,
-    facts: RwLock<TokenFacts>,
-    /// 0: none.
-    pid: AtomicU32,
-    restarts: AtomicU64,
-    sessions_open: AtomicU64,
-    /// The worker does something that a kill could turn into damage.
-    delicate: AtomicBool,
-    last_replacement: Mutex<Option<Instant>>,
-}
-
-impl Shared {
-    fn tell(&self, event: Event) {
-        // Without a supervisor there is nothing left to do.
-        let _gone = self.events.send(event);
-    }
-
-    /// A worker asks to be replaced. Its lanes close at once, so that a retry waits for the next one.
-    fn replace_on_request(&self, generation: u64, reason: &str) {
-        {
-            let mut last = self.last_replacement.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|last| last.elapsed() < REPLACEMENT_INTERVAL) {
-                return;
-            }
-            *last = Some(Instant::now());
-        }
-        self.replace(generation, reason);
-    }
-
-    fn replace(&self, generation: u64, reason: &str) {
-        // Told first: closing the lanes is noticed as well, and would be taken for the worker's doing.
-        self.tell(Event::Replace(generation, reason.to_owned()));
-        if let Some(lanes) = self.dispatch.lanes().filter(|lanes| lanes.generation == generation) {
-            lanes.close();
-        }
-    }
-
-    /// A call overran its deadline: finds out whether its worker hangs, and if so replaces it.
-    fn suspect(self: &Arc<Self>) {
-        let Some(lanes) = self.dispatch.lanes() else { return };
-        if !lanes.begin_suspicion() {
-            return;
-        }
-        let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            loop {
-                match lanes.stall() {
-                    Stall::No => break,
-                    Stall::LookAgain(at) => sleep_until(at).await,
-                    Stall::Hung => {
-                        shared.replace(lanes.generation, "a call overran its deadline and its lane is silent");
-                        break;
-                    }
-                }
-            }
-            LaneSet::end_suspicion(&lanes);
-        });
-    }
 }
 
 /// Lets the token go when the last handle is dropped.
@@ -139,25 +73,66 @@ impl Token {
     /// [`HsmError`] says what is wrong: no such token, another holder, a refused PIN (which is never tried again), a
     /// module that does not load.
     pub async fn start(settings: TokenSettings, worker: WorkerCommand) -> Result<Self, HsmError> {
+        let (token, started) = Self::begin(settings, worker, Insistence::First);
+        match started.await {
+            Ok(result) => result.map(|()| token),
+            Err(_gone) => Err(token.ended()),
+        }
+    }
+
+    /// The same for a service that has other tokens, too: a token that is away, is held by another process, or has
+    /// refused its PIN is taken all the same, and its health says so. It is tried again and again, except for its PIN. A
+    /// module that takes its time is waited for ten seconds, and goes on starting afterwards.
+    ///
+    /// # Errors
+    /// [`HsmError`] where the settings are wrong, so that waiting would not help: a module that cannot be loaded, a label
+    /// that several tokens have, a lock directory that cannot be used.
+    pub async fn hold(settings: TokenSettings, worker: WorkerCommand) -> Result<Self, HsmError> {
+        let (token, started) = Self::begin(settings, worker, Insistence::OnSettings);
+        match timeout(FIRST_START_PATIENCE, started).await {
+            Ok(Ok(result)) => result.map(|()| token),
+            Ok(Err(_gone)) => Err(token.ended()),
+            Err(_elapsed) => Ok(token),
+        }
+    }
+
+    fn begin(
+        settings: TokenSettings,
+        worker: WorkerCommand,
+        insistence: Insistence,
+    ) -> (Self, oneshot::Receiver<Result<(), HsmError>>) {
         let (events, received) = mpsc::unbounded_channel();
         let (jobs, control) = mpsc::channel(CONTROL_QUEUE);
-        let shared = Arc::new(Shared {
-            dispatch: Dispatch::new(settings.queue_limit),
-            events: events.clone(),
-            health: watch::Sender::new(TokenHealth::Starting),
-            done: watch::Sender::new(false),
-            facts: RwLock::new(TokenFacts::default()),
-            pid: AtomicU32::new(0),
-            restarts: AtomicU64::new(0),
-            sessions_open: AtomicU64::new(0),
-            delicate: AtomicBool::new(false),
-            last_replacement: Mutex::new(None),
-            settings,
-            worker,
-        });
-        let live = supervisor::start_worker(&shared, 1).await?;
-        tokio::spawn(supervisor::supervise(Arc::clone(&shared), live, received, control));
-        Ok(Self { shared, jobs, _guard: Arc::new(LetGo(events)) })
+        let shared = Arc::new(Shared::new(settings, worker, events.clone()));
+        let (first, started) = oneshot::channel();
+        tokio::spawn(supervisor::supervise(Arc::clone(&shared), First { first, insistence }, received, control));
+        (Self { shared, jobs, _guard: Arc::new(LetGo(events)) }, started)
+    }
+
+    fn ended(&self) -> HsmError {
+        HsmError::new(HsmErrorKind::Stopping, format!("token {} has been let go", self.shared.settings.id))
+    }
+
+    /// Tries one login on a token that has refused its PIN, with the PIN as its file has it now. Only where the token
+    /// takes it is the refusal forgotten; otherwise the token stays latched, and the next attempt needs another call. For an
+    /// operator who has put the PIN right: too many attempts lock a token for good.
+    ///
+    /// # Errors
+    /// [`ClearLatchError`].
+    pub async fn clear_pin_latch(&self) -> Result<(), ClearLatchError> {
+        let shared = &self.shared;
+        if shared.health.borrow().state != TokenState::Latched {
+            return Err(ClearLatchError::NotLatched);
+        }
+        if let Some(file) = &shared.settings.pin_file {
+            shared.set_pin(Pin::read_file(file)?);
+        }
+        let (reply, tried) = oneshot::channel();
+        shared.tell(Event::ClearLatch(reply));
+        tried.await.unwrap_or_else(|_gone| {
+            let failure = HsmFailure::new(HsmErrorKind::Stopping, "the token is being let go");
+            Err(ClearLatchError::Failed(failure))
+        })
     }
 
     /// Makes a key whose objects all have the CKA_ID `uid`, reads it back, and has it prove itself on a random challenge.
@@ -258,7 +233,8 @@ impl Token {
     /// [`MissingMechanism`] says which token lacks what.
     pub fn offers(&self, algorithm: Algorithm) -> Result<(), MissingMechanism> {
         let settings = &self.shared.settings;
-        match self.facts(|facts| facts.missing(algorithm)) {
+        // Of a token that no worker has held yet nobody knows; it says itself that it is away.
+        match self.shared.facts(|facts| facts.and_then(|facts| facts.missing(algorithm))) {
             None => Ok(()),
             Some(missing) => {
                 let (token, label) = (settings.id.clone(), settings.label.clone());
@@ -271,11 +247,20 @@ impl Token {
     #[must_use]
     pub fn status(&self) -> TokenStatus {
         let shared = &self.shared;
-        let facts = self.facts(TokenFacts::clone);
-        let algorithms = Algorithm::ALL.into_iter().filter(|algorithm| facts.missing(*algorithm).is_none()).collect();
+        let settings = &shared.settings;
+        let facts = shared.facts(|facts| facts.cloned());
+        let seen = facts.is_some();
+        let facts = facts.unwrap_or_else(|| TokenFacts {
+            label: settings.label.clone(),
+            serial: settings.serial.clone().unwrap_or_default(),
+            ..TokenFacts::default()
+        });
+        let offered = |algorithm: &Algorithm| seen && facts.missing(*algorithm).is_none();
+        let algorithms = Algorithm::ALL.into_iter().filter(offered).collect();
         let pid = shared.pid.load(Ordering::Relaxed);
+        let vitals = shared.vitals().filter(|_| pid != 0);
         TokenStatus {
-            id: shared.settings.id.clone(),
+            id: settings.id.clone(),
             label: facts.label,
             serial: facts.serial,
             manufacturer: facts.manufacturer,
@@ -283,16 +268,34 @@ impl Token {
             firmware_version: facts.firmware_version,
             hardware_version: facts.hardware_version,
             health: shared.health.borrow().clone(),
+            next_attempt: shared.next_attempt(),
             worker_pid: (pid != 0).then_some(pid),
             restarts: shared.restarts.load(Ordering::Relaxed),
+            replacements_held_back: shared.held_back.load(Ordering::Relaxed),
+            worker_memory_bytes: vitals.map(|vitals| vitals.memory_bytes),
+            worker_memory_limit_bytes: settings.max_worker_memory_bytes,
+            worker_threads: vitals.map(|vitals| vitals.threads),
             sessions_open: if pid == 0 { 0 } else { shared.sessions_open.load(Ordering::Relaxed) },
             sessions_max: facts.sessions_max,
             mechanisms: facts.mechanisms.into_iter().map(|mechanism| mechanism.name).collect(),
             algorithms,
-            signing_threads: usize::try_from(facts.lanes).unwrap_or(usize::MAX),
+            signing_threads: shared.dispatch.lanes().map_or(0, |lanes| lanes.with_session()),
+            signing_threads_configured: settings.signing_threads,
             in_flight: shared.dispatch.in_flight(),
             queued: shared.dispatch.queued(),
         }
+    }
+
+    /// Whether a request of the worker to be replaced would be held back now, because one was granted a moment ago.
+    #[must_use]
+    pub fn breaker_is_open(&self) -> bool {
+        self.shared.breaker_is_open()
+    }
+
+    /// How often the token has come into each state, and for which cause, since the service took it.
+    #[must_use]
+    pub fn transitions(&self) -> Vec<(TokenState, Option<HealthCause>, u64)> {
+        self.shared.transitions().into_iter().map(|((state, cause), times)| (state, cause, times)).collect()
     }
 
     /// Follows the token's health.
@@ -369,10 +372,6 @@ impl Token {
                 Err(HsmFailure { attempts: 1, ..HsmFailure::new(HsmErrorKind::Deadline, message) })
             }
         }
-    }
-
-    fn facts<T>(&self, read: impl FnOnce(&TokenFacts) -> T) -> T {
-        read(&self.shared.facts.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,66 +1,229 @@
-//! Keeps one worker alive for a token, and replaces it when it dies, hangs or asks for it.
+//! Keeps one worker alive for a token, and replaces it when it dies, hangs, asks for it or grows too large.
 
-use super::Shared;
+use super::breaker::BackOff;
 use super::control::{self, ControlEnd, ControlJob};
 use super::lane::LaneSet;
 use super::launch::{Launched, launch, see_off};
+use super::shared::Shared;
+use super::state::Happening;
+use super::vitals::{Bounds, Size, Vitals};
 use crate::wire::{Serve, Started, Task, TokenAddress};
 use crate::{
-    DELICATE_GRACE, HsmError, HsmErrorKind, HsmFailure, ORDERLY_GRACE, SIGNING_GRACE, START_PATIENCE, TokenHealth,
+    ClearLatchError, DELICATE_GRACE, HealthCause, HsmError, HsmErrorKind, HsmFailure, ORDERLY_GRACE,
+    REPLACING_PATIENCE, SIGNING_GRACE, START_PATIENCE, TokenState,
 };
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::process::Child;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-/// A worker that lived for less did not do its work: the next one is not started at once.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// How often a worker is looked at that nobody complains about: its size, its lanes, its failures.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits between starts that come to nothing: from the first to the second, doubled each time up to the third.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
+/// How often it is looked whether a worker has answered what it has.
+const DRAIN_POLL: Duration = Duration::from_millis(2);
+
+/// The kernel refuses a worker so many times the memory above which it is replaced.
+const DATA_LIMIT_FACTOR: u64 = 4;
 
 /// What others tell the supervisor.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The worker of this generation has closed a lane.
     LaneEnded(u64),
-    /// The worker of this generation hangs, or asks for a successor.
-    Replace(u64, String),
+    /// The worker of this generation is to be replaced. It is draining already.
+    Replace { generation: u64, cause: HealthCause, reason: String },
+    /// An operator lets one login be tried although the PIN was refused.
+    ClearLatch(Cleared),
     /// Let the token go.
     Stop,
 }
 
+/// Where it is told what became of a PIN latch.
+pub(super) type Cleared = oneshot::Sender<Result<(), ClearLatchError>>;
+
+/// What becomes of a token whose first start comes to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Insistence {
+    /// It is given up.
+    First,
+    /// It is given up where the settings are wrong.
+    OnSettings,
+}
+
+/// Who waits for the first start.
+#[derive(Debug)]
+pub(super) struct First {
+    pub(super) first: oneshot::Sender<Result<(), HsmError>>,
+    pub(super) insistence: Insistence,
+}
+
 /// A worker at work.
-pub(super) struct Live {
+struct Live {
     generation: u64,
     child: Child,
     control: UnixStream,
+    lanes: Arc<LaneSet>,
     since: Instant,
 }
 
 /// Why a worker's service ends.
 #[derive(Debug)]
 enum End {
-    Lost(String),
-    Hung(String),
-    Replaced(String),
+    /// It is gone, or does not answer.
+    Lost(HealthCause, String),
+    /// It has answered what it had.
+    Drained(HealthCause, String),
     Stop,
 }
 
+/// Runs until the token is let go.
+pub(super) async fn supervise(
+    shared: Arc<Shared>,
+    first: First,
+    mut events: mpsc::UnboundedReceiver<Event>,
+    mut jobs: mpsc::Receiver<ControlJob>,
+) {
+    let mut back_off = BackOff::default();
+    let mut generation = 1;
+    let mut first = Some(first);
+    while let Some(live) = take(&shared, generation, &mut back_off, &mut first, &mut events).await {
+        let since = live.since;
+        if hold(&shared, live, &mut events, &mut jobs).await.is_none() {
+            break;
+        }
+        back_off.ended(since.elapsed());
+        generation += 1;
+    }
+    let stopped = HsmFailure::new(HsmErrorKind::Stopping, "the token has been let go");
+    shared.dispatch.refuse(stopped.clone());
+    shared.dispatch.fail_queued(&stopped);
+    shared.happened(Happening::LetGo, &stopped.message);
+    shared.done.send_replace(true);
+}
+
+/// Starts workers until one holds the token. `None`: the token was let go meanwhile, or its first start was insisted on.
+async fn take(
+    shared: &Arc<Shared>,
+    generation: u64,
+    back_off: &mut BackOff,
+    first: &mut Option<First>,
+    events: &mut mpsc::UnboundedReceiver<Event>,
+) -> Option<Live> {
+    loop {
+        let mut clearing = None;
+        let latched = shared.health.borrow().state == TokenState::Latched;
+        let not_before = Instant::now() + back_off.wait(random());
+        if latched {
+            clearing = Some(next_clearing(events).await?);
+            shared.dispatch.accept();
+            shared.happened(Happening::LatchCleared, "an operator lets one login be tried");
+        } else if shared.health.borrow().state == TokenState::Down {
+            shared.set_next_attempt(Some(not_before));
+        }
+        let start = async {
+            if !latched {
+                sleep_until(not_before).await;
+            }
+            shared.set_next_attempt(None);
+            start_worker(shared, generation, latched).await
+        };
+        tokio::pin!(start);
+        let started = loop {
+            tokio::select! {
+                started = &mut start => break started,
+                event = events.recv() => match event {
+                    // Dropping the start lets go of the sockets: a worker that is on its way leaves by itself.
+                    Some(Event::Stop) | None => return None,
+                    Some(Event::ClearLatch(cleared)) => refuse(cleared),
+                    Some(Event::LaneEnded(_) | Event::Replace { .. }) => {}
+                },
+            }
+        };
+        if first.is_none() {
+            shared.restarts.fetch_add(1, Ordering::Relaxed);
+        }
+        let error = match started {
+            Ok(live) => {
+                answer(clearing, Ok(()));
+                // Whoever gave up waiting finds it up.
+                let _gone = first.take().map(|First { first, .. }| first.send(Ok(())));
+                return Some(live);
+            }
+            Err(error) => error,
+        };
+        back_off.failed();
+        let (kind, reason) = (error.kind, error.to_string());
+        // Whatever it was this time: the PIN has been refused, and nothing has shown that it is right.
+        let cause = if latched { HealthCause::PinRefused } else { error.cause };
+        let failure = HsmFailure::new(if latched { HsmErrorKind::PinLatched } else { kind }, reason.clone());
+        shared.dispatch.refuse(failure.clone());
+        shared.dispatch.fail_queued(&failure);
+        tracing::debug!(token = %shared.settings.id, reason, "no worker could take the token");
+        shared.happened(Happening::NotTaken(cause), &reason);
+        answer(clearing, Err(ClearLatchError::Failed(HsmFailure::new(kind, reason))));
+        if let Some(First { first, insistence }) = first.take() {
+            let given_up = match insistence {
+                Insistence::First => true,
+                Insistence::OnSettings => cause.is_of_the_configuration(),
+            };
+            if given_up {
+                if first.send(Err(error)).is_ok() {
+                    return None;
+                }
+            } else {
+                // Whoever gave up waiting finds out by its health.
+                let _gone = first.send(Ok(()));
+            }
+        }
+    }
+}
+
+/// Waits until an operator lets a login be tried. `None`: the token was let go meanwhile.
+async fn next_clearing(events: &mut mpsc::UnboundedReceiver<Event>) -> Option<Cleared> {
+    loop {
+        match events.recv().await {
+            Some(Event::ClearLatch(cleared)) => return Some(cleared),
+            Some(Event::LaneEnded(_) | Event::Replace { .. }) => {}
+            Some(Event::Stop) | None => return None,
+        }
+    }
+}
+
+fn refuse(cleared: Cleared) {
+    answer(Some(cleared), Err(ClearLatchError::NotLatched));
+}
+
+fn answer(cleared: Option<Cleared>, result: Result<(), ClearLatchError>) {
+    // Whoever gave up finds out by the token's health.
+    let _gone = cleared.map(|cleared| cleared.send(result));
+}
+
+/// Between no and all of a wait. Where there is no randomness, all of it.
+fn random() -> u32 {
+    chancery_crypto::random_bytes::<4>().map_or(u32::MAX, u32::from_le_bytes)
+}
+
 /// Starts a worker and opens its lanes.
-pub(super) async fn start_worker(shared: &Arc<Shared>, generation: u64) -> Result<Live, HsmError> {
+async fn start_worker(shared: &Arc<Shared>, generation: u64, clear_latch: bool) -> Result<Live, HsmError> {
     let settings = &shared.settings;
     let what = format!("token {} (label {:?})", settings.id, settings.label);
     let lanes = settings.signing_threads.max(1);
+    let token = TokenAddress {
+        pin: shared.pin(),
+        seen_serial: shared.facts(|facts| facts.map(|facts| facts.serial.clone())),
+        ..TokenAddress::of(settings)
+    };
     let task = Task::Serve(Serve {
-        token: TokenAddress::of(settings),
+        token,
         lanes: u32::try_from(lanes)
             .map_err(|error| HsmError::caused(HsmErrorKind::Configuration, what.clone(), error))?,
+        keepalive_milliseconds: u64::try_from(settings.keepalive.as_millis()).unwrap_or(u64::MAX),
+        data_limit_bytes: settings.max_worker_memory_bytes.saturating_mul(DATA_LIMIT_FACTOR),
+        clear_latch,
     });
     let environment = &settings.module_environment;
     let Launched { child, control, lanes: mut sockets, started } =
@@ -71,13 +234,17 @@ pub(super) async fn start_worker(shared: &Arc<Shared>, generation: u64) -> Resul
             drop((control, sockets));
             see_off(child, DELICATE_GRACE).await;
             return Err(match other {
-                Started::Failed(failure) => HsmError::failure(&what, failure.into_failure()),
+                Started::Failed(failure) => {
+                    let cause = failure.cause.unwrap_or_else(|| HealthCause::of(failure.kind));
+                    HsmError::failure(&what, failure.into_failure()).because(cause)
+                }
                 _ => HsmError::new(HsmErrorKind::Bug, format!("{what}: the worker answered something else")),
             });
         }
     };
-    sockets.truncate(usize::try_from(facts.lanes).unwrap_or(usize::MAX));
-    let opened = LaneSet::new(generation, sockets).map_err(|error| {
+    let count = |lanes: u32| usize::try_from(lanes).unwrap_or(usize::MAX);
+    sockets.truncate(count(facts.lanes));
+    let opened = LaneSet::new(generation, sockets, count(facts.lanes_with_session)).map_err(|error| {
         HsmError::caused(HsmErrorKind::Module, format!("{what}: cannot open the lanes: {error}"), error)
     })?;
     let (lanes, readers) = opened;
@@ -89,64 +256,44 @@ pub(super) async fn start_worker(shared: &Arc<Shared>, generation: u64) -> Resul
         });
     }
     // The anchor and the control session beside the lanes'.
-    shared.sessions_open.store(u64::from(facts.lanes) + 2, Ordering::Relaxed);
-    shared.pid.store(child.id().unwrap_or(0), Ordering::Relaxed);
-    *shared.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
-    shared.dispatch.install(lanes);
-    shared.health.send_replace(TokenHealth::Up);
-    tracing::info!(token = %settings.id, worker = child.id(), generation, "a worker holds the token");
-    Ok(Live { generation, child, control, since: Instant::now() })
+    shared.sessions_open.store(u64::from(facts.lanes_with_session) + 2, Ordering::Relaxed);
+    let pid = child.id().unwrap_or(0);
+    shared.pid.store(pid, Ordering::Relaxed);
+    shared.set_vitals(Vitals::of(pid));
+    shared.begin_anew(facts);
+    serves(shared, &lanes, false);
+    shared.dispatch.install(Arc::clone(&lanes));
+    tracing::info!(token = %settings.id, worker = pid, generation, "a worker holds the token");
+    Ok(Live { generation, child, control, lanes, since: Instant::now() })
 }
 
-/// Runs until the token is let go.
-pub(super) async fn supervise(
-    shared: Arc<Shared>,
+/// Serves with one worker until it ends, and sees it off. `None`: the token is let go.
+async fn hold(
+    shared: &Shared,
     mut live: Live,
-    mut events: mpsc::UnboundedReceiver<Event>,
-    mut jobs: mpsc::Receiver<ControlJob>,
-) {
-    let mut back_off = Duration::ZERO;
-    loop {
-        let end = watch(&shared, &mut live, &mut events, &mut jobs).await;
-        let Live { generation, child, control, since } = live;
-        let short = since.elapsed() < SHORT_LIFE;
-        match &end {
-            End::Stop => {}
-            End::Lost(reason) | End::Hung(reason) | End::Replaced(reason) => {
-                tracing::warn!(token = %shared.settings.id, worker = child.id(), generation, reason, "the worker is replaced");
-                shared.health.send_replace(TokenHealth::Starting);
-            }
-        }
-        shared.dispatch.uninstall();
-        shared.pid.store(0, Ordering::Relaxed);
-        drop(control);
-        let grace = match (&end, shared.delicate.swap(false, Ordering::SeqCst)) {
-            (_, true) => DELICATE_GRACE,
-            (End::Stop | End::Replaced(_), false) => ORDERLY_GRACE,
-            (End::Lost(_) | End::Hung(_), false) => SIGNING_GRACE,
-        };
-        let status = see_off(child, grace).await;
-        tracing::debug!(token = %shared.settings.id, generation, status = status.map(|status| status.to_string()), "the worker has ended");
-        if matches!(end, End::Stop) {
-            break;
-        }
-        back_off = if short { longer(back_off) } else { Duration::ZERO };
-        match restart(&shared, generation + 1, back_off, &mut events).await {
-            Some(next) => live = next,
-            None => break,
-        }
+    events: &mut mpsc::UnboundedReceiver<Event>,
+    jobs: &mut mpsc::Receiver<ControlJob>,
+) -> Option<()> {
+    let end = watch(shared, &mut live, events, jobs).await;
+    let Live { generation, child, control, .. } = live;
+    if let End::Lost(cause, reason) | End::Drained(cause, reason) = &end {
+        tracing::warn!(token = %shared.settings.id, worker = child.id(), generation, reason, "the worker is replaced");
+        shared.happened(Happening::Goes(*cause), reason);
     }
-    let stopped = HsmFailure::new(HsmErrorKind::Stopping, "the token has been let go");
-    shared.dispatch.refuse(stopped.clone());
-    shared.dispatch.fail_queued(&stopped);
-    shared.health.send_if_modified(|health| match health {
-        TokenHealth::Latched { .. } => false,
-        TokenHealth::Starting | TokenHealth::Up | TokenHealth::Down { .. } => {
-            *health = TokenHealth::Down { kind: stopped.kind, reason: stopped.message.clone() };
-            true
-        }
-    });
-    shared.done.send_replace(true);
+    shared.dispatch.uninstall();
+    shared.pid.store(0, Ordering::Relaxed);
+    shared.control_busy.store(false, Ordering::SeqCst);
+    drop(control);
+    let grace = match (&end, shared.delicate.swap(false, Ordering::SeqCst)) {
+        (_, true) => DELICATE_GRACE,
+        (End::Stop, false) => ORDERLY_GRACE,
+        // One that hangs has been waited for.
+        (End::Drained(HealthCause::WorkerHung, _) | End::Lost(..), false) => SIGNING_GRACE,
+        (End::Drained(..), false) => ORDERLY_GRACE,
+    };
+    let status = see_off(child, grace).await.map(|status| status.to_string());
+    tracing::debug!(token = %shared.settings.id, generation, status, "the worker has ended");
+    (!matches!(end, End::Stop)).then_some(())
 }
 
 /// Serves with one worker until it ends.
@@ -156,101 +303,90 @@ async fn watch(
     events: &mut mpsc::UnboundedReceiver<Event>,
     jobs: &mut mpsc::Receiver<ControlJob>,
 ) -> End {
-    let Live { generation, child, control, .. } = live;
-    let generation = *generation;
-    let controlled = control::serve(shared, control, jobs);
+    let Live { generation, child, control, lanes, .. } = live;
+    let (generation, lanes) = (*generation, &**lanes);
+    let controlled = control::serve(shared, lanes, control, jobs);
     tokio::pin!(controlled);
+    let mut look = interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Why the worker drains, and until when at most.
+    let mut draining: Option<(HealthCause, String, Instant)> = None;
     loop {
+        let drain_poll = async {
+            match &draining {
+                None => std::future::pending().await,
+                Some(_) => sleep(DRAIN_POLL).await,
+            }
+        };
         tokio::select! {
             end = &mut controlled => return match end {
-                ControlEnd::Lost => End::Lost("it closed its control socket".to_owned()),
-                ControlEnd::Hung => End::Hung("it does not answer on its control socket".to_owned()),
-                ControlEnd::Replace(reason) => End::Replaced(reason),
+                ControlEnd::Lost => End::Lost(HealthCause::WorkerEnded, "it closed its control socket".to_owned()),
+                ControlEnd::Hung => {
+                    End::Lost(HealthCause::WorkerHung, "it does not answer on its control socket".to_owned())
+                }
+                ControlEnd::Useless(kind, reason) => End::Lost(HealthCause::of(kind), reason),
                 ControlEnd::Unused => End::Stop,
             },
-            status = child.wait() => return End::Lost(match status {
+            status = child.wait() => return End::Lost(HealthCause::WorkerEnded, match status {
                 Ok(status) => format!("it ended with {status}"),
                 Err(error) => format!("waiting for it failed: {error}"),
             }),
             event = events.recv() => match event {
                 Some(Event::LaneEnded(ended)) if ended == generation => {
-                    return End::Lost("it closed a lane".to_owned());
+                    return End::Lost(HealthCause::WorkerEnded, "it closed a lane".to_owned());
                 }
-                Some(Event::Replace(ended, reason)) if ended == generation => return End::Hung(reason),
-                Some(Event::LaneEnded(_) | Event::Replace(..)) => {}
+                Some(Event::Replace { generation: ended, cause, reason }) if ended == generation => {
+                    if draining.is_none() {
+                        lanes.drain();
+                        shared.happened(Happening::Goes(cause), &reason);
+                        draining = Some((cause, reason, Instant::now() + REPLACING_PATIENCE));
+                    }
+                }
+                Some(Event::LaneEnded(_) | Event::Replace { .. }) => {}
+                Some(Event::ClearLatch(cleared)) => refuse(cleared),
                 Some(Event::Stop) | None => return End::Stop,
             },
-        }
-    }
-}
-
-/// Starts workers until one holds the token. `None`: the token was let go meanwhile.
-async fn restart(
-    shared: &Arc<Shared>,
-    generation: u64,
-    mut back_off: Duration,
-    events: &mut mpsc::UnboundedReceiver<Event>,
-) -> Option<Live> {
-    let mut latched = false;
-    loop {
-        let (hopeless, wait) = (latched, back_off);
-        let start = async {
-            if hopeless {
-                // Only a person can help.
-                std::future::pending::<()>().await;
-            }
-            sleep(wait).await;
-            start_worker(shared, generation).await
-        };
-        tokio::pin!(start);
-        let started = loop {
-            tokio::select! {
-                started = &mut start => break started,
-                event = events.recv() => match event {
-                    // Dropping the start lets go of the sockets: a worker that is on its way leaves by itself.
-                    Some(Event::Stop) | None => return None,
-                    Some(Event::LaneEnded(_) | Event::Replace(..)) => {}
-                },
-            }
-        };
-        shared.restarts.fetch_add(1, Ordering::Relaxed);
-        match started {
-            Ok(live) => return Some(live),
-            Err(error) => {
-                let kind = error.kind;
-                latched = kind == HsmErrorKind::PinLatched;
-                let reason = error.to_string();
-                tracing::error!(token = %shared.settings.id, reason, "no worker could take the token");
-                let failure = HsmFailure::new(kind, reason.clone());
-                shared.dispatch.refuse(failure.clone());
-                shared.dispatch.fail_queued(&failure);
-                shared.health.send_replace(if latched {
-                    TokenHealth::Latched { kind, reason }
-                } else {
-                    TokenHealth::Down { kind, reason }
-                });
-                back_off = longer(back_off);
+            _ = look.tick(), if draining.is_none() => look_at(shared, lanes),
+            () = drain_poll => {
+                let still = shared.control_busy.load(Ordering::SeqCst) || !lanes.is_drained();
+                if let Some((cause, reason, _)) = draining.take_if(|(_, _, until)| !still || *until <= Instant::now()) {
+                    return End::Drained(cause, reason);
+                }
             }
         }
     }
 }
 
-fn longer(back_off: Duration) -> Duration {
-    if back_off.is_zero() { FIRST_BACK_OFF } else { (back_off * 2).min(LONGEST_BACK_OFF) }
+/// Looks how a worker is that nobody complains about.
+fn look_at(shared: &Shared, lanes: &LaneSet) {
+    if lanes.is_draining() {
+        return;
+    }
+    lanes.look_after(&shared.dispatch);
+    let vitals = Vitals::of(shared.pid.load(Ordering::Relaxed));
+    shared.set_vitals(vitals);
+    let bounds = Bounds {
+        memory_bytes: shared.settings.max_worker_memory_bytes,
+        lanes: shared.settings.signing_threads,
+    };
+    let near = match vitals.map_or(Size::Fit, |vitals| vitals.size(bounds)) {
+        Size::Fit => false,
+        Size::Near => true,
+        Size::Over(reason) => {
+            if shared.may_replace() {
+                shared.replace(lanes, HealthCause::WorkerOverLimit, &reason);
+                return;
+            }
+            true
+        }
+    };
+    serves(shared, lanes, near);
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_back_off_grows_and_stops_growing() {
-        let mut waits = vec![Duration::ZERO];
-        for _ in 0..8 {
-            waits.push(longer(*waits.last().unwrap()));
-        }
-        assert_eq!(waits[1], FIRST_BACK_OFF);
-        assert_eq!(waits[2], FIRST_BACK_OFF * 2);
-        assert_eq!(waits[8], LONGEST_BACK_OFF);
-    }
+/// Says how a token is that is served.
+fn serves(shared: &Shared, lanes: &LaneSet, near_limit: bool) {
+    let conditions = shared.conditions(lanes, near_limit);
+    let (lanes, wanted) = (lanes.with_session(), shared.settings.signing_threads);
+    let detail = format!("{lanes} of {wanted} lanes have a session; {conditions:?}");
+    shared.happened(Happening::Serves(conditions), &detail);
 }

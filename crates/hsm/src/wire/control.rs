@@ -67,11 +67,19 @@ mod tests {
             module: "/m.so".into(),
             label: "l".to_owned(),
             serial: None,
+            seen_serial: None,
             pin: Pin::new(Zeroizing::new("1234".to_owned())),
             lock_dir: "/d".into(),
         };
+        let task = Serve {
+            token,
+            lanes: 2,
+            keepalive_milliseconds: 10_000,
+            data_limit_bytes: 1 << 30,
+            clear_latch: false,
+        };
         let mut socket = Vec::new();
-        write_control(&mut socket, &Task::Serve(Serve { token, lanes: 2 })).unwrap();
+        write_control(&mut socket, &Task::Serve(task)).unwrap();
         let Some(Task::Serve(serve)) = read_control(socket.as_slice()).unwrap() else { panic!("no task") };
         assert_eq!((serve.token.pin.expose(), serve.lanes), ("1234", 2));
         assert!(read_control::<Task>([].as_slice()).unwrap().is_none());

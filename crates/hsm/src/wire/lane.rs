@@ -249,6 +249,8 @@ mod tests {
             message: "m".to_owned(),
             retry: true,
             replace: false,
+            no_session: false,
+            cause: None,
         };
         let mut out = Vec::new();
         for reply in [Ok(vec![1, 2, 3]), Err(failure.clone())] {

@@ -1,7 +1,7 @@
 //! The messages.
 
 use crate::key::{KeyAttributes, TokenObject};
-use crate::{HsmErrorKind, HsmFailure, Pin};
+use crate::{HealthCause, HsmErrorKind, HsmFailure, Pin};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -20,6 +20,12 @@ pub(crate) struct Serve {
     pub(crate) token: TokenAddress,
     /// Sockets that follow the control socket.
     pub(crate) lanes: u32,
+    /// Idle for so long, sessions are touched.
+    pub(crate) keepalive_milliseconds: u64,
+    /// Most bytes of private memory that the process may map.
+    pub(crate) data_limit_bytes: u64,
+    /// Log in although the token has refused the PIN before, once, and forget the refusal where that succeeds.
+    pub(crate) clear_latch: bool,
 }
 
 /// Where a token is found and what opens it.
@@ -28,6 +34,8 @@ pub(crate) struct TokenAddress {
     pub(crate) module: PathBuf,
     pub(crate) label: String,
     pub(crate) serial: Option<String>,
+    /// The serial number that an earlier worker has seen: no other token is taken.
+    pub(crate) seen_serial: Option<String>,
     pub(crate) pin: Pin,
     pub(crate) lock_dir: PathBuf,
 }
@@ -74,8 +82,12 @@ pub(crate) struct TokenFacts {
     pub(crate) mechanisms: Vec<MechanismFact>,
     /// Key types of which a key could be made, by [`crate::offer::key_name`].
     pub(crate) made: HashSet<String>,
-    /// Lanes that got a session; the rest of the sockets is not served.
+    /// Mechanisms for making keys are listed, and yet none could be made.
+    pub(crate) makes_no_keys: bool,
+    /// Lanes that are served; the rest of the sockets is not, since the token allows no more sessions.
     pub(crate) lanes: u32,
+    /// The first so many of them got a session at once.
+    pub(crate) lanes_with_session: u32,
 }
 
 /// One mechanism of a token.
@@ -151,6 +163,10 @@ pub(crate) struct WireFailure {
     pub(crate) retry: bool,
     /// The worker asks to be replaced.
     pub(crate) replace: bool,
+    /// The lane got no session, and so the token was not asked: another lane may have one.
+    pub(crate) no_session: bool,
+    /// What it says of the token, where that is closer than the kind.
+    pub(crate) cause: Option<HealthCause>,
 }
 
 impl WireFailure {

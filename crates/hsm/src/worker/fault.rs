@@ -1,6 +1,6 @@
 //! A failure inside the worker, with what the table of return codes says about it.
 
-use crate::HsmErrorKind;
+use crate::{HealthCause, HsmErrorKind};
 use crate::return_codes::{self, Cure};
 use crate::wire::WireFailure;
 use cryptoki::context::Function;
@@ -19,6 +19,10 @@ pub(super) struct Fault {
     pub(super) retry: bool,
     /// Only a new worker can mend it.
     pub(super) replace: bool,
+    /// The lane has no session and got none: the token was not asked.
+    pub(super) no_session: bool,
+    /// What it says of the token, where that is closer than the kind.
+    pub(super) cause: Option<HealthCause>,
 }
 
 impl Fault {
@@ -32,6 +36,8 @@ impl Fault {
             return_code: None,
             retry: false,
             replace: false,
+            no_session: false,
+            cause: None,
         }
     }
 
@@ -48,6 +54,8 @@ impl Fault {
                     return_code: return_codes::code(*code),
                     retry: meaning.retry,
                     replace: meaning.cure == Cure::Replace,
+                    no_session: false,
+                    cause: None,
                 }
             }
             Error::LibraryLoading(_) | Error::MissingSymbol(_) | Error::NullFunctionPointer => {
@@ -74,6 +82,8 @@ impl Fault {
             return_code: self.return_code,
             retry: found.retry,
             replace: found.replace,
+            no_session: false,
+            cause: found.cause,
         }
     }
 
@@ -96,6 +106,11 @@ impl Fault {
         Self { replace: true, ..self }
     }
 
+    /// Says what it means for the token.
+    pub(super) fn because(self, cause: HealthCause) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
     /// Allows one more attempt.
     pub(super) fn retrying(self) -> Self {
         Self { retry: true, ..self }
@@ -104,8 +119,8 @@ impl Fault {
 
 impl From<Fault> for WireFailure {
     fn from(fault: Fault) -> Self {
-        let Fault { kind, cure: _, message, function, return_code, retry, replace } = fault;
-        Self { kind, function, return_code, message, retry, replace }
+        let Fault { kind, cure: _, message, function, return_code, retry, replace, no_session, cause } = fault;
+        Self { kind, function, return_code, message, retry, replace, no_session, cause }
     }
 }
 

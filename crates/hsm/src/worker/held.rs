@@ -45,6 +45,8 @@ pub(super) struct Held {
     slot: Slot,
     pin: Pin,
     latch: PinLatch,
+    /// The next login is tried although the PIN was refused before: an operator said so.
+    clear_latch: AtomicBool,
     /// Login belongs to the application and ends with its last session: this one stays open and does nothing else.
     /// Its mutex makes login single-flight.
     anchor: Mutex<Option<Session>>,
@@ -58,12 +60,20 @@ pub(super) struct Held {
 
 impl Held {
     /// Opens the anchor session, logs in, and reads which keys there are.
-    pub(super) fn open(pkcs11: Pkcs11, slot: Slot, pin: Pin, latch: PinLatch) -> Result<Self, Fault> {
+    /// With `clear_latch` the first login is tried whatever the latch says.
+    pub(super) fn open(
+        pkcs11: Pkcs11,
+        slot: Slot,
+        pin: Pin,
+        latch: PinLatch,
+        clear_latch: bool,
+    ) -> Result<Self, Fault> {
         let held = Self {
             pkcs11,
             slot,
             pin,
             latch,
+            clear_latch: AtomicBool::new(clear_latch),
             anchor: Mutex::new(None),
             keys: RwLock::new(HashMap::new()),
             has_sentinel: AtomicBool::new(false),
@@ -129,9 +139,14 @@ impl Held {
     }
 
     fn login(&self, session: &Session) -> Result<(), Fault> {
-        self.latch.check()?;
+        let clearing = self.clear_latch.swap(false, Ordering::SeqCst);
+        if !clearing {
+            self.latch.check()?;
+        }
         let pin = AuthPin::from(self.pin.expose());
         match session.login(UserType::User, Some(&pin)) {
+            // Only now: whatever else happens to this login, the next one needs another word of the operator.
+            Ok(()) if clearing => self.latch.release(),
             // Already logged in is success for a token that is ours alone; it says nothing about the PIN.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {

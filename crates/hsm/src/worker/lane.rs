@@ -16,26 +16,26 @@ use std::time::Duration;
 /// Replies that are sent together. More of them make the first one wait, fewer cost a system call each.
 const FLUSH_AFTER: usize = 4;
 
-/// Idle for this long, a lane touches its session: some devices end sessions after 15 seconds.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
 /// A lane on its thread.
 #[derive(Debug)]
 pub(super) struct Lane {
     held: Arc<Held>,
     session: Option<Session>,
+    /// Idle for so long, it touches its session.
+    keepalive: Duration,
     /// Failures in a row of which the token did not say what it did.
     unknown_outcomes: u32,
 }
 
 impl Lane {
-    pub(super) fn new(held: Arc<Held>, session: Session) -> Self {
-        Self { held, session: Some(session), unknown_outcomes: 0 }
+    /// Without a session it gets one when there is something to do, if the token has one then.
+    pub(super) fn new(held: Arc<Held>, session: Option<Session>, keepalive: Duration) -> Self {
+        Self { held, session, keepalive, unknown_outcomes: 0 }
     }
 
     /// Answers what comes until the service is gone. What was read by then is still answered.
     pub(super) fn run(mut self, mut socket: UnixStream) -> io::Result<()> {
-        socket.set_read_timeout(Some(KEEP_ALIVE))?;
+        socket.set_read_timeout(Some(self.keepalive))?;
         let mut frames = FrameBuffer::default();
         let mut read = vec![0; 1 << 16];
         let mut replies = Vec::new();
@@ -76,6 +76,11 @@ impl Lane {
         operations::check(&request.operation)?;
         if request.fresh_session {
             self.drop_session();
+        }
+        if let Some(fault) = self.session().err() {
+            // Nothing was asked of the token yet: where it only has no session left, another lane may have one.
+            let no_session = fault.kind == HsmErrorKind::Capacity;
+            return Err(Fault { no_session, ..self.cure(fault, None) });
         }
         match self.act(&request.operation) {
             Ok(answer) => {
@@ -149,6 +154,10 @@ impl Lane {
     }
 
     fn keep_alive(&mut self) {
+        if self.session.is_none() {
+            // Whoever needs one asks for it.
+            return;
+        }
         let touched = match self.session() {
             Ok(session) => {
                 session.get_session_info().map(|_| ()).map_err(|error| Fault::pkcs11("keeping alive", &error))

@@ -35,6 +35,21 @@ impl PinLatch {
         }
     }
 
+    /// Forgets that the PIN was refused, since it has been accepted.
+    pub(super) fn release(&self) -> Result<(), Fault> {
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Fault::new(
+                HsmErrorKind::PinLatched,
+                format!(
+                    "the PIN was accepted, but {} cannot be removed ({error}), so it would not be tried again; remove it",
+                    self.path.display()
+                ),
+            )),
+        }
+    }
+
     /// Notes that the PIN was refused.
     pub(super) fn engage(&self, refusal: &Fault) -> Fault {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
@@ -65,7 +80,8 @@ impl PinLatch {
         Fault::new(
             HsmErrorKind::PinLatched,
             format!(
-                "the PIN was refused and is not tried again ({reason}); put the PIN right, remove {path} and start again"
+                "the PIN was refused and is not tried again ({reason}); put the PIN right, then let one login be tried \
+                 (chancery token clear-pin-latch); the refusal is noted in {path}"
             ),
         )
         .replacing()

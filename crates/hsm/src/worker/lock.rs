@@ -1,7 +1,7 @@
 //! One process owns a token: an exclusive lock on a file, held until the process ends.
 
 use super::fault::Fault;
-use crate::HsmErrorKind;
+use crate::{HealthCause, HsmErrorKind};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -83,7 +83,8 @@ fn lock(path: &Path, shared: bool, until: Instant) -> Result<File, Fault> {
                 return Err(Fault::new(
                     HsmErrorKind::TokenAbsent,
                     format!("the token is held by {holder} (lock {path}); stop it, or give each its own token"),
-                ));
+                )
+                .because(HealthCause::TokenInUse));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }

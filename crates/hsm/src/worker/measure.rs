@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Measures until the time is over.
 pub(super) fn run(task: Measure) -> Result<Started, Fault> {
     let algorithm = algorithm_at(task.algorithm).map_err(|error| Fault::new(HsmErrorKind::Bug, error.to_string()))?;
-    let mut opened = serve::open(task.token)?;
+    let mut opened = serve::open(task.token, false)?;
     let held = &opened.held;
     let owner = held.open_session()?;
     let edwards = probe::keys(&owner, &mut opened.facts);

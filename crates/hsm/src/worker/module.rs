@@ -1,7 +1,7 @@
 //! Loading a PKCS#11 module and finding the one token that is ours in it.
 
 use super::fault::Fault;
-use crate::HsmErrorKind;
+use crate::{HealthCause, HsmErrorKind};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::slot::{Slot, TokenInfo};
@@ -14,7 +14,14 @@ const BACK_OFF_MILLISECONDS: [u64; 6] = [0, 50, 100, 200, 400, 800];
 
 /// Loads a module, without initialising it.
 pub(super) fn load(path: &Path) -> Result<Pkcs11, Fault> {
-    Pkcs11::new(path).map_err(|error| Fault::pkcs11(format!("loading the PKCS#11 module {}", path.display()), &error))
+    Pkcs11::new(path).map_err(|error| {
+        let fault = Fault::pkcs11(format!("loading the PKCS#11 module {}", path.display()), &error);
+        match error {
+            // Its C_GetFunctionList was there, and said no: another time it may not.
+            Error::Pkcs11(..) => fault,
+            _ => fault.because(HealthCause::ModuleNotLoadable),
+        }
+    })
 }
 
 /// Initialises a module for several threads.
@@ -40,19 +47,29 @@ pub(super) fn read_slots(pkcs11: &Pkcs11) -> Result<Vec<SlotReading>, Fault> {
     Ok(slots.into_iter().map(|slot| (slot, pkcs11.get_token_info(slot))).collect())
 }
 
-/// Initialises the module and finds the token with this label and, if given, serial. The module stays initialised.
+/// The token that is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) label: &'a str,
+    /// As configured.
+    pub(super) serial: Option<&'a str>,
+    /// As an earlier worker saw it.
+    pub(super) seen_serial: Option<&'a str>,
+}
+
+/// Initialises the module and finds the token with this label and these serials. The module stays initialised.
 ///
 /// # Errors
 /// [`HsmErrorKind::TokenAbsent`] where it is not seen after several attempts, [`HsmErrorKind::Configuration`] where
 /// several tokens match. A token is never made here.
-pub(super) fn find_token(pkcs11: &Pkcs11, label: &str, serial: Option<&str>) -> Result<(Slot, TokenInfo), Fault> {
+pub(super) fn find_token(pkcs11: &Pkcs11, wanted: Wanted<'_>) -> Result<(Slot, TokenInfo), Fault> {
     let mut last = Fault::new(HsmErrorKind::TokenAbsent, "never looked");
     for wait in BACK_OFF_MILLISECONDS {
         // Not in step with other processes that wait for the same reason.
         let stagger = if wait == 0 { 0 } else { u64::from(std::process::id() % 37) };
         std::thread::sleep(Duration::from_millis(wait + stagger));
         initialise(pkcs11)?;
-        match look(pkcs11, label, serial) {
+        match look(pkcs11, wanted) {
             Ok(found) => return Ok(found),
             Err(fault) if fault.kind == HsmErrorKind::Configuration => return Err(fault),
             Err(fault) => last = fault,
@@ -62,28 +79,42 @@ pub(super) fn find_token(pkcs11: &Pkcs11, label: &str, serial: Option<&str>) -> 
     Err(last)
 }
 
-fn look(pkcs11: &Pkcs11, label: &str, serial: Option<&str>) -> Result<(Slot, TokenInfo), Fault> {
+fn look(pkcs11: &Pkcs11, wanted: Wanted<'_>) -> Result<(Slot, TokenInfo), Fault> {
+    let Wanted { label, serial, seen_serial } = wanted;
     let mut seen = Vec::new();
     let mut matching = Vec::new();
+    let mut others = 0;
     for (slot, token) in read_slots(pkcs11)? {
         match token {
             Ok(info) if info.token_initialized() => {
                 let (its_label, its_serial) = (info.label().trim_end(), info.serial_number().trim_end());
                 seen.push(format!("{its_label:?} (serial {its_serial})"));
-                if its_label == label && serial.is_none_or(|serial| serial == its_serial) {
-                    matching.push((slot, info));
+                if its_label == label {
+                    if [serial, seen_serial].into_iter().flatten().all(|serial| serial == its_serial) {
+                        matching.push((slot, info));
+                    } else {
+                        others += 1;
+                    }
                 }
             }
             Ok(_) => {}
             Err(error) => seen.push(format!("unreadable in slot {slot} ({})", Fault::pkcs11("", &error).message)),
         }
     }
-    let wanted = match serial {
+    let wanted = match serial.or(seen_serial) {
         Some(serial) => format!("{label:?} (serial {serial})"),
         None => format!("{label:?}"),
     };
     let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
     match matching.pop() {
+        None if others > 0 => Err(Fault::new(
+            HsmErrorKind::TokenAbsent,
+            format!(
+                "the module shows no token {wanted}, and one of that label with another serial, which is not taken for it; \
+                 tokens it shows: {seen}; put the right one back, or correct the serial and start the service again"
+            ),
+        )
+        .because(HealthCause::OtherToken)),
         None => Err(Fault::new(
             HsmErrorKind::TokenAbsent,
             format!("the module shows no token {wanted}; tokens it shows: {seen}; check module, label and serial"),

@@ -27,7 +27,9 @@ pub(super) fn facts(pkcs11: &Pkcs11, slot: Slot, info: &TokenInfo) -> Result<Tok
         },
         mechanisms: mechanisms(pkcs11, slot)?,
         made: HashSet::new(),
+        makes_no_keys: false,
         lanes: 0,
+        lanes_with_session: 0,
     })
 }
 
@@ -57,11 +59,13 @@ fn mechanisms(pkcs11: &Pkcs11, slot: Slot) -> Result<Vec<MechanismFact>, Fault> 
 /// since its mechanisms tell the sizes.
 pub(super) fn keys(session: &Session, facts: &mut TokenFacts) -> EdwardsName {
     let mut edwards = EdwardsName::Oid;
+    let mut listed = false;
     for key_type in offer::PROBED {
         let generating = offer::generating_mechanism(key_type);
         if !facts.mechanisms.iter().any(|mechanism| mechanism.name == generating) {
             continue;
         }
+        listed = true;
         let names: &[EdwardsName] = match key_type {
             KeyType::Ed25519 => &[EdwardsName::Oid, EdwardsName::CurveName],
             KeyType::Rsa { .. }
@@ -78,6 +82,7 @@ pub(super) fn keys(session: &Session, facts: &mut TokenFacts) -> EdwardsName {
             }
         }
     }
+    facts.makes_no_keys = listed && facts.made.is_empty();
     edwards
 }
 

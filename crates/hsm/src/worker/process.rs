@@ -34,6 +34,16 @@ pub(super) fn harden() -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel refuse this process more private memory than this (RLIMIT_DATA: heap and private mappings that can be
+/// written), soft and hard: a module that leaks faster than anybody looks is told that there is no memory, and the rest of the
+/// machine goes on. Only on Linux, where it counts mappings.
+pub(super) fn limit_data(bytes: u64) -> io::Result<()> {
+    if cfg!(target_os = "linux") {
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_DATA, bytes, bytes)?;
+    }
+    Ok(())
+}
+
 /// Takes the control socket, which the service put at [`CONTROL_FD`].
 ///
 /// # Errors

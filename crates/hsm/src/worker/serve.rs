@@ -35,21 +35,29 @@ pub(super) struct Opened {
 }
 
 /// Takes the lock, finds the token and logs in.
-pub(super) fn open(address: TokenAddress) -> Result<Opened, Fault> {
-    let TokenAddress { module, label, serial, pin, lock_dir } = address;
+///
+/// With `clear_latch` the PIN is tried once although it was refused before.
+pub(super) fn open(address: TokenAddress, clear_latch: bool) -> Result<Opened, Fault> {
+    let TokenAddress { module, label, serial, seen_serial, pin, lock_dir } = address;
     let lock = TokenLock::acquire(&lock_dir, &label, serial.as_deref(), LOCK_PATIENCE)?;
     let pkcs11 = module::load(&module)?;
-    let (slot, info) = module::find_token(&pkcs11, &label, serial.as_deref())?;
+    let (slot, info) = module::find_token(
+        &pkcs11,
+        module::Wanted { label: &label, serial: serial.as_deref(), seen_serial: seen_serial.as_deref() },
+    )?;
     let facts = probe::facts(&pkcs11, slot, &info)?;
     let latch = PinLatch::new(&lock_dir, &label, &facts.serial);
-    let held = Arc::new(Held::open(pkcs11.clone(), slot, pin, latch)?);
+    let held = Arc::new(Held::open(pkcs11.clone(), slot, pin, latch, clear_latch)?);
     Ok(Opened { pkcs11, held, facts, _lock: lock })
 }
 
 /// Serves until the service lets go of the control socket; the process ends here.
 pub(super) fn run(control: &UnixStream, task: Serve) -> io::Result<()> {
-    let sockets = process::lane_sockets(task.lanes)?;
-    let opened = match open(task.token) {
+    let Serve { token, lanes, keepalive_milliseconds, data_limit_bytes, clear_latch } = task;
+    let sockets = process::lane_sockets(lanes)?;
+    process::limit_data(data_limit_bytes)?;
+    let keepalive = Duration::from_millis(keepalive_milliseconds.max(1));
+    let opened = match open(token, clear_latch) {
         Ok(opened) => opened,
         Err(fault) => return write_control(control, &Started::Failed(fault.of_the_token().into())),
     };
@@ -62,12 +70,14 @@ pub(super) fn run(control: &UnixStream, task: Serve) -> io::Result<()> {
         Ok(session) => probe::keys(session, &mut facts),
         Err(fault) => return write_control(control, &Started::Failed(fault.of_the_token().into())),
     };
-    facts.lanes = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+    let count = |lanes: usize| u32::try_from(lanes).unwrap_or(u32::MAX);
+    facts.lanes = count(sessions.len());
+    facts.lanes_with_session = count(sessions.iter().flatten().count());
 
     let mut lanes = Vec::new();
     for (number, (session, socket)) in sessions.into_iter().zip(sockets).enumerate() {
         let ours = socket.try_clone()?;
-        let lane = Lane::new(Arc::clone(&opened.held), session);
+        let lane = Lane::new(Arc::clone(&opened.held), session, keepalive);
         let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
             if let Err(error) = lane.run(socket) {
                 report(&format!("a lane failed: {error}"));
@@ -121,19 +131,23 @@ struct Worker {
 }
 
 impl Worker {
-    /// Opens the control session and as many others as the token gives, at least one.
-    fn start(opened: &Opened, lanes: usize) -> Result<(Self, Vec<Session>), Fault> {
+    /// Opens the control session and as many others as the token gives now, at least one. Of the lanes, those beyond
+    /// what it allows at most are left out.
+    fn start(opened: &Opened, lanes: usize) -> Result<(Self, Vec<Option<Session>>), Fault> {
         let held = Arc::clone(&opened.held);
         let control = held.open_writing_session()?;
         held.ensure_sentinel(&control)?;
         // The anchor and the control session are two of them.
         let limit = opened.facts.sessions_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
-        let mut sessions = Vec::new();
-        for _ in 0..lanes.min(limit.saturating_sub(2)).max(1) {
+        let lanes = lanes.min(limit.saturating_sub(2)).max(1);
+        let mut sessions = Vec::with_capacity(lanes);
+        while sessions.len() < lanes {
             match held.open_session() {
-                Ok(session) => sessions.push(session),
-                // Others use the token's sessions too: fewer lanes will do.
-                Err(fault) if fault.kind == crate::HsmErrorKind::Capacity && !sessions.is_empty() => break,
+                Ok(session) => sessions.push(Some(session)),
+                // Others use the token's sessions too: fewer lanes will do, until there are some again.
+                Err(fault) if fault.kind == crate::HsmErrorKind::Capacity && !sessions.is_empty() => {
+                    sessions.resize_with(lanes, || None);
+                }
                 Err(fault) => return Err(fault),
             }
         }

@@ -4,7 +4,7 @@ use crate::module_under_test::module_under_test;
 use crate::support::{LABEL, Tokens, make_key, sign, soon, worker};
 use chancery_crypto::{SignedInput, hash, new_uid};
 use chancery_hsm::{
-    HsmErrorKind, KeyPresence, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, TokenHealth, TokenObjectClass, measure,
+    HsmErrorKind, KeyPresence, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, TokenState, TokenObjectClass, measure,
 };
 use chancery_model::{Algorithm, Curve, EcdsaEncoding, KeyPurpose, KeyType};
 use std::time::Duration;
@@ -182,7 +182,7 @@ async fn the_status_says_what_the_token_is() {
     let token = tokens.token().await;
     let status = token.status();
     assert_eq!((status.id.as_str(), status.label.as_str()), ("soft", LABEL));
-    assert_eq!(status.health, TokenHealth::Up);
+    assert_eq!(status.health.state, TokenState::Up);
     let offered = Algorithm::ALL.into_iter().filter(|algorithm| module_under_test().offers(*algorithm));
     assert_eq!(status.algorithms, offered.collect::<Vec<_>>());
     assert_eq!((status.signing_threads, status.sessions_open, status.restarts), (2, 4, 0));

@@ -2,7 +2,7 @@
 
 use crate::module_under_test::module_under_test;
 use crate::support::{Tokens, make_key, sign, signal, soon, stop, wait_for_health, wait_until};
-use chancery_hsm::{HsmErrorKind, SignInput, TokenHealth};
+use chancery_hsm::{HsmErrorKind, SignInput, TokenState};
 use chancery_model::Algorithm;
 use std::fs;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ async fn a_killed_worker_costs_a_retry_and_nothing_else() {
     }
     for round in 1..=3 {
         // Up, and signing: never while it logs in.
-        wait_for_health(&token, Duration::from_secs(5), |health| *health == TokenHealth::Up).await;
+        wait_for_health(&token, Duration::from_secs(5), |health| health.state == TokenState::Up).await;
         let before = signed.load(Ordering::Relaxed);
         wait_until("signing", Duration::from_secs(5), || signed.load(Ordering::Relaxed) > before + 100).await;
         let killed = Instant::now();
@@ -137,7 +137,7 @@ async fn a_token_whose_storage_is_gone_is_no_missing_key_and_comes_back() {
         }
     };
     assert_ne!(failure.kind, HsmErrorKind::KeyNotFound, "{failure}");
-    wait_for_health(&token, Duration::from_secs(10), |health| matches!(health, TokenHealth::Down { .. })).await;
+    wait_for_health(&token, Duration::from_secs(10), |health| health.state == TokenState::Down).await;
     let began = Instant::now();
     let failure = sign(&token, &key, b"m").await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::TokenAbsent, "{failure}");
@@ -145,7 +145,7 @@ async fn a_token_whose_storage_is_gone_is_no_missing_key_and_comes_back() {
 
     fs::remove_dir_all(&files).unwrap();
     fs::rename(&aside, &files).unwrap();
-    wait_for_health(&token, Duration::from_secs(20), |health| *health == TokenHealth::Up).await;
+    wait_for_health(&token, Duration::from_secs(20), |health| health.state == TokenState::Up).await;
     sign(&token, &key, b"m").await.unwrap();
     assert_eq!(token.list(soon()).await.unwrap().len(), 2);
 }

@@ -4,7 +4,7 @@ use crate::support::{
     LABEL, Tokens, is_running, make_key, pin, raw_session, re_exec, run_entry, settings_in, sign, signal, soon,
     wait_until, worker,
 };
-use chancery_hsm::{HsmErrorKind, Token, TokenHealth};
+use chancery_hsm::{HsmErrorKind, Token, TokenState};
 use chancery_model::Algorithm;
 use cryptoki::object::{Attribute, ObjectClass};
 use std::fs;
@@ -29,7 +29,7 @@ async fn a_second_holder_waits_and_is_told_who_the_first_is() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     first.shutdown().await;
     let second = second.await.unwrap().unwrap();
-    assert_eq!(second.status().health, TokenHealth::Up);
+    assert_eq!(second.status().health.state, TokenState::Up);
     let failure = first.list(soon()).await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::Stopping);
 }

@@ -72,9 +72,12 @@ pub fn settings_in(directory: &Path) -> TokenSettings {
         label: LABEL.to_owned(),
         serial: None,
         pin: pin(PIN),
+        pin_file: None,
         module_environment: environment_in(directory),
         lock_dir: directory.to_owned(),
         signing_threads: 2,
+        keepalive: Duration::from_secs(10),
+        max_worker_memory_bytes: 1 << 30,
         queue_limit: 1024,
     }
 }
