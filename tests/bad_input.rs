@@ -340,6 +340,8 @@ async fn malformed_names_are_refused_with_the_form_that_is_expected() {
     for name in ["", "main", "tokens", "tokens/", "tokens/MAIN", "tokens/main/x", "keyRings/dev"] {
         let request = v1::GetTokenRequest { name: name.to_owned() };
         assert_field(operator.tokens().get_token(request).await, "name");
+        let request = v1::ClearPinLatchRequest { name: name.to_owned(), reason: String::new() };
+        assert_field(operator.tokens().clear_pin_latch(request).await, "name");
     }
 }
 

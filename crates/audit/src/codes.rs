@@ -234,6 +234,7 @@ pub const fn action_code(action: Action) -> u16 {
         Action::WatchRecords => 24,
         Action::SignJwt => 25,
         Action::ListEffectiveAccess => 26,
+        Action::ClearPinLatch => 27,
     }
 }
 

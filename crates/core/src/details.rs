@@ -3,7 +3,7 @@
 use chancery_audit::{
     Act, AuthenticationDetails, Decision, Details, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult, SignedDetails,
 };
-use chancery_hsm::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, SignTimes};
+use chancery_hsm::{ClearLatchError, DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, SignTimes};
 use chancery_model::{Action, Algorithm, Authentication, HashAlgorithm, KeyVersionName, Sha256Hash, Timestamp, Uid};
 use chancery_policy::Permit;
 use chancery_store::RowChange;
@@ -220,6 +220,25 @@ pub(crate) fn generation_end(act: u64, resource: String, end: Result<&Made, &Hsm
         Err(failure) => (ItemDetails { result: OutcomeResult::Failed, ..failed(act, failure) }, None),
     };
     Details { resource: Some(resource), items: vec![item], spki_sha256, ..Details::default() }
+}
+
+/// How a login ended that was let be tried although the PIN had been refused.
+pub(crate) fn clearing_end(act: u64, resource: &str, end: &Result<(), ClearLatchError>) -> Details {
+    let item = match end {
+        Ok(()) => done(act),
+        Err(ClearLatchError::Failed(failure)) => ItemDetails { result: OutcomeResult::Failed, ..failed(act, failure) },
+        Err(error @ (ClearLatchError::NotLatched | ClearLatchError::Pin(_))) => {
+            ItemDetails { result: OutcomeResult::Failed, message: Some(error.to_string()), ..done(act) }
+        }
+    };
+    Details { resource: Some(resource.to_owned()), items: vec![item], ..Details::default() }
+}
+
+/// An act of which nobody knows how it ended, since the service stopped in the middle of it.
+pub(crate) fn unknown_end(act: u64) -> Details {
+    let message = "the service stopped before the outcome was recorded";
+    let item = ItemDetails { result: OutcomeResult::Unknown, message: Some(message.to_owned()), ..done(act) };
+    Details { items: vec![item], ..Details::default() }
 }
 
 fn done(intent: u64) -> ItemDetails {

@@ -1,7 +1,7 @@
 //! Why a call was not done, as data. The server maps each case to a status code and a reason; nothing here knows of them.
 
 use chancery_audit::RecordError;
-use chancery_hsm::{HsmFailure, MissingMechanism};
+use chancery_hsm::{ClearLatchError, HsmFailure, MissingMechanism};
 use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName};
 use chancery_policy::PolicyErrors;
 
@@ -135,6 +135,21 @@ pub enum Error {
         /// What went wrong; its return code is for the log and the record only.
         #[source]
         failure: HsmFailure,
+    },
+    /// There is no PIN latch to clear.
+    #[error("token {token} is not latched")]
+    TokenNotLatched {
+        /// The token's id in the configuration.
+        token: Id,
+    },
+    /// The token's PIN latch stays closed.
+    #[error("token {token} stays latched")]
+    TokenStillLatched {
+        /// The token's id in the configuration.
+        token: Id,
+        /// Why; return codes and paths in it are for the log and the record only.
+        #[source]
+        why: ClearLatchError,
     },
     /// The deadline passed.
     #[error("the deadline passed")]

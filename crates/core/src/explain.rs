@@ -169,7 +169,7 @@ impl Kind {
             | Action::ListEffectiveAccess => Self::PolicySet,
             Action::ListRecords | Action::WatchRecords => Self::AuditLog,
             Action::ListTokens => Self::Tokens,
-            Action::GetToken => Self::Token,
+            Action::GetToken | Action::ClearPinLatch => Self::Token,
         }
     }
 
@@ -245,7 +245,8 @@ fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Resu
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
-        | Action::GetToken => OperationContext::Plain,
+        | Action::GetToken
+        | Action::ClearPinLatch => OperationContext::Plain,
     })
 }
 

@@ -19,10 +19,10 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether signing works: the record is open and a token is up.
+    /// Whether signing works: the record is open and a token serves.
     #[must_use]
     pub fn ready(&self) -> bool {
-        matches!(self.record, LogHealth::Open) && self.tokens.values().any(|token| matches!(token, TokenHealth::Up))
+        matches!(self.record, LogHealth::Open) && self.tokens.values().any(|token| token.state.serves())
     }
 }
 

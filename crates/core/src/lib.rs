@@ -5,8 +5,8 @@
 //! Cedar (policy), PKCS#11 (hsm), the record's encoding (audit), public-key encodings (crypto).
 //!
 //! The caller is the first argument of every use case. Nothing reaches a token without a [`chancery_policy::Permit`] and
-//! a [`chancery_audit::Recorded`], which only policy and the record can make; the two private functions that ask a token
-//! (`sign::ask_token` and `generate::ask_token`) take them by value.
+//! a [`chancery_audit::Recorded`], which only policy and the record can make; the private functions that ask a token
+//! (`sign::ask_token`, `generate::ask_token`, `latch::try_login`) take them by value.
 
 mod access;
 mod authorize;
@@ -23,6 +23,7 @@ mod inventory;
 mod jwks;
 mod jwt;
 mod keys;
+mod latch;
 mod mac;
 mod observe;
 mod paging;

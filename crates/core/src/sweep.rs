@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chancery_audit::OutcomeResult;
 use chancery_fail_point::FailPoint;
-use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence};
-use chancery_model::{Algorithm, KeyVersionName, Uid};
+use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence, Token};
+use chancery_model::{Action, Algorithm, KeyVersionName, Uid};
 use tokio::time::Instant;
 
 use crate::generate::Made;
-use crate::{Chancery, Error};
+use crate::{Chancery, Error, details};
 
 /// How long the token may take to answer what it holds.
 const INSPECTION_DEADLINE: Duration = Duration::from_secs(30);
@@ -45,9 +46,15 @@ impl Chancery {
         }
         let snapshot = self.snapshot();
         for intent in open.iter().filter(|intent| intent.act) {
-            let uid = chancery_audit::Leaf::decode(&intent.leaf)
-                .map_err(|error| Error::internal(format!("the open record {} cannot be read: {error}", intent.index)))?
-                .resource();
+            let leaf = chancery_audit::Leaf::decode(&intent.leaf).map_err(|error| {
+                Error::internal(format!("the open record {} cannot be read: {error}", intent.index))
+            })?;
+            if leaf.action() == Some(Action::ClearPinLatch) {
+                // Whether the PIN was tried is not known. If it was, the latch file says how it ended.
+                self.close_act(intent.index, OutcomeResult::Unknown, details::unknown_end(intent.index)).await?;
+                continue;
+            }
+            let uid = leaf.resource();
             let reserved = snapshot.keys.values().find_map(|key| key.versions.values().find(|entry| entry.uid == uid));
             match reserved {
                 Some(entry) => {
@@ -63,12 +70,34 @@ impl Chancery {
     /// Finds out what the token holds of a reservation, and completes or withdraws it; tries again later where the token
     /// does not answer.
     pub(crate) async fn settle(&self, unfinished: Unfinished) {
-        if let Err(error) = self.try_to_settle(&unfinished).await {
-            tracing::warn!(version = %unfinished.version, %error, "a reserved key version could not be settled yet");
+        let serves = self.inner.rings.get(&unfinished.version.key.ring).and_then(|ring| self.token_of(ring).ok());
+        let mut health = serves.map(Token::subscribe);
+        // A token that is away is not waited for: it is asked when it is back.
+        let away = health.as_ref().is_some_and(|health| !health.borrow().state.serves());
+        let settled = if away { Ok(false) } else { self.try_to_settle(&unfinished).await.map(|()| true) };
+        let why = match settled {
+            Ok(true) => return,
+            Ok(false) => "its token does not serve".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        {
+            tracing::warn!(version = %unfinished.version, why, "a reserved key version could not be settled yet");
             let inner = Arc::downgrade(&self.inner);
             tokio::spawn(async move {
                 loop {
-                    tokio::time::sleep(RETRY_AFTER).await;
+                    // In a while, and as soon as the token is back.
+                    let back = async {
+                        match &mut health {
+                            Some(health) if !health.borrow().state.serves() => {
+                                if health.wait_for(|health| health.state.serves()).await.is_err() {
+                                    std::future::pending::<()>().await;
+                                }
+                            }
+                            Some(_) | None => std::future::pending().await,
+                        }
+                    };
+                    // An error means that the time was over first.
+                    let _in_a_while = tokio::time::timeout(RETRY_AFTER, back).await;
                     let Some(inner) = inner.upgrade() else { return };
                     match (Self { inner }).try_to_settle(&unfinished).await {
                         Ok(()) => return,
@@ -89,11 +118,7 @@ impl Chancery {
         let ring = ring.ok_or_else(|| Error::NotFound { name: version.key.ring_name().to_string() })?;
         let token = self.token_of(ring)?;
         let deadline = Instant::now() + INSPECTION_DEADLINE;
-        let failed = |failure| Error::Device {
-            operation: chancery_model::Action::CreateKey,
-            token: ring.token.clone(),
-            failure,
-        };
+        let failed = |failure| Error::Device { operation: Action::CreateKey, token: ring.token.clone(), failure };
         let presence = token.inspect(*uid, *algorithm, deadline).await.map_err(failed)?;
         FailPoint::UnfinishedKeyInspected.pass();
         match presence {

@@ -49,7 +49,7 @@ impl Chancery {
         Ok(self.token_view(&id, token))
     }
 
-    fn token_view(&self, id: &Id, token: &Token) -> TokenView {
+    pub(crate) fn token_view(&self, id: &Id, token: &Token) -> TokenView {
         let rings = self.inner.rings.values().filter(|ring| ring.token == *id).map(|ring| ring.name.clone());
         TokenView { status: token.status(), rings: rings.collect() }
     }

@@ -24,8 +24,7 @@ pub enum TokenState {
 
 impl TokenState {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Starting, Self::Up, Self::Degraded, Self::Recovering, Self::Down, Self::Latched];
+    pub const ALL: [Self; 6] = [Self::Starting, Self::Up, Self::Degraded, Self::Recovering, Self::Down, Self::Latched];
 
     /// Whether it signs.
     #[must_use]

@@ -58,6 +58,8 @@ pub enum Action {
     ListTokens,
     /// GetToken.
     GetToken,
+    /// ClearPinLatch.
+    ClearPinLatch,
 }
 
 /// The groups that the shipped policies use; an action belongs to exactly one.
@@ -81,11 +83,13 @@ pub enum ActionGroup {
     Auditing,
     /// Reads the state of tokens.
     ReadingTokens,
+    /// Lets tokens be used again.
+    AdministeringTokens,
 }
 
 impl ActionGroup {
     /// Every group.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Signing,
         Self::Verifying,
         Self::GeneratingRandom,
@@ -95,6 +99,7 @@ impl ActionGroup {
         Self::AdministeringPolicy,
         Self::Auditing,
         Self::ReadingTokens,
+        Self::AdministeringTokens,
     ];
 
     /// The name used in policies.
@@ -110,6 +115,7 @@ impl ActionGroup {
             Self::AdministeringPolicy => "administering-policy",
             Self::Auditing => "auditing",
             Self::ReadingTokens => "reading-tokens",
+            Self::AdministeringTokens => "administering-tokens",
         }
     }
 }
@@ -143,6 +149,7 @@ impl Action {
         Self::WatchRecords,
         Self::ListTokens,
         Self::GetToken,
+        Self::ClearPinLatch,
     ];
 
     /// The name used in the API, policies and the record.
@@ -175,6 +182,7 @@ impl Action {
             Self::WatchRecords => "WatchRecords",
             Self::ListTokens => "ListTokens",
             Self::GetToken => "GetToken",
+            Self::ClearPinLatch => "ClearPinLatch",
         }
     }
 
@@ -200,6 +208,7 @@ impl Action {
             Self::ApplyPolicySet => ActionGroup::AdministeringPolicy,
             Self::ListRecords | Self::WatchRecords => ActionGroup::Auditing,
             Self::ListTokens | Self::GetToken => ActionGroup::ReadingTokens,
+            Self::ClearPinLatch => ActionGroup::AdministeringTokens,
         }
     }
 }

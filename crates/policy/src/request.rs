@@ -29,7 +29,7 @@ pub enum Resource {
     PolicySet,
     /// The record.
     AuditLog,
-    /// One HSM token: GetToken.
+    /// One HSM token: GetToken, ClearPinLatch.
     Token(Id),
     /// All HSM tokens: ListTokens.
     Tokens,
@@ -205,7 +205,8 @@ const fn has_details(action: Action) -> bool {
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
-        | Action::GetToken => false,
+        | Action::GetToken
+        | Action::ClearPinLatch => false,
     }
 }
 
@@ -245,7 +246,7 @@ impl Resource {
             }
             Action::ListRecords | Action::WatchRecords => matches!(self, Self::AuditLog),
             Action::ListTokens => matches!(self, Self::Tokens),
-            Action::GetToken => matches!(self, Self::Token(_)),
+            Action::GetToken | Action::ClearPinLatch => matches!(self, Self::Token(_)),
         }
     }
 

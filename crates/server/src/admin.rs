@@ -6,7 +6,7 @@ use crate::errors::token_reason;
 use crate::metrics::{Format, Scrape};
 use chancery_audit::LogHealth;
 use chancery_core::{Chancery, Health};
-use chancery_hsm::TokenHealth;
+use chancery_hsm::TokenState;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -121,7 +121,8 @@ impl Admin {
     }
 }
 
-/// Whether the service signs, and each reason why it does not; a token that is down is named although others sign.
+/// Whether the service signs, and each reason why it does not or not well; a token that is not up is named although others
+/// are.
 fn readiness(health: &Health) -> (StatusCode, String) {
     let (status, mut words) = if health.ready() {
         (StatusCode::OK, "ready\n".to_owned())
@@ -132,15 +133,13 @@ fn readiness(health: &Health) -> (StatusCode, String) {
         words.push_str(&format!("record: closed: {RECORD_CLOSED}\n"));
     }
     for (id, token) in &health.tokens {
-        match token {
-            TokenHealth::Up => {}
-            TokenHealth::Starting => words.push_str(&format!("tokens/{id}: starting\n")),
-            TokenHealth::Down { kind, reason: _ } => {
-                words.push_str(&format!("tokens/{id}: down: {}\n", token_reason(*kind)));
-            }
-            TokenHealth::Latched { kind, reason: _ } => {
-                words.push_str(&format!("tokens/{id}: latched: {}\n", token_reason(*kind)));
-            }
+        if token.state == TokenState::Up {
+            continue;
+        }
+        let state = token.state.as_str();
+        match token.cause {
+            None => words.push_str(&format!("tokens/{id}: {state}\n")),
+            Some(cause) => words.push_str(&format!("tokens/{id}: {state}: {}\n", token_reason(cause))),
         }
     }
     (status, words)
@@ -158,7 +157,7 @@ fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
 mod tests {
     use super::*;
     use crate::metrics::Exemplars;
-    use chancery_hsm::HsmErrorKind;
+    use chancery_hsm::{HealthCause, TokenHealth};
     use chancery_model::{Id, Timestamp};
     use opentelemetry_sdk::metrics::SdkMeterProvider;
     use std::collections::BTreeMap;
@@ -171,20 +170,23 @@ mod tests {
 
     #[test]
     fn one_token_that_signs_is_ready_and_the_other_is_named() {
-        let down = TokenHealth::Down { kind: HsmErrorKind::Module, reason: "cannot load /lib/x.so".to_owned() };
-        let (status, words) = readiness(&health(LogHealth::Open, &[("a", TokenHealth::Up), ("b", down)]));
-        let expected = format!("ready\ntokens/b: down: {}\n", token_reason(HsmErrorKind::Module));
+        let up = TokenHealth::now(TokenState::Up, None, "");
+        let cause = HealthCause::ModuleFailed;
+        let down = TokenHealth::now(TokenState::Down, Some(cause), "C_Initialize of /lib/x.so: CKR_GENERAL_ERROR");
+        let (status, words) = readiness(&health(LogHealth::Open, &[("a", up), ("b", down)]));
+        let expected = format!("ready\ntokens/b: down: {}\n", token_reason(cause));
         assert_eq!((status, words), (StatusCode::OK, expected));
     }
 
     #[test]
     fn every_reason_is_given() {
         let record = LogHealth::Closed { since: Timestamp::from_unix_micros(0), reason: "disk full".to_owned() };
-        let latched =
-            TokenHealth::Latched { kind: HsmErrorKind::PinLatched, reason: "C_Login returned 0xa0".to_owned() };
-        let (status, words) = readiness(&health(record, &[("a", latched), ("b", TokenHealth::Starting)]));
+        let pin = HealthCause::PinRefused;
+        let latched = TokenHealth::now(TokenState::Latched, Some(pin), "C_Login returned 0xa0");
+        let starting = TokenHealth::now(TokenState::Starting, None, "");
+        let (status, words) = readiness(&health(record, &[("a", latched), ("b", starting)]));
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        let pin = token_reason(HsmErrorKind::PinLatched);
+        let pin = token_reason(pin);
         let expected =
             format!("not ready\nrecord: closed: {RECORD_CLOSED}\ntokens/a: latched: {pin}\ntokens/b: starting\n");
         assert_eq!(words, expected);

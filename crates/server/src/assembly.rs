@@ -106,7 +106,8 @@ async fn start_tokens(
     for token in &config.tokens {
         let settings = token_settings(token, lock_dir)?;
         tracing::info!(token = %token.id, label = token.label, "starting the token's worker");
-        let taken = Token::start(settings, worker.clone()).await;
+        // One that is away does not keep the others from serving: it says so in its health, and comes when it comes.
+        let taken = Token::hold(settings, worker.clone()).await;
         let taken = taken.map_err(|source| AssemblyError::Token { token: token.id.clone(), source })?;
         started.insert(token.id.clone(), taken);
     }
@@ -114,7 +115,18 @@ async fn start_tokens(
 }
 
 fn token_settings(token: &config::Token, lock_dir: &Path) -> Result<TokenSettings, AssemblyError> {
-    let config::Token { id, module, label, serial, pin_file, signing_threads, queue_limit, environment } = token;
+    let config::Token {
+        id,
+        module,
+        label,
+        serial,
+        pin_file,
+        signing_threads,
+        keepalive,
+        max_worker_memory_bytes,
+        queue_limit,
+        environment,
+    } = token;
     let pin = Pin::read_file(pin_file).map_err(|source| AssemblyError::Pin { token: id.clone(), source })?;
     let signing_threads = match signing_threads {
         Some(threads) => usize::from(threads.get()),
@@ -126,9 +138,12 @@ fn token_settings(token: &config::Token, lock_dir: &Path) -> Result<TokenSetting
         label: label.clone(),
         serial: serial.clone(),
         pin,
+        pin_file: Some(pin_file.clone()),
         module_environment: environment.0.clone(),
         lock_dir: lock_dir.to_owned(),
         signing_threads,
+        keepalive: *keepalive,
+        max_worker_memory_bytes: *max_worker_memory_bytes,
         queue_limit: queue_limit.get(),
     })
 }

@@ -75,12 +75,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn pass(
-    shared: &Shared,
-    lanes: &LaneSet,
-    control: &mut UnixStream,
-    job: ControlJob,
-) -> Result<(), ControlEnd> {
+async fn pass(shared: &Shared, lanes: &LaneSet, control: &mut UnixStream, job: ControlJob) -> Result<(), ControlEnd> {
     let ControlJob { request, deadline, reply } = job;
     // A worker must not be killed while it writes to a token.
     let delicate = matches!(request, ControlRequest::Generate { .. } | ControlRequest::Destroy { .. });
@@ -126,12 +121,7 @@ async fn pass(
 }
 
 /// Asks the worker how it is. With `strictly` one that is not well is given up.
-async fn check(
-    shared: &Shared,
-    lanes: &LaneSet,
-    control: &mut UnixStream,
-    strictly: bool,
-) -> Result<(), ControlEnd> {
+async fn check(shared: &Shared, lanes: &LaneSet, control: &mut UnixStream, strictly: bool) -> Result<(), ControlEnd> {
     let question = async {
         send(control, &ControlRequest::Health).await?;
         receive::<ControlReply>(control).await

@@ -104,7 +104,9 @@ impl Shared {
             let (token, from, to) = (&self.settings.id, now.state.as_str(), then.state.as_str());
             let cause = then.cause.map(HealthCause::as_str);
             match then.state {
-                TokenState::Starting | TokenState::Up => tracing::info!(%token, from, to, "the token has changed state"),
+                TokenState::Starting | TokenState::Up => {
+                    tracing::info!(%token, from, to, "the token has changed state")
+                }
                 TokenState::Degraded | TokenState::Recovering => {
                     tracing::warn!(%token, from, to, cause, detail, "the token has changed state");
                 }

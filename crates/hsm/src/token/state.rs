@@ -49,7 +49,9 @@ impl Conditions {
             Self { fewer_lanes: true, .. } => Some(HealthCause::FewerLanes),
             Self { worker_near_limit: true, .. } => Some(HealthCause::WorkerNearLimit),
             Self { keys_cannot_be_made: true, .. } => Some(HealthCause::KeysCannotBeMade),
-            Self { calls_fail: false, fewer_lanes: false, worker_near_limit: false, keys_cannot_be_made: false } => None,
+            Self { calls_fail: false, fewer_lanes: false, worker_near_limit: false, keys_cannot_be_made: false } => {
+                None
+            }
         }
     }
 }
@@ -199,7 +201,8 @@ mod tests {
 
     #[test]
     fn the_gravest_condition_is_shown() {
-        let all = Conditions { calls_fail: true, fewer_lanes: true, worker_near_limit: true, keys_cannot_be_made: true };
+        let all =
+            Conditions { calls_fail: true, fewer_lanes: true, worker_near_limit: true, keys_cannot_be_made: true };
         let shown = |conditions| after(Standing::FIRST, Happening::Serves(conditions)).cause;
         assert_eq!(shown(all), Some(HealthCause::CallsFail));
         assert_eq!(shown(Conditions { calls_fail: false, ..all }), Some(HealthCause::FewerLanes));

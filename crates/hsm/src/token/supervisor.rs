@@ -365,10 +365,8 @@ fn look_at(shared: &Shared, lanes: &LaneSet) {
     lanes.look_after(&shared.dispatch);
     let vitals = Vitals::of(shared.pid.load(Ordering::Relaxed));
     shared.set_vitals(vitals);
-    let bounds = Bounds {
-        memory_bytes: shared.settings.max_worker_memory_bytes,
-        lanes: shared.settings.signing_threads,
-    };
+    let bounds =
+        Bounds { memory_bytes: shared.settings.max_worker_memory_bytes, lanes: shared.settings.signing_threads };
     let near = match vitals.map_or(Size::Fit, |vitals| vitals.size(bounds)) {
         Size::Fit => false,
         Size::Near => true,

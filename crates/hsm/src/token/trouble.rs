@@ -29,7 +29,8 @@ impl Trouble {
 
     /// Whether there were many of them lately.
     pub(super) fn is_lasting(&self, now: Instant) -> bool {
-        self.failed.len() == MANY && self.failed.front().is_some_and(|first| now.saturating_duration_since(*first) < LATELY)
+        self.failed.len() == MANY
+            && self.failed.front().is_some_and(|first| now.saturating_duration_since(*first) < LATELY)
     }
 
     /// A new worker begins anew.

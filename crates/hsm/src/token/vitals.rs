@@ -59,7 +59,9 @@ impl Vitals {
             ));
         }
         if threads > most_threads {
-            return Size::Over(format!("its worker has {threads} threads, and {most_threads} are the most that it may"));
+            return Size::Over(format!(
+                "its worker has {threads} threads, and {most_threads} are the most that it may"
+            ));
         }
         let near = |now: u64, most: u64| now > most / 5 * 4;
         if near(memory_bytes, bounds.memory_bytes) || near(threads.into(), most_threads.into()) {

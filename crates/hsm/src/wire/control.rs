@@ -71,13 +71,8 @@ mod tests {
             pin: Pin::new(Zeroizing::new("1234".to_owned())),
             lock_dir: "/d".into(),
         };
-        let task = Serve {
-            token,
-            lanes: 2,
-            keepalive_milliseconds: 10_000,
-            data_limit_bytes: 1 << 30,
-            clear_latch: false,
-        };
+        let task =
+            Serve { token, lanes: 2, keepalive_milliseconds: 10_000, data_limit_bytes: 1 << 30, clear_latch: false };
         let mut socket = Vec::new();
         write_control(&mut socket, &Task::Serve(task)).unwrap();
         let Some(Task::Serve(serve)) = read_control(socket.as_slice()).unwrap() else { panic!("no task") };

@@ -1,8 +1,8 @@
 //! A failure inside the worker, with what the table of return codes says about it.
 
-use crate::{HealthCause, HsmErrorKind};
 use crate::return_codes::{self, Cure};
 use crate::wire::WireFailure;
+use crate::{HealthCause, HsmErrorKind};
 use cryptoki::context::Function;
 use cryptoki::error::Error;
 use std::fmt::Display;

@@ -4,7 +4,7 @@ use crate::module_under_test::module_under_test;
 use crate::support::{LABEL, Tokens, make_key, sign, soon, worker};
 use chancery_crypto::{SignedInput, hash, new_uid};
 use chancery_hsm::{
-    HsmErrorKind, KeyPresence, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, TokenState, TokenObjectClass, measure,
+    HsmErrorKind, KeyPresence, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, TokenObjectClass, TokenState, measure,
 };
 use chancery_model::{Algorithm, Curve, EcdsaEncoding, KeyPurpose, KeyType};
 use std::time::Duration;

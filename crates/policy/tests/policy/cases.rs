@@ -79,7 +79,7 @@ pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resourc
         | Action::ListEffectiveAccess => Resource::PolicySet,
         Action::ListRecords | Action::WatchRecords => Resource::AuditLog,
         Action::ListTokens => Resource::Tokens,
-        Action::GetToken => Resource::Token(id("soft-1")),
+        Action::GetToken | Action::ClearPinLatch => Resource::Token(id("soft-1")),
     }
 }
 

@@ -20,7 +20,17 @@ fn granted(role: Role) -> Vec<Action> {
         Role::Signer => (&[Sign, SignJwt, MacSign, Verify, MacVerify, GetPublicKey, GenerateRandomBytes], true),
         Role::Verifier => (&[Verify, MacVerify, GetPublicKey], true),
         Role::KeyAdministrator => {
-            (&[CreateKey, RotateKey, SuspendKeyVersion, ResumeKeyVersion, GetPublicKey, ListTokens, GetToken], true)
+            let administers: &[Action] = &[
+                CreateKey,
+                RotateKey,
+                SuspendKeyVersion,
+                ResumeKeyVersion,
+                GetPublicKey,
+                ListTokens,
+                GetToken,
+                ClearPinLatch,
+            ];
+            (administers, true)
         }
         Role::PolicyAdministrator => {
             (&[GetPolicySet, ApplyPolicySet, ValidatePolicySet, ExplainAuthorization, ListEffectiveAccess], false)

@@ -10,6 +10,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// Less is not enough for a worker and a PKCS#11 module that does not leak.
+const LEAST_WORKER_MEMORY_BYTES: u64 = 32 << 20;
+
 /// Something to know about a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -162,6 +165,11 @@ impl Report {
             }
             if token.serial.as_ref().is_some_and(|serial| serial.is_empty() || serial.len() > 16) {
                 self.error(field("serial"), "a token's serial number has 1 to 16 bytes (PKCS#11, CK_TOKEN_INFO)");
+            }
+            if token.max_worker_memory_bytes < LEAST_WORKER_MEMORY_BYTES {
+                let message =
+                    format!("a worker needs some memory itself; allow at least {LEAST_WORKER_MEMORY_BYTES} bytes");
+                self.error(field("max_worker_memory_bytes"), message);
             }
             if !places.insert((&token.module, &token.label, &token.serial)) {
                 let message = "another [[token]] has the same module, label and serial, and a token has one worker; \

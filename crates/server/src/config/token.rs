@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What all tokens share.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +36,14 @@ pub struct Token {
     /// Threads that sign, each with its own session. Not given: as many as this machine has processors. More gain nothing
     /// on a token in software, and much on a network HSM.
     pub signing_threads: Option<NonZeroU16>,
+    /// A session that is idle for so long is touched, so that neither the device nor a firewall ends it: less than what they
+    /// allow. Default 10 s.
+    #[serde(default = "default_keepalive", rename = "keepalive_seconds", deserialize_with = "parse::seconds")]
+    pub keepalive: Duration,
+    /// Resident memory of the worker process in bytes, above which it is replaced once it has answered what it has; at least
+    /// 32 MiB. Default 1 GiB. The kernel refuses it four times as much.
+    #[serde(default = "default_max_worker_memory_bytes")]
+    pub max_worker_memory_bytes: u64,
     /// Calls that may wait for a signing thread; one more is refused. Default 1024.
     #[serde(default = "default_queue_limit")]
     pub queue_limit: NonZeroUsize,
@@ -67,6 +76,14 @@ pub struct KeyRing {
     /// The environment, for example `dev` or `prod`. A caller of one environment never uses a key of another.
     #[serde(deserialize_with = "parse::id")]
     pub environment: Id,
+}
+
+const fn default_keepalive() -> Duration {
+    Duration::from_secs(10)
+}
+
+const fn default_max_worker_memory_bytes() -> u64 {
+    1 << 30
 }
 
 fn default_queue_limit() -> NonZeroUsize {

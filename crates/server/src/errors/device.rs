@@ -2,7 +2,7 @@
 //! crate's table; from here on no code is left, and none is to come back.
 
 use super::Refusal;
-use chancery_hsm::HsmErrorKind;
+use chancery_hsm::{ClearLatchError, HsmErrorKind};
 use chancery_model::{Action, Id};
 use tonic::Code;
 
@@ -95,6 +95,29 @@ pub(super) fn refusal(operation: Action, token: &Id, kind: HsmErrorKind) -> Refu
             refusal(Code::Internal, "INTERNAL", message)
         }
     }
+}
+
+/// A PIN latch that stays closed. Never of a kind that clients repeat by themselves: each repetition could be one wrong PIN
+/// more.
+pub(super) fn still_latched(token: &Id, why: &ClearLatchError) -> Refusal {
+    let what = match why {
+        ClearLatchError::NotLatched => "is not latched by now, and no login was tried; see its state",
+        ClearLatchError::Pin(_) => {
+            "stays latched, and no login was tried: its PIN file cannot be used; the operator finds the cause in the log, \
+             puts the file right, and clears the latch again"
+        }
+        ClearLatchError::Failed(failure) if failure.kind == HsmErrorKind::PinLatched => {
+            "refused the PIN again, and stays latched; compare the PIN file with the token before you clear the latch once \
+             more: after some wrong PINs a token locks for good"
+        }
+        ClearLatchError::Failed(_) => {
+            "stays latched: it did not get as far as a login, or failed in it; the operator finds the cause in the log, \
+             mends it, and clears the latch again"
+        }
+    };
+    Refusal::new(Code::FailedPrecondition, "TOKEN_LATCHED", format!("tokens/{token} {what}"))
+        .with("resource", format!("tokens/{token}"))
+        .with("action", Action::ClearPinLatch)
 }
 
 /// A signature may be asked for again: it changes nothing. A key that may or may not have been made is first looked for

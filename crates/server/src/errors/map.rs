@@ -128,6 +128,15 @@ pub(super) fn refusal(error: &Error) -> Refusal {
             Refusal::new(Code::Unavailable, "RECORD_UNAVAILABLE", message)
         }
         Error::Device { operation, token, failure } => device::refusal(*operation, token, failure.kind),
+        Error::TokenNotLatched { token } => {
+            let message = format!(
+                "tokens/{token} has no refused PIN to clear, and no login was tried; see its state with GetToken (chancery \
+                 token show)"
+            );
+            Refusal::new(Code::FailedPrecondition, "TOKEN_NOT_LATCHED", message)
+                .with("resource", format!("tokens/{token}"))
+        }
+        Error::TokenStillLatched { token, why } => device::still_latched(token, why),
         Error::DeadlineExceeded { record_index } => {
             let refusal = |message| Refusal::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message);
             match record_index {
@@ -207,6 +216,7 @@ const fn needed_for(action: Action) -> &'static str {
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
-        | Action::GetToken => "look at it with GetKeyVersion (chancery keys show)",
+        | Action::GetToken
+        | Action::ClearPinLatch => "look at it with GetKeyVersion (chancery keys show)",
     }
 }

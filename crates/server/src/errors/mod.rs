@@ -13,7 +13,7 @@ pub(crate) use refusal::Refusal;
 
 use crate::identity::Unidentified;
 use chancery_core::Error;
-use chancery_hsm::HsmErrorKind;
+use chancery_hsm::HealthCause;
 use chancery_model::Id;
 use tonic::{Code, Status};
 
@@ -28,8 +28,8 @@ pub(crate) fn status(error: &Error) -> Status {
 }
 
 /// Why a token does not serve, for whoever looks at its health.
-pub(crate) const fn token_reason(kind: HsmErrorKind) -> &'static str {
-    health::token_reason(kind)
+pub(crate) const fn token_reason(cause: HealthCause) -> &'static str {
+    health::token_reason(cause)
 }
 
 /// A call without a registered caller.
@@ -81,6 +81,7 @@ pub(crate) fn log(error: &Error) {
             %operation, %token, kind = %failure.kind, function = failure.function, return_code = failure.return_code,
             attempts = failure.attempts, "the token failed: {failure}"
         ),
+        Error::TokenStillLatched { token, why } => tracing::warn!(%token, "the PIN latch stays closed: {why}"),
         // The record has said so once, as an error, when it closed.
         Error::RecordClosed { reason } => tracing::debug!(reason, "refused, because the record cannot be written"),
         Error::Internal { what } => tracing::error!(what, "a fault of ours"),
@@ -102,6 +103,7 @@ pub(crate) fn log(error: &Error) {
         | Error::PolicyLockout
         | Error::StateChanging
         | Error::Overloaded
+        | Error::TokenNotLatched { .. }
         | Error::DeadlineExceeded { .. } => {}
     }
 }

@@ -6,7 +6,6 @@
 use crate::connections::stopped;
 use chancery_audit::LogHealth;
 use chancery_core::{Chancery, Health};
-use chancery_hsm::TokenHealth;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,8 +68,7 @@ fn statuses(health: &Health, stopping: bool) -> Statuses {
         .chain(NEED_NOTHING.iter().map(|name| (*name, true)))
         .chain([("", ready)])
         .map(|(name, serves)| (name.to_owned(), serving(serves)));
-    let tokens =
-        health.tokens.iter().map(|(id, token)| (format!("tokens/{id}"), serving(matches!(token, TokenHealth::Up))));
+    let tokens = health.tokens.iter().map(|(id, token)| (format!("tokens/{id}"), serving(token.state.serves())));
     services.chain(tokens).collect()
 }
 
@@ -103,10 +101,19 @@ impl HealthRpc for HealthService {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_hsm::{HealthCause, TokenHealth, TokenState};
     use chancery_model::{Id, Timestamp};
 
     fn health(record: LogHealth, token: TokenHealth) -> Health {
         Health { record, tokens: BTreeMap::from([(Id::parse("the token id", "main").unwrap(), token)]) }
+    }
+
+    fn in_state(state: TokenState) -> TokenHealth {
+        TokenHealth::now(state, Some(HealthCause::TokenAbsent), "gone")
+    }
+
+    fn up() -> TokenHealth {
+        TokenHealth::now(TokenState::Up, None, "")
     }
 
     fn closed() -> LogHealth {
@@ -120,14 +127,14 @@ mod tests {
 
     #[test]
     fn everything_serves_while_record_and_token_are_up() {
-        let all = statuses(&health(LogHealth::Open, TokenHealth::Up), false);
+        let all = statuses(&health(LogHealth::Open, up()), false);
         assert_eq!(serving(&all).len(), all.len());
         assert!(all.contains_key("") && all.contains_key("tokens/main"));
     }
 
     #[test]
     fn every_service_of_the_contract_can_be_asked_for() {
-        let all = statuses(&health(LogHealth::Open, TokenHealth::Up), false);
+        let all = statuses(&health(LogHealth::Open, up()), false);
         let descriptors: prost_types::FileDescriptorSet =
             prost::Message::decode(chancery_api::FILE_DESCRIPTOR_SET).unwrap();
         let services: Vec<String> = descriptors
@@ -143,35 +150,38 @@ mod tests {
 
     #[test]
     fn without_the_record_nothing_that_needs_it_serves() {
-        let all = statuses(&health(closed(), TokenHealth::Up), false);
+        let all = statuses(&health(closed(), up()), false);
         assert_eq!(serving(&all), ["chancery.v1.AuditService", "chancery.v1.TokenService", "tokens/main"]);
     }
 
     #[test]
     fn without_a_token_nobody_signs() {
-        let down = TokenHealth::Down { kind: chancery_hsm::HsmErrorKind::TokenAbsent, reason: "gone".to_owned() };
-        let all = statuses(&health(LogHealth::Open, down), false);
-        assert_eq!(
-            serving(&all),
-            ["chancery.v1.AuditService", "chancery.v1.PolicyService", "chancery.v1.TokenService"]
-        );
+        let without = ["chancery.v1.AuditService", "chancery.v1.PolicyService", "chancery.v1.TokenService"];
+        for state in TokenState::ALL {
+            let all = statuses(&health(LogHealth::Open, in_state(state)), false);
+            let degraded_or_up = matches!(state, TokenState::Up | TokenState::Degraded);
+            assert_eq!(serving(&all).contains(&"tokens/main"), degraded_or_up, "{state}");
+            if !degraded_or_up {
+                assert_eq!(serving(&all), without, "{state}");
+            }
+        }
     }
 
     #[test]
     fn nothing_serves_while_the_service_stops() {
-        assert!(serving(&statuses(&health(LogHealth::Open, TokenHealth::Up), true)).is_empty());
+        assert!(serving(&statuses(&health(LogHealth::Open, up()), true)).is_empty());
     }
 
     #[tokio::test]
     async fn a_watcher_hears_each_change_once_and_the_end() {
-        let up = Arc::new(statuses(&health(LogHealth::Open, TokenHealth::Up), false));
-        let stopping = Arc::new(statuses(&health(LogHealth::Open, TokenHealth::Up), true));
-        let (sender, receiver) = watch::channel(Arc::clone(&up));
+        let serves = Arc::new(statuses(&health(LogHealth::Open, up()), false));
+        let stopping = Arc::new(statuses(&health(LogHealth::Open, up()), true));
+        let (sender, receiver) = watch::channel(Arc::clone(&serves));
         let service = HealthService { statuses: receiver };
         let request = Request::new(HealthCheckRequest { service: "tokens/main".to_owned() });
         let mut news = service.watch(request).await.unwrap().into_inner();
         assert_eq!(news.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
-        sender.send_replace(up);
+        sender.send_replace(serves);
         sender.send_replace(stopping);
         drop(sender);
         assert_eq!(news.next().await.unwrap().unwrap().status(), ServingStatus::NotServing);

@@ -33,4 +33,13 @@ impl TokenService for Tokens {
         };
         self.0.handle(request, handler).await
     }
+
+    async fn clear_pin_latch(&self, request: Request<v1::ClearPinLatchRequest>) -> Result<Response<v1::Token>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (id, reason) = convert::clear_pin_latch_request(message)?;
+            core.clear_pin_latch(&from, id, reason).await.map(convert::token)
+        };
+        self.0.handle(request, handler).await
+    }
 }

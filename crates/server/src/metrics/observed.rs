@@ -1,11 +1,11 @@
 //! What is looked at when somebody asks for metrics, rather than counted as it happens.
 
-use super::OTHER;
+use super::{NONE, OTHER};
 use crate::layers::InFlight;
 use crate::tls::Tls;
 use chancery_audit::LogHealth;
 use chancery_core::Chancery;
-use chancery_hsm::{Token, TokenHealth};
+use chancery_hsm::{HealthCause, Token, TokenState};
 use chancery_model::{Id, KeyName, Timestamp};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
@@ -61,7 +61,7 @@ impl Observed {
                 .build();
         };
         per_token("chancery.token.up", "", "1 while the token signs", |token| {
-            u64::from(matches!(token.status().health, TokenHealth::Up))
+            u64::from(token.status().health.state.serves())
         });
         let watched = tokens.clone();
         meter
@@ -69,13 +69,50 @@ impl Observed {
             .with_description("1 for the state that the token is in, 0 for the others")
             .with_callback(move |gauge| {
                 for (token, [id]) in &watched {
-                    let now = state(&token.status().health);
-                    for state in STATES {
-                        gauge.observe(u64::from(state == now), &[id.clone(), KeyValue::new("chancery.state", state)]);
+                    let now = token.status().health.state;
+                    for state in TokenState::ALL {
+                        let attributes = [id.clone(), KeyValue::new("chancery.state", state.as_str())];
+                        gauge.observe(u64::from(state == now), &attributes);
                     }
                 }
             })
             .build();
+        let watched = tokens.clone();
+        meter
+            .u64_observable_counter("chancery.token.transitions")
+            .with_unit("{transition}")
+            .with_description("Times that the token came into a state, by its cause")
+            .with_callback(move |counter| {
+                for (token, [id]) in &watched {
+                    for (state, cause, times) in token.transitions() {
+                        let cause = cause.map_or(NONE, HealthCause::as_str);
+                        let state = KeyValue::new("chancery.state", state.as_str());
+                        counter.observe(times, &[id.clone(), state, KeyValue::new("chancery.cause", cause)]);
+                    }
+                }
+            })
+            .build();
+        per_token("chancery.token.breaker.open", "", "1 while workers are not replaced on request", |token| {
+            u64::from(token.breaker_is_open())
+        });
+        per_token(
+            "chancery.token.replacements.held_back",
+            "{request}",
+            "Requests of workers to be replaced that were refused, since one had been a moment ago",
+            |token| token.status().replacements_held_back,
+        );
+        per_token("chancery.token.worker.memory", "By", "Resident memory of the worker; 0 without one", |token| {
+            token.status().worker_memory_bytes.unwrap_or(0)
+        });
+        per_token("chancery.token.worker.memory.limit", "By", "Above so much the worker is replaced", |token| {
+            token.status().worker_memory_limit_bytes
+        });
+        per_token("chancery.token.worker.threads", "{thread}", "Threads of the worker; 0 without one", |token| {
+            token.status().worker_threads.unwrap_or(0).into()
+        });
+        per_token("chancery.token.lanes.configured", "{lane}", "Threads that were asked for", |token| {
+            count(token.status().signing_threads_configured)
+        });
         per_token("chancery.token.lanes", "{lane}", "Threads that sign, each with its own session", |token| {
             count(token.status().signing_threads)
         });
@@ -129,18 +166,6 @@ impl Observed {
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
-}
-
-/// Every state of a token.
-const STATES: [&str; 4] = ["starting", "up", "down", "latched"];
-
-const fn state(health: &TokenHealth) -> &'static str {
-    match health {
-        TokenHealth::Starting => "starting",
-        TokenHealth::Up => "up",
-        TokenHealth::Down { .. } => "down",
-        TokenHealth::Latched { .. } => "latched",
-    }
 }
 
 /// When the primary version of each key was made, in seconds since 1970: of the oldest by name, and of the oldest of the

@@ -38,9 +38,12 @@ impl Device {
             label: made.token.label,
             serial: Some(made.token.serial),
             pin: made.pin,
+            pin_file: None,
             module_environment: made.environment,
             lock_dir,
             signing_threads: threads,
+            keepalive: Duration::from_secs(10),
+            max_worker_memory_bytes: 1 << 30,
             queue_limit: threads,
         };
         Ok(Self { algorithm, settings, worker: worker_command(), threads, _folder: folder })
