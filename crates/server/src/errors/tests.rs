@@ -1,7 +1,7 @@
 //! Every error has a code, a reason and a way on; nothing of ours leaks.
 
 use super::*;
-use chancery_hsm::{HsmErrorKind, HsmFailure, MissingMechanism};
+use chancery_hsm::{ClearLatchError, HsmErrorKind, HsmFailure, MissingMechanism};
 use chancery_model::{Action, Algorithm, KeyName, KeyState, KeyVersionName};
 use chancery_policy::{PolicyError, PolicyErrors};
 use std::collections::HashMap;
@@ -29,6 +29,11 @@ fn device(operation: Action, kind: HsmErrorKind) -> Error {
         message: "slot 7 of /usr/lib/vendor.so said CKR_VENDOR_DEFINED".to_owned(),
     };
     Error::Device { operation, token: id("main"), failure }
+}
+
+fn still_latched(kind: HsmErrorKind) -> Error {
+    let Error::Device { token, failure, .. } = device(Action::ClearPinLatch, kind) else { unreachable!() };
+    Error::TokenStillLatched { token, why: ClearLatchError::Failed(failure) }
 }
 
 /// One of each, with the code and reason that callers rely on.
@@ -120,7 +125,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
             Code::Unavailable,
             "RECORD_UNAVAILABLE",
         ),
-        (Error::TokenNotLatched { token: token_id() }, Code::FailedPrecondition, "TOKEN_NOT_LATCHED"),
+        (Error::TokenNotLatched { token: id("main") }, Code::FailedPrecondition, "TOKEN_NOT_LATCHED"),
         (still_latched(HsmErrorKind::PinLatched), Code::FailedPrecondition, "TOKEN_LATCHED"),
         (still_latched(HsmErrorKind::TokenAbsent), Code::FailedPrecondition, "TOKEN_LATCHED"),
         (Error::DeadlineExceeded { record_index: None }, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
