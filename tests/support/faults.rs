@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use chancery_api::v1;
-use chancery_client::{Client, PublicKeyFormat};
+use chancery_client::{Client, ClientError, PublicKeyFormat};
 use chancery_pkcs11_fault::{FaultRules, Rule, Then, library};
 use chancery_testkit::{Chancery, Setup};
 use tempfile::TempDir;
@@ -261,6 +261,17 @@ fn second_token(of: &Chancery) -> Table {
     let pin = of.dir().join(token["pin_file"].as_str().unwrap());
     token.insert("pin_file".to_owned(), Value::String(pin.to_str().unwrap().to_owned()));
     token
+}
+
+/// Lets one login be tried on a token that refused its PIN. Once: nothing is repeated by itself.
+///
+/// # Errors
+/// Those of ClearPinLatch.
+pub async fn clear_pin_latch(operator: &Client, token: &str) -> Result<v1::Token, ClientError> {
+    let request =
+        v1::ClearPinLatchRequest { name: format!("tokens/{token}"), reason: "the PIN was put right".to_owned() };
+    let answer = operator.tokens().clear_pin_latch(request).await.map_err(|status| operator.error(status))?;
+    Ok(answer.into_inner())
 }
 
 async fn one_call(client: &Client, key: &str, message: &str) -> Call {

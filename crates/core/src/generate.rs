@@ -191,6 +191,10 @@ fn pin(wanted: &Unfinished, generated: &GeneratedKey) -> Result<Made, HsmFailure
 /// Whether the token may hold a key pair, or half of one, although the call failed. Once it was asked to make one, no
 /// return code proves that it did not.
 fn may_have_left_something(failure: &HsmFailure) -> bool {
+    if failure.attempts == 0 {
+        // It was not asked: it is away, or has too much to do.
+        return false;
+    }
     if matches!(failure.function, Some("C_GenerateKeyPair" | "C_GenerateKey")) {
         return true;
     }

@@ -6,7 +6,8 @@
 
 use super::dispatch::{Call, CallEnd, CallFailure, Dispatch, lock};
 use super::launch::LaneSocket;
-use crate::wire::{FrameBuffer, LaneReply, decode_lane_reply};
+use super::progress::{Progress, Stage};
+use crate::wire::{FrameBuffer, LaneReply, LaneRequest, Operation, decode_lane_reply};
 use crate::{HANG_PATIENCE, HsmErrorKind, HsmFailure, LANE_DEPTH};
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -22,6 +23,9 @@ use tracing::Span;
 
 /// What waits behind a call that has been silent for so long is taken back, where other lanes answer meanwhile.
 const HELD_UP_AFTER: Duration = Duration::from_secs(2);
+
+/// A lane that is only asked whether it answers has so long before it counts as overdue.
+const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A lane that got no session is left alone for so long, doubled each time it gets none again, up to the second.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -102,12 +106,19 @@ impl LaneSet {
     /// and what waits behind a call that hangs goes to other lanes.
     pub(super) fn look_after(&self, dispatch: &Dispatch) {
         let now = Instant::now();
-        for lane in &self.lanes {
-            if lane.load() > 1 {
-                self.free_what_is_held_up(lane, now);
+        let held_up = |lane: &&Lane| lane.load() > 1 && lane.is_silent(&lane.lock(), now, HANG_PATIENCE);
+        if let Some(lane) = self.lanes.iter().find(held_up) {
+            self.free_what_is_held_up(lane, now);
+            // Whether others answer has to be seen, also where nobody else calls now.
+            if let Some(other) = self.lanes.iter().find(|other| other.load() == 0 && other.takes_calls()) {
+                other.probe(now);
             }
         }
         self.refill(dispatch);
+        for lane in self.lanes.iter().filter(|lane| lane.has_rested(now)) {
+            // Whether there is a session for it by now is found out by us, and not by a call.
+            lane.probe(now);
+        }
     }
 
     /// Takes back what waits in a lane behind a call that does not come back, where another lane shows that the module
@@ -194,6 +205,8 @@ impl LaneSet {
         if let Err(error) = lane.read(&socket, self, dispatch).await {
             tracing::warn!(lane = number, generation = self.generation, %error, "a lane broke");
         }
+        // With one lane the worker ends. Before anybody is told: a retry must not go into another lane of it.
+        self.drain();
         lane.close();
     }
 }
@@ -284,15 +297,17 @@ impl Lane {
     /// A lane that has not answered for a while takes no more: what hangs there must not hold up others.
     fn takes_calls(&self) -> bool {
         let load = self.load();
-        if !self.open.load(Ordering::SeqCst) || load >= LANE_DEPTH {
+        if !self.open.load(Ordering::SeqCst) || self.resting.load(Ordering::SeqCst) || load >= LANE_DEPTH {
             return false;
-        }
-        if self.resting.load(Ordering::SeqCst) {
-            // When its rest is over, one call finds out whether there is a session for it.
-            return load == 0 && self.after_made(Instant::now()) >= self.rests_until.load(Ordering::SeqCst);
         }
         let silent = self.after_made(Instant::now()).saturating_sub(self.heard.load(Ordering::SeqCst));
         load == 0 || u128::from(silent) < HANG_PATIENCE.as_millis()
+    }
+
+    /// Whether it has been left alone for long enough.
+    fn has_rested(&self, now: Instant) -> bool {
+        let resting = self.open.load(Ordering::SeqCst) && self.resting.load(Ordering::SeqCst);
+        resting && self.load() == 0 && self.after_made(now) >= self.rests_until.load(Ordering::SeqCst)
     }
 
     fn after_made(&self, time: Instant) -> u64 {
@@ -308,6 +323,22 @@ impl Lane {
         self.answered.load(Ordering::SeqCst) > self.after_made(time)
     }
 
+    /// Asks it for something that means nothing, to see whether it answers.
+    fn probe(&self, now: Instant) {
+        let (reply, _nobody_waits) = oneshot::channel();
+        let frame = LaneRequest { fresh_session: false, operation: Operation::Random { length: 1 } }.encode();
+        let call = Call {
+            frame,
+            deadline: now + PROBE_DEADLINE,
+            again: false,
+            progress: Arc::new(Progress::begin()),
+            stage: Stage::unseen(),
+            reply,
+        };
+        // Given back where somebody was faster: then there is something to be seen all the same.
+        drop(self.send(call));
+    }
+
     /// Leaves it alone for a while, since it has no session and got none.
     fn rest(&self, state: &mut LaneState) {
         self.resting.store(true, Ordering::SeqCst);
@@ -318,7 +349,6 @@ impl Lane {
     fn room(&self, state: &LaneState) -> usize {
         match (state.open, state.sent.len()) {
             (false, _) => 0,
-            (true, 1..) if self.resting.load(Ordering::SeqCst) => 0,
             (true, length) if length >= LANE_DEPTH => 0,
             (true, _) => self.budget.saturating_sub(state.bytes),
         }
@@ -337,8 +367,7 @@ impl Lane {
     fn refill(&self, state: &mut LaneState, dispatch: &Dispatch) {
         let mut calls: Vec<Call> = Vec::new();
         let mut bytes = 0;
-        let depth = if self.resting.load(Ordering::SeqCst) { 1 } else { LANE_DEPTH };
-        while state.sent.len() + calls.len() < depth
+        while state.sent.len() + calls.len() < LANE_DEPTH
             && let Some(call) = dispatch.next(self.room(state).saturating_sub(bytes))
         {
             bytes += call.frame.len();

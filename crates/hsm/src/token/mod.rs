@@ -170,7 +170,8 @@ impl Token {
                     Err(second) => (HsmErrorKind::OutcomeUnknown, format!("destroying it failed: {second}")),
                 };
                 let message = format!("the new key {uid} did not prove itself: {}; {after}", failure.message);
-                Err(HsmFailure { kind, message, ..failure })
+                // There was a key, whatever the proof was asked.
+                Err(HsmFailure { kind, message, attempts: failure.attempts.max(1), ..failure })
             }
         }
     }
@@ -392,5 +393,6 @@ const fn speaks_of_the_key(failure: &HsmFailure) -> bool {
 }
 
 fn unexpected() -> HsmFailure {
-    HsmFailure::new(HsmErrorKind::Bug, "the worker answered something else than it was asked")
+    let what = "the worker answered something else than it was asked";
+    HsmFailure { attempts: 1, ..HsmFailure::new(HsmErrorKind::Bug, what) }
 }

@@ -60,6 +60,11 @@ impl Stage {
         Self { parent: Span::current(), queue: debug_span!("queue") }
     }
 
+    /// It is on nobody's behalf.
+    pub(super) fn unseen() -> Self {
+        Self { parent: Span::none(), queue: Span::none() }
+    }
+
     /// A lane has it; the span ends when the worker's answer is there.
     pub(super) fn device(self) -> Span {
         let Self { parent, queue } = self;

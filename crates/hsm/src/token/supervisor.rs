@@ -159,7 +159,8 @@ async fn take(
         let (kind, reason) = (error.kind, error.to_string());
         // Whatever it was this time: the PIN has been refused, and nothing has shown that it is right.
         let cause = if latched { HealthCause::PinRefused } else { error.cause };
-        let failure = HsmFailure::new(if latched { HsmErrorKind::PinLatched } else { kind }, reason.clone());
+        let told = if latched { HsmErrorKind::PinLatched } else { while_down(kind) };
+        let failure = HsmFailure::new(told, reason.clone());
         shared.dispatch.refuse(failure.clone());
         shared.dispatch.fail_queued(&failure);
         tracing::debug!(token = %shared.settings.id, reason, "no worker could take the token");
@@ -179,6 +180,31 @@ async fn take(
                 let _gone = first.send(Ok(()));
             }
         }
+    }
+}
+
+/// What a call is told that a token refuses while it is down: nothing was asked of it, so nothing of a session, a key or an
+/// outcome.
+const fn while_down(kind: HsmErrorKind) -> HsmErrorKind {
+    match kind {
+        HsmErrorKind::PinLatched
+        | HsmErrorKind::Configuration
+        | HsmErrorKind::Capacity
+        | HsmErrorKind::Memory
+        | HsmErrorKind::Stopping => kind,
+        HsmErrorKind::TokenAbsent
+        | HsmErrorKind::Session
+        | HsmErrorKind::LoginLost
+        | HsmErrorKind::OutcomeUnknown
+        | HsmErrorKind::Deadline
+        | HsmErrorKind::WorkerLost
+        | HsmErrorKind::Module
+        | HsmErrorKind::Overloaded
+        | HsmErrorKind::Bug
+        | HsmErrorKind::KeyNotFound
+        | HsmErrorKind::KeyAmbiguous
+        | HsmErrorKind::InputLength
+        | HsmErrorKind::WrongSignature => HsmErrorKind::TokenAbsent,
     }
 }
 

@@ -36,12 +36,13 @@ pub(super) fn happen(call: &Call, fired: &[&Active]) -> Next {
     Next::Call
 }
 
-/// Delays, hangs and crashes, if the rule is such.
+/// Delays, leaks, hangs and crashes, if the rule is such.
 pub(super) fn happen_to_process(call: &Call, rule: &Active) {
     match rule.effect {
         Effect::Delay(delay) if call.happens(rule, &format!("delayed by {} ms", delay.as_millis())) => {
             std::thread::sleep(delay);
         }
+        Effect::Leak(bytes) if call.happens(rule, &format!("leaked {bytes} bytes")) => leak(bytes),
         Effect::Hang(until) if call.happens(rule, "hung") => {
             while until == Hang::ForEver || still_stands(rule) {
                 std::thread::sleep(LOOK);
@@ -51,6 +52,16 @@ pub(super) fn happen_to_process(call: &Call, rule: &Active) {
             crash(how);
         }
         _ => {}
+    }
+}
+
+/// Where there is no more memory to be had, that is all that there is to leak.
+fn leak(bytes: usize) {
+    let mut leaked: Vec<u8> = Vec::new();
+    if leaked.try_reserve_exact(bytes).is_ok() {
+        // Written to, since what is only reserved is in no memory yet.
+        leaked.resize(bytes, 1);
+        std::mem::forget(std::hint::black_box(leaked));
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub(crate) enum Effect {
     Return(CK_RV),
     Delay(Duration),
+    Leak(usize),
     Hang(Hang),
     Crash(Crash),
     CloseSessions,
@@ -85,6 +86,9 @@ fn effect(then: &Then) -> Result<Effect, String> {
             Effect::Return(known.ok_or_else(|| format!("{code:?} is no return code; write CKR_... or 0x..."))?)
         }
         Then::DelayMs(delay) => Effect::Delay(Duration::from_millis(*delay)),
+        Then::LeakBytes(bytes) => {
+            Effect::Leak(usize::try_from(*bytes).map_err(|_| format!("{bytes} bytes are more than there can be"))?)
+        }
         Then::Hang(until) => Effect::Hang(*until),
         Then::Crash(how) => Effect::Crash(*how),
         Then::CloseSessions => Effect::CloseSessions,

@@ -112,6 +112,8 @@ pub enum Then {
     Return(String),
     /// The call takes so many milliseconds longer.
     DelayMs(u64),
+    /// So many bytes of memory are taken, written to, and never given back.
+    LeakBytes(u64),
     /// The call does not return.
     Hang(Hang),
     /// The process dies.
