@@ -78,7 +78,7 @@ async fn a_token_that_is_away_at_the_start_is_said_to_be_and_comes_back_in_anoth
     // A key is made and nobody hears of it, nor can anybody look.
     faulty.rules(&[
         Rule::returning("made", "C_GenerateKeyPair", "CKR_FUNCTION_FAILED").after_the_call().times(1),
-        Rule::returning("blind", "C_FindObjectsInit", "CKR_DEVICE_ERROR"),
+        Rule::returning("blind", "C_GetAttributeValue", "CKR_DEVICE_ERROR"),
     ]);
     let lost = try_create_key(&faulty.operator, "waits", v1::Algorithm::EcdsaP256Sha256).await.unwrap_err();
     assert_eq!(lost.code(), Some(Code::Aborted), "{lost}");
