@@ -2,9 +2,9 @@
 
 use crate::support::{
     LABEL, Tokens, is_running, make_key, pin, raw_session, re_exec, run_entry, settings_in, sign, signal, soon,
-    wait_until, worker,
+    wait_for_health, wait_until, worker,
 };
-use chancery_hsm::{HsmErrorKind, Token, TokenState};
+use chancery_hsm::{HealthCause, HsmErrorKind, Token, TokenState};
 use chancery_model::Algorithm;
 use cryptoki::object::{Attribute, ObjectClass};
 use std::fs;
@@ -173,4 +173,60 @@ async fn two_keys_of_one_id_sign_nothing() {
     key.uid = chancery_model::Uid::from_bytes([7; 16]);
     let failure = sign(&token, &key, b"m").await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous, "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_token_of_the_label_is_not_taken_for_the_one_that_was_seen() {
+    let (tokens, others) = (Tokens::new().await, Tokens::new().await);
+    let token = tokens.token().await;
+    let serial = token.status().serial;
+    let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    // Not its own token's files any more: those of one with the same label. No serial is configured.
+    let (files, aside) = (tokens.directory().join("tokens"), tokens.directory().join("aside"));
+    fs::rename(&files, &aside).unwrap();
+    fs::rename(others.directory().join("tokens"), &files).unwrap();
+    signal(libc::SIGKILL, token.status().worker_pid.unwrap());
+    let other = |health: &chancery_hsm::TokenHealth| health.cause == Some(HealthCause::OtherToken);
+    wait_for_health(&token, Duration::from_secs(20), other).await;
+    let status = token.status();
+    assert_eq!((status.health.state, &status.serial), (TokenState::Down, &serial));
+    assert!(status.health.detail.contains("another serial") && status.next_attempt.is_some(), "{status:?}");
+    let failure = sign(&token, &key, b"m").await.unwrap_err();
+    assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::TokenAbsent, 0), "{failure}");
+
+    fs::rename(&files, others.directory().join("tokens")).unwrap();
+    fs::rename(&aside, &files).unwrap();
+    wait_for_health(&token, Duration::from_secs(20), |health| health.state == TokenState::Up).await;
+    assert_eq!(token.status().serial, serial);
+    sign(&token, &key, b"m").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_away_is_held_all_the_same_and_one_that_is_misconfigured_is_not() {
+    let tokens = Tokens::new().await;
+    let (files, aside) = (tokens.directory().join("tokens"), tokens.directory().join("aside"));
+    fs::rename(&files, &aside).unwrap();
+    fs::create_dir(&files).unwrap();
+    let token = Token::hold(tokens.settings(), worker()).await.unwrap();
+    let status = token.status();
+    assert_eq!((status.health.state, status.health.cause), (TokenState::Down, Some(HealthCause::TokenAbsent)));
+    assert_eq!((status.label.as_str(), status.algorithms.len()), (LABEL, 0));
+    token.offers(Algorithm::EcdsaP256Sha256).expect("nobody knows yet what it offers");
+    let failure = token.list(soon()).await.unwrap_err();
+    assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::TokenAbsent, 0), "{failure}");
+    fs::remove_dir(&files).unwrap();
+    fs::rename(&aside, &files).unwrap();
+    wait_for_health(&token, Duration::from_secs(20), |health| health.state == TokenState::Up).await;
+    make_key(&token, Algorithm::EcdsaP256Sha256).await;
+    token.shutdown().await;
+    assert_eq!(token.status().health.cause, Some(HealthCause::Stopping));
+
+    let mut settings = tokens.settings();
+    settings.module = tokens.directory().join("no-such-module.so");
+    let error = Token::hold(settings, worker()).await.unwrap_err();
+    assert_eq!(error.cause, HealthCause::ModuleNotLoadable, "{error}");
+    let mut settings = tokens.settings();
+    settings.lock_dir = tokens.directory().join("no-such-folder");
+    let error = Token::hold(settings, worker()).await.unwrap_err();
+    assert_eq!(error.cause, HealthCause::Misconfigured, "{error}");
 }

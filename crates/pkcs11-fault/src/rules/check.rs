@@ -87,7 +87,7 @@ fn effect(then: &Then) -> Result<Effect, String> {
         }
         Then::DelayMs(delay) => Effect::Delay(Duration::from_millis(*delay)),
         Then::LeakBytes(bytes) => {
-            Effect::Leak(usize::try_from(*bytes).map_err(|_| format!("{bytes} bytes are more than there can be"))?)
+            Effect::Leak(usize::try_from(*bytes).map_err(|error| format!("leak_bytes: {error}"))?)
         }
         Then::Hang(until) => Effect::Hang(*until),
         Then::Crash(how) => Effect::Crash(*how),
