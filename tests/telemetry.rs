@@ -370,7 +370,10 @@ async fn metrics_sent_are_those_shown() {
         let (_, page) = Page::fetch(&chancery, "text/plain").await;
         let sent: BTreeSet<String> = collector.metrics().iter().map(|name| name.replace('.', "_")).collect();
         let shown = page.types.keys().filter(|family| *family != "target_info");
-        let bare = |family: &String| family.trim_end_matches("_total").trim_end_matches("_seconds").to_owned();
+        let bare = |family: &String| {
+            let name = family.trim_end_matches("_total");
+            name.trim_end_matches("_seconds").trim_end_matches("_bytes").to_owned()
+        };
         let shown: BTreeSet<String> = shown.map(bare).collect();
         (shown == sent && shown.contains("chancery_decisions")).then_some(())
     })
