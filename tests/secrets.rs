@@ -23,6 +23,7 @@ use chancery_testkit::{Chancery, Setup, signal};
 use chancery_tests::canary::{Canary, found, found_in_folder};
 use chancery_tests::collector::Collector;
 use chancery_tests::contract::{PATIENCE, create, eventually, new_key, records, refused, sign};
+use chancery_tests::faults::clear_pin_latch;
 use chancery_tests::load::{token, until};
 use chancery_tests::program::{self, Running, succeed};
 use prost::Message as _;
@@ -188,18 +189,23 @@ async fn a_run_with_faults_leaves_no_secret_behind() {
     // A PIN that is not the token's.
     let wrong = String::from_utf8(secrets.payload("a wrong PIN")).unwrap();
     std::fs::write(&pin_file, &wrong).unwrap();
-    let refusal = chancery.restart().await.unwrap_err().to_string();
-    assert!(refusal.contains("the PIN was refused"), "{refusal}");
+    chancery.restart().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let latched = token(&operator).await;
+    assert_eq!(latched.health(), v1::TokenHealth::Latched);
+    assert_eq!(found(&secrets.0, format!("{latched:?}").as_bytes()), BTreeSet::new());
+    let refusal = clear_pin_latch(&operator, "main").await.unwrap_err().to_string();
+    assert!(refusal.contains("refused the PIN again"), "{refusal}");
+    assert_eq!(found(&secrets.0, refusal.as_bytes()), BTreeSet::new());
     std::fs::write(&pin_file, &pin).unwrap();
     for entry in std::fs::read_dir(chancery.dir().join("locks")).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().ends_with("pin-latch") {
             assert_eq!(found(&secrets.0, &std::fs::read(&path).unwrap()), BTreeSet::new());
-            std::fs::remove_file(path).unwrap();
         }
     }
-    chancery.restart().await.unwrap();
-    let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
+    clear_pin_latch(&operator, "main").await.unwrap();
+    let caller = chancery.caller().await.unwrap();
     make_signature(&caller, &key, &secrets.payload("the message after all")).await;
 
     // What everybody who may read the record reads, and what the collector got.
