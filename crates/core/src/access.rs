@@ -304,7 +304,8 @@ fn is_for(algorithm: Algorithm, action: Action) -> bool {
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
-        | Action::GetToken => true,
+        | Action::GetToken
+        | Action::ClearPinLatch => true,
     }
 }
 

@@ -122,7 +122,7 @@ impl ActionGroup {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Sign,
         Self::SignJwt,
         Self::MacSign,

@@ -126,7 +126,8 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
-        | Action::GetToken => OperationContext::Plain,
+        | Action::GetToken
+        | Action::ClearPinLatch => OperationContext::Plain,
     })
 }
 

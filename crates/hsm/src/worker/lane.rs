@@ -34,21 +34,30 @@ impl Lane {
     }
 
     /// Answers what comes until the service is gone. What was read by then is still answered.
-    pub(super) fn run(mut self, mut socket: UnixStream) -> io::Result<()> {
+    pub(super) fn run(mut self, socket: &UnixStream) -> io::Result<()> {
+        let served = self.serve(socket);
+        self.drop_session();
+        match served {
+            // The service has gone before its answers: no failure of this lane.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => Ok(()),
+            served => served,
+        }
+    }
+
+    fn serve(&mut self, mut socket: &UnixStream) -> io::Result<()> {
         socket.set_read_timeout(Some(self.keepalive))?;
         let mut frames = FrameBuffer::default();
         let mut read = vec![0; 1 << 16];
         let mut replies = Vec::new();
         loop {
             let length = match socket.read(&mut read) {
-                Ok(0) => break,
+                Ok(0) => return Ok(()),
                 Ok(length) => length,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     self.keep_alive();
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                 Err(error) => return Err(error),
             };
             frames.extend(read.get(..length).unwrap_or_default());
@@ -68,8 +77,6 @@ impl Lane {
                 replies.clear();
             }
         }
-        self.drop_session();
-        Ok(())
     }
 
     fn answer(&mut self, request: &LaneRequest<'_>) -> Result<Vec<u8>, Fault> {

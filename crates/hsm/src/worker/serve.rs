@@ -79,10 +79,10 @@ pub(super) fn run(control: &UnixStream, task: Serve) -> io::Result<()> {
         let ours = socket.try_clone()?;
         let lane = Lane::new(Arc::clone(&opened.held), session, keepalive);
         let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
-            if let Err(error) = lane.run(socket) {
+            if let Err(error) = lane.run(&socket) {
                 report(&format!("a lane failed: {error}"));
-                // The service sees the sockets end and starts another worker.
-                process::leave(1);
+                // The service sees it end and lets this worker go, in order: it may be writing to the token.
+                let _gone = socket.shutdown(Shutdown::Both);
             }
         })?;
         lanes.push((ours, thread));

@@ -114,6 +114,53 @@ async fn the_worker_of_a_killed_service_leaves_and_a_new_service_gets_the_token(
     assert_eq!(token.list(soon()).await.unwrap().len(), 2);
 }
 
+/// Not a test: a service that is killed while it signs and its worker makes a key, which takes a while.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the entry point of a service that gets killed"]
+#[allow(clippy::print_stdout, reason = "that is how the test learns of the worker")]
+async fn service_that_makes_a_key_entry() {
+    let directory = PathBuf::from(std::env::var_os("CHANCERY_TEST_DIRECTORY").unwrap());
+    let token = Token::start(settings_in(&directory), worker()).await.unwrap();
+    // A slow signature: both lanes are in the middle of one whenever the end comes.
+    let (_, key) = make_key(&token, Algorithm::RsaPkcs1_3072Sha256).await;
+    let making = token.clone();
+    tokio::spawn(async move { make_key(&making, Algorithm::RsaPkcs1_4096Sha256).await });
+    for _ in 0..16 {
+        let (token, key) = (token.clone(), key.clone());
+        tokio::spawn(async move {
+            loop {
+                sign(&token, &key, b"m").await.unwrap();
+            }
+        });
+    }
+    sign(&token, &key, b"m").await.unwrap();
+    println!("\nworker {}", token.status().worker_pid.unwrap());
+    std::future::pending().await
+}
+
+/// The lanes find their service gone when they answer; the key that is being made must not be torn for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_of_a_killed_service_ends_what_it_writes_to_the_token() {
+    let tokens = Tokens::new().await;
+    let entry = re_exec("ownership::service_that_makes_a_key_entry");
+    let mut service = Command::new(entry.program)
+        .args(entry.arguments)
+        .env("CHANCERY_TEST_DIRECTORY", tokens.directory())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    let pid: u32 = lines
+        .map(|line| line.unwrap())
+        .find_map(|line| line.strip_prefix("worker ").map(|pid| pid.parse().unwrap()))
+        .unwrap();
+    service.kill().unwrap();
+    service.wait().unwrap();
+    wait_until("the worker's end", Duration::from_secs(120), || !is_running(pid)).await;
+    let token = tokens.token().await;
+    assert_eq!(token.list(soon()).await.unwrap().len(), 4, "two whole pairs");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_made_once_and_found_by_label_and_serial() {
     let tokens = Tokens::new().await;

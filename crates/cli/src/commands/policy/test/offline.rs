@@ -198,7 +198,8 @@ fn operation(action: Action, context: &ContextTable) -> Result<OperationContext,
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
-        | Action::GetToken => OperationContext::Plain,
+        | Action::GetToken
+        | Action::ClearPinLatch => OperationContext::Plain,
     })
 }
 
