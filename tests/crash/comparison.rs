@@ -190,7 +190,12 @@ impl Running {
         let pairs = self.checker.versions().values().filter(|version| !version.is_secret());
         let uids: BTreeSet<String> = pairs.map(|version| version.uid.clone()).collect();
         let secrets = self.checker.versions().len() - uids.len();
-        self.report.torn_token_files = holds.torn as u64;
+        if holds.torn > 0 {
+            return violation!(
+                "{} files of the token were begun and not written: a worker left while it made a key",
+                holds.torn
+            );
+        }
         let numbers = (holds.public, holds.private, holds.secret);
         if holds.uids != uids || numbers != (uids.len(), uids.len(), secrets) {
             let (foreign, missing) = (&holds.uids - &uids, &uids - &holds.uids);

@@ -34,8 +34,6 @@ pub struct Report {
     /// Copies of the database that were read before the service was started again.
     pub databases: u64,
     pub slowest_restart: Duration,
-    /// Files of tokens that a worker began and did not write: it left in the middle of making a key.
-    pub torn_token_files: u64,
 }
 
 impl Report {
@@ -78,7 +76,6 @@ impl Report {
             changes_cut_off_undone,
             databases,
             slowest_restart,
-            torn_token_files,
         } = part;
         self.rounds += rounds;
         self.folders += folders;
@@ -96,7 +93,6 @@ impl Report {
         self.changes_cut_off_in_force += changes_cut_off_in_force;
         self.changes_cut_off_undone += changes_cut_off_undone;
         self.databases += databases;
-        self.torn_token_files += torn_token_files;
         self.slowest_restart = self.slowest_restart.max(slowest_restart);
     }
 
@@ -121,7 +117,6 @@ impl Report {
             "changes_cut_off_undone": self.changes_cut_off_undone,
             "databases_read": self.databases,
             "slowest_restart_ms": u64::try_from(self.slowest_restart.as_millis()).unwrap(),
-            "torn_token_files": self.torn_token_files,
             "violations": 0,
         })
     }
