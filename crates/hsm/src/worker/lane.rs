@@ -156,7 +156,19 @@ impl Lane {
                 let renewed = Fault::new(HsmErrorKind::Session, "the key's handle was stale and has been found again");
                 fault.reclassified(renewed.retrying())
             }
-            Err(found) => fault.reclassified(found),
+            Err(found) => {
+                let fault = fault.reclassified(found);
+                match fault.cure {
+                    // The search left something of itself in the session, which the next attempt is not to stumble over.
+                    Cure::NewSession | Cure::FreshSessionThenReplace => self.renew(fault),
+                    Cure::Nothing
+                    | Cure::Benign
+                    | Cure::FindAgain
+                    | Cure::Login
+                    | Cure::Latch
+                    | Cure::Replace => fault,
+                }
+            }
         }
     }
 
