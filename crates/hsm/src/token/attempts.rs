@@ -25,14 +25,13 @@ impl Token {
     /// Asks the token, and has its answer judged before anybody sees it.
     ///
     /// Asks a second time, at most, where the failure says that it may help and the deadline allows: after the death
-    /// of the worker, on a fresh session after a dead one or after an answer that was refused.
+    /// of the worker, after a session that died, after an answer that was refused; always on a fresh session.
     pub(super) async fn ask<T>(
         &self,
         operation: Operation<'_>,
         deadline: Instant,
         judge: impl Fn(Answer) -> Result<T, HsmFailure>,
     ) -> Result<T, HsmFailure> {
-        let mut fresh_session = false;
         let mut attempts = 1;
         let mut may_have_acted = false;
         let mut no_session: Option<HsmFailure> = None;
@@ -43,14 +42,12 @@ impl Token {
                 let failure = no_session.unwrap_or_else(|| overrun(attempts - 1).failure);
                 return Err(overall(failure, may_have_acted).with_attempts(attempts - 1));
             }
-            let frame = LaneRequest { fresh_session, operation }.encode();
+            // Another lane may get the retry, and what was lost or left over in one's session may be so in the other's, too.
+            let frame = LaneRequest { fresh_session: attempts > 1, operation }.encode();
             let failed = match self.ask_once(frame, deadline, attempts > 1 || no_session.is_some(), &mut times).await {
                 Ok(bytes) => match judge(Answer { bytes, attempts, times }) {
                     Ok(good) => return Ok(good),
-                    Err(failure) => {
-                        fresh_session = true;
-                        CallFailure { retry: true, ..CallFailure::last(failure) }
-                    }
+                    Err(failure) => CallFailure { retry: true, ..CallFailure::last(failure) },
                 },
                 Err(failed) => failed,
             };
