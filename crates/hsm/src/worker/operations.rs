@@ -55,7 +55,7 @@ pub(super) fn act(held: &Held, session: &Session, operation: &Operation<'_>) -> 
         }
         Operation::Random { length } => session
             .generate_random_vec(u32::from(length))
-            .map_err(|error| Fault::pkcs11("getting random bytes", &error)),
+            .map_err(|error| Fault::pkcs11("getting random bytes", &error).of_the_token()),
     }
 }
 
