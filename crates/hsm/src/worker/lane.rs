@@ -39,7 +39,7 @@ impl Lane {
         self.drop_session();
         match served {
             // The service has gone before its answers: no failure of this lane.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
             served => served,
         }
     }
@@ -161,12 +161,7 @@ impl Lane {
                 match fault.cure {
                     // The search left something of itself in the session, which the next attempt is not to stumble over.
                     Cure::NewSession | Cure::FreshSessionThenReplace => self.renew(fault),
-                    Cure::Nothing
-                    | Cure::Benign
-                    | Cure::FindAgain
-                    | Cure::Login
-                    | Cure::Latch
-                    | Cure::Replace => fault,
+                    Cure::Nothing | Cure::Benign | Cure::FindAgain | Cure::Login | Cure::Latch | Cure::Replace => fault,
                 }
             }
         }
@@ -188,4 +183,9 @@ impl Lane {
             let _cured = self.cure(fault, None);
         }
     }
+}
+
+/// Whether an error on a socket says that the service has closed its end.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::held::Held;
 use super::keys;
-use super::lane::Lane;
+use super::lane::{Lane, is_gone};
 use super::latch::PinLatch;
 use super::lock::TokenLock;
 use super::mechanism::EdwardsName;
@@ -88,8 +88,17 @@ pub(super) fn run(control: &UnixStream, task: Serve) -> io::Result<()> {
         lanes.push((ours, thread));
     }
     write_control(control, &Started::Serving(facts))?;
-    while let Some(request) = read_control(control)? {
-        write_control(control, &worker.answer(request))?;
+    loop {
+        let answered = match read_control(control) {
+            Ok(Some(request)) => write_control(control, &worker.answer(request)),
+            Ok(None) => break,
+            Err(error) => Err(error),
+        };
+        match answered {
+            // A lane may be in the middle of a login, which is no time to leave.
+            Err(error) if is_gone(&error) => break,
+            answered => answered?,
+        }
     }
     drain(&opened.pkcs11, &opened.held, worker, lanes);
     Ok(())
