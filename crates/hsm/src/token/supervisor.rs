@@ -350,7 +350,8 @@ async fn watch(
                 ControlEnd::Hung => {
                     End::Lost(HealthCause::WorkerHung, "it does not answer on its control socket".to_owned())
                 }
-                ControlEnd::Useless(kind, reason) => End::Lost(HealthCause::of(kind), reason),
+                // It answers, so it leaves in order: killed in the middle of a login it may take the token with it.
+                ControlEnd::Useless(kind, reason) => End::Drained(HealthCause::of(kind), reason),
                 ControlEnd::Unused => End::Stop,
             },
             status = child.wait() => return End::Lost(HealthCause::WorkerEnded, match status {
