@@ -17,7 +17,7 @@ pub(super) fn run(task: Measure) -> Result<Started, Fault> {
     let mut opened = serve::open(task.token, false)?;
     let held = &opened.held;
     let owner = held.open_session()?;
-    let edwards = probe::keys(&owner, &mut opened.facts);
+    let edwards = probe::keys(&owner, &mut opened.facts)?;
     if let Some(missing) = opened.facts.missing(algorithm) {
         let message = format!("the token lacks {missing}, which {algorithm} needs");
         return Err(Fault::new(HsmErrorKind::Configuration, message));

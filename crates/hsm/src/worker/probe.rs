@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::mechanism::{self, EdwardsName};
+use crate::HsmErrorKind;
 use crate::offer;
 use crate::wire::{MechanismFact, MechanismFlag, TokenFacts};
 use chancery_model::KeyType;
@@ -36,28 +37,74 @@ pub(super) fn facts(pkcs11: &Pkcs11, slot: Slot, info: &TokenInfo) -> Result<Tok
 fn mechanisms(pkcs11: &Pkcs11, slot: Slot) -> Result<Vec<MechanismFact>, Fault> {
     let listed = pkcs11.get_mechanism_list(slot).map_err(|error| Fault::pkcs11("listing mechanisms", &error))?;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
-    let facts = listed.into_iter().filter_map(|mechanism| {
+    let mut facts = Vec::new();
+    for mechanism in listed {
+        let describe = || {
+            let described = pkcs11.get_mechanism_info(slot, mechanism);
+            described.map_err(|error| Fault::pkcs11("describing a mechanism", &error))
+        };
         // A mechanism that the token lists and cannot describe is one that it does not have.
-        let info = pkcs11.get_mechanism_info(slot, mechanism).ok()?;
+        let Some(info) = as_the_token_says(describe)? else { continue };
         let flags = [
             (info.sign(), MechanismFlag::Sign),
             (info.verify(), MechanismFlag::Verify),
             (info.generate(), MechanismFlag::Generate),
             (info.generate_key_pair(), MechanismFlag::GenerateKeyPair),
         ];
-        Some(MechanismFact {
+        facts.push(MechanismFact {
             name: mechanism.to_string(),
             min_size: size(info.min_key_size()),
             max_size: size(info.max_key_size()),
             flags: flags.into_iter().filter_map(|(there, flag)| there.then_some(flag)).collect(),
-        })
-    });
-    Ok(facts.collect())
+        });
+    }
+    Ok(facts)
+}
+
+/// What the token can do; none where it says that it cannot. One that fails without saying either is asked once more, and
+/// then cannot: some tell of a curve that they do not know by a general error.
+///
+/// # Errors
+/// Failures that have nothing to do with what was asked, such as a lost session: taken for an answer, they would hide what
+/// the token can do for as long as its worker lives.
+fn as_the_token_says<T>(ask: impl Fn() -> Result<T, Fault>) -> Result<Option<T>, Fault> {
+    let mut again = true;
+    loop {
+        match ask() {
+            Ok(can) => return Ok(Some(can)),
+            Err(fault) => match fault.kind {
+                HsmErrorKind::Configuration | HsmErrorKind::Bug | HsmErrorKind::InputLength => return Ok(None),
+                HsmErrorKind::OutcomeUnknown
+                | HsmErrorKind::KeyNotFound
+                | HsmErrorKind::KeyAmbiguous
+                | HsmErrorKind::WrongSignature => {
+                    if !again {
+                        return Ok(None);
+                    }
+                    again = false;
+                }
+                HsmErrorKind::Session
+                | HsmErrorKind::LoginLost
+                | HsmErrorKind::PinLatched
+                | HsmErrorKind::Capacity
+                | HsmErrorKind::Overloaded
+                | HsmErrorKind::TokenAbsent
+                | HsmErrorKind::Module
+                | HsmErrorKind::Memory
+                | HsmErrorKind::Deadline
+                | HsmErrorKind::WorkerLost
+                | HsmErrorKind::Stopping => return Err(fault),
+            },
+        }
+    }
 }
 
 /// Makes a session key of each probed type and throws it away: a few milliseconds in all. RSA needs no such probe,
 /// since its mechanisms tell the sizes.
-pub(super) fn keys(session: &Session, facts: &mut TokenFacts) -> EdwardsName {
+///
+/// # Errors
+/// As with mechanisms.
+pub(super) fn keys(session: &Session, facts: &mut TokenFacts) -> Result<EdwardsName, Fault> {
     let mut edwards = EdwardsName::Oid;
     let mut listed = false;
     for key_type in offer::PROBED {
@@ -75,7 +122,7 @@ pub(super) fn keys(session: &Session, facts: &mut TokenFacts) -> EdwardsName {
             | KeyType::Aes { .. } => &[EdwardsName::Oid],
         };
         for name in names {
-            if make_and_destroy(session, key_type, *name).is_ok() {
+            if as_the_token_says(|| make_and_destroy(session, key_type, *name))?.is_some() {
                 edwards = if key_type == KeyType::Ed25519 { *name } else { edwards };
                 facts.made.insert(offer::key_name(key_type));
                 break;
@@ -83,13 +130,14 @@ pub(super) fn keys(session: &Session, facts: &mut TokenFacts) -> EdwardsName {
         }
     }
     facts.makes_no_keys = listed && facts.made.is_empty();
-    edwards
+    Ok(edwards)
 }
 
 fn make_and_destroy(session: &Session, key_type: KeyType, edwards: EdwardsName) -> Result<(), Fault> {
     let SessionKey { signs, public } = make_session_key(session, key_type, edwards)?;
     for handle in [Some(signs), public].into_iter().flatten() {
-        session.destroy_object(handle).map_err(|error| Fault::pkcs11("destroying a probe", &error))?;
+        // It was made, which is what was to be found out; what stays of it ends with the session.
+        let _stays = session.destroy_object(handle);
     }
     Ok(())
 }

@@ -66,8 +66,8 @@ pub(super) fn run(control: &UnixStream, task: Serve) -> io::Result<()> {
         Err(fault) => return write_control(control, &Started::Failed(fault.of_the_token().into())),
     };
     let mut facts = opened.facts;
-    worker.edwards = match worker.session() {
-        Ok(session) => probe::keys(session, &mut facts),
+    worker.edwards = match worker.session().and_then(|session| probe::keys(session, &mut facts)) {
+        Ok(edwards) => edwards,
         Err(fault) => return write_control(control, &Started::Failed(fault.of_the_token().into())),
     };
     let count = |lanes: usize| u32::try_from(lanes).unwrap_or(u32::MAX);
