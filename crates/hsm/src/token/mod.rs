@@ -349,6 +349,20 @@ impl Token {
         self.sign(&key, crate::SignInput::Message(&challenge), deadline).await.map(|_| ())
     }
 
+    /// Waits until no worker could take the token. That it is being let go is no such thing: what is under way is answered.
+    async fn refused(&self) -> HsmFailure {
+        let mut health = self.subscribe();
+        loop {
+            if let Some(refusal) = self.shared.dispatch.refusal().filter(|why| why.kind != HsmErrorKind::Stopping) {
+                return refusal;
+            }
+            if health.changed().await.is_err() {
+                // Nothing changes any more, and what waits is told by its own end.
+                return std::future::pending().await;
+            }
+        }
+    }
+
     async fn control(&self, request: ControlRequest, deadline: Instant) -> Result<ControlReply, HsmFailure> {
         if let Some(refusal) = self.shared.dispatch.refusal() {
             return Err(refusal);
@@ -362,7 +376,13 @@ impl Token {
                 HsmFailure::new(HsmErrorKind::Stopping, "the token has been let go")
             }
         })?;
-        match timeout_at(deadline, answer).await {
+        // Whoever waits for a worker that does not come is told why, as those are who wait for a lane.
+        let answer = tokio::select! {
+            biased;
+            answer = timeout_at(deadline, answer) => answer,
+            refusal = self.refused() => return Err(refusal),
+        };
+        match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_closed)) => {
                 let message = "the worker process ended in the middle of the request; what the token did is unknown";
