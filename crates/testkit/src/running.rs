@@ -97,12 +97,15 @@ impl Chancery {
         };
         let callers = setup.callers.clone();
         if setup.changes_anything() {
-            let mut preparing = Process::spawn(dev(&launch, &folder, &["--prepare"]), &log(&folder))?;
-            let status = wait(&mut preparing, &folder).await?;
-            if !status.success() {
-                return Err(failed(&folder, format!("dev --prepare ended with {status}")));
+            let further: Vec<PathBuf> = setup.tokens.iter().map(|id| token_home(&folder, id)).collect();
+            for dir in [&dir(&folder)].into_iter().chain(&further) {
+                let mut preparing = Process::spawn(dev(&launch, dir, &["--prepare"]), &log(&folder))?;
+                let status = wait(&mut preparing, &folder).await?;
+                if !status.success() {
+                    return Err(failed(&folder, format!("dev --prepare ended with {status}")));
+                }
             }
-            setup.apply(&dir(&folder))?;
+            setup.apply(&dir(&folder), &further)?;
         }
         let mut process = self::launch(&launch, &folder)?;
         let announcement = serving(&mut process, &folder).await?;
@@ -209,6 +212,12 @@ impl Chancery {
     #[must_use]
     pub fn token_dir(&self) -> PathBuf {
         self.dir().join(self.module.home())
+    }
+
+    /// The folder of a token that [`Setup::token`] has added.
+    #[must_use]
+    pub fn further_token_dir(&self, id: &str) -> PathBuf {
+        token_home(&self.folder, id).join(self.module.home())
     }
 
     /// Where certificates for tests go.
@@ -375,6 +384,10 @@ fn dir(folder: &TempDir) -> PathBuf {
     folder.path().join("dev")
 }
 
+fn token_home(folder: &TempDir, id: &str) -> PathBuf {
+    folder.path().join(format!("token-{id}"))
+}
+
 fn log(folder: &TempDir) -> PathBuf {
     folder.path().join("log")
 }
@@ -387,10 +400,10 @@ fn failed(folder: &TempDir, what: String) -> Error {
     Error::Process { what, log: read_log(folder) }
 }
 
-/// `chancery dev` on the folder, at free ports.
-fn dev(launch: &Launch, folder: &TempDir, more: &[&str]) -> Command {
+/// `chancery dev` on a folder, at free ports.
+fn dev(launch: &Launch, dir: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(&launch.binary);
-    command.arg("dev").arg("--dir").arg(dir(folder));
+    command.arg("dev").arg("--dir").arg(dir);
     // Where the test is killed, nobody else would stop the service.
     command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--stop-on-eof"]);
     command.args(&launch.arguments).args(more);
@@ -413,7 +426,7 @@ fn launch(launch: &Launch, folder: &TempDir) -> Result<Process, Error> {
         }
         _ => {}
     }
-    Process::spawn(dev(launch, folder, &[]), &log(folder))
+    Process::spawn(dev(launch, &dir(folder), &[]), &log(folder))
 }
 
 /// Waits for its announcement.

@@ -1,6 +1,6 @@
 //! What a test's Chancery has beside what `chancery dev` makes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -13,6 +13,7 @@ pub struct Setup {
     pub(crate) callers: Vec<CallerSetup>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) module: Option<Module>,
+    pub(crate) tokens: Vec<String>,
     policies: Vec<(String, String)>,
     changes: Vec<Change>,
 }
@@ -103,6 +104,13 @@ impl Setup {
         self.configure(move |config| push(config, "key_ring", ring))
     }
 
+    /// Adds a token of the same module, in a folder of its own, without a key ring: [`Setup::configure`] gives it one.
+    #[must_use]
+    pub fn token(mut self, id: &str) -> Self {
+        self.tokens.push(id.to_owned());
+        self
+    }
+
     /// Adds a caller. [`Chancery::connect_as`] connects as it.
     #[must_use]
     pub fn with(mut self, caller: CallerSetup) -> Self {
@@ -147,13 +155,16 @@ impl Setup {
 
     /// Whether the folder has to be prepared and changed before the service starts.
     pub(crate) fn changes_anything(&self) -> bool {
-        !self.changes.is_empty() || !self.policies.is_empty()
+        !self.changes.is_empty() || !self.policies.is_empty() || !self.tokens.is_empty()
     }
 
-    /// Changes a prepared folder.
-    pub(crate) fn apply(self, dir: &Path) -> Result<(), Error> {
+    /// Changes a prepared folder. Its further tokens were prepared in folders of their own, in their order.
+    pub(crate) fn apply(self, dir: &Path, token_dirs: &[PathBuf]) -> Result<(), Error> {
         let path = dir.join("chancery.toml");
         let mut config = read_config(&path)?;
+        for (id, from) in self.tokens.iter().zip(token_dirs) {
+            push(&mut config, "token", further_token(id, from)?);
+        }
         for (name, text) in self.policies {
             let file = dir.join("policy").join(&name);
             std::fs::write(&file, text).map_err(Error::system(format!("write {}", file.display())))?;
@@ -166,6 +177,19 @@ impl Setup {
         }
         write_config(&path, &config)
     }
+}
+
+/// The token of a prepared folder, as another configuration names it.
+fn further_token(id: &str, dir: &Path) -> Result<Table, Error> {
+    let path = dir.join("chancery.toml");
+    let mut config = read_config(&path)?;
+    let token = config.get_mut("token").and_then(|tokens| tokens.get_mut(0)?.as_table_mut());
+    let mut token = token.map(std::mem::take).unwrap_or_default();
+    token.insert("id".to_owned(), Value::String(id.to_owned()));
+    if let Some(Value::String(pin_file)) = token.get_mut("pin_file") {
+        *pin_file = dir.join(&pin_file).display().to_string();
+    }
+    Ok(token)
 }
 
 pub(crate) fn read_config(path: &Path) -> Result<Table, Error> {
@@ -202,7 +226,7 @@ mod tests {
             .policy("more.cedar", "// more\n")
             .configure(|config| drop(config.insert("instance".to_owned(), Value::String("x".to_owned()))));
         assert!(setup.changes_anything() && !Setup::default().changes_anything());
-        setup.apply(dir.path()).unwrap();
+        setup.apply(dir.path(), &[]).unwrap();
 
         let config = read_config(&path).unwrap();
         assert_eq!(config["key_ring"][0]["environment"].as_str(), Some("prod"));
@@ -211,5 +235,25 @@ mod tests {
         assert_eq!(config["policy"]["first"][1].as_str(), Some("policy/more.cedar"));
         assert_eq!(config["instance"].as_str(), Some("x"));
         assert_eq!(std::fs::read_to_string(dir.path().join("policy/more.cedar")).unwrap(), "// more\n");
+    }
+
+    #[test]
+    fn a_further_token_is_that_of_its_own_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let (first, second) = (parent.path().join("first"), parent.path().join("second"));
+        for (dir, serial) in [(&first, "1"), (&second, "2")] {
+            std::fs::create_dir(dir).unwrap();
+            let text = format!("[[token]]\nid = \"main\"\nserial = \"{serial}\"\npin_file = \"softhsm/pin\"\n");
+            std::fs::write(dir.join("chancery.toml"), text).unwrap();
+        }
+        let setup = Setup::default().token("spare");
+        assert!(setup.changes_anything());
+        setup.apply(&first, std::slice::from_ref(&second)).unwrap();
+
+        let config = read_config(&first.join("chancery.toml")).unwrap();
+        let token = |place: usize, name: &str| config["token"][place][name].as_str().unwrap().to_owned();
+        assert_eq!((token(0, "id"), token(0, "pin_file")), ("main".to_owned(), "softhsm/pin".to_owned()));
+        assert_eq!((token(1, "id"), token(1, "serial")), ("spare".to_owned(), "2".to_owned()));
+        assert_eq!(token(1, "pin_file"), second.join("softhsm/pin").display().to_string());
     }
 }
