@@ -22,6 +22,12 @@ pub(crate) fn take_one(rule: &Active) -> bool {
     may
 }
 
+/// Whether a rule may fire once more, which it does not do yet.
+pub(crate) fn may_fire(rule: &Active) -> bool {
+    let Some(times) = rule.rule.when.times else { return true };
+    change(&format!("{}.fired", rule.state_name()), |fired| fired) < times
+}
+
 /// The wrong PINs in a row that a token was shown under a rule, after a change.
 pub(crate) fn wrong_pins(rule: &Active, token: &str, how: impl FnOnce(u64) -> u64) -> u64 {
     let token: String = token.bytes().map(|byte| format!("{byte:02x}")).collect();

@@ -3,6 +3,7 @@
 use super::super::call::Call;
 use super::super::objects;
 use crate::rules::{Active, Effect, Other};
+use crate::state;
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_ATTRIBUTE_TYPE, CK_RV, CK_ULONG, CK_UNAVAILABLE_INFORMATION, CKA_CLASS, CKA_EC_POINT, CKA_MODULUS,
     CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO, CKA_VALUE, CKO_PUBLIC_KEY, CKR_ATTRIBUTE_SENSITIVE,
@@ -38,10 +39,12 @@ impl Asked {
         if !is_answer(code) || !self.0.iter().any(|asked| asked.type_ == lied_about) {
             return code;
         }
-        if !call.happens(rule, &format!("attribute {lied_about:#x} is told to be {}", hex(value))) {
+        let is_lied_about = |asked: &CK_ATTRIBUTE| asked.type_ == lied_about;
+        if !self.happens(call, rule, &format!("attribute {lied_about:#x} is told to be {}", hex(value)), is_lied_about)
+        {
             return code;
         }
-        self.answer(call, code, |asked| (asked.type_ == lied_about).then(|| value.to_vec()))
+        self.answer(call, code, |asked| is_lied_about(asked).then(|| value.to_vec()))
     }
 
     /// The public key of another key.
@@ -60,13 +63,23 @@ impl Asked {
                 return CKR_FUNCTION_FAILED;
             }
         };
-        if !call.happens(rule, "the public key is another's") {
+        let is_of_it = |asked: &CK_ATTRIBUTE| PUBLIC.contains(&asked.type_);
+        if !self.happens(call, rule, "the public key is another's", is_of_it) {
             return code;
         }
         self.answer(call, code, |asked| {
-            let is_of_it = PUBLIC.contains(&asked.type_);
-            is_of_it.then(|| objects::attribute_of(session, other, asked.type_)).flatten()
+            is_of_it(asked).then(|| objects::attribute_of(session, other, asked.type_)).flatten()
         })
+    }
+
+    /// Whether the lie is told. A program that asks how long the value is gets the length that goes with it, which is no lie
+    /// yet, and counts for none.
+    fn happens(&self, call: &Call, rule: &Active, what: &str, is_lied_about: impl Fn(&CK_ATTRIBUTE) -> bool) -> bool {
+        if self.0.iter().any(|asked| is_lied_about(asked) && !asked.pValue.is_null()) {
+            call.happens(rule, what)
+        } else {
+            state::may_fire(rule)
+        }
     }
 
     /// Writes values into the template as C_GetAttributeValue would, and answers what it would.
