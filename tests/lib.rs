@@ -41,3 +41,6 @@ pub mod faults;
 
 #[path = "support/disk.rs"]
 pub mod disk;
+
+#[path = "support/reliability.rs"]
+pub mod reliability;

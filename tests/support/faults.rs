@@ -1,7 +1,8 @@
-//! A service whose token fails as told, beside one that does not: what is asked of it, what it answers, what it leaves.
+//! A service with tokens that fail as told, beside one that does not: what is asked of it, what it answers, what it leaves.
 //!
-//! In scope: the faulty module before the token of the ring `dev`; a second token, whole, with a caller who signs with it
-//! all the time; calls of which every answer is verified. Out of scope: which faults, and what is expected of each.
+//! In scope: the faulty module before each token but one, with rules of its own; a token that is whole, with a caller who
+//! signs with it all the time; calls of which every answer is verified. Out of scope: which faults, and what is expected of
+//! each.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,10 +12,11 @@
     reason = "the helpers of tests fail like tests"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -26,88 +28,223 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};
 use toml::{Table, Value};
 
-use crate::load::{Call, create_key, sign};
+use crate::load::{Call, PATIENCE, sign};
 
 /// The ring on the token that does not fail.
 pub const WHOLE_RING: &str = "whole";
+/// Its token.
+const WHOLE_TOKEN: &str = "second";
 /// Between two signatures of the caller whose token does not fail.
 const BYSTANDER_PAUSE: Duration = Duration::from_millis(25);
 /// The rule by which each login is counted.
 const LOGINS: &str = "logins";
+/// Calls of a burst that are under way at the same time.
+const AT_ONCE: usize = 8;
 
 /// Puts the faulty module before the one of the development token.
 #[must_use]
 pub fn before_the_token(setup: Setup, faults: &FaultRules) -> Setup {
-    let (faults, module) = (faults.clone(), library().unwrap());
-    setup.configure(move |config| {
-        let token = config["token"][0].as_table_mut().unwrap();
-        let module = Value::String(module.to_str().unwrap().to_owned());
-        let behind = token.insert("module".to_owned(), module).unwrap();
-        let environment = faults.environment(Path::new(behind.as_str().unwrap()));
-        let there = token.entry("environment").or_insert_with(|| Value::Table(Table::new()));
-        there.as_table_mut().unwrap().extend(environment.into_iter().map(|(name, value)| (name, Value::String(value))));
-    })
+    let faults = faults.clone();
+    setup.configure(move |config| put_before(config["token"][0].as_table_mut().unwrap(), &faults))
 }
 
-/// A service with a token that fails and one that does not.
-#[derive(Debug)]
-pub struct Faulty {
-    /// The service.
-    pub chancery: Chancery,
-    /// What its first token does wrong. To be set through [`Faulty::rules`].
+fn put_before(token: &mut Table, faults: &FaultRules) {
+    let module = Value::String(library().unwrap().to_str().unwrap().to_owned());
+    let behind = token.insert("module".to_owned(), module).unwrap();
+    let environment = faults.environment(Path::new(behind.as_str().unwrap()));
+    let there = token.entry("environment").or_insert_with(|| Value::Table(Table::new()));
+    there.as_table_mut().unwrap().extend(environment.into_iter().map(|(name, value)| (name, Value::String(value))));
+}
+
+/// A token that fails as told, and what is asked of it. A clone is the same token.
+#[derive(Debug, Clone)]
+pub struct FaultyToken {
+    /// Its id: `main`.
+    pub id: String,
+    /// The ring on it: `dev`.
+    pub ring: String,
+    /// What it does wrong. To be set through [`FaultyToken::rules`].
     pub faults: FaultRules,
     /// Administers keys, reads the record.
     pub operator: Client,
     /// Signs.
     pub caller: Client,
-    next: AtomicU64,
+    directory: PathBuf,
+    next: Arc<AtomicU64>,
+}
+
+/// A service with tokens that fail and one that does not. It stands for the first of those that fail.
+#[derive(Debug)]
+pub struct Faulty {
+    /// The service.
+    pub chancery: Chancery,
+    tokens: Vec<FaultyToken>,
     _rules: TempDir,
-    // Stopped; its folder has the second token.
-    _whole: Chancery,
+}
+
+impl Deref for Faulty {
+    type Target = FaultyToken;
+
+    fn deref(&self) -> &FaultyToken {
+        &self.tokens[0]
+    }
 }
 
 impl Faulty {
-    /// Starts it, without a fault.
+    /// Starts it with one token that fails; without a fault.
     ///
     /// # Panics
     /// Where it does not come up.
     pub async fn start() -> Self {
+        Self::with_tokens(1).await
+    }
+
+    /// Starts it with one token that fails so from its first start on.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub async fn under(rules: &[Rule]) -> Self {
+        Self::with_tokens_under(1, rules).await
+    }
+
+    /// Starts it with several tokens that fail, each by itself; without a fault.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub async fn with_tokens(count: usize) -> Self {
+        Self::with_tokens_under(count, &[]).await
+    }
+
+    async fn with_tokens_under(count: usize, from_the_start: &[Rule]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let faults = FaultRules::new(folder.path()).unwrap();
-        let mut whole = Chancery::start().await.unwrap();
-        assert!(whole.terminate().await.unwrap().success());
-        let second = second_token(&whole);
-        let setup = before_the_token(Chancery::setup(), &faults).configure(move |config| {
-            config["token"].as_array_mut().unwrap().push(Value::Table(second));
-            let ring = [("id", WHOLE_RING), ("token", "second"), ("environment", "dev")];
-            let ring = ring.map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())));
-            config["key_ring"].as_array_mut().unwrap().push(Value::Table(ring.into_iter().collect()));
-            for caller in config["caller"].as_array_mut().unwrap() {
-                caller["key_rings"].as_array_mut().unwrap().push(Value::String(WHOLE_RING.to_owned()));
+        let names: Vec<(String, String)> = std::iter::once(("main".to_owned(), "dev".to_owned()))
+            .chain((2..=count).map(|number| (format!("faulty-{number}"), format!("ring-{number}"))))
+            .collect();
+        let faults: Vec<FaultRules> = names
+            .iter()
+            .map(|(id, _)| {
+                let place = folder.path().join(id);
+                std::fs::create_dir(&place).unwrap();
+                let faults = FaultRules::new(&place).unwrap();
+                faults.set(&counting_logins(from_the_start)).unwrap();
+                faults
+            })
+            .collect();
+        let mut setup = Chancery::setup();
+        for (id, _) in &names[1..] {
+            setup = setup.token(id);
+        }
+        let (rings, rules) = (names.clone(), faults.clone());
+        let setup = setup.token(WHOLE_TOKEN).configure(move |config| {
+            for (token, faults) in config["token"].as_array_mut().unwrap().iter_mut().zip(&rules) {
+                put_before(token.as_table_mut().unwrap(), faults);
             }
+            for (id, ring) in &rings[1..] {
+                add_ring(config, ring, id);
+            }
+            add_ring(config, WHOLE_RING, WHOLE_TOKEN);
         });
         let chancery = setup.start().await.unwrap();
         let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
-        let faulty =
-            Self { chancery, faults, operator, caller, next: AtomicU64::new(0), _rules: folder, _whole: whole };
-        faulty.rules(&[]);
-        faulty
+        let next = Arc::new(AtomicU64::new(0));
+        let tokens = names.into_iter().zip(faults).map(|((id, ring), faults)| {
+            let directory = if id == "main" { chancery.token_dir() } else { chancery.further_token_dir(&id) };
+            let (operator, caller, next) = (operator.clone(), caller.clone(), Arc::clone(&next));
+            FaultyToken { id, ring, faults, operator, caller, directory, next }
+        });
+        let tokens = tokens.collect();
+        Self { chancery, tokens, _rules: folder }
     }
 
-    /// Stops the service and starts it again; answers whether it came up.
+    /// The tokens that fail.
+    #[must_use]
+    pub fn tokens(&self) -> &[FaultyToken] {
+        &self.tokens
+    }
+
+    /// Shares cases out to the tokens that fail: each takes the next one when it has come to the end of one. Answers what
+    /// came of them, in no order.
+    ///
+    /// # Panics
+    /// Where a case did.
+    pub async fn share<C, R, F>(
+        &self,
+        cases: Vec<C>,
+        run: impl Fn(FaultyToken, C) -> F + Clone + Send + 'static,
+    ) -> Vec<R>
+    where
+        C: Send + 'static,
+        R: Send + 'static,
+        F: Future<Output = R> + Send,
+    {
+        let cases = Arc::new(Mutex::new(VecDeque::from(cases)));
+        let mut running = JoinSet::new();
+        for token in self.tokens.clone() {
+            let (cases, run) = (Arc::clone(&cases), run.clone());
+            running.spawn(async move {
+                let mut ends = Vec::new();
+                loop {
+                    let case = cases.lock().unwrap().pop_front();
+                    let Some(case) = case else { return ends };
+                    ends.push(run(token.clone(), case).await);
+                }
+            });
+        }
+        let mut ends = Vec::new();
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok(of_one) => ends.extend(of_one),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        ends
+    }
+
+    /// Stops the service and starts it again.
+    ///
+    /// # Errors
+    /// Those of [`Chancery::restart`].
+    ///
+    /// # Panics
+    /// Where it serves and nobody can connect.
     pub async fn restart(&mut self) -> Result<(), chancery_testkit::Error> {
         self.chancery.restart().await?;
-        (self.operator, self.caller) = (self.chancery.operator().await.unwrap(), self.chancery.caller().await.unwrap());
+        let (operator, caller) = (self.chancery.operator().await.unwrap(), self.chancery.caller().await.unwrap());
+        for token in &mut self.tokens {
+            (token.operator, token.caller) = (operator.clone(), caller.clone());
+        }
         Ok(())
     }
 
+    /// Starts to sign with a key on the token that does not fail, until it is stopped.
+    ///
+    /// # Panics
+    /// Where the key cannot be made.
+    pub async fn bystander(&self) -> Bystander {
+        let id = format!("bystander-{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let key = new_key(&self.operator, WHOLE_RING, &id, v1::Algorithm::EcdsaP256Sha256).await.unwrap().name;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (client, stopped) = (self.chancery.caller().await.unwrap(), Arc::clone(&stop));
+        let task = tokio::spawn(async move {
+            let mut calls = Vec::new();
+            while !stopped.load(Ordering::SeqCst) {
+                let message = format!("bystander {}", calls.len());
+                calls.push(one_call(&client, &key, &message).await);
+                tokio::time::sleep(BYSTANDER_PAUSE).await;
+            }
+            calls
+        });
+        Bystander { stop, task }
+    }
+}
+
+impl FaultyToken {
     /// Has these faults happen, and no others; logins are counted all the while.
     ///
     /// # Panics
     /// Where a rule means nothing.
     pub fn rules(&self, rules: &[Rule]) {
-        let watch = Rule::new(LOGINS, Then::DelayMs(0)).on("C_Login");
-        self.faults.set(&[&[watch], rules].concat()).unwrap();
+        self.faults.set(&counting_logins(rules)).unwrap();
     }
 
     /// How often the token was given the PIN since [`FaultRules::clear_log`].
@@ -119,9 +256,45 @@ impl Faulty {
         self.faults.count(LOGINS).unwrap()
     }
 
+    /// How the service sees it.
+    ///
+    /// # Panics
+    /// Where that cannot be read.
+    pub async fn status(&self) -> v1::Token {
+        let request = v1::GetTokenRequest { name: format!("tokens/{}", self.id) };
+        self.operator.tokens().get_token(request).await.unwrap().into_inner()
+    }
+
+    /// A number that nobody else gets.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Signs something new.
     pub async fn sign(&self, key: &str) -> Call {
-        one_call(&self.caller, key, &format!("burst {}", self.next.fetch_add(1, Ordering::Relaxed))).await
+        one_call(&self.caller, key, &format!("message {}", self.number())).await
+    }
+
+    /// Has a MAC made.
+    ///
+    /// # Errors
+    /// Those of MacSign.
+    pub async fn mac(&self, key: &str, message: &[u8]) -> Result<Vec<u8>, ClientError> {
+        let message = message.to_vec().into();
+        let request = v1::MacSignRequest { name: key.to_owned(), message, message_crc32c: None };
+        let made = self.caller.signing().mac_sign(request).await.map_err(|status| self.caller.error(status))?;
+        Ok(made.into_inner().mac.to_vec())
+    }
+
+    /// Asks for random bytes.
+    ///
+    /// # Errors
+    /// Those of GenerateRandomBytes.
+    pub async fn random(&self, length: i32) -> Result<Vec<u8>, ClientError> {
+        let request = v1::GenerateRandomBytesRequest { name: format!("keyRings/{}", self.ring), length };
+        let drawn = self.caller.signing().generate_random_bytes(request).await;
+        Ok(drawn.map_err(|status| self.caller.error(status))?.into_inner().data.to_vec())
     }
 
     /// Signs `count` messages with `key`, eight at a time.
@@ -132,11 +305,11 @@ impl Faulty {
         let mut calls = Vec::with_capacity(count);
         let mut running = JoinSet::new();
         for number in 0..count {
-            if number >= 8 {
+            if number >= AT_ONCE {
                 calls.extend(running.join_next().await.map(Result::unwrap));
             }
             let (client, key) = (self.caller.clone(), key.to_owned());
-            let message = format!("burst {}", self.next.fetch_add(1, Ordering::Relaxed));
+            let message = format!("message {}", self.number());
             running.spawn(async move { one_call(&client, &key, &message).await });
         }
         calls.extend(running.join_all().await);
@@ -148,7 +321,15 @@ impl Faulty {
     /// # Panics
     /// Where it does not within half a minute.
     pub async fn recover(&self, key: &str) -> (Duration, Vec<Call>) {
-        self.rules(&[]);
+        self.recover_under(key, &[]).await
+    }
+
+    /// The same, under rules that are no reason not to work.
+    ///
+    /// # Panics
+    /// Where it does not within half a minute.
+    pub async fn recover_under(&self, key: &str, rules: &[Rule]) -> (Duration, Vec<Call>) {
+        self.rules(rules);
         let ended = Instant::now();
         let mut calls = Vec::new();
         loop {
@@ -163,38 +344,20 @@ impl Faulty {
         }
     }
 
-    /// Starts to sign with a key on the token that does not fail, until it is stopped.
+    /// Asks for a key on it.
     ///
-    /// # Panics
-    /// Where the key cannot be made.
-    pub async fn bystander(&self) -> Bystander {
-        let request = v1::CreateKeyRequest {
-            parent: format!("keyRings/{WHOLE_RING}"),
-            key_id: format!("bystander-{}", self.next.fetch_add(1, Ordering::Relaxed)),
-            key: Some(v1::Key { algorithm: v1::Algorithm::EcdsaP256Sha256.into(), ..v1::Key::default() }),
-            request_id: String::new(),
-        };
-        let key = self.operator.keys().create_key(request).await.unwrap().into_inner().name;
-        let stop = Arc::new(AtomicBool::new(false));
-        let (client, stopped) = (self.chancery.caller().await.unwrap(), Arc::clone(&stop));
-        let task = tokio::spawn(async move {
-            let mut calls = Vec::new();
-            while !stopped.load(Ordering::SeqCst) {
-                let message = format!("bystander {}", calls.len());
-                calls.push(one_call(&client, &key, &message).await);
-                tokio::time::sleep(BYSTANDER_PAUSE).await;
-            }
-            calls
-        });
-        Bystander { stop, task }
+    /// # Errors
+    /// Those of CreateKey.
+    pub async fn try_create_key(&self, id: &str, algorithm: v1::Algorithm) -> Result<v1::Key, ClientError> {
+        new_key(&self.operator, &self.ring, id, algorithm).await
     }
 
-    /// Creates a P-256 key on the token that fails, while it does not. Answers its name and what it verifies with.
+    /// Creates a P-256 key on it, while it does not fail. Answers its name and what it verifies with.
     ///
     /// # Panics
     /// Where it cannot be made.
     pub async fn key(&self, id: &str) -> (String, PublicKey) {
-        let name = create_key(&self.operator, id).await;
+        let name = self.try_create_key(id, v1::Algorithm::EcdsaP256Sha256).await.unwrap().name;
         let public = self.public(&name).await;
         (name, public)
     }
@@ -207,7 +370,7 @@ impl Faulty {
         PublicKey(self.caller.public_key(name, PublicKeyFormat::Der).await.unwrap().data)
     }
 
-    /// The keys of the ring `dev` that the service knows, by name, with how many objects each has in the token.
+    /// The keys of its ring that the service knows, by name, with how many objects each has in the token.
     ///
     /// # Panics
     /// Where they cannot be listed.
@@ -215,7 +378,8 @@ impl Faulty {
         let mut keys = BTreeMap::new();
         let mut page_token = String::new();
         loop {
-            let request = v1::ListKeysRequest { parent: "keyRings/dev".to_owned(), page_size: 250, page_token };
+            let parent = format!("keyRings/{}", self.ring);
+            let request = v1::ListKeysRequest { parent, page_size: 250, page_token };
             let page = self.operator.keys().list_keys(request).await.unwrap().into_inner();
             let objects = |key: &v1::Key| {
                 if key.primary_version.is_empty() {
@@ -235,12 +399,53 @@ impl Faulty {
         }
     }
 
-    /// How many key objects the faulty token's files hold, where the module keeps a file for each (SoftHSM): whoever made
-    /// them, and whatever the service thinks.
+    /// The same, when none is reserved and unsettled any more.
+    ///
+    /// # Panics
+    /// Where one stays so for [`PATIENCE`].
+    pub async fn settled_keys(&self) -> BTreeMap<String, usize> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let keys = self.keys().await;
+            if keys.values().all(|objects| *objects != usize::MAX) {
+                return keys;
+            }
+            assert!(Instant::now() < end, "not settled after {PATIENCE:?}: {keys:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How many key objects the token's files hold, where the module keeps a file for each (SoftHSM): whoever made them, and
+    /// whatever the service thinks.
     #[must_use]
     pub fn objects_in_token(&self) -> Option<usize> {
         // The token's own object, and the sentinel.
-        softhsm_objects(&self.chancery.token_dir().join("tokens")).map(|objects| objects.len() - 2)
+        softhsm_objects(&self.directory.join("tokens")).map(|objects| objects.len() - 2)
+    }
+}
+
+fn counting_logins(rules: &[Rule]) -> Vec<Rule> {
+    let watch = Rule::new(LOGINS, Then::DelayMs(0)).on("C_Login");
+    [&[watch], rules].concat()
+}
+
+async fn new_key(operator: &Client, ring: &str, id: &str, algorithm: v1::Algorithm) -> Result<v1::Key, ClientError> {
+    let request = v1::CreateKeyRequest {
+        parent: format!("keyRings/{ring}"),
+        key_id: id.to_owned(),
+        key: Some(v1::Key { algorithm: algorithm.into(), ..v1::Key::default() }),
+        request_id: String::new(),
+    };
+    Ok(operator.keys().create_key(request).await.map_err(|status| operator.error(status))?.into_inner())
+}
+
+/// A ring on a token, open to the development callers.
+fn add_ring(config: &mut Table, id: &str, token: &str) {
+    let ring = [("id", id), ("token", token), ("environment", "dev")];
+    let ring = ring.map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())));
+    config["key_ring"].as_array_mut().unwrap().push(Value::Table(ring.into_iter().collect()));
+    for caller in config["caller"].as_array_mut().unwrap() {
+        caller["key_rings"].as_array_mut().unwrap().push(Value::String(id.to_owned()));
     }
 }
 
@@ -252,15 +457,6 @@ fn softhsm_objects(tokens: &Path) -> Option<Vec<PathBuf>> {
         objects.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "object")));
     }
     (!objects.is_empty()).then_some(objects)
-}
-
-fn second_token(of: &Chancery) -> Table {
-    let config: Table = std::fs::read_to_string(of.config()).unwrap().parse().unwrap();
-    let mut token = config["token"][0].as_table().unwrap().clone();
-    token.insert("id".to_owned(), Value::String("second".to_owned()));
-    let pin = of.dir().join(token["pin_file"].as_str().unwrap());
-    token.insert("pin_file".to_owned(), Value::String(pin.to_str().unwrap().to_owned()));
-    token
 }
 
 /// Lets one login be tried on a token that refused its PIN. Once: nothing is repeated by itself.
@@ -304,7 +500,7 @@ impl Bystander {
 }
 
 /// What the signatures of a P-256 key verify with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PublicKey(Vec<u8>);
 
 impl PublicKey {
