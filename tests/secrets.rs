@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use chancery_api::v1::{self, Algorithm};
+use chancery_api::v1::{self, Algorithm, TokenHealth};
 use chancery_client::Client;
-use chancery_pkcs11_fault::{Crash, FaultRules, Rule, Then, library};
+use chancery_pkcs11_fault::{Crash, FaultRules, Rule, Then, library, return_codes};
 use chancery_testkit::{Chancery, Setup, signal};
 use chancery_tests::canary::{Canary, found, found_in_folder};
 use chancery_tests::collector::Collector;
 use chancery_tests::contract::{PATIENCE, create, eventually, new_key, records, refused, sign};
 use chancery_tests::faults::clear_pin_latch;
-use chancery_tests::load::{token, until};
+use chancery_tests::load::{admin_page, token, until};
 use chancery_tests::program::{self, Running, succeed};
 use prost::Message as _;
 
@@ -172,6 +172,35 @@ async fn a_run_with_faults_leaves_no_secret_behind() {
     .await;
     examine(next, &secrets);
 
+    // Everything that a token can answer, with a message in its hands and with the PIN in its hands.
+    let message = secrets.payload("a message that met return codes");
+    for (code, _) in return_codes() {
+        faults.set(&[Rule::returning("code", "C_Sign", code).times(1)]).unwrap();
+        let answer = caller.signing().sign(sign(&key, &[&message, code.as_bytes()].concat())).await;
+        let told = format!("{answer:?}");
+        assert_eq!(found(&secrets.0, told.as_bytes()), BTreeSet::new(), "{code}: {told}");
+    }
+    for code in ["CKR_DEVICE_ERROR", "CKR_ARGUMENTS_BAD", "CKR_PIN_LEN_RANGE"] {
+        faults
+            .set(&[
+                Rule::new("lost", Then::CloseSessions).on("C_SignInit").times(1),
+                Rule::returning("code", "C_Login", code).times(1),
+            ])
+            .unwrap();
+        let answer = caller.signing().sign(sign(&key, &[&message, code.as_bytes()].concat())).await;
+        let told = format!("{answer:?}");
+        assert_eq!(found(&secrets.0, told.as_bytes()), BTreeSet::new(), "{code}: {told}");
+    }
+    until("the PIN is said to be refused", async || {
+        (token(&operator).await.health() == TokenHealth::Latched).then_some(())
+    })
+    .await;
+    faults.clear().unwrap();
+    clear_pin_latch(&operator, "main").await.unwrap();
+    make_signature(&caller, &key, &secrets.payload("a message after all those")).await;
+    let page = admin_page(chancery.admin_endpoint().unwrap(), "/metrics").1;
+    assert!(page.contains("chancery_") && found(&secrets.0, page.as_bytes()).is_empty(), "{page}");
+
     // The service dies, in both of the ways in which a program that goes wrong does.
     signal(chancery.pid(), "ABRT").unwrap();
     let end = death(&mut chancery).await;
@@ -219,6 +248,9 @@ async fn a_run_with_faults_leaves_no_secret_behind() {
     eventually("spans", async || (signed() >= 3).then_some(())).await;
     for trace in collector.traces() {
         assert_eq!(found(&secrets.0, &trace.encode_to_vec()), BTreeSet::new(), "{trace:?}");
+    }
+    for metrics in collector.all_metrics() {
+        assert_eq!(found(&secrets.0, &metrics.encode_to_vec()), BTreeSet::new(), "{metrics:?}");
     }
     // What is on disk while it runs and once it has stopped: logs, database, its log of changes, locks, the token's files.
     let (top, homes) =

@@ -78,6 +78,12 @@ impl Collector {
         spans
     }
 
+    /// All that it got of metrics, as it came over the wire.
+    #[must_use]
+    pub fn all_metrics(&self) -> Vec<ExportMetricsServiceRequest> {
+        self.got.lock().unwrap().metrics.clone()
+    }
+
     /// The names of all metrics that it ever got.
     #[must_use]
     pub fn metrics(&self) -> Vec<String> {
