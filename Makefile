@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test test-long faults crash test-kryoptic test-python test-examples test-interop lint bench proto-lint clean
+.PHONY: help run test test-long faults crash reliability test-kryoptic test-python test-examples test-interop lint bench proto-lint clean
 
 help:                ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -21,8 +21,9 @@ test-long:           ## Tests that take minutes: a stream of 100,000 messages wi
 	@./softhsm/install.sh
 	$(CARGO) test --workspace --locked --test stream_sign -- --ignored a_hundred_thousand_messages
 
-faults:              ## What a token can do wrong, made to happen: the larger set, some minutes
+faults:              ## What a token can do wrong, made to happen: every return code in every function, an hour or more
 	@./softhsm/install.sh
+	$(CARGO) test --workspace --locked --no-run --test faults --test cli
 	CHANCERY_FAULTS=all $(CARGO) test --workspace --locked --test faults
 
 # The binary is built with the integration tests of crates/cli, so those are built, too.
@@ -32,9 +33,23 @@ crash:               ## Kill the service 10,000 times, and compare what clients 
 	$(CARGO) test --workspace --locked --no-run --test crash --test cli
 	CHANCERY_CRASH_ROUNDS=$(CHANCERY_CRASH_ROUNDS) CHANCERY_CRASH_SEED=$(CHANCERY_CRASH_SEED) $(CARGO) test --workspace --locked --test crash -- --nocapture
 
+# The page's tables are made of what the tests have found, on SoftHSM and on Kryoptic.
+RELIABILITY_DIR ?= $(CURDIR)/target/reliability
+RELIABILITY_TESTS := faults crash disk_faults
+
+reliability:         ## Run the tests of faults on both tokens, and write the tables of docs/reliability.md
+	@./softhsm/install.sh
+	@./kryoptic/build.sh
+	rm -rf $(RELIABILITY_DIR)
+	$(CARGO) test --workspace --locked --no-run $(addprefix --test ,$(RELIABILITY_TESTS)) --test cli
+	CHANCERY_RELIABILITY_DIR=$(RELIABILITY_DIR) $(CARGO) test --workspace --locked $(addprefix --test ,$(RELIABILITY_TESTS))
+	CHANCERY_RELIABILITY_DIR=$(RELIABILITY_DIR) CHANCERY_TEST_MODULE=kryoptic $(CARGO) test --workspace --locked --test faults
+	CHANCERY_RELIABILITY_DIR=$(RELIABILITY_DIR) CHANCERY_WRITE_RELIABILITY=1 \
+	    $(CARGO) test --workspace --locked --test reliability
+
 # The tests that meet the token, and no others: the rest would only be run twice.
 KRYOPTIC_TESTS := real_token cli algorithms signing mac random batch_verify stream_sign jwt jwks keys \
-    tokens_and_health worker_faults record races secrets
+    tokens_and_health worker_faults record races secrets faults
 
 # All in one call of cargo, as `make test` makes it: another selection of packages would build them with other features.
 test-kryoptic:       ## The tests that meet the token, on Kryoptic (built once, some minutes) instead of SoftHSM
