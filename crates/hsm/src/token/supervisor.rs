@@ -113,16 +113,14 @@ async fn take(
     first: &mut Option<First>,
     events: &mut mpsc::UnboundedReceiver<Event>,
 ) -> Option<Live> {
+    let mut next = Instant::now() + back_off.wait(random());
     loop {
-        let mut clearing = None;
+        let (mut clearing, not_before) = (None, next);
         let latched = shared.health.borrow().state == TokenState::Latched;
-        let not_before = Instant::now() + back_off.wait(random());
         if latched {
             clearing = Some(next_clearing(events).await?);
             shared.dispatch.accept();
             shared.happened(Happening::LatchCleared, "an operator lets one login be tried");
-        } else if shared.health.borrow().state == TokenState::Down {
-            shared.set_next_attempt(Some(not_before));
         }
         let start = async {
             if !latched {
@@ -156,7 +154,11 @@ async fn take(
             Err(error) => error,
         };
         back_off.failed();
+        next = Instant::now() + back_off.wait(random());
         let (kind, reason) = (error.kind, error.to_string());
+        // Whoever sees that it is down sees when it is tried again. A latched one is not.
+        let again = !latched && kind != HsmErrorKind::PinLatched;
+        shared.set_next_attempt(again.then_some(next));
         // Whatever it was this time: the PIN has been refused, and nothing has shown that it is right.
         let cause = if latched { HealthCause::PinRefused } else { error.cause };
         let told = if latched { HsmErrorKind::PinLatched } else { while_down(kind) };
@@ -287,8 +289,9 @@ async fn start_worker(shared: &Arc<Shared>, generation: u64, clear_latch: bool) 
     shared.pid.store(pid, Ordering::Relaxed);
     shared.set_vitals(Vitals::of(pid));
     shared.begin_anew(facts);
-    serves(shared, &lanes, false);
+    // First, since whoever sees that it is up may call at once.
     shared.dispatch.install(Arc::clone(&lanes));
+    serves(shared, &lanes, false);
     tracing::info!(token = %settings.id, worker = pid, generation, "a worker holds the token");
     Ok(Live { generation, child, control, lanes, since: Instant::now() })
 }
