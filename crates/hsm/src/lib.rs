@@ -3,7 +3,7 @@
 //! In scope: starting and supervising workers, one exclusive lock for each token, login and the PIN latch, finding
 //! out what a token offers, generating, inspecting, listing and destroying keys, signing with a key pair and checking
 //! every signature in software before it leaves, making MACs with a secret and telling right ones from wrong ones,
-//! drawing random bytes; setting up tokens in files for development and tests; and the worker itself. Out of scope:
+//! drawing random bytes; making tokens, changing their PINs and examining them; and the worker itself. Out of scope:
 //! who asks and whether he may (`policy`), the record of what was signed (`audit`), names, versions and states of keys
 //! (`core`, `store`), encodings of public keys and signatures (`crypto`).
 //!
@@ -26,6 +26,7 @@ mod key;
 mod offer;
 mod pin;
 mod private_memory;
+mod provision;
 mod raw_bench;
 mod return_codes;
 mod settings;
@@ -41,12 +42,16 @@ pub use key::{
     DeviceMac, DeviceSignature, DeviceVerdict, GeneratedKey, KeyAttributes, KeyPresence, MacKey, SignInput, SignTimes,
     SigningKey, TokenObject, TokenObjectClass,
 };
-pub use pin::{Pin, PinError, others_can_use};
+pub use pin::{Pin, PinError, PinOrigin, PinSource, others_can_use};
 pub use private_memory::keep_memory_private;
+pub use provision::{
+    ChangeTokenPin, InitialiseToken, InitialisedToken, PinChange, PinChangeFailure, ReinitialiseToken, SlotReport,
+    SlotToken, TokenIdentity, change_pin, initialise_token, list_slots, reinitialise_token,
+};
 pub use raw_bench::{RawRate, measure};
 pub use return_codes::return_code_name;
 pub use settings::{MAX_DEVICE_MESSAGE_BYTES, MAX_MAC_MESSAGE_BYTES, MAX_RANDOM_BYTES, TokenSettings, WorkerCommand};
-pub use software::{InitialiseToken, InitialisedToken, ModuleConfiguration, find_softhsm_module, initialise_token};
+pub use software::{ModuleConfiguration, find_softhsm_module};
 pub use status::TokenStatus;
 pub use token::Token;
 

@@ -2,7 +2,7 @@
 
 use crate::token::launch;
 use crate::wire::{Measure, Started, Task, TokenAddress, algorithm_index};
-use crate::{HsmError, HsmErrorKind, START_PATIENCE, TokenSettings, WorkerCommand};
+use crate::{HsmError, START_PATIENCE, TokenSettings, WorkerCommand};
 use chancery_model::Algorithm;
 use std::time::Duration;
 
@@ -49,9 +49,6 @@ pub async fn measure(
         Started::Measured { signatures, nanoseconds } => {
             Ok(RawRate { signatures, elapsed: Duration::from_nanos(nanoseconds) })
         }
-        Started::Failed(failure) => Err(HsmError::failure(&what, failure.into_failure())),
-        Started::Serving(_) | Started::Initialised { .. } => {
-            Err(HsmError::new(HsmErrorKind::Bug, format!("{what}: the worker answered something else")))
-        }
+        other => Err(other.into_error(&what)),
     }
 }

@@ -1,9 +1,6 @@
-//! Modules that keep their tokens in files: where SoftHSM is, how such a module is told of its files, and new tokens
-//! in it. For development and tests.
+//! Modules that keep their tokens in files: where SoftHSM is, and how such a module is told of its files. For development
+//! and tests.
 
-use crate::token::launch;
-use crate::wire::{Initialise, Started, Task};
-use crate::{HsmError, HsmErrorKind, Pin, START_PATIENCE, WorkerCommand};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -99,57 +96,6 @@ impl ModuleConfiguration {
     fn names_the_same_tokens(&self, text: &str, there: &str) -> bool {
         let lines = self.template.lines().zip(text.lines()).filter(|(line, _)| line.contains(TOKENS));
         lines.into_iter().all(|(_, line)| there.lines().any(|other| other == line))
-    }
-}
-
-/// A token to be made.
-#[derive(Debug, Clone)]
-pub struct InitialiseToken {
-    /// The PKCS#11 shared library.
-    pub module: PathBuf,
-    /// Environment of the process that makes it, for example `SOFTHSM2_CONF`.
-    pub module_environment: BTreeMap<String, String>,
-    /// Directory of locks, as in [`crate::TokenSettings::lock_dir`].
-    pub lock_dir: PathBuf,
-    /// Label of the new token: 1 to 32 bytes, and no token has it yet.
-    pub label: String,
-    /// PIN of the security officer.
-    pub so_pin: Pin,
-    /// PIN of the user.
-    pub user_pin: Pin,
-    /// Whether the module's storage was made a moment ago for this token alone, so that no token can be overlooked there:
-    /// one look is then enough, where several cost a tenth of a second. False where in doubt.
-    pub storage_is_new: bool,
-}
-
-/// A token that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InitialisedToken {
-    /// Its label.
-    pub label: String,
-    /// The serial number that the module gave it.
-    pub serial: String,
-}
-
-/// Makes a token in an uninitialised slot, in a process of its own and under the token's lock.
-///
-/// Refuses a label that a token has, and one under which a token was made from the same lock directory before: many
-/// processes that initialise SoftHSM at once can fail to see a token that is there.
-///
-/// # Errors
-/// [`HsmError`] with the kind [`HsmErrorKind::Configuration`] where such a token exists or existed, the label is none,
-/// or no slot is free; [`HsmErrorKind::TokenAbsent`] where another process holds the lock.
-pub async fn initialise_token(worker: &WorkerCommand, request: InitialiseToken) -> Result<InitialisedToken, HsmError> {
-    let InitialiseToken { module, module_environment, lock_dir, label, so_pin, user_pin, storage_is_new } = request;
-    let what = format!("initialising token {label:?}");
-    let task =
-        Task::Initialise(Initialise { module, label: label.clone(), so_pin, user_pin, lock_dir, storage_is_new });
-    match launch::run_once(&what, worker, &module_environment, task, START_PATIENCE).await? {
-        Started::Initialised { serial } => Ok(InitialisedToken { label, serial }),
-        Started::Failed(failure) => Err(HsmError::failure(&what, failure.into_failure())),
-        Started::Serving(_) | Started::Measured { .. } => {
-            Err(HsmError::new(HsmErrorKind::Bug, format!("{what}: the worker answered something else")))
-        }
     }
 }
 

@@ -159,6 +159,7 @@ pub async fn make(home: &Path, other: Option<&Module>) -> Result<Made, Failure> 
         module_environment: environment.clone(),
         lock_dir: lock_dir.clone(),
         label: LABEL.to_owned(),
+        slot: None,
         so_pin: Pin::new(so_pin),
         user_pin: pin.clone(),
         // Its folder was removed and made above, under the development folder's lock.

@@ -1,7 +1,7 @@
 //! The messages.
 
 use crate::key::{KeyAttributes, TokenObject};
-use crate::{HealthCause, HsmErrorKind, HsmFailure, Pin};
+use crate::{HealthCause, HsmError, HsmErrorKind, HsmFailure, Pin, PinChange, SlotReport};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -11,6 +11,9 @@ use std::path::PathBuf;
 pub(crate) enum Task {
     Serve(Serve),
     Initialise(Initialise),
+    Reinitialise(Reinitialise),
+    ChangePin(ChangePin),
+    ListSlots(ListSlots),
     Measure(Measure),
 }
 
@@ -45,10 +48,38 @@ pub(crate) struct TokenAddress {
 pub(crate) struct Initialise {
     pub(crate) module: PathBuf,
     pub(crate) label: String,
+    pub(crate) slot: Option<u64>,
     pub(crate) so_pin: Pin,
     pub(crate) user_pin: Pin,
     pub(crate) lock_dir: PathBuf,
     pub(crate) storage_is_new: bool,
+}
+
+/// Destroy all that is in a token, and make it anew.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reinitialise {
+    pub(crate) module: PathBuf,
+    pub(crate) label: String,
+    pub(crate) serial: Option<String>,
+    pub(crate) so_pin: Pin,
+    pub(crate) user_pin: Pin,
+    pub(crate) lock_dir: PathBuf,
+}
+
+/// Change a PIN of a token.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ChangePin {
+    pub(crate) module: PathBuf,
+    pub(crate) label: String,
+    pub(crate) serial: Option<String>,
+    pub(crate) lock_dir: PathBuf,
+    pub(crate) change: PinChange,
+}
+
+/// Tell which slots and tokens the module shows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ListSlots {
+    pub(crate) module: PathBuf,
 }
 
 /// Sign as fast as the token goes, with a session key.
@@ -66,7 +97,25 @@ pub(crate) enum Started {
     Serving(TokenFacts),
     Initialised { serial: String },
     Measured { signatures: u64, nanoseconds: u64 },
+    PinChanged,
+    /// The token was asked to change a PIN, and what it did is not known.
+    PinUnknown(WireFailure),
+    Slots(Vec<SlotReport>),
     Failed(WireFailure),
+}
+
+impl Started {
+    /// The error that an answer other than the expected one is. `what` begins it.
+    pub(crate) fn into_error(self, what: &str) -> HsmError {
+        match self {
+            Self::Failed(failure) | Self::PinUnknown(failure) => HsmError::failure(what, failure.into_failure()),
+            Self::Serving(_)
+            | Self::Initialised { .. }
+            | Self::Measured { .. }
+            | Self::PinChanged
+            | Self::Slots(_) => HsmError::new(HsmErrorKind::Bug, format!("{what}: the worker answered something else")),
+        }
+    }
 }
 
 /// What a worker learned about its token.
@@ -185,6 +234,7 @@ impl WireFailure {
 static FUNCTIONS: &[&str] = &[
     "C_GetInterface",
     "C_GetFunctionList",
+    "C_GetInfo",
     "C_Initialize",
     "C_Finalize",
     "C_GetSlotList",
@@ -194,10 +244,12 @@ static FUNCTIONS: &[&str] = &[
     "C_GetMechanismInfo",
     "C_InitToken",
     "C_InitPIN",
+    "C_SetPIN",
     "C_OpenSession",
     "C_CloseSession",
     "C_GetSessionInfo",
     "C_Login",
+    "C_Logout",
     "C_CreateObject",
     "C_DestroyObject",
     "C_GetAttributeValue",

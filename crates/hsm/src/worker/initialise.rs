@@ -1,13 +1,13 @@
-//! Making a new token in an uninitialised slot: for development and tests, where the token is a file.
+//! Making a new token in an uninitialised slot.
 
 use super::fault::Fault;
 use super::lock::{self, TokenLock};
 use super::module::{self, SlotReading};
 use crate::wire::{Initialise, Started};
-use crate::{HsmErrorKind, LOCK_PATIENCE};
+use crate::{HsmErrorKind, LOCK_PATIENCE, Pin};
 use cryptoki::context::Pkcs11;
 use cryptoki::session::UserType;
-use cryptoki::slot::Slot;
+use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const MOST_LOOKS: u64 = 9;
 
 /// Makes a token with this label, unless one exists or ever existed.
 pub(super) fn run(task: Initialise) -> Result<Started, Fault> {
-    let Initialise { module, label, so_pin, user_pin, lock_dir, storage_is_new } = task;
+    let Initialise { module, label, slot, so_pin, user_pin, lock_dir, storage_is_new } = task;
     if label.is_empty() || label.len() > 32 {
         let message = format!("a token's label has 1 to 32 bytes; {label:?} has {}", label.len());
         return Err(Fault::new(HsmErrorKind::Configuration, message));
@@ -32,27 +32,66 @@ pub(super) fn run(task: Initialise) -> Result<Started, Fault> {
     check_mark(&mark, &label)?;
     let pkcs11 = module::load(&module)?;
     look_for_absence(&pkcs11, &label, if storage_is_new { 1 } else { LOOKS })?;
-    let slot = free_slot(&pkcs11)?;
+    let (slot, info) = free_slot(&pkcs11, slot)?;
+    check_pins(&info, &[("SO PIN", &so_pin), ("user PIN", &user_pin)])?;
     let so_pin = AuthPin::from(so_pin.expose());
     pkcs11.init_token(slot, &so_pin, &label).map_err(|error| Fault::pkcs11("initialising the token", &error))?;
-    let session = pkcs11.open_rw_session(slot).map_err(|error| Fault::pkcs11("opening a session", &error))?;
-    session
-        .login(UserType::So, Some(&so_pin))
-        .map_err(|error| Fault::pkcs11("logging in as security officer", &error))?;
-    session
-        .init_pin(&AuthPin::from(user_pin.expose()))
-        .map_err(|error| Fault::pkcs11("setting the user PIN", &error))?;
-    drop(session);
+    let serial = set_user_pin(&pkcs11, slot, &so_pin, &user_pin, &label)?;
+    note_mark(&mark, &serial)?;
+    module::finalise(&pkcs11)?;
+    Ok(Started::Initialised { serial })
+}
+
+/// Refuses PINs of a length that the token says it does not take, before anything is done to it.
+pub(super) fn check_pins(info: &TokenInfo, pins: &[(&str, &Pin)]) -> Result<(), Fault> {
+    let (least, most) = (info.min_pin_length(), info.max_pin_length());
+    // Zeros, and the like of CK_UNAVAILABLE_INFORMATION, say nothing.
+    if most == 0 || least > most {
+        return Ok(());
+    }
+    match pins.iter().find(|(_, pin)| !(least..=most).contains(&pin.expose().len())) {
+        None => Ok(()),
+        Some((which, _)) => Err(Fault::new(
+            HsmErrorKind::Configuration,
+            format!("the token takes PINs of {least} to {most} bytes, and the {which} has another length; nothing was done"),
+        )),
+    }
+}
+
+/// Sets the user's PIN of a token that was initialised a moment ago. Answers its serial number.
+pub(super) fn set_user_pin(
+    pkcs11: &Pkcs11,
+    slot: Slot,
+    so_pin: &AuthPin,
+    user_pin: &Pin,
+    label: &str,
+) -> Result<String, Fault> {
+    let set = || -> Result<(), Fault> {
+        let session = pkcs11.open_rw_session(slot).map_err(|error| Fault::pkcs11("opening a session", &error))?;
+        session
+            .login(UserType::So, Some(so_pin))
+            .map_err(|error| Fault::pkcs11("logging in as security officer", &error))?;
+        session.init_pin(&AuthPin::from(user_pin.expose())).map_err(|error| Fault::pkcs11("setting the user PIN", &error))
+    };
+    set().map_err(|fault| {
+        let message = format!(
+            "{}; the token {label:?} is there now, and empty, but has no user PIN: initialise it anew",
+            fault.message
+        );
+        Fault { message, ..fault }
+    })?;
     let info = pkcs11.get_token_info(slot).map_err(|error| Fault::pkcs11("reading the new token", &error))?;
-    let serial = info.serial_number().trim_end().to_owned();
-    std::fs::write(&mark, format!("serial {serial}\n")).map_err(|error| {
+    Ok(info.serial_number().trim_end().to_owned())
+}
+
+/// Notes that a token of this label was made.
+pub(super) fn note_mark(mark: &Path, serial: &str) -> Result<(), Fault> {
+    std::fs::write(mark, format!("serial {serial}\n")).map_err(|error| {
         Fault::new(
             HsmErrorKind::Configuration,
             format!("the token was made, but writing {} failed: {error}", mark.display()),
         )
-    })?;
-    module::finalise(&pkcs11)?;
-    Ok(Started::Initialised { serial })
+    })
 }
 
 /// Initialises the module until `looks` looks in a row found no such token and every slot readable. The module stays
@@ -111,14 +150,25 @@ fn check_absent(slots: &[SlotReading], label: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn free_slot(pkcs11: &Pkcs11) -> Result<Slot, Fault> {
-    module::read_slots(pkcs11)?
-        .into_iter()
-        .find_map(|(slot, token)| token.is_ok_and(|info| !info.token_initialized()).then_some(slot))
-        .ok_or_else(|| {
-            Fault::new(
-                HsmErrorKind::Configuration,
-                "the module shows no slot with an uninitialised token to make one in",
-            )
-        })
+/// The slot to make a token in: the one with this number, or else the only one that is free.
+fn free_slot(pkcs11: &Pkcs11, wanted: Option<u64>) -> Result<(Slot, TokenInfo), Fault> {
+    let refused = |message: String| Err(Fault::new(HsmErrorKind::Configuration, message));
+    let slots = module::read_slots(pkcs11)?.into_iter();
+    let mut free: Vec<_> = slots
+        .filter_map(|(slot, token)| token.ok().filter(|info| !info.token_initialized()).map(|info| (slot, info)))
+        .collect();
+    if let Some(wanted) = wanted {
+        return match free.into_iter().find(|(slot, _)| slot.id() == wanted) {
+            Some(found) => Ok(found),
+            None => refused(format!("slot {wanted} holds no uninitialised token; an initialised one is never taken")),
+        };
+    }
+    match (free.pop(), free.as_slice()) {
+        (None, _) => refused("the module shows no slot with an uninitialised token to make one in".to_owned()),
+        (Some(only), []) => Ok(only),
+        (Some((last, _)), others) => {
+            let numbers: Vec<_> = others.iter().map(|(slot, _)| slot.id()).chain([last.id()]).map(|id| id.to_string()).collect();
+            refused(format!("several slots hold an uninitialised token ({}): say which", numbers.join(", ")))
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! It is a process of its own because vendor libraries crash, hang and lose their state: then one token is away for
 //! some milliseconds, and the service is not. It is told what to do, PIN included, over the inherited control socket.
 
+mod change_pin;
 mod fault;
 mod held;
 mod initialise;
@@ -16,7 +17,9 @@ mod module;
 mod operations;
 mod probe;
 mod process;
+mod reinitialise;
 mod serve;
+mod slots;
 
 use crate::wire::{Started, Task, read_control, write_control};
 use std::io;
@@ -46,6 +49,9 @@ pub fn run() -> ! {
         None => Ok(()),
         Some(Task::Serve(task)) => serve::run(&control, task),
         Some(Task::Initialise(task)) => answer(&control, initialise::run(task)),
+        Some(Task::Reinitialise(task)) => answer(&control, reinitialise::run(task)),
+        Some(Task::ChangePin(task)) => write_control(&control, &change_pin::run(task)),
+        Some(Task::ListSlots(task)) => answer(&control, slots::run(&task)),
         Some(Task::Measure(task)) => answer(&control, measure::run(task)),
     });
     match result {

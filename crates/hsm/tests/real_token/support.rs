@@ -37,6 +37,7 @@ impl Tokens {
             module_environment: self.environment(),
             lock_dir: self.directory.path().to_owned(),
             label: label.to_owned(),
+            slot: None,
             so_pin: pin("5678"),
             user_pin: pin(PIN),
             storage_is_new: false,
