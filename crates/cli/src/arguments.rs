@@ -84,7 +84,7 @@ pub enum Call {
     Policy(CallingGroup<PolicyCommand>),
     /// Read the record
     Audit(CallingGroup<AuditCommand>),
-    /// Read the state of the PKCS#11 tokens, and clear a PIN latch
+    /// Make and examine PKCS#11 tokens, read how the service's are, and clear a PIN latch
     Token(CallingGroup<TokenCommand>),
     /// Ask whether the service serves
     Health(Calling<HealthCommand>),

@@ -75,7 +75,7 @@ async fn make(call: Call) -> Result<Exit, Failure> {
             command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
         }
         Call::Token(CallingGroup { command, output, connection }) => {
-            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+            command.run(&connection, &mut output.to(&mut stdout)).await
         }
         Call::Health(Calling { command, output, connection }) => {
             command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await

@@ -20,6 +20,7 @@
 //! A call goes straight into the lane with the least to do. When all are full it waits in the service's queue, where
 //! the death of the worker does not touch it. No module is ever loaded in the service process.
 
+mod doctor;
 mod error;
 mod health;
 mod key;
@@ -36,6 +37,9 @@ mod token;
 mod wire;
 pub mod worker;
 
+pub use doctor::{
+    AlgorithmOffer, Check, Examination, Examine, Finding, Level, ModuleDescription, SessionRate, TokenDescription, examine,
+};
 pub use error::{ClearLatchError, HsmError, HsmErrorKind, HsmFailure, MissingMechanism};
 pub use health::{HealthCause, TokenHealth, TokenState};
 pub use key::{

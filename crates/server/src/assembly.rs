@@ -4,7 +4,7 @@ use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use chancery_audit::{Log, LogSettings};
 use chancery_core::{Assembly, CallerDeclaration, Chancery, Limits, Ring};
-use chancery_hsm::{HsmError, Pin, PinError, Token, TokenSettings, WorkerCommand};
+use chancery_hsm::{HsmError, PinError, Token, TokenSettings, WorkerCommand};
 use chancery_model::{Id, RingName};
 use chancery_policy::{PolicyDocument, PolicySet};
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ pub enum AssemblyError {
         #[source]
         source: io::Error,
     },
-    /// A PIN file was not taken.
-    #[error("token.{token}.pin_file: {source}")]
+    /// A PIN was not taken.
+    #[error("the PIN of token {token}: {source}")]
     Pin {
         /// The token.
         token: Id,
@@ -120,14 +120,15 @@ fn token_settings(token: &config::Token, lock_dir: &Path) -> Result<TokenSetting
         module,
         label,
         serial,
-        pin_file,
+        pin: source,
         signing_threads,
         keepalive,
         max_worker_memory_bytes,
         queue_limit,
         environment,
     } = token;
-    let pin = Pin::read_file(pin_file).map_err(|source| AssemblyError::Pin { token: id.clone(), source })?;
+    let question = format!("User PIN of token {id} ({label:?})");
+    let pin = source.read(&question).map_err(|source| AssemblyError::Pin { token: id.clone(), source })?;
     let signing_threads = match signing_threads {
         Some(threads) => usize::from(threads.get()),
         None => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
@@ -138,7 +139,7 @@ fn token_settings(token: &config::Token, lock_dir: &Path) -> Result<TokenSetting
         label: label.clone(),
         serial: serial.clone(),
         pin,
-        pin_file: Some(pin_file.clone()),
+        pin_file: source.file(),
         module_environment: environment.0.clone(),
         lock_dir: lock_dir.to_owned(),
         signing_threads,

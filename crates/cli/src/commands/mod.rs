@@ -11,6 +11,7 @@ pub mod jwt;
 pub mod keys;
 pub mod mac;
 pub mod policy;
+mod provision;
 pub mod public_key;
 pub mod random;
 pub mod serve;

@@ -1,21 +1,30 @@
-//! `chancery token`: the PKCS#11 tokens and how they are.
+//! `chancery token`: the PKCS#11 tokens and how they are, as the service says; and what is done with one itself
+//! ([`ProvisionCommand`]).
 
 use chancery_api::v1;
 use chancery_client::Client;
 use clap::{Args, Subcommand};
 
 use super::PAGE;
+use super::provision::{ProvisionCommand, SlotsOf};
+use crate::connection::{ConnectionArguments, DevIdentity};
 use crate::exit::{Exit, Failure};
 use crate::names::TokenArgument;
 use crate::output::Output;
 use crate::view::tokens::{TokenList, TokenView};
 
-/// Reads the state of tokens, and lets one be used again.
+/// Reads the state of tokens, lets one be used again, and works on tokens themselves.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// List the tokens
-    #[command(after_long_help = "Example:\n  chancery token list")]
-    List,
+    /// List the service's tokens; with --module, the slots of a PKCS#11 module, without a service
+    #[command(after_long_help = "\
+With --module no service is called: the module is asked which slots and tokens it shows. No token is opened, and one that \
+cannot be read does not hide the others.
+
+Examples:
+  chancery token list
+  chancery token list --module /usr/lib/softhsm/libsofthsm2.so --env SOFTHSM2_CONF")]
+    List(SlotsOf),
     /// Show a token: health, sessions, mechanisms, firmware
     #[command(after_long_help = "\
 Examples:
@@ -35,6 +44,9 @@ Example:
   chancery token clear-pin-latch main --reason 'the PIN was changed, CHG-4711'"
     )]
     ClearPinLatch(ClearPinLatch),
+    /// Without a service.
+    #[command(flatten)]
+    Here(ProvisionCommand),
 }
 
 /// Arguments of `token clear-pin-latch`.
@@ -56,10 +68,17 @@ pub struct Show {
 
 impl TokenCommand {
     /// Runs the command.
-    pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+        let client = || connection.connect(DevIdentity::Operator);
         match self {
-            Self::List => out.show(&TokenList { tokens: list(client).await? })?,
+            Self::Here(command) => return command.run(out).await,
+            Self::List(module) => {
+                if !module.run(out).await? {
+                    out.show(&TokenList { tokens: list(&client().await?).await? })?;
+                }
+            }
             Self::Show(Show { token: TokenArgument(id) }) => {
+                let client = client().await?;
                 let request = v1::GetTokenRequest { name: format!("tokens/{id}") };
                 let token = client.tokens().get_token(request).await.map_err(|status| client.error(status))?;
                 out.show(&TokenView::from(token.into_inner()))?;

@@ -12,6 +12,7 @@ mod folder;
 pub mod token;
 
 pub use announcement::Announcement;
+pub use files::sync_folder;
 pub use folder::Folder;
 pub use token::Module;
 

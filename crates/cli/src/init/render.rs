@@ -184,6 +184,7 @@ fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_hsm::PinSource;
     use crate::init::plan::tests::plan;
     use chancery_server::config;
 
@@ -206,7 +207,7 @@ mod tests {
         assert_eq!((read.store.path, read.hsm.lock_dir), (plan.store, plan.lock_dir));
         let (token, planned) = (&read.tokens[0], &plan.tokens[0]);
         assert_eq!((&token.id, &token.module, &token.label), (&planned.id, &planned.module.0, &planned.label));
-        assert_eq!((&token.serial, &token.pin_file), (&planned.serial, &planned.pin_file.0));
+        assert_eq!((&token.serial, &token.pin), (&planned.serial, &PinSource::File(planned.pin_file.0.clone())));
         assert_eq!(token.environment.0, planned.environment);
         let rings: Vec<_> = read.key_rings.iter().map(|ring| (ring.id.as_str(), ring.environment.as_str())).collect();
         assert_eq!(rings, [("payments", "prod"), ("letters", "staging")]);

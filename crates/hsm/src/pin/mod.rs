@@ -116,6 +116,20 @@ impl PinSource {
     }
 }
 
+impl PinSource {
+    /// The file that can be read again; `None` where what gave the PIN gives it once.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Credential(name) => {
+                credential(name, std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).as_deref()).ok()
+            }
+            Self::Descriptor(_) | Self::Terminal => None,
+        }
+    }
+}
+
 fn credential(name: &str, folder: Option<&Path>) -> Result<PathBuf, PinError> {
     if name.is_empty() || name.contains('/') || name == "." || name == ".." {
         return Err(PinError::CredentialName { name: name.to_owned() });

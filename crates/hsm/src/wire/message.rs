@@ -1,5 +1,6 @@
 //! The messages.
 
+use crate::doctor::Check;
 use crate::key::{KeyAttributes, TokenObject};
 use crate::{HealthCause, HsmError, HsmErrorKind, HsmFailure, Pin, PinChange, SlotReport};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ pub(crate) enum Task {
     Reinitialise(Reinitialise),
     ChangePin(ChangePin),
     ListSlots(ListSlots),
+    Examine(Examine),
     Measure(Measure),
 }
 
@@ -82,6 +84,22 @@ pub(crate) struct ListSlots {
     pub(crate) module: PathBuf,
 }
 
+/// Find out about a module and its token.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Examine {
+    pub(crate) module: PathBuf,
+    /// Without one, only the module.
+    pub(crate) label: Option<String>,
+    pub(crate) serial: Option<String>,
+    /// Without one, only what needs no login.
+    pub(crate) pin: Option<Pin>,
+    pub(crate) lock_dir: PathBuf,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) most_sessions: u32,
+    /// How long each rate is measured.
+    pub(crate) milliseconds: u64,
+}
+
 /// Sign as fast as the token goes, with a session key.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Measure {
@@ -101,6 +119,8 @@ pub(crate) enum Started {
     /// The token was asked to change a PIN, and what it did is not known.
     PinUnknown(WireFailure),
     Slots(Vec<SlotReport>),
+    /// What is found follows, frame by frame, until the socket ends.
+    Examining,
     Failed(WireFailure),
 }
 
@@ -113,7 +133,8 @@ impl Started {
             | Self::Initialised { .. }
             | Self::Measured { .. }
             | Self::PinChanged
-            | Self::Slots(_) => HsmError::new(HsmErrorKind::Bug, format!("{what}: the worker answered something else")),
+            | Self::Slots(_)
+            | Self::Examining => HsmError::new(HsmErrorKind::Bug, format!("{what}: the worker answered something else")),
         }
     }
 }
@@ -252,6 +273,9 @@ static FUNCTIONS: &[&str] = &[
     "C_Logout",
     "C_CreateObject",
     "C_DestroyObject",
+    "C_CopyObject",
+    "C_SetAttributeValue",
+    "C_WrapKey",
     "C_GetAttributeValue",
     "C_FindObjectsInit",
     "C_FindObjects",

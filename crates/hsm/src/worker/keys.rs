@@ -318,7 +318,7 @@ fn read_attributes(session: &Session, key: ObjectHandle, class: TokenObjectClass
     Ok(attributes)
 }
 
-fn read_public(session: &Session, algorithm: Algorithm, public: ObjectHandle) -> Result<Vec<u8>, Fault> {
+pub(super) fn read_public(session: &Session, algorithm: Algorithm, public: ObjectHandle) -> Result<Vec<u8>, Fault> {
     let wanted: &[AttributeType] = match algorithm.key_type() {
         KeyType::Rsa { .. } => &[AttributeType::Modulus, AttributeType::PublicExponent],
         KeyType::Ec(_) | KeyType::Ed25519 => &[AttributeType::EcPoint],

@@ -4,6 +4,7 @@
 //! some milliseconds, and the service is not. It is told what to do, PIN included, over the inherited control socket.
 
 mod change_pin;
+mod doctor;
 mod fault;
 mod held;
 mod initialise;
@@ -52,6 +53,7 @@ pub fn run() -> ! {
         Some(Task::Reinitialise(task)) => answer(&control, reinitialise::run(task)),
         Some(Task::ChangePin(task)) => write_control(&control, &change_pin::run(task)),
         Some(Task::ListSlots(task)) => answer(&control, slots::run(&task)),
+        Some(Task::Examine(task)) => doctor::run(&control, task),
         Some(Task::Measure(task)) => answer(&control, measure::run(task)),
     });
     match result {

@@ -2,6 +2,7 @@
 
 use super::{Caller, ClientAuth, Config, IdentityKind, KeyRing, Token};
 use crate::tls;
+use chancery_hsm::PinSource;
 use chancery_model::{Id, Identity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -155,11 +156,11 @@ impl Report {
             self.error("token", "no token is given, so there is nothing to sign with; add a [[token]]");
         }
         self.duplicates("token", tokens.iter().map(|token| &token.id));
-        let mut places = BTreeSet::new();
+        let (mut places, mut descriptors) = (BTreeSet::new(), BTreeSet::new());
         for token in tokens {
             let field = |name: &str| format!("token.{}.{name}", token.id);
             self.readable(&field("module"), &token.module);
-            self.secret(&field("pin_file"), &token.pin_file);
+            self.pin(&field, &token.pin);
             if token.label.is_empty() || token.label.len() > 32 {
                 self.error(field("label"), "a token's label has 1 to 32 bytes (PKCS#11, CK_TOKEN_INFO)");
             }
@@ -171,11 +172,45 @@ impl Report {
                     format!("a worker needs some memory itself; allow at least {LEAST_WORKER_MEMORY_BYTES} bytes");
                 self.error(field("max_worker_memory_bytes"), message);
             }
+            if let PinSource::Descriptor(number) = token.pin
+                && !descriptors.insert(number)
+            {
+                let message = "another [[token]] reads its PIN from this descriptor, and each can be read once";
+                self.error(field("pin_descriptor"), message);
+            }
             if !places.insert((&token.module, &token.label, &token.serial)) {
                 let message = "another [[token]] has the same module, label and serial, and a token has one worker; \
                                remove one of them";
                 self.error(field("label"), message);
             }
+        }
+    }
+
+    fn pin(&mut self, field: &dyn Fn(&str) -> String, source: &PinSource) {
+        match source {
+            PinSource::File(path) => self.secret(&field("pin_file"), path),
+            PinSource::Credential(name) => {
+                if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+                    let message = format!("{name:?} is not the name of a credential: a file name, without a folder");
+                    self.error(field("pin_credential"), message);
+                    return;
+                }
+                match std::env::var_os("CREDENTIALS_DIRECTORY") {
+                    Some(folder) => self.secret(&field("pin_credential"), &PathBuf::from(folder).join(name)),
+                    None => self.warning(
+                        field("pin_credential"),
+                        "is a credential, which systemd passes to the running unit: not looked at here",
+                    ),
+                }
+            }
+            PinSource::Descriptor(1 | 2) => {
+                self.error(field("pin_descriptor"), "1 and 2 are standard output and error; pass the PIN on another");
+            }
+            PinSource::Descriptor(_) => {}
+            PinSource::Terminal => self.warning(
+                field("pin_prompt"),
+                "the service asks for the PIN at each start, so it does not start where nobody sits at a terminal",
+            ),
         }
     }
 

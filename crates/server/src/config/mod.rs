@@ -26,6 +26,7 @@ pub use telemetry::{LogFormat, Telemetry};
 pub use token::{Environment, Hsm, KeyRing, Token};
 pub use weak::looks_secret;
 
+use chancery_hsm::PinSource;
 use chancery_model::Id;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -114,7 +115,13 @@ impl Config {
             telemetry: _,
         } = self;
         let authorities = listener.client_cas.iter_mut().map(|authority| &mut authority.certificate);
-        let tokens = tokens.iter_mut().flat_map(|token| [&mut token.module, &mut token.pin_file]);
+        let tokens = tokens.iter_mut().flat_map(|token| {
+            let pin_file = match &mut token.pin {
+                PinSource::File(path) => Some(path),
+                PinSource::Credential(_) | PinSource::Descriptor(_) | PinSource::Terminal => None,
+            };
+            [Some(&mut token.module), pin_file].into_iter().flatten()
+        });
         [&mut listener.certificate, &mut listener.private_key, &mut store.path, &mut hsm.lock_dir]
             .into_iter()
             .chain(authorities)

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::test_authority::{TestAuthority, client, dns};
+use chancery_hsm::PinSource;
 use chancery_model::{Identity, Role};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -105,7 +106,7 @@ fn paths_are_relative_to_the_file() {
     assert_eq!(config.listener.client_cas[0].certificate, at("tls/ca.pem"));
     assert_eq!(config.policy.first, [at("policy/roles.cedar")]);
     assert_eq!((config.store.path, config.hsm.lock_dir), (at("chancery.db"), at("locks")));
-    assert_eq!(config.tokens[0].pin_file, at("pin"));
+    assert_eq!(config.tokens[0].pin, PinSource::File(at("pin")));
     assert_eq!(config.tokens[0].module, Path::new("/usr/lib/softhsm/libsofthsm2.so"), "absolute ones stay");
 }
 
@@ -255,6 +256,37 @@ fn no_value_of_an_environment_is_shown() {
     let text = example().replace("SOFTHSM2_CONF = \"softhsm2.conf\"", "VENDOR_PASSWORD = \"hunter2\"");
     let shown = format!("{:?}", folder.load(&text).unwrap());
     assert!(shown.contains("VENDOR_PASSWORD") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_pin_has_one_source() {
+    let folder = Folder::new();
+    for (written, source) in [
+        ("pin_credential = \"pin-main\"", PinSource::Credential("pin-main".to_owned())),
+        ("pin_descriptor = 5", PinSource::Descriptor(5)),
+        ("pin_prompt = true", PinSource::Terminal),
+    ] {
+        let config = folder.load(&example().replace("pin_file = \"pin\"", written)).unwrap();
+        assert_eq!(config.tokens[0].pin, source);
+        let both = example().replace("pin_file = \"pin\"", &format!("pin_file = \"pin\"\n{written}"));
+        let errors = folder.load(&both).unwrap_err().to_string();
+        assert!(errors.contains("several sources") && errors.contains("pin_descriptor"), "{errors}");
+    }
+    let errors = folder.load(&example().replace("pin_file = \"pin\"", "")).unwrap_err().to_string();
+    assert!(errors.contains("pin_file, pin_credential, pin_descriptor"), "{errors}");
+}
+
+#[test]
+fn sources_of_pins_that_cannot_serve_are_told() {
+    let folder = Folder::new();
+    for (written, severity, word) in [
+        ("pin_prompt = true", Severity::Warning, "pin_prompt"),
+        ("pin_credential = \"../pin\"", Severity::Error, "pin_credential"),
+        ("pin_descriptor = 2", Severity::Error, "pin_descriptor"),
+    ] {
+        let (found, field, _) = folder.only_finding("pin_file = \"pin\"", written);
+        assert_eq!((found, field), (severity, format!("token.main.{word}")));
+    }
 }
 
 #[test]

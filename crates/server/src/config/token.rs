@@ -1,6 +1,7 @@
 //! `[hsm]`, `[[token]]` and `[[key_ring]]`: where keys live.
 
 use super::parse;
+use chancery_hsm::PinSource;
 use chancery_model::Id;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -20,10 +21,9 @@ pub struct Hsm {
 
 /// A PKCS#11 token, served by a worker process of its own.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "WrittenToken")]
 pub struct Token {
     /// The token's name in Chancery: `tokens/{id}`. Keep it: key rings refer to it.
-    #[serde(deserialize_with = "parse::id")]
     pub id: Id,
     /// The PKCS#11 module (shared library) that reaches the token.
     pub module: PathBuf,
@@ -31,25 +31,105 @@ pub struct Token {
     pub label: String,
     /// The token's serial number; needed where two tokens have the same label.
     pub serial: Option<String>,
-    /// File with the user PIN, readable by this user alone. One line break at its end is not part of the PIN.
-    pub pin_file: PathBuf,
+    /// Where the user PIN comes from, once, at the start of the service.
+    pub pin: PinSource,
     /// Threads that sign, each with its own session. Not given: as many as this machine has processors. More gain nothing
     /// on a token in software, and much on a network HSM.
     pub signing_threads: Option<NonZeroU16>,
     /// A session that is idle for so long is touched, so that neither the device nor a firewall ends it: less than what they
-    /// allow. Default 10 s.
-    #[serde(default = "default_keepalive", rename = "keepalive_seconds", deserialize_with = "parse::seconds")]
+    /// allow.
     pub keepalive: Duration,
     /// Resident memory of the worker process in bytes, above which it is replaced once it has answered what it has; at least
-    /// 32 MiB. Default 1 GiB. The kernel refuses it four times as much.
-    #[serde(default = "default_max_worker_memory_bytes")]
+    /// 32 MiB. The kernel refuses it four times as much.
     pub max_worker_memory_bytes: u64,
-    /// Calls that may wait for a signing thread; one more is refused. Default 1024.
-    #[serde(default = "default_queue_limit")]
+    /// Calls that may wait for a signing thread; one more is refused.
     pub queue_limit: NonZeroUsize,
     /// Environment variables of the worker process, for modules that are configured by them. Passed as they are.
-    #[serde(default)]
     pub environment: Environment,
+}
+
+/// A token as it stands in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenToken {
+    #[serde(deserialize_with = "parse::id")]
+    id: Id,
+    module: PathBuf,
+    label: String,
+    serial: Option<String>,
+    /// File with the user PIN, readable by this user alone. One line break at its end is not part of the PIN.
+    pin_file: Option<PathBuf>,
+    /// Name of a credential that systemd passes to the unit.
+    pin_credential: Option<String>,
+    /// Number of a descriptor that the service inherits.
+    pin_descriptor: Option<u32>,
+    /// The PIN is typed at the terminal.
+    #[serde(default)]
+    pin_prompt: bool,
+    signing_threads: Option<NonZeroU16>,
+    /// Default 10 s.
+    #[serde(default = "default_keepalive", rename = "keepalive_seconds", deserialize_with = "parse::seconds")]
+    keepalive: Duration,
+    /// Default 1 GiB.
+    #[serde(default = "default_max_worker_memory_bytes")]
+    max_worker_memory_bytes: u64,
+    /// Default 1024.
+    #[serde(default = "default_queue_limit")]
+    queue_limit: NonZeroUsize,
+    #[serde(default)]
+    environment: Environment,
+}
+
+impl TryFrom<WrittenToken> for Token {
+    type Error = String;
+
+    fn try_from(written: WrittenToken) -> Result<Self, String> {
+        let WrittenToken {
+            id,
+            module,
+            label,
+            serial,
+            pin_file,
+            pin_credential,
+            pin_descriptor,
+            pin_prompt,
+            signing_threads,
+            keepalive,
+            max_worker_memory_bytes,
+            queue_limit,
+            environment,
+        } = written;
+        let pin = match (pin_file, pin_credential, pin_descriptor, pin_prompt) {
+            (Some(file), None, None, false) => PinSource::File(file),
+            (None, Some(credential), None, false) => PinSource::Credential(credential),
+            (None, None, Some(descriptor), false) => PinSource::Descriptor(descriptor),
+            (None, None, None, true) => PinSource::Terminal,
+            (None, None, None, false) => {
+                return Err(format!(
+                    "token {id:?} does not say where its PIN comes from; give one of pin_file, pin_credential, \
+                     pin_descriptor and pin_prompt = true"
+                ));
+            }
+            _ => {
+                return Err(format!(
+                    "token {id:?} has several sources of its PIN; keep one of pin_file, pin_credential, pin_descriptor and \
+                     pin_prompt"
+                ));
+            }
+        };
+        Ok(Self {
+            id,
+            module,
+            label,
+            serial,
+            pin,
+            signing_threads,
+            keepalive,
+            max_worker_memory_bytes,
+            queue_limit,
+            environment,
+        })
+    }
 }
 
 /// Environment variables; their values are not shown, since modules take passwords this way.
