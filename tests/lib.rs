@@ -44,3 +44,9 @@ pub mod disk;
 
 #[path = "support/reliability.rs"]
 pub mod reliability;
+
+#[path = "support/softhsm.rs"]
+pub mod softhsm;
+
+#[path = "support/terminal.rs"]
+pub mod terminal;

@@ -38,7 +38,8 @@ mod wire;
 pub mod worker;
 
 pub use doctor::{
-    AlgorithmOffer, Check, Examination, Examine, Finding, Level, ModuleDescription, SessionRate, TokenDescription, examine,
+    AlgorithmOffer, Check, Examination, Examine, Finding, Level, ModuleDescription, SessionRate, TokenDescription,
+    examine,
 };
 pub use error::{ClearLatchError, HsmError, HsmErrorKind, HsmFailure, MissingMechanism};
 pub use health::{HealthCause, TokenHealth, TokenState};

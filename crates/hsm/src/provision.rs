@@ -50,7 +50,8 @@ pub struct InitialisedToken {
 /// none, a PIN is shorter or longer than the token says it takes, no slot is free, or several are and none is named;
 /// [`crate::HsmErrorKind::TokenAbsent`] where another process holds the lock.
 pub async fn initialise_token(worker: &WorkerCommand, request: InitialiseToken) -> Result<InitialisedToken, HsmError> {
-    let InitialiseToken { module, module_environment, lock_dir, label, slot, so_pin, user_pin, storage_is_new } = request;
+    let InitialiseToken { module, module_environment, lock_dir, label, slot, so_pin, user_pin, storage_is_new } =
+        request;
     let what = format!("initialising token {label:?}");
     let task =
         Task::Initialise(Initialise { module, label: label.clone(), slot, so_pin, user_pin, lock_dir, storage_is_new });
@@ -92,8 +93,7 @@ pub async fn reinitialise_token(
 ) -> Result<InitialisedToken, HsmError> {
     let ReinitialiseToken { module, module_environment, lock_dir, label, serial, so_pin, user_pin } = request;
     let what = format!("initialising token {label:?} anew");
-    let task =
-        Task::Reinitialise(Reinitialise { module, label: label.clone(), serial, so_pin, user_pin, lock_dir });
+    let task = Task::Reinitialise(Reinitialise { module, label: label.clone(), serial, so_pin, user_pin, lock_dir });
     match launch::run_once(&what, worker, &module_environment, task, START_PATIENCE).await? {
         Started::Initialised { serial } => Ok(InitialisedToken { label, serial }),
         other => Err(other.into_error(&what)),
@@ -165,7 +165,9 @@ pub async fn change_pin(worker: &WorkerCommand, request: ChangeTokenPin) -> Resu
     let task = Task::ChangePin(ChangePin { module, label, serial, lock_dir, change });
     match launch::run_once(&what, worker, &module_environment, task, START_PATIENCE).await {
         Ok(Started::PinChanged) => Ok(()),
-        Ok(Started::PinUnknown(failure)) => Err(PinChangeFailure::Unknown(HsmError::failure(&what, failure.into_failure()))),
+        Ok(Started::PinUnknown(failure)) => {
+            Err(PinChangeFailure::Unknown(HsmError::failure(&what, failure.into_failure())))
+        }
         Ok(other) => Err(PinChangeFailure::Unchanged(other.into_error(&what))),
         // The worker ended or hung: it may have come as far as the change.
         Err(error) => Err(PinChangeFailure::Unknown(error)),
@@ -230,7 +232,8 @@ pub async fn list_slots(
     module_environment: &BTreeMap<String, String>,
 ) -> Result<Vec<SlotReport>, HsmError> {
     let what = format!("listing the slots of {}", module.display());
-    match launch::run_once(&what, worker, module_environment, Task::ListSlots(ListSlots { module }), START_PATIENCE).await?
+    match launch::run_once(&what, worker, module_environment, Task::ListSlots(ListSlots { module }), START_PATIENCE)
+        .await?
     {
         Started::Slots(slots) => Ok(slots),
         other => Err(other.into_error(&what)),

@@ -184,8 +184,8 @@ fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_hsm::PinSource;
     use crate::init::plan::tests::plan;
+    use chancery_hsm::PinSource;
     use chancery_server::config;
 
     /// What was planned, said by what the service reads.

@@ -28,9 +28,8 @@ pub async fn examine(
         (Some(_), None) => Needs::Token,
         (Some(_), Some(_)) => Needs::Login,
     };
-    let mut round = Round { found: Examination::default(), reach, left: Check::ALL.to_vec() };
-    round.found.skipped = Check::ALL.into_iter().filter(|check| check.needs() > reach).collect();
-    round.left.retain(|check| check.needs() <= reach);
+    let (left, skipped) = plan(&request.checks, reach);
+    let mut round = Round { found: Examination { skipped, ..Examination::default() }, reach, left };
     while !round.left.is_empty() {
         if !round.ask(worker, &request, &mut stop, &mut progress).await? {
             let left = std::mem::take(&mut round.left);
@@ -42,6 +41,15 @@ pub async fn examine(
     found.skipped.dedup();
     found.recommended_signing_threads = recommend::signing_threads(&found.rates);
     Ok(found)
+}
+
+/// What is asked, in order, and what was asked for and cannot be.
+fn plan(wanted: &[Check], reach: Needs) -> (Vec<Check>, Vec<Check>) {
+    let logs_in = wanted.iter().any(|check| check.needs() == Needs::Login);
+    Check::ALL
+        .into_iter()
+        .filter(|check| wanted.contains(check) || (logs_in && *check == Check::Absence))
+        .partition(|check| check.needs() <= reach)
 }
 
 /// What has been found, and what is left to ask.
@@ -113,7 +121,13 @@ impl Round {
         let grace = match end {
             // It has objects to remove.
             End::Through | End::Stopped => DELICATE_GRACE,
-            End::Lost | End::Hung => if doing.delicate { DELICATE_GRACE } else { SIGNING_GRACE },
+            End::Lost | End::Hung => {
+                if doing.delicate {
+                    DELICATE_GRACE
+                } else {
+                    SIGNING_GRACE
+                }
+            }
         };
         let status = see_off(child, grace).await;
         let how = match end {
@@ -133,7 +147,8 @@ impl Round {
         let found = &mut self.found;
         match told {
             Examined::Begin(check) => {
-                *doing = Doing { check: Some(check), step: format!("beginning with the check {check}"), delicate: false };
+                *doing =
+                    Doing { check: Some(check), step: format!("beginning with the check {check}"), delicate: false };
                 progress(check.as_str());
             }
             Examined::Step { doing: step, delicate } => {
@@ -171,9 +186,10 @@ impl Round {
             level: Level::Stops,
             check,
             found: format!("{how}, while {}", doing.step),
-            advice: "do not use this module in production before its maker has explained it; Chancery survives it, at the \
+            advice:
+                "do not use this module in production before its maker has explained it; Chancery survives it, at the \
                      price of a new worker each time"
-                .to_owned(),
+                    .to_owned(),
         });
         self.left.retain(|left| *left != check);
         if check == Check::Module {
@@ -193,4 +209,26 @@ struct Doing {
 
 fn seconds(patience: Duration) -> String {
     format!("{} s", patience.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_asked_is_said() {
+        let (left, skipped) = plan(&Check::ALL, Needs::Token);
+        assert_eq!(left, [Check::Module, Check::Token, Check::Algorithms]);
+        assert_eq!(skipped.len(), Check::ALL.len() - left.len());
+        assert_eq!(plan(&Check::ALL, Needs::Login), (Check::ALL.to_vec(), Vec::new()));
+    }
+
+    #[test]
+    fn whatever_logs_in_is_cleared_up_after() {
+        assert_eq!(
+            plan(&[Check::Rates, Check::Secrecy], Needs::Login).0,
+            [Check::Secrecy, Check::Rates, Check::Absence]
+        );
+        assert_eq!(plan(&[Check::Token], Needs::Login).0, [Check::Token]);
+    }
 }

@@ -38,6 +38,8 @@ pub struct Examine {
     pub serial: Option<String>,
     /// The user PIN; without one only what needs no login is examined.
     pub pin: Option<Pin>,
+    /// What is asked. [`Check::Absence`] goes with whatever logs in, asked for or not.
+    pub checks: Vec<Check>,
     /// Most sessions that are tried at once.
     pub most_sessions: usize,
     /// How long each rate is measured.
@@ -127,7 +129,7 @@ impl Check {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 
@@ -167,7 +169,7 @@ impl Level {
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 
@@ -249,7 +251,7 @@ pub struct Examination {
     pub sessions_found: Option<u64>,
     /// What was found, in the order of the checks.
     pub findings: Vec<Finding>,
-    /// Checks that were not made, for want of a token or a PIN, or because the examination was broken off.
+    /// Checks that were asked for and not made: for want of a token or a PIN, or because the examination was broken off.
     pub skipped: Vec<Check>,
 }
 
@@ -267,7 +269,10 @@ pub(crate) enum Examined {
     /// A check begins.
     Begin(Check),
     /// A step begins; during a delicate one the worker must not be killed.
-    Step { doing: String, delicate: bool },
+    Step {
+        doing: String,
+        delicate: bool,
+    },
     Finding(Finding),
     Module(ModuleDescription),
     Token(TokenDescription),
@@ -283,4 +288,3 @@ pub(crate) enum Examined {
     /// A check is over.
     End(Check),
 }
-

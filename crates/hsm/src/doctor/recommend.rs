@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn the_algorithm_that_gains_most_decides() {
-        let both = [rates("fast", &[(1, 100), (2, 100), (4, 100)]), rates("slow", &[(1, 5), (2, 10), (4, 20)])].concat();
+        let both =
+            [rates("fast", &[(1, 100), (2, 100), (4, 100)]), rates("slow", &[(1, 5), (2, 10), (4, 20)])].concat();
         assert_eq!(signing_threads(&both), Some(4));
     }
 }

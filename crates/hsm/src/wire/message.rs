@@ -113,8 +113,13 @@ pub(crate) struct Measure {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Started {
     Serving(TokenFacts),
-    Initialised { serial: String },
-    Measured { signatures: u64, nanoseconds: u64 },
+    Initialised {
+        serial: String,
+    },
+    Measured {
+        signatures: u64,
+        nanoseconds: u64,
+    },
     PinChanged,
     /// The token was asked to change a PIN, and what it did is not known.
     PinUnknown(WireFailure),
@@ -134,7 +139,9 @@ impl Started {
             | Self::Measured { .. }
             | Self::PinChanged
             | Self::Slots(_)
-            | Self::Examining => HsmError::new(HsmErrorKind::Bug, format!("{what}: the worker answered something else")),
+            | Self::Examining => {
+                HsmError::new(HsmErrorKind::Bug, format!("{what}: the worker answered something else"))
+            }
         }
     }
 }

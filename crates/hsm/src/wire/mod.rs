@@ -13,8 +13,8 @@ pub(crate) use lane::{
     FrameBuffer, LaneReply, LaneRequest, MAX_LANE_FRAME_BYTES, Operation, decode_lane_reply, encode_lane_reply,
 };
 pub(crate) use message::{
-    ChangePin, ControlReply, ControlRequest, Examine, Initialise, ListSlots, Measure, MechanismFact, MechanismFlag, Reinitialise,
-    Serve, Started, Task, TokenAddress, TokenFacts, WireFailure, WireKey,
+    ChangePin, ControlReply, ControlRequest, Examine, Initialise, ListSlots, Measure, MechanismFact, MechanismFlag,
+    Reinitialise, Serve, Started, Task, TokenAddress, TokenFacts, WireFailure, WireKey,
 };
 
 use chancery_model::Algorithm;

@@ -53,7 +53,9 @@ pub(super) fn check_pins(info: &TokenInfo, pins: &[(&str, &Pin)]) -> Result<(), 
         None => Ok(()),
         Some((which, _)) => Err(Fault::new(
             HsmErrorKind::Configuration,
-            format!("the token takes PINs of {least} to {most} bytes, and the {which} has another length; nothing was done"),
+            format!(
+                "the token takes PINs of {least} to {most} bytes, and the {which} has another length; nothing was done"
+            ),
         )),
     }
 }
@@ -71,7 +73,9 @@ pub(super) fn set_user_pin(
         session
             .login(UserType::So, Some(so_pin))
             .map_err(|error| Fault::pkcs11("logging in as security officer", &error))?;
-        session.init_pin(&AuthPin::from(user_pin.expose())).map_err(|error| Fault::pkcs11("setting the user PIN", &error))
+        session
+            .init_pin(&AuthPin::from(user_pin.expose()))
+            .map_err(|error| Fault::pkcs11("setting the user PIN", &error))
     };
     set().map_err(|fault| {
         let message = format!(
@@ -167,7 +171,8 @@ fn free_slot(pkcs11: &Pkcs11, wanted: Option<u64>) -> Result<(Slot, TokenInfo), 
         (None, _) => refused("the module shows no slot with an uninitialised token to make one in".to_owned()),
         (Some(only), []) => Ok(only),
         (Some((last, _)), others) => {
-            let numbers: Vec<_> = others.iter().map(|(slot, _)| slot.id()).chain([last.id()]).map(|id| id.to_string()).collect();
+            let numbers: Vec<_> =
+                others.iter().map(|(slot, _)| slot.id()).chain([last.id()]).map(|id| id.to_string()).collect();
             refused(format!("several slots hold an uninitialised token ({}): say which", numbers.join(", ")))
         }
     }

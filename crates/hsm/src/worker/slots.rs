@@ -33,11 +33,9 @@ fn report(pkcs11: &Pkcs11, slot: Slot) -> SlotReport {
                 SlotToken::None
             },
         },
-        Err(error) => SlotReport {
-            slot: number,
-            description: String::new(),
-            token: unreadable("reading the slot", &error),
-        },
+        Err(error) => {
+            SlotReport { slot: number, description: String::new(), token: unreadable("reading the slot", &error) }
+        }
     }
 }
 

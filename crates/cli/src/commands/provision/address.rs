@@ -76,8 +76,9 @@ impl AddressArguments {
                 pin: None,
             },
             (None, None) => {
-                return Err(Failure::usage("which token is meant is not said")
-                    .hint("name a module and a label (--module LIBRARY --label LABEL), or a configuration (--config FILE)"));
+                return Err(Failure::usage("which token is meant is not said").hint(
+                    "name a module and a label (--module LIBRARY --label LABEL), or a configuration (--config FILE)",
+                ));
             }
         };
         Ok(address)
@@ -107,9 +108,10 @@ fn of_config(path: &Path, wanted: Option<&Id>) -> Result<Address, Failure> {
     let config = serve::load(path)?;
     let known = || config.tokens.iter().map(|token| token.id.as_str()).collect::<Vec<_>>().join(", ");
     let token = match (wanted, config.tokens.as_slice()) {
-        (Some(wanted), tokens) => tokens.iter().find(|token| token.id == *wanted).ok_or_else(|| {
-            Failure::usage(format!("{} has no token {wanted}; it has: {}", path.display(), known()))
-        })?,
+        (Some(wanted), tokens) => tokens
+            .iter()
+            .find(|token| token.id == *wanted)
+            .ok_or_else(|| Failure::usage(format!("{} has no token {wanted}; it has: {}", path.display(), known())))?,
         (None, [only]) => only,
         (None, _) => {
             return Err(Failure::usage(format!("{} has not one token; say --token ID", path.display()))

@@ -86,13 +86,16 @@ impl ChangePin {
             (None, PinSource::File(path)) if whose != Whose::Reset => Some(path.clone()),
             (None, _) => None,
         };
-        if let Some(path) = new_pin_file.as_ref().filter(|path| path.exists() && source != PinSource::File(path.to_path_buf()))
+        if let Some(path) =
+            new_pin_file.as_ref().filter(|path| path.exists() && source != PinSource::File(path.to_path_buf()))
             && whose != Whose::Reset
         {
             return Err(Failure::usage(format!("{} is there, and is not the file of the old PIN", path.display())));
         }
         if generate && target.is_none() {
-            return Err(Failure::usage("a PIN that is made up has to be written to a file").hint("add --new-pin-file FILE"));
+            return Err(
+                Failure::usage("a PIN that is made up has to be written to a file").hint("add --new-pin-file FILE")
+            );
         }
         let old = read(&source, &format!("Present {old_name} of token {label:?}"))?;
         let new = match generate {

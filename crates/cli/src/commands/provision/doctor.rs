@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chancery_hsm::{AlgorithmOffer, Check, Examination, Examine, Level, PinSource, SessionRate};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -41,8 +42,9 @@ The exit code is 0 where nothing stops the use of the token, 1 where something d
 
 Examples:
   chancery token doctor --config /etc/chancery/chancery.toml
-  chancery token doctor --module /usr/lib/softhsm/libsofthsm2.so --env SOFTHSM2_CONF --label payments --pin-file pin
-  chancery token doctor --module vendor.so                                          # no token, no PIN
+  chancery token doctor --module libsofthsm2.so --env SOFTHSM2_CONF --label payments --pin-file pin
+  chancery token doctor --module vendor.so                                # no token, no PIN
+  chancery token doctor --config chancery.toml --only rates --sessions 64
   chancery token doctor --config chancery.toml -o json | jq '.findings[] | select(.level == \"stops\")'")]
 pub struct Doctor {
     #[command(flatten)]
@@ -59,6 +61,9 @@ pub struct Doctor {
     /// Do not log in, whatever the configuration says
     #[arg(long, conflicts_with_all = ["pin_file", "pin_fd", "ask_pin"])]
     no_login: bool,
+    /// Ask only this; may be given several times
+    #[arg(long, value_name = "CHECK", value_parser = check())]
+    only: Vec<Check>,
     /// Most sessions that are tried at once
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     sessions: u16,
@@ -76,7 +81,7 @@ pub struct Doctor {
 impl Doctor {
     /// Examines.
     pub async fn run(self, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self { address, pin_file, pin_fd, ask_pin, no_login, sessions, measure, patience, fail_on } = self;
+        let Self { address, pin_file, pin_fd, ask_pin, no_login, only, sessions, measure, patience, fail_on } = self;
         let address = address.resolve()?;
         let source = match (Wanted { name: "user PIN", file: pin_file, descriptor: pin_fd }.source()?, &address.pin) {
             _ if no_login => None,
@@ -86,7 +91,9 @@ impl Doctor {
         };
         let pin = match (&source, &address.label) {
             (Some(source), Some(label)) => Some(read(source, &format!("User PIN of token {label:?}"))?),
-            (Some(_), None) => return Err(Failure::usage("a PIN is for a token, and none is named").hint("add --label LABEL")),
+            (Some(_), None) => {
+                return Err(Failure::usage("a PIN is for a token, and none is named").hint("add --label LABEL"));
+            }
             (None, _) => None,
         };
         if address.label.is_some() {
@@ -100,6 +107,7 @@ impl Doctor {
             label,
             serial,
             pin,
+            checks: if only.is_empty() { Check::ALL.to_vec() } else { only },
             most_sessions: usize::from(sessions),
             measure: Duration::from_millis(u64::from(measure)),
             patience: Duration::from_secs(u64::from(patience)),
@@ -128,6 +136,13 @@ impl Doctor {
         };
         Ok(if worst >= least { Exit::No } else { Exit::Done })
     }
+}
+
+/// Checks by their names, which `--help` and completion list.
+fn check() -> impl TypedValueParser<Value = Check> {
+    PossibleValuesParser::new(Check::ALL.map(Check::as_str)).try_map(|name| {
+        Check::ALL.into_iter().find(|check| check.as_str() == name).ok_or_else(|| format!("{name:?} is no check"))
+    })
 }
 
 #[derive(Debug, Serialize)]
@@ -178,7 +193,8 @@ impl View for ExaminationView {
         }
         if !rates.is_empty() {
             writeln!(out)?;
-            let row = |rate: &SessionRate| [rate.algorithm.clone(), rate.sessions.to_string(), rate.per_second.to_string()];
+            let row =
+                |rate: &SessionRate| [rate.algorithm.clone(), rate.sessions.to_string(), rate.per_second.to_string()];
             rows(out, ["ALGORITHM", "SESSIONS", "PER SECOND"], rates.iter().map(row))?;
         }
         if let Some(threads) = recommended_signing_threads {
@@ -195,7 +211,8 @@ impl View for ExaminationView {
             let skipped: Vec<&str> = skipped.iter().copied().map(Check::as_str).collect();
             writeln!(out, "\nnot examined: {} (a label and a PIN are needed for all of it)", skipped.join(", "))?;
         }
-        let (worst, count) = (self.0.worst(), findings.iter().filter(|finding| finding.level >= Level::Warning).count());
+        let (worst, count) =
+            (self.0.worst(), findings.iter().filter(|finding| finding.level >= Level::Warning).count());
         match worst {
             Level::Ok | Level::Note => writeln!(out, "\nnothing speaks against the use of it"),
             Level::Warning => writeln!(out, "\nto be looked into before production: {count} findings"),

@@ -75,7 +75,9 @@ impl Init {
         // The security officer's PIN of a token that is there is not a new one.
         let so_pin = if reinitialise { so_pin.get(&label)? } else { so_pin.get_new(&label)? };
         let user_pin = match (&user_pin.file, user_pin.descriptor, &address.pin) {
-            (None, None, Some(configured)) => super::pins::read(configured, &format!("New user PIN of token {label:?}"))?,
+            (None, None, Some(configured)) => {
+                super::pins::read(configured, &format!("New user PIN of token {label:?}"))?
+            }
             _ => user_pin.get_new(&label)?,
         };
         let Address { module, environment: module_environment, lock_dir, label: _, serial, pin: _ } = address;
@@ -127,8 +129,10 @@ fn confirm_destruction(label: &str, confirmed: Option<String>) -> Result<(), Fai
             typed.trim_end_matches(['\n', '\r']).to_owned()
         }
         None => {
-            return Err(Failure::usage(format!("everything in token {label:?} would be destroyed, and nobody confirms it"))
-                .hint("run this at a terminal, or add --confirm LABEL"));
+            return Err(Failure::usage(format!(
+                "everything in token {label:?} would be destroyed, and nobody confirms it"
+            ))
+            .hint("run this at a terminal, or add --confirm LABEL"));
         }
     };
     if typed == label {

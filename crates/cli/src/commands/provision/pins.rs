@@ -52,9 +52,8 @@ pub fn read(source: &PinSource, question: &str) -> Result<Pin, Failure> {
     source.read(question).map_err(|error| {
         let failure = Failure::local(error.to_string());
         match source {
-            PinSource::Terminal => {
-                failure.hint("without a terminal, name a file or a descriptor: the options that end in -pin-file and -pin-fd")
-            }
+            PinSource::Terminal => failure
+                .hint("without a terminal, name a file or a descriptor: the options that end in -pin-file and -pin-fd"),
             PinSource::File(_) | PinSource::Credential(_) | PinSource::Descriptor(_) => failure,
         }
     })

@@ -51,8 +51,12 @@ impl SlotsOf {
 impl From<SlotReport> for SlotView {
     fn from(report: SlotReport) -> Self {
         let SlotReport { slot, description, token } = report;
-        let nobody =
-            || TokenIdentity { label: String::new(), serial: String::new(), manufacturer: String::new(), model: String::new() };
+        let nobody = || TokenIdentity {
+            label: String::new(),
+            serial: String::new(),
+            manufacturer: String::new(),
+            model: String::new(),
+        };
         let (token, identity, note) = match token {
             SlotToken::None => ("none", nobody(), String::new()),
             SlotToken::Unreadable { why } => ("unreadable", nobody(), why),

@@ -41,7 +41,9 @@ pub(super) fn examine(
         )?,
         _ => told.ok(format!("the token offers {offered} of Chancery's {all} algorithms{how}"))?,
     }
-    if facts.missing(Algorithm::Ed25519).is_none() && patient.is_some_and(|patient| patient.edwards == EdwardsName::CurveName) {
+    if facts.missing(Algorithm::Ed25519).is_none()
+        && patient.is_some_and(|patient| patient.edwards == EdwardsName::CurveName)
+    {
         told.note("the token knows Ed25519 by a name in place of its object identifier (PKCS#11 v3.0)", "")?;
     }
     let in_software = listed_in_software(pkcs11, slot)?;

@@ -206,7 +206,9 @@ impl Doctor<'_> {
             Err(Left::Failed(fault)) => {
                 self.told.check = Check::Token;
                 let advice = match fault.kind {
-                    HsmErrorKind::PinLatched => "make sure of the PIN; it is not tried again until the latch is cleared",
+                    HsmErrorKind::PinLatched => {
+                        "make sure of the PIN; it is not tried again until the latch is cleared"
+                    }
                     _ => "Chancery cannot work without a login",
                 };
                 self.told.stops(format!("logging in failed: {}", fault.message), advice)?;
@@ -232,7 +234,8 @@ impl Doctor<'_> {
         let mut patient = Patient { held, facts, edwards: EdwardsName::Oid, writing };
         let left_behind = sweep::run(&patient.held, &patient.writing)?;
         if left_behind > 0 {
-            self.told.note(format!("removed {left_behind} objects that an earlier examination had left in the token"), "")?;
+            self.told
+                .note(format!("removed {left_behind} objects that an earlier examination had left in the token"), "")?;
         }
         self.told.step("making a session key of each kind")?;
         patient.edwards = probe::keys(&patient.writing, &mut patient.facts);

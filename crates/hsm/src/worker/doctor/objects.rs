@@ -38,7 +38,10 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
         Ok(signature) if is_right(&public, &sample, &signature) => {
             told.ok("a handle that one session found is good in another")?;
         }
-        Ok(_) => told.stops("a handle that one session found means another key in another session", "do not use this token: Chancery would fail on each signature")?,
+        Ok(_) => told.stops(
+            "a handle that one session found means another key in another session",
+            "do not use this token: Chancery would fail on each signature",
+        )?,
         Err(fault) => told.warning(
             format!("a handle that one session found is not good in another: {}", fault.message),
             "Chancery would look for the key again for each session: slow where the token holds many objects",

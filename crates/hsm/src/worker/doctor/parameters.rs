@@ -40,7 +40,9 @@ fn ed25519(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> {
                 "Chancery asks for plain Ed25519 alone; let no program that needs the other use this token",
             )?,
             Ok(_) => told.ok(format!("{name} is another signature than plain Ed25519, as it should be"))?,
-            Err(error) => told.ok(format!("{name} is refused ({})", Fault::pkcs11("", &error).message.trim_start_matches(": ")))?,
+            Err(error) => {
+                told.ok(format!("{name} is refused ({})", Fault::pkcs11("", &error).message.trim_start_matches(": ")))?
+            }
         }
     }
     Ok(destroy(&patient.writing, &[pair.private, pair.public_object])?)
@@ -70,7 +72,8 @@ fn pss(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> {
             "asked for PSS with MGF1 over another hash, the token takes the message's and says nothing",
             "Chancery asks for one hash in both places; let no program that needs two use this token",
         )?,
-        Ok(_) => told.note("PSS with two different hashes is accepted", "nothing: Chancery asks for one hash in both places")?,
+        Ok(_) => told
+            .note("PSS with two different hashes is accepted", "nothing: Chancery asks for one hash in both places")?,
         Err(_) => told.ok("PSS with two different hashes is refused")?,
     }
     Ok(destroy(&patient.writing, &[pair.private, pair.public_object])?)
@@ -90,7 +93,10 @@ fn long_digest(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> {
             "nothing: Chancery gives it digests of the right length alone; other programs have to see to that, too",
         )?,
         Ok(_) => told.warning(
-            format!("given {} bytes to sign on P-256, the token makes something that is no signature of the first {whole}", sample.input.len()),
+            format!(
+                "given {} bytes to sign on P-256, the token makes something that is no signature of the first {whole}",
+                sample.input.len()
+            ),
             "Chancery gives it digests of the right length alone",
         )?,
         Err(_) => told.ok("inputs longer than a digest are refused on P-256")?,

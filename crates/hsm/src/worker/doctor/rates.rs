@@ -19,14 +19,17 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient, limits: Limits) -> R
     let offered = offered(patient, KeyPurpose::Signature);
     for algorithm in MEASURED.into_iter().filter(|algorithm| offered.contains(algorithm)) {
         let pair = make_pair(patient, algorithm)?;
-        let mut best = 0;
+        let (mut best, mut in_vain) = (0, 0);
         let mut count = 1;
         while count <= limits.most_sessions {
             told.step(format!("measuring {algorithm} with {count} sessions"))?;
-            let Some(per_second) = measure(patient, algorithm, pair.private, count, limits.milliseconds)? else { break };
+            let Some(per_second) = measure(patient, algorithm, pair.private, count, limits.milliseconds)? else {
+                break;
+            };
             told.tell(&Examined::Rate(SessionRate { algorithm: algorithm.to_string(), sessions: count, per_second }))?;
-            // Less than a tenth more for twice the sessions: that was the end.
-            if per_second * 10 < best * 11 {
+            // Less than a tenth more for twice the sessions, and again: that was the end.
+            in_vain = if per_second * 10 < best * 11 { in_vain + 1 } else { 0 };
+            if in_vain == 2 {
                 break;
             }
             best = best.max(per_second);

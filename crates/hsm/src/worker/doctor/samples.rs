@@ -47,16 +47,20 @@ pub(super) fn sample(algorithm: Algorithm, number: u32) -> Result<Sample, Fault>
     let digest = algorithm.hash().map(|hash| chancery_crypto::hash(hash, &message));
     let input = match (&digest, algorithm.scheme()) {
         (None, _) => message.clone(),
-        (Some(digest), SignatureScheme::RsaPkcs1) => chancery_crypto::digest_info(digest).ok_or_else(|| {
-            Fault::new(HsmErrorKind::Bug, format!("no DigestInfo names the hash of {algorithm}"))
-        })?,
+        (Some(digest), SignatureScheme::RsaPkcs1) => chancery_crypto::digest_info(digest)
+            .ok_or_else(|| Fault::new(HsmErrorKind::Bug, format!("no DigestInfo names the hash of {algorithm}")))?,
         (Some(digest), _) => digest.as_bytes().to_vec(),
     };
     Ok(Sample { message, digest, input })
 }
 
 /// Signs as Chancery does.
-pub(super) fn sign(session: &Session, algorithm: Algorithm, key: ObjectHandle, sample: &Sample) -> Result<Vec<u8>, Fault> {
+pub(super) fn sign(
+    session: &Session,
+    algorithm: Algorithm,
+    key: ObjectHandle,
+    sample: &Sample,
+) -> Result<Vec<u8>, Fault> {
     session
         .sign(&mechanism::signing(algorithm)?, key, &sample.input)
         .map_err(|error| Fault::pkcs11(format!("signing for {algorithm}"), &error))
@@ -98,8 +102,8 @@ pub(super) fn destroy(session: &Session, objects: &[ObjectHandle]) -> Result<(),
 pub(super) fn is_high_s(signature: &[u8]) -> bool {
     /// Half of the order, rounded down (SEC 2, section 2.4.1).
     const HALF: [u8; 32] = [
-        0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x5D, 0x57, 0x6E,
-        0x73, 0x57, 0xA4, 0x50, 0x1D, 0xDF, 0xE9, 0x2F, 0x46, 0x68, 0x1B, 0x20, 0xA0,
+        0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x5D, 0x57,
+        0x6E, 0x73, 0x57, 0xA4, 0x50, 0x1D, 0xDF, 0xE9, 0x2F, 0x46, 0x68, 0x1B, 0x20, 0xA0,
     ];
     signature.get(32..64).is_some_and(|s| s > HALF.as_slice())
 }

@@ -76,7 +76,10 @@ fn attempts(told: &Teller<'_>, patient: &Patient, algorithm: Algorithm, kind: &s
     told.step(format!("wrapping {kind} (C_WrapKey)"))?;
     let tried = match wrapped(session, key) {
         Wrapping::Succeeded(mechanism) => {
-            told.stops(format!("{kind} can be wrapped with {mechanism}, and so taken out, though it is not extractable"), ADVICE)?;
+            told.stops(
+                format!("{kind} can be wrapped with {mechanism}, and so taken out, though it is not extractable"),
+                ADVICE,
+            )?;
             return Ok(());
         }
         Wrapping::Refused => "read, changed, copied or wrapped",

@@ -39,7 +39,8 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient, limits: Limits) -> R
         Some(fault) => {
             let found_out = format!("no more than {found} sessions can be open at once ({}); {says}", fault.message);
             let advice = format!("set signing_threads to {} at most: two sessions are for other work", found - 2);
-            let told_more = patient.facts.sessions_max.is_none_or(|max| u64::try_from(found).is_ok_and(|found| found < max));
+            let told_more =
+                patient.facts.sessions_max.is_none_or(|max| u64::try_from(found).is_ok_and(|found| found < max));
             // A token that refuses as it says it does is no surprise.
             if told_more || fault.kind != HsmErrorKind::Capacity {
                 told.warning(found_out, advice)?;

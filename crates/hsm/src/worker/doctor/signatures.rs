@@ -24,10 +24,9 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
         let key_type = algorithm.key_type();
         let pair = match made.take() {
             // The algorithms of one key type follow each other.
-            Some((same, pair)) if same == key_type => Pair {
-                public: samples::public_key(algorithm, pair.public.spki_der())?,
-                ..pair
-            },
+            Some((same, pair)) if same == key_type => {
+                Pair { public: samples::public_key(algorithm, pair.public.spki_der())?, ..pair }
+            }
             other => {
                 if let Some((_, old)) = other {
                     destroy(&patient.writing, &[old.private, old.public_object])?;
@@ -140,7 +139,8 @@ fn tell_encodings(told: &Teller<'_>, encodings: &HashSet<PointEncoding>) -> Resu
             "public points are written bare, without the DER OCTET STRING that the standard asks for",
             "nothing: Chancery takes both; other programs may not",
         )?,
-        (true, true) => told.note("some public points are written bare, some in a DER OCTET STRING", "nothing: Chancery takes both")?,
+        (true, true) => told
+            .note("some public points are written bare, some in a DER OCTET STRING", "nothing: Chancery takes both")?,
         (false, false) => {}
     }
     Ok(())
@@ -153,7 +153,9 @@ fn macs(told: &Teller<'_>, patient: &Patient, algorithm: Algorithm) -> Result<()
     let key = probe::make_session_key(session, algorithm.key_type(), patient.edwards)?.signs;
     let Sample { message, .. } = sample(algorithm, 0)?;
     let with = mechanism::signing(algorithm)?;
-    let mac = session.sign(&with, key, &message).map_err(|error| Fault::pkcs11(format!("making a MAC for {algorithm}"), &error))?;
+    let mac = session
+        .sign(&with, key, &message)
+        .map_err(|error| Fault::pkcs11(format!("making a MAC for {algorithm}"), &error))?;
     let verdict = |mac: &[u8], message: &[u8]| -> Result<bool, Fault> {
         match session.verify(&with, key, message, mac) {
             Ok(()) => Ok(true),
@@ -167,15 +169,23 @@ fn macs(told: &Teller<'_>, patient: &Patient, algorithm: Algorithm) -> Result<()
     if let Some(last) = wrong.last_mut() {
         *last ^= 1;
     }
-    let (right, wrong, other) = (verdict(&mac, &message)?, verdict(&wrong, &message)?, verdict(&mac, b"another message")?);
-    let again = session.sign(&with, key, &message).map_err(|error| Fault::pkcs11("making the MAC once more", &error))?;
+    let (right, wrong, other) =
+        (verdict(&mac, &message)?, verdict(&wrong, &message)?, verdict(&mac, b"another message")?);
+    let again =
+        session.sign(&with, key, &message).map_err(|error| Fault::pkcs11("making the MAC once more", &error))?;
     destroy(session, &[key])?;
     if Some(mac.len()) != algorithm.mac_bytes() {
         told.stops(format!("a MAC for {algorithm} has {} bytes", mac.len()), "do not use this token for it")?;
     } else if again != mac {
-        told.stops(format!("two MACs of one message for {algorithm} differ"), "do not use this token for it: one of them is wrong")?;
+        told.stops(
+            format!("two MACs of one message for {algorithm} differ"),
+            "do not use this token for it: one of them is wrong",
+        )?;
     } else if !right {
-        told.stops(format!("the token calls its own MAC for {algorithm} wrong"), "do not use this token for it: MacSign would fail")?;
+        told.stops(
+            format!("the token calls its own MAC for {algorithm} wrong"),
+            "do not use this token for it: MacSign would fail",
+        )?;
     } else if wrong || other {
         told.stops(
             format!("the token calls a wrong MAC for {algorithm} right"),
@@ -198,7 +208,11 @@ mod tests {
         types.dedup();
         let twice = types.iter().filter(|key_type| types.iter().filter(|other| other == key_type).count() > 1);
         // RSA comes once for each padding; a key more is made, and nothing else happens.
-        assert!(twice.clone().all(|key_type| matches!(key_type, KeyType::Rsa { .. })), "{:?}", twice.collect::<Vec<_>>());
+        assert!(
+            twice.clone().all(|key_type| matches!(key_type, KeyType::Rsa { .. })),
+            "{:?}",
+            twice.collect::<Vec<_>>()
+        );
         assert!(types.contains(&KeyType::Ec(Curve::Secp256k1)));
     }
 }

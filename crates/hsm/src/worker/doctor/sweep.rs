@@ -11,7 +11,9 @@ use cryptoki::session::Session;
 pub(super) fn run(held: &Held, session: &Session) -> Result<usize, Fault> {
     let found = objects(session)?;
     for object in &found {
-        session.destroy_object(*object).map_err(|error| Fault::pkcs11("removing an object of the examination", &error))?;
+        session
+            .destroy_object(*object)
+            .map_err(|error| Fault::pkcs11("removing an object of the examination", &error))?;
     }
     held.forget(&OBJECT_ID);
     Ok(found.len())
@@ -42,7 +44,9 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
             format!("remove the objects with the label {OBJECT_LABEL:?} by other means"),
         )?,
         (0, 0) => told.ok("the examination has left nothing in the token")?,
-        (_, 0) => told.note(format!("{removed} objects were removed at the end, and nothing is left in the token"), "")?,
+        (_, 0) => {
+            told.note(format!("{removed} objects were removed at the end, and nothing is left in the token"), "")?
+        }
     }
     Ok(())
 }

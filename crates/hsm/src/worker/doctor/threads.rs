@@ -70,7 +70,9 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient, limits: Limits) -> R
     let wrong: usize = counts.iter().filter_map(|count| count.as_ref().ok()).sum();
     match (failed, wrong) {
         (_, 1..) => told.stops(format!("{wrong} signatures made by {threads} threads at once are wrong"), advice)?,
-        (Some(fault), 0) => told.stops(format!("signing in {threads} threads at once fails: {}", fault.message), advice)?,
+        (Some(fault), 0) => {
+            told.stops(format!("signing in {threads} threads at once fails: {}", fault.message), advice)?
+        }
         (None, 0) => told.ok(format!(
             "{} signatures made by {threads} threads at once, with two keys, are right",
             threads * usize::try_from(EACH).unwrap_or(0)

@@ -48,10 +48,16 @@ pub(super) fn examine(told: &Teller<'_>, pkcs11: &Pkcs11, slot: Slot, info: &Tok
         told.stops("the token is write-protected", "no key can be made in it: lift the protection")?;
     }
     if info.error_state() {
-        told.stops("the token is in an error state (CKF_ERROR_STATE)", "its maker's manual says how it gets out of it")?;
+        told.stops(
+            "the token is in an error state (CKF_ERROR_STATE)",
+            "its maker's manual says how it gets out of it",
+        )?;
     }
     if !info.rng() {
-        told.note("the token has no random number generator of its own (CKF_RNG)", "GenerateRandomBytes will not work on it")?;
+        told.note(
+            "the token has no random number generator of its own (CKF_RNG)",
+            "GenerateRandomBytes will not work on it",
+        )?;
     }
     match pkcs11.get_slot_info(slot) {
         Ok(slot) if slot.removable_device() => {
@@ -68,7 +74,10 @@ pub(super) fn examine(told: &Teller<'_>, pkcs11: &Pkcs11, slot: Slot, info: &Tok
         )?;
     } else {
         told.note(
-            format!("the token claims nothing about FIPS (manufacturer, model: {said:?}; firmware {})", info.firmware_version()),
+            format!(
+                "the token claims nothing about FIPS (manufacturer, model: {said:?}; firmware {})",
+                info.firmware_version()
+            ),
             "where FIPS 140 is asked for, the certificate at NIST's CMVP is what counts",
         )?;
     }
@@ -92,7 +101,10 @@ fn pin(told: &Teller<'_>, info: &TokenInfo) -> Result<(), Left> {
         )?;
     }
     if info.user_pin_to_be_changed() {
-        told.warning("the user PIN is the one that the token came with, or is to be changed", "chancery token change-pin")?;
+        told.warning(
+            "the user PIN is the one that the token came with, or is to be changed",
+            "chancery token change-pin",
+        )?;
     }
     if info.protected_authentication_path() {
         told.warning(
