@@ -9,7 +9,8 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_client::{Algorithm, EcdsaEncoding, KeyName, NewKey};
+use chancery_client::model::{Algorithm, KeyName};
+use chancery_client::{EcdsaEncoding, NewKey};
 use chancery_pkcs11_fault::{Crash, Rule, Then};
 use chancery_testkit::{Chancery, Setup};
 use chancery_tests::program::{Running, chancery, command, succeed};

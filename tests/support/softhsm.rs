@@ -1,6 +1,6 @@
 //! A SoftHSM in a folder of its own, worked on by the command line alone.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail like tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "the helpers of tests fail like tests")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -19,7 +19,7 @@ Asks for what is not given, at a terminal; elsewhere, or with --non-interactive,
 secrets: PINs and private keys stay in files of their own, mode 600, or come as systemd credentials (credential:NAME). \
 What it names need not be there yet: `chancery config check` says what is still missing, and warns of what is weak.
 
-Nothing is overwritten without --force. Tokens are not made: see your module's manual.
+Nothing is overwritten without --force. Tokens are not made here: `chancery token init` makes one.
 
 Examples:
   chancery init --config /etc/chancery/chancery.toml

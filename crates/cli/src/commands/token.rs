@@ -46,7 +46,7 @@ Example:
     ClearPinLatch(ClearPinLatch),
     /// Without a service.
     #[command(flatten)]
-    Here(ProvisionCommand),
+    Here(Box<ProvisionCommand>),
 }
 
 /// Arguments of `token clear-pin-latch`.
@@ -71,7 +71,7 @@ impl TokenCommand {
     pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
         let client = || connection.connect(DevIdentity::Operator);
         match self {
-            Self::Here(command) => return command.run(out).await,
+            Self::Here(command) => return (*command).run(out).await,
             Self::List(module) => {
                 if !module.run(out).await? {
                     out.show(&TokenList { tokens: list(&client().await?).await? })?;

@@ -65,7 +65,8 @@ fn read_line(terminal: &mut impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut byte = Zeroizing::new([0_u8]);
     loop {
         terminal.read_exact(byte.as_mut_slice())?;
-        match byte[0] {
+        let [key] = *byte;
+        match key {
             b'\n' | b'\r' => return Ok(line),
             INTERRUPT | END => return Err(io::Error::new(io::ErrorKind::Interrupted, "given up at the terminal")),
             BACKSPACE | DELETE => drop_last_character(&mut line),

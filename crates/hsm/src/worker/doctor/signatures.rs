@@ -39,18 +39,21 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
         };
         told.step(format!("signing for {algorithm}"))?;
         match signatures(patient, algorithm, &pair) {
-            Ok(true) => right.push(algorithm),
-            Ok(false) => told.stops(
-                format!("signatures for {algorithm} do not hold when they are checked in software"),
-                "do not use this token for it: Chancery checks each signature and lets no wrong one out, so calls would fail",
-            )?,
+            Ok(made) => {
+                nonces(told, algorithm, &made)?;
+                if made.iter().all(|(sample, signature)| is_right(&pair.public, sample, signature)) {
+                    right.push(algorithm);
+                } else {
+                    told.stops(
+                        format!("signatures for {algorithm} do not hold when they are checked in software"),
+                        "do not use this token for it: Chancery checks each signature and lets no wrong one out, so calls would fail",
+                    )?;
+                }
+            }
             Err(fault) => told.failed(&format!("signing for {algorithm}"), &fault)?,
         }
-        if right.last() == Some(&algorithm) {
-            nonces(told, patient, algorithm, &pair)?;
-            if algorithm == Algorithm::EcdsaSecp256k1Sha256 {
-                low_s(told, patient, algorithm, &pair)?;
-            }
+        if right.last() == Some(&Algorithm::EcdsaSecp256k1Sha256) {
+            low_s(told, patient, algorithm, &pair)?;
         }
         made = Some((key_type, pair));
     }
@@ -67,31 +70,25 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
     Ok(())
 }
 
-fn signatures(patient: &Patient, algorithm: Algorithm, pair: &Pair) -> Result<bool, Fault> {
-    for number in 0..EACH {
+fn signatures(patient: &Patient, algorithm: Algorithm, pair: &Pair) -> Result<Vec<(Sample, Vec<u8>)>, Fault> {
+    let one = |number| {
         let sample = sample(algorithm, number)?;
         let signature = sign(&patient.writing, algorithm, pair.private, &sample)?;
-        if !is_right(&pair.public, &sample, &signature) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+        Ok((sample, signature))
+    };
+    (0..EACH).map(one).collect()
 }
 
 /// The same r for two messages gives the private key away to whoever sees both signatures.
-fn nonces(told: &Teller<'_>, patient: &Patient, algorithm: Algorithm, pair: &Pair) -> Result<(), Left> {
+fn nonces(told: &Teller<'_>, algorithm: Algorithm, made: &[(Sample, Vec<u8>)]) -> Result<(), Left> {
     let KeyType::Ec(_) = algorithm.key_type() else { return Ok(()) };
-    let mut seen = HashSet::new();
-    for number in 0..EACH {
-        let signature = sign(&patient.writing, algorithm, pair.private, &sample(algorithm, number)?)?;
-        let r = signature.get(..signature.len() / 2).unwrap_or_default().to_vec();
-        if !seen.insert(r) {
-            told.stops(
-                format!("two signatures for {algorithm} over different messages have the same r: their nonce was used twice"),
-                "stop: who sees two such signatures computes the private key. Every ECDSA key in this token is to be replaced",
-            )?;
-            return Ok(());
-        }
+    let r = |signature: &[u8]| signature.get(..signature.len() / 2).map(<[u8]>::to_vec);
+    let different: HashSet<_> = made.iter().map(|(_, signature)| r(signature)).collect();
+    if different.len() < made.len() {
+        told.stops(
+            format!("two signatures for {algorithm} over different messages have the same r: their nonce was used twice"),
+            "stop: who sees two such signatures computes the private key. Every ECDSA key in this token is to be replaced",
+        )?;
     }
     Ok(())
 }
