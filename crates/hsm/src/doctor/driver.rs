@@ -37,6 +37,8 @@ pub async fn examine(
         }
     }
     let mut found = round.found;
+    // What comes to light while a token is opened belongs to a later check than the one that is about to be made.
+    found.findings.sort_by_key(|finding| finding.check);
     found.skipped.sort_unstable();
     found.skipped.dedup();
     found.recommended_signing_threads = recommend::signing_threads(&found.rates);
