@@ -36,9 +36,9 @@ it is. Where the token does not say what it did, both files stay, and are named.
 
 Examples:
   chancery token change-pin --config /etc/chancery/chancery.toml --generate
-  chancery token change-pin --module vendor.so --label payments                  # asks for both PINs
+  chancery token change-pin --module vendor.so --label payments                # asks for both PINs
   chancery token change-pin --module vendor.so --label pay --pin-file pin --new-pin-fd 0 < new
-  chancery token change-pin --config c.toml --whose reset --pin-file so --new-pin-file pin --generate")]
+  chancery token change-pin --config c.toml --whose reset --pin-file so --new-pin-file p --generate")]
 pub struct ChangePin {
     #[command(flatten)]
     address: AddressArguments,

@@ -25,7 +25,7 @@ With --reinitialise everything in the token is DESTROYED, keys included, and its
 Examples:
   chancery token init --module /usr/lib/softhsm/libsofthsm2.so --env SOFTHSM2_CONF --label payments
   chancery token init --config /etc/chancery/chancery.toml --so-pin-file so-pin --user-pin-file pin
-  secret-store so | chancery token init --module v.so --label spare --so-pin-fd 0 --user-pin-file pin
+  get-secret so | chancery token init --module v.so --label spare --so-pin-fd 0 --user-pin-file pin
   chancery token init --module vendor.so --label spare --serial 1a2b --reinitialise")]
 pub struct Init {
     #[command(flatten)]
