@@ -155,7 +155,8 @@ pub enum PinChangeFailure {
 /// Changes a PIN, under the token's lock. The new one is tried once afterwards.
 ///
 /// A user's PIN that the token refuses is latched, as it is for a service: nothing tries it again until the latch is
-/// cleared. That of the security officer is tried once for each call, and no latch is kept.
+/// cleared; a reset by the security officer clears it. The security officer's PIN is tried once for each call, and no latch
+/// is kept of it.
 ///
 /// # Errors
 /// [`PinChangeFailure`], which tells whether the old PIN still holds.

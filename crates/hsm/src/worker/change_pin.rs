@@ -77,6 +77,10 @@ fn change(task: ChangePin) -> Result<(), Failed> {
         let message = format!("the token said that it took the new PIN, and then: {}", fault.message);
         Failed::During(Fault { message, ..fault })
     })?;
+    if matches!(whose, UserType::User) {
+        // A refusal of the old PIN says nothing about the new one.
+        latch.release()?;
+    }
     drop(session);
     module::finalise(&pkcs11)?;
     Ok(())
