@@ -84,6 +84,7 @@ impl TokenCommand {
                 out.show(&TokenView::from(token.into_inner()))?;
             }
             Self::ClearPinLatch(ClearPinLatch { token: TokenArgument(id), reason }) => {
+                let client = client().await?;
                 // Called once and never repeated: each call can be one wrong PIN more.
                 let request = v1::ClearPinLatchRequest { name: format!("tokens/{id}"), reason };
                 let token = client.tokens().clear_pin_latch(request).await.map_err(|status| client.error(status))?;

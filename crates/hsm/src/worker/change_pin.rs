@@ -39,7 +39,8 @@ fn change(task: ChangePin) -> Result<(), Failed> {
     // By the label alone, which excludes whoever knows the token by its serial, too.
     let _lock = TokenLock::acquire(&lock_dir, &label, None, LOCK_PATIENCE)?;
     let pkcs11 = module::load(&module)?;
-    let (slot, info) = module::find_token(&pkcs11, &label, serial.as_deref())?;
+    let (slot, info) =
+        module::find_token(&pkcs11, module::Wanted { label: &label, serial: serial.as_deref(), seen_serial: None })?;
     let latch = PinLatch::new(&lock_dir, &label, &text(info.serial_number()));
     let session = pkcs11.open_rw_session(slot).map_err(|error| Fault::pkcs11("opening a session", &error))?;
     let (whose, new) = match &change {

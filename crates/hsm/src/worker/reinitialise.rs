@@ -14,7 +14,8 @@ pub(super) fn run(task: Reinitialise) -> Result<Started, Fault> {
     // By the label alone, which excludes whoever knows the token by its serial, too.
     let _lock = TokenLock::acquire(&lock_dir, &label, None, LOCK_PATIENCE)?;
     let pkcs11 = module::load(&module)?;
-    let (slot, info) = module::find_token(&pkcs11, &label, serial.as_deref())?;
+    let (slot, info) =
+        module::find_token(&pkcs11, module::Wanted { label: &label, serial: serial.as_deref(), seen_serial: None })?;
     check_pins(&info, &[("user PIN", &user_pin)])?;
     let so_pin = AuthPin::from(so_pin.expose());
     pkcs11.init_token(slot, &so_pin, &label).map_err(|error| {

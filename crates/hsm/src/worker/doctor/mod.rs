@@ -183,7 +183,7 @@ impl Doctor<'_> {
             return Ok(());
         };
         self.told.step("looking for the token")?;
-        let found = module::find_token(&pkcs11, label, serial);
+        let found = module::find_token(&pkcs11, module::Wanted { label, serial, seen_serial: None });
         let (slot, info) = match found {
             Ok(found) => found,
             Err(fault) => {
@@ -229,7 +229,7 @@ impl Doctor<'_> {
     ) -> Result<Patient, Left> {
         self.told.delicate_step("logging in")?;
         let facts = probe::facts(pkcs11, slot, info)?;
-        let held = Arc::new(Held::open(pkcs11.clone(), slot, pin, latch)?);
+        let held = Arc::new(Held::open(pkcs11.clone(), slot, pin, latch, false)?);
         let writing = held.open_writing_session()?;
         let mut patient = Patient { held, facts, edwards: EdwardsName::Oid, writing };
         let left_behind = sweep::run(&patient.held, &patient.writing)?;
