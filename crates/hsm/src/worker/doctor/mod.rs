@@ -238,7 +238,7 @@ impl Doctor<'_> {
                 .note(format!("removed {left_behind} objects that an earlier examination had left in the token"), "")?;
         }
         self.told.step("making a session key of each kind")?;
-        patient.edwards = probe::keys(&patient.writing, &mut patient.facts);
+        patient.edwards = probe::keys(&patient.writing, &mut patient.facts)?;
         Ok(patient)
     }
 
