@@ -24,7 +24,8 @@ static CHANCERY: Fixture = Fixture::new(setup);
 const RING: &str = "keyRings/dev";
 const OTHER: &str = "keyRings/vault";
 const PROD: &str = "keyRings/live";
-const ROLES: [&str; 6] = ["signer", "verifier", "key-administrator", "policy-administrator", "approver", "auditor"];
+const ROLES: [&str; 7] =
+    ["signer", "verifier", "key-administrator", "policy-administrator", "approver", "auditor", "caller-administrator"];
 
 /// Keys that carry the label `locked` are nobody's.
 const LOCKS: &str = r#"
@@ -86,6 +87,16 @@ const MAY: &[(&str, &[&str])] = &[
     ("ListTokens", &["key-administrator", "auditor"]),
     ("GetToken", &["key-administrator", "auditor"]),
     ("ClearPinLatch", &["key-administrator"]),
+    ("CreateCaller", &["caller-administrator"]),
+    ("GetCaller", &["caller-administrator", "auditor"]),
+    ("ListCallers", &["caller-administrator", "auditor"]),
+    ("UpdateCaller", &["caller-administrator"]),
+    ("SuspendCaller", &["caller-administrator"]),
+    ("ResumeCaller", &["caller-administrator"]),
+    ("IssueApiKey", &["caller-administrator"]),
+    ("ListApiKeys", &["caller-administrator", "auditor"]),
+    ("RotateApiKey", &["caller-administrator"]),
+    ("RevokeApiKey", &["caller-administrator"]),
 ];
 
 /// What a method is called on.
@@ -95,6 +106,10 @@ struct On {
     /// For MacSign and MacVerify.
     mac_key: String,
     version: String,
+    /// Another caller than the one who calls.
+    caller: String,
+    /// One of that caller's API keys, which exists or does not.
+    api_key: String,
     /// Of the policy set that is applied again as it is.
     policy_set: v1::PolicySet,
 }
@@ -106,6 +121,8 @@ impl On {
             key: key.to_owned(),
             mac_key: key.to_owned(),
             version: format!("{key}/versions/1"),
+            caller: "callers/crosser".to_owned(),
+            api_key: "000000000000".to_owned(),
             policy_set: v1::PolicySet::default(),
         }
     }
@@ -115,7 +132,7 @@ impl On {
 /// does a batch whose one item is refused.
 async fn call(client: &Client, method: &str, on: &On) -> Result<(), Status> {
     let (mut signing, mut keys) = (client.signing(), client.keys());
-    let (mut policy, mut tokens) = (client.policy(), client.tokens());
+    let (mut policy, mut tokens, mut callers) = (client.policy(), client.tokens(), client.callers());
     let (ring, key, version) = (on.ring.clone(), on.key.clone(), on.version.clone());
     let documents = on.policy_set.documents.clone();
     match method {
@@ -230,8 +247,52 @@ async fn call(client: &Client, method: &str, on: &On) -> Result<(), Status> {
             let allowed = |status: &Status| refusal(status.clone()).reason.as_deref() == Some("TOKEN_NOT_LATCHED");
             end.or_else(|status| if allowed(&status) { Ok(()) } else { Err(status) })
         }
+        "CreateCaller" => {
+            let caller = v1::Caller { environment: "dev".to_owned(), ..v1::Caller::default() };
+            let caller_id = format!("made-{}", &uuid()[..8]);
+            let request = v1::CreateCallerRequest { caller_id, caller: Some(caller), request_id: String::new() };
+            callers.create_caller(request).await.map(drop)
+        }
+        "GetCaller" => callers.get_caller(v1::GetCallerRequest { name: on.caller.clone() }).await.map(drop),
+        "ListCallers" => callers.list_callers(v1::ListCallersRequest::default()).await.map(drop),
+        "UpdateCaller" => {
+            let caller =
+                v1::Caller { name: on.caller.clone(), groups: vec!["till".to_owned()], ..v1::Caller::default() };
+            let update_mask = Some(prost_types::FieldMask { paths: vec!["groups".to_owned()] });
+            callers.update_caller(v1::UpdateCallerRequest { caller: Some(caller), update_mask }).await.map(drop)
+        }
+        "SuspendCaller" => {
+            let request = v1::SuspendCallerRequest { name: on.caller.clone(), reason: String::new() };
+            callers.suspend_caller(request).await.map(drop)
+        }
+        "ResumeCaller" => {
+            let request = v1::ResumeCallerRequest { name: on.caller.clone(), reason: String::new() };
+            callers.resume_caller(request).await.map(drop)
+        }
+        "IssueApiKey" => callers.issue_api_key(issue(&on.caller)).await.map(drop),
+        "ListApiKeys" => {
+            let request = v1::ListApiKeysRequest { parent: on.caller.clone(), ..v1::ListApiKeysRequest::default() };
+            callers.list_api_keys(request).await.map(drop)
+        }
+        "RotateApiKey" => {
+            let name = format!("{}/apiKeys/{}", on.caller, on.api_key);
+            callers
+                .rotate_api_key(v1::RotateApiKeyRequest { name, ..v1::RotateApiKeyRequest::default() })
+                .await
+                .map(drop)
+        }
+        "RevokeApiKey" => {
+            let name = format!("{}/apiKeys/{}", on.caller, on.api_key);
+            callers.revoke_api_key(v1::RevokeApiKeyRequest { name, reason: String::new() }).await.map(drop)
+        }
         other => panic!("{other} is not called here"),
     }
+}
+
+fn issue(caller: &str) -> v1::IssueApiKeyRequest {
+    let scope = v1::ApiKeyScope { access: v1::ApiKeyAccess::ReadOnly.into(), ..v1::ApiKeyScope::default() };
+    let lifetime = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    v1::IssueApiKeyRequest { parent: caller.to_owned(), lifetime, scope: Some(scope), request_id: String::new() }
 }
 
 fn verification(key: String) -> v1::VerifyRequest {
@@ -271,7 +332,10 @@ async fn each_role_may_do_what_it_is_for_and_nothing_else() {
         let client = chancery.connect_as(&caller).await.unwrap();
         for (method, roles) in MAY {
             let policy_set = operator.policy().get_policy_set(v1::GetPolicySetRequest {}).await.unwrap().into_inner();
-            let on = On { policy_set, mac_key: mac_key.clone(), ..On::key(&key) };
+            let issued = operator.callers().issue_api_key(issue("callers/crosser")).await.unwrap().into_inner();
+            let api_key = issued.api_key.unwrap().name;
+            let api_key = api_key.rsplit('/').next().unwrap().to_owned();
+            let on = On { policy_set, mac_key: mac_key.clone(), api_key: api_key.clone(), ..On::key(&key) };
             // What is suspended by one call is to be resumed by the next, whoever makes it.
             let answer = call(&client, method, &on).await;
             let expected = role.is_some_and(|role| roles.contains(&role));
@@ -284,6 +348,9 @@ async fn each_role_may_do_what_it_is_for_and_nothing_else() {
                     assert_eq!(refusal.reason.as_deref(), Some("ACCESS_DENIED"), "{caller} {method}");
                 }
             }
+            let name = format!("callers/crosser/apiKeys/{api_key}");
+            let request = v1::RevokeApiKeyRequest { name, reason: String::new() };
+            operator.callers().revoke_api_key(request).await.unwrap();
         }
     }
     chancery.stop().await.unwrap();
@@ -417,7 +484,28 @@ async fn what_does_not_exist_and_what_is_not_allowed_look_alike() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 15 * 6 + 4 * 2);
+    for method in [
+        "GetCaller",
+        "UpdateCaller",
+        "SuspendCaller",
+        "ResumeCaller",
+        "IssueApiKey",
+        "ListApiKeys",
+        "RotateApiKey",
+        "RevokeApiKey",
+    ] {
+        let seen = async |name: &str| {
+            let on = On { caller: name.to_owned(), ..On::key(&unknown) };
+            Seen::of(&call(&caller, method, &on).await.unwrap_err(), name)
+        };
+        let expected = seen("callers/nowhere").await;
+        assert_eq!((expected.code, expected.info.0.as_str()), (Code::PermissionDenied, "ACCESS_DENIED"));
+        for name in ["callers/crosser", "callers/live-signer"] {
+            assert_eq!(seen(name).await, expected, "{method} {name}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 15 * 6 + 4 * 2 + 8 * 2);
 }
 
 /// Nothing that depends on the key is said to those who may not use it: not its algorithm, not its state, not whether it

@@ -70,7 +70,12 @@ async fn an_unwritable_database_ends_signing_until_a_restart() {
     // Health turns, and everything that needs the record refuses.
     let health = async |service| serving(&operator, service).await;
     until("health turns", async || (health("").await == ServingStatus::NotServing).then_some(())).await;
-    for service in ["chancery.v1.SigningService", "chancery.v1.KeyService", "chancery.v1.PolicyService"] {
+    for service in [
+        "chancery.v1.SigningService",
+        "chancery.v1.KeyService",
+        "chancery.v1.CallerService",
+        "chancery.v1.PolicyService",
+    ] {
         assert_eq!(health(service).await, ServingStatus::NotServing, "{service}");
     }
     let (status, text) = admin_page(chancery.admin_endpoint().unwrap(), "/readyz");

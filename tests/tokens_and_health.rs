@@ -26,8 +26,9 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 static CHANCERY: Fixture = Fixture::new(setup);
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "chancery.v1.AuditService",
+    "chancery.v1.CallerService",
     "chancery.v1.KeyService",
     "chancery.v1.PolicyService",
     "chancery.v1.SigningService",

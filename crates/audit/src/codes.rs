@@ -151,21 +151,31 @@ pub enum DenialReason {
     OtherEnvironment,
     /// There is no such resource; the caller was told what he would be told of one that he may not use.
     UnknownResource,
-    /// The credential is genuine, and no registered caller's.
+    /// The credential is no registered caller's, or none.
     UnknownCaller,
+    /// The caller is suspended.
+    CallerSuspended,
+    /// The caller's credential does not hold: its identity is no longer the caller's, its API key is expired, revoked or
+    /// for other addresses, or a factor that the caller requires is missing.
+    CredentialRefused,
+    /// The API key that the call came with leaves this out, whatever its caller may do.
+    OutOfScope,
     /// Not a refusal of its own: so many more were refused than could be recorded singly.
     Overflow,
 }
 
 impl DenialReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::NotPermitted,
         Self::Forbidden,
         Self::EvaluationFailed,
         Self::OtherEnvironment,
         Self::UnknownResource,
         Self::UnknownCaller,
+        Self::CallerSuspended,
+        Self::CredentialRefused,
+        Self::OutOfScope,
         Self::Overflow,
     ];
 
@@ -179,6 +189,9 @@ impl DenialReason {
             Self::OtherEnvironment => 4,
             Self::UnknownResource => 5,
             Self::UnknownCaller => 6,
+            Self::CallerSuspended => 20,
+            Self::CredentialRefused => 21,
+            Self::OutOfScope => 22,
             Self::Overflow => 255,
         }
     }
@@ -199,6 +212,9 @@ impl DenialReason {
             Self::OtherEnvironment => "OTHER_ENVIRONMENT",
             Self::UnknownResource => "UNKNOWN_RESOURCE",
             Self::UnknownCaller => "UNKNOWN_CALLER",
+            Self::CallerSuspended => "CALLER_SUSPENDED",
+            Self::CredentialRefused => "CREDENTIAL_REFUSED",
+            Self::OutOfScope => "OUT_OF_SCOPE",
             Self::Overflow => "OVERFLOW",
         }
     }
@@ -235,6 +251,16 @@ pub const fn action_code(action: Action) -> u16 {
         Action::SignJwt => 25,
         Action::ListEffectiveAccess => 26,
         Action::ClearPinLatch => 27,
+        Action::CreateCaller => 60,
+        Action::GetCaller => 61,
+        Action::ListCallers => 62,
+        Action::UpdateCaller => 63,
+        Action::SuspendCaller => 64,
+        Action::ResumeCaller => 65,
+        Action::IssueApiKey => 66,
+        Action::ListApiKeys => 67,
+        Action::RotateApiKey => 68,
+        Action::RevokeApiKey => 69,
     }
 }
 

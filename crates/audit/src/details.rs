@@ -76,6 +76,22 @@ pub enum AuthenticationDetails {
         /// The certificate's serial number, lower-case hexadecimal.
         certificate_serial: String,
     },
+    /// By an API key.
+    ApiKey {
+        /// The key's id, which opens nothing.
+        api_key: String,
+    },
+    /// By both.
+    CertificateAndApiKey {
+        /// As for a certificate.
+        identity: String,
+        /// As for a certificate.
+        certificate_sha256: Hex,
+        /// As for a certificate.
+        certificate_serial: String,
+        /// As for an API key.
+        api_key: String,
+    },
 }
 
 /// What is to be signed: never the message itself.

@@ -132,6 +132,9 @@ struct Writing<'a> {
 impl Writing<'_> {
     /// Outcomes and denials come first: they belong to what is already on the record, whatever the epoch.
     fn background(&mut self, background: Background) -> Result<(), StoreError> {
+        for (key, used) in background.uses {
+            self.transaction.note_api_key_use(key, used)?;
+        }
         let mut records = background.records;
         if background.dropped > 0 {
             tracing::warn!(count = background.dropped, "more calls were refused than could be recorded one by one");

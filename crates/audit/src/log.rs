@@ -9,7 +9,7 @@ use crate::slot::OutcomeSlot;
 use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
 use chancery_fail_point::FailPoint;
-use chancery_model::{Id, Timestamp};
+use chancery_model::{Id, Timestamp, Uid};
 use chancery_store::{Epoch, OpenIntent, RowChange, StoreError, Writer};
 use std::io;
 use std::sync::Arc;
@@ -150,6 +150,13 @@ impl Log {
         let handed_in = self.salted(records).and_then(|records: Vec<_>| self.inner.queue.denials(records.into_iter()));
         if let Err(error) = handed_in {
             tracing::warn!(%error, "refusals could not be recorded");
+        }
+    }
+
+    /// Notes when API keys were used last. Nobody waits for it, and it is no record: it raises no epoch and takes no index.
+    pub fn note_api_key_uses(&self, uses: impl IntoIterator<Item = (Uid, Timestamp)>) {
+        if let Err(error) = self.inner.queue.uses(uses) {
+            tracing::debug!(%error, "when API keys were used last is not kept");
         }
     }
 

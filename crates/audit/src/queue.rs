@@ -10,9 +10,9 @@ use crate::prepared::Prepared;
 use crate::record::{Changed, OutcomeItem, Recorded};
 use crate::slot::OutcomeSlot;
 use crate::{Details, Outcome, OutcomeResult};
-use chancery_model::Timestamp;
+use chancery_model::{Timestamp, Uid};
 use chancery_store::{Epoch, RowChange};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -88,11 +88,13 @@ pub(crate) struct Background {
     denials: usize,
     /// Denials that found no room.
     pub dropped: u32,
+    /// When API keys were used last: kept beside the record, and no part of it.
+    pub uses: BTreeMap<Uid, Timestamp>,
 }
 
 impl Background {
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.dropped == 0
+        self.records.is_empty() && self.dropped == 0 && self.uses.is_empty()
     }
 }
 
@@ -190,6 +192,15 @@ impl Queue {
         state.background.denials += room;
         state.background.dropped = state.background.dropped.saturating_add(over);
         state.background.records.extend(records.take(room));
+        self.background_came(&mut state);
+        Ok(())
+    }
+
+    /// Hands in when API keys were used last.
+    pub fn uses(&self, uses: impl IntoIterator<Item = (Uid, Timestamp)>) -> Result<(), RecordError> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        state.background.uses.extend(uses);
         self.background_came(&mut state);
         Ok(())
     }

@@ -6,10 +6,14 @@ use crate::hex::Hex;
 use crate::leaf::{Body, Leaf, RowDigest, Subject};
 use crate::record::OutcomeItem;
 use crate::{commitment_to_details, commitment_to_row};
-use chancery_model::{Action, Id, Timestamp, Uid};
-use chancery_store::{CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange, RowId, RowTable};
+use chancery_model::{Action, ApiKeyScope, Id, Timestamp, Uid};
+use chancery_store::{
+    ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange, RowId,
+    RowTable,
+};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -54,6 +58,22 @@ enum Row {
     Caller {
         uid: Hex,
         id: String,
+        registration: Option<RegistrationVector>,
+    },
+    ApiKey {
+        uid: Hex,
+        id: String,
+        caller_uid: Hex,
+        secret_hmac: Hex,
+        access: String,
+        actions: Vec<String>,
+        key_rings: Vec<String>,
+        networks: Vec<String>,
+        created: i64,
+        expires: i64,
+        revoked: Option<i64>,
+        replaced_by: Option<Hex>,
+        request_id: Option<String>,
     },
     PolicySet {
         version: u64,
@@ -62,6 +82,22 @@ enum Row {
         applied: i64,
         applied_by: String,
     },
+}
+
+#[derive(Deserialize)]
+struct RegistrationVector {
+    environment: String,
+    identities: Vec<String>,
+    groups: Vec<String>,
+    roles: Vec<String>,
+    key_rings: Vec<String>,
+    attributes: BTreeMap<String, String>,
+    required_factors: Vec<String>,
+    state: String,
+    created: i64,
+    updated: i64,
+    state_changed: i64,
+    request_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -153,6 +189,18 @@ fn time(micros: i64) -> Timestamp {
     Timestamp::from_unix_micros(micros)
 }
 
+fn id(text: &str) -> Id {
+    Id::parse("an id", text).unwrap()
+}
+
+fn ids(texts: &[String]) -> BTreeSet<Id> {
+    texts.iter().map(|text| id(text)).collect()
+}
+
+fn words<T: FromStr<Err: std::fmt::Debug> + Ord>(texts: &[String]) -> BTreeSet<T> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
 fn action(name: Option<String>) -> Option<Action> {
     name.map(|name| name.parse().unwrap())
 }
@@ -163,6 +211,7 @@ fn table_name(table: RowTable) -> &'static str {
         RowTable::KeyVersion => "KEY_VERSION",
         RowTable::Caller => "CALLER",
         RowTable::PolicySet => "POLICY_SET",
+        RowTable::ApiKey => "API_KEY",
     }
 }
 
@@ -212,9 +261,54 @@ fn change(row: Row) -> RowChange {
             state_changed: time(state_changed),
             request_id,
         }),
-        Row::Caller { uid: bytes, id } => {
-            RowChange::PutCaller(CallerRow { uid: uid(&bytes), id: Id::parse("the caller id", &id).unwrap() })
+        Row::Caller { uid: bytes, id, registration } => {
+            let registration = registration.map(|said| CallerRegistration {
+                environment: self::id(&said.environment),
+                identities: words(&said.identities),
+                groups: ids(&said.groups),
+                roles: words(&said.roles),
+                rings: ids(&said.key_rings),
+                attributes: said.attributes,
+                required_factors: words(&said.required_factors),
+                state: said.state.parse().unwrap(),
+                created: time(said.created),
+                updated: time(said.updated),
+                state_changed: time(said.state_changed),
+                request_id: said.request_id,
+            });
+            RowChange::PutCaller(CallerRow { uid: uid(&bytes), id: self::id(&id), registration })
         }
+        Row::ApiKey {
+            uid: bytes,
+            id,
+            caller_uid,
+            secret_hmac,
+            access,
+            actions,
+            key_rings,
+            networks,
+            created,
+            expires,
+            revoked,
+            replaced_by,
+            request_id,
+        } => RowChange::PutApiKey(ApiKeyRow {
+            uid: uid(&bytes),
+            id: id.parse().unwrap(),
+            caller_uid: uid(&caller_uid),
+            secret_hmac: array(&secret_hmac),
+            scope: ApiKeyScope {
+                access: access.parse().unwrap(),
+                actions: words(&actions),
+                rings: ids(&key_rings),
+                networks: words(&networks),
+            },
+            created: time(created),
+            expires: time(expires),
+            revoked: revoked.map(time),
+            replaced_by: replaced_by.as_ref().map(uid),
+            request_id,
+        }),
         Row::PolicySet { version, hash, documents, applied, applied_by } => RowChange::PutPolicySet(PolicySetRow {
             version,
             hash: array(&hash),
@@ -318,7 +412,7 @@ fn each_code_leads_back_to_its_word() {
 #[test]
 fn rows_have_the_canonical_bytes_of_the_document() {
     let vectors = vectors();
-    assert_eq!(vectors.rows.len(), 7);
+    assert_eq!(vectors.rows.len(), 10);
     for (place, RowVector { row, canonical }) in vectors.rows.into_iter().enumerate() {
         let bytes = change(row).canonical_bytes().unwrap();
         assert_eq!(Hex::from(bytes.as_slice()), canonical, "row {place}");

@@ -2,8 +2,11 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::api_keys::ApiKeysCommand;
 use crate::commands::audit::AuditCommand;
 use crate::commands::bench::BenchCommand;
+use crate::commands::bootstrap::BootstrapCommand;
+use crate::commands::callers::CallersCommand;
 use crate::commands::completion::CompletionCommand;
 use crate::commands::config::ConfigCommand;
 use crate::commands::dev::DevCommand;
@@ -15,6 +18,7 @@ use crate::commands::mac::MacCommand;
 use crate::commands::policy::PolicyCommand;
 use crate::commands::public_key::PublicKeyCommand;
 use crate::commands::random::RandomCommand;
+use crate::commands::scan::ScanCommand;
 use crate::commands::serve::ServeCommand;
 use crate::commands::sign::SignCommand;
 use crate::commands::token::TokenCommand;
@@ -51,9 +55,13 @@ pub enum Command {
     Dev(DevCommand),
     /// Write the configuration of a service in production: asks, or takes options
     Init(Box<InitCommand>),
+    /// Register the first caller, before the service is started for the first time
+    Bootstrap(BootstrapCommand),
     /// Look at a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look for API keys and private keys that are where they do not belong
+    Scan(ScanCommand),
     /// What calls a running service.
     #[command(flatten)]
     Call(Call),
@@ -68,6 +76,10 @@ pub enum Command {
 pub enum Call {
     /// Create, list, rotate and suspend keys
     Keys(CallingGroup<KeysCommand>),
+    /// Register, list, change and suspend callers
+    Callers(CallingGroup<CallersCommand>),
+    /// Issue, list, rotate and revoke the API keys of callers
+    ApiKeys(CallingGroup<ApiKeysCommand>),
     /// Sign a message, a digest, or several files
     Sign(Calling<SignCommand>),
     /// Check signatures; exit code 0 where all are valid, 1 where one is not

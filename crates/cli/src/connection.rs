@@ -1,11 +1,13 @@
 //! Which service to call, and as whom: from options, the environment or a development folder.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chancery_client::{Client, ConnectOptions};
+use chancery_client::{ApiKey, Client, ConnectOptions};
 use clap::{Args, ValueEnum};
+use zeroize::Zeroizing;
 
 use crate::dev::Announcement;
 use crate::exit::Failure;
@@ -26,11 +28,14 @@ pub struct ConnectionArguments {
     /// PEM file of your certificate's private key [env: CHANCERY_KEY]
     #[arg(id = "private-key", long = "key", global = true, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// File that holds your API key, in place of --cert and --key [env: CHANCERY_API_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["cert", "private-key"])]
+    pub api_key_file: Option<PathBuf>,
     /// The name that the server's certificate must bear, where it is not the endpoint's host
     #[arg(long, global = true, value_name = "NAME")]
     pub server_name: Option<String>,
     /// The folder of a running `chancery dev`: takes all of the above from DIR/dev.json [env: CHANCERY_DEV]
-    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["endpoint", "ca", "cert", "private-key"])]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["endpoint", "ca", "cert", "private-key", "api_key_file"])]
     pub dev: Option<PathBuf>,
     /// With --dev: as whom [default: caller for what signs and verifies, operator for the rest]
     #[arg(long = "as", global = true, value_name = "WHO")]
@@ -43,7 +48,7 @@ pub struct ConnectionArguments {
 /// The two identities that `chancery dev` makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DevIdentity {
-    /// Administers keys and policy, reads the record; never signs
+    /// Administers keys, callers and policy, reads the record; never signs
     Operator,
     /// Signs and verifies
     Caller,
@@ -63,7 +68,11 @@ impl ConnectionArguments {
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<ConnectOptions, Failure> {
         let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
-        let explicit = self.endpoint.is_some() || self.ca.is_some() || self.cert.is_some() || self.key.is_some();
+        let explicit = self.endpoint.is_some()
+            || self.ca.is_some()
+            || self.cert.is_some()
+            || self.key.is_some()
+            || self.api_key_file.is_some();
         let dev = match &self.dev {
             Some(dev) => Some(dev.clone()),
             None if explicit => None,
@@ -96,14 +105,23 @@ impl ConnectionArguments {
         let ca = path(&self.ca, "CHANCERY_CA");
         let cert = path(&self.cert, "CHANCERY_CERT");
         let key = path(&self.key, "CHANCERY_KEY");
+        // An option before the environment: a certificate that is named is not passed over for a key that is not.
+        let api_key = match (&self.api_key_file, &self.cert) {
+            (Some(file), _) => Some(file.clone()),
+            (None, None) => environment("CHANCERY_API_KEY_FILE").map(PathBuf::from),
+            (None, Some(_)) => None,
+        };
+        if let (Some(file), Some(endpoint), Some(ca)) = (&api_key, &endpoint, &ca) {
+            return Ok(ConnectOptions::with_api_key(endpoint, ca, read_api_key(file)?));
+        }
         match (endpoint, ca, cert, key) {
             (Some(endpoint), Some(ca), Some(cert), Some(key)) => Ok(ConnectOptions::new(endpoint, ca, cert, key)),
             (endpoint, ca, cert, key) => {
                 let missing: Vec<&str> = [
                     (endpoint.is_none(), "--endpoint (CHANCERY_ENDPOINT)"),
                     (ca.is_none(), "--ca (CHANCERY_CA)"),
-                    (cert.is_none(), "--cert (CHANCERY_CERT)"),
-                    (key.is_none(), "--key (CHANCERY_KEY)"),
+                    (cert.is_none() && api_key.is_none(), "--cert (CHANCERY_CERT)"),
+                    (key.is_none() && api_key.is_none(), "--key (CHANCERY_KEY)"),
                 ]
                 .into_iter()
                 .filter_map(|(missing, name)| missing.then_some(name))
@@ -116,6 +134,19 @@ impl ConnectionArguments {
             }
         }
     }
+}
+
+/// A file that holds an API key and nothing else, which nobody else can read.
+fn read_api_key(path: &Path) -> Result<ApiKey, Failure> {
+    let metadata = std::fs::metadata(path).map_err(|error| Failure::file("read", path, error))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if chancery_hsm::others_can_use(path, mode) {
+        let shown = path.display();
+        return Err(Failure::local(format!("{shown} holds an API key and is open to other users (mode {mode:03o})"))
+            .hint(format!("chmod 600 {shown}")));
+    }
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| Failure::file("read", path, error))?;
+    Ok(ApiKey::parse(&text)?)
 }
 
 fn dev_options(folder: &Path, who: DevIdentity) -> Result<ConnectOptions, Failure> {

@@ -15,6 +15,7 @@ mod input;
 mod names;
 mod output;
 mod run;
+mod scan;
 mod view;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chancery_client::KeyRef;
-use chancery_model::{Id, KeyName, KeyVersionName, RingName};
+use chancery_model::{ApiKeyId, Id, KeyName, KeyVersionName, RingName};
 
 /// A ring: `dev` or `keyRings/dev`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub enum KeyOrVersionArgument {
     Version(KeyVersionName),
 }
 
-/// What policy and the record speak of: a ring, a key, a version, or a token (`tokens/main`).
+/// What policy and the record speak of: a ring, a key, a version, a token (`tokens/main`), or a
+/// caller (`callers/billing`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceArgument(pub String);
 
@@ -42,6 +43,34 @@ pub struct TokenArgument(pub Id);
 /// A caller: `billing` or `callers/billing`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerArgument(pub Id);
+
+/// An API key: `billing/0aZ9bY8cX7dW` or `callers/billing/apiKeys/0aZ9bY8cX7dW`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyArgument {
+    caller: Id,
+    id: ApiKeyId,
+}
+
+impl fmt::Display for ApiKeyArgument {
+    /// The whole resource name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "callers/{}/apiKeys/{}", self.caller, self.id)
+    }
+}
+
+impl FromStr for ApiKeyArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let segments: Vec<&str> = text.split('/').collect();
+        let (caller, id) = match segments.as_slice() {
+            ["callers", caller, "apiKeys", id] | [caller, id] => (*caller, *id),
+            _ => return Err("an API key is meant here: CALLER/ID, for example billing/0aZ9bY8cX7dW".to_owned()),
+        };
+        let id = id.parse().map_err(|error: chancery_model::InvalidApiKeyId| error.to_string())?;
+        Ok(Self { caller: whole_id("the caller id", caller)?, id })
+    }
+}
 
 /// Any of the resources that a slash-separated text can mean.
 pub enum Parsed {
@@ -175,6 +204,9 @@ impl FromStr for ResourceArgument {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(token) = text.strip_prefix("tokens/") {
             return whole_id("the token id", token).map(|id| Self(format!("tokens/{id}")));
+        }
+        if let Some(caller) = text.strip_prefix("callers/") {
+            return whole_id("the caller id", caller).map(|id| Self(format!("callers/{id}")));
         }
         Ok(Self(match parse(text)? {
             Parsed::Ring(ring) => ring.to_string(),
@@ -312,6 +344,10 @@ mod tests {
         }
         assert_eq!("tokens/main".parse::<TokenArgument>().unwrap(), "main".parse().unwrap());
         assert_eq!("callers/a".parse::<CallerArgument>().unwrap(), "a".parse().unwrap());
+        let key: ApiKeyArgument = "a/0aZ9bY8cX7dW".parse().unwrap();
+        assert_eq!(key.to_string(), "callers/a/apiKeys/0aZ9bY8cX7dW");
+        assert_eq!(key.to_string().parse(), Ok(key));
+        assert!("0aZ9bY8cX7dW".parse::<ApiKeyArgument>().is_err() && "a/short".parse::<ApiKeyArgument>().is_err());
         assert!("tokens/a/b".parse::<ResourceArgument>().is_err());
     }
 }

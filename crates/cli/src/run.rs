@@ -30,8 +30,10 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Completion(command) => command.run(Arguments::command(), &mut stdout),
         Command::Config(command) => command.run(&mut stdout),
+        Command::Scan(command) => command.run(&mut stdout),
         Command::Init(command) => command.run(&mut stdout),
         // The service and the load on it spread over threads; a call has one answer to wait for.
+        Command::Bootstrap(command) => runtime(Builder::new_current_thread())?.block_on(command.run(&mut stdout)),
         Command::Serve(command) => runtime(Builder::new_multi_thread())?.block_on(command.run()),
         Command::Dev(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
         Command::Bench(Calling { command, output, connection }) => {
@@ -49,6 +51,12 @@ async fn make(call: Call) -> Result<Exit, Failure> {
     match call {
         Call::Keys(CallingGroup { command, output, connection }) => {
             command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+        }
+        Call::Callers(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+        }
+        Call::ApiKeys(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Sign(Calling { command, output, connection }) => {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_api::v1::audit_service_client::AuditServiceClient;
+use chancery_api::v1::caller_service_client::CallerServiceClient;
 use chancery_api::v1::key_service_client::KeyServiceClient;
 use chancery_api::v1::policy_service_client::PolicyServiceClient;
 use chancery_api::v1::signing_service_client::SigningServiceClient;
@@ -103,6 +104,12 @@ impl Client {
     #[must_use]
     pub fn keys(&self) -> KeyServiceClient<Connection> {
         KeyServiceClient::new(self.connection())
+    }
+
+    /// CallerService.
+    #[must_use]
+    pub fn callers(&self) -> CallerServiceClient<Connection> {
+        CallerServiceClient::new(self.connection())
     }
 
     /// PolicyService.

@@ -5,7 +5,7 @@
 //! repetition of what is safe to repeat; verification of signatures on this side for those who want it; the `signature`
 //! crate's asynchronous signer; errors that say what happened and what to do. Out of scope: the words themselves
 //! (`chancery_model`), the mathematics (`chancery_crypto`), the generated messages (`chancery_api`), which
-//! [`Client::policy`], [`Client::tokens`] and their like offer as they are.
+//! [`Client::callers`], [`Client::policy`] and their like offer as they are.
 //!
 //! # Sign and verify
 //!

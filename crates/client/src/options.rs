@@ -59,8 +59,7 @@ pub enum Credentials {
         /// PEM file of the private key of that certificate (PKCS#8, PKCS#1 or SEC 1).
         private_key: PathBuf,
     },
-    /// An API key, for listeners that say `client_auth = "optional"`. This is the client's half: the service issues and
-    /// takes API keys from a later release on.
+    /// An API key, for listeners that say `client_auth = "optional"`.
     ApiKey(ApiKey),
 }
 

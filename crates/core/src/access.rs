@@ -54,6 +54,10 @@ pub enum ReviewedResource {
     PolicySet,
     /// The record.
     AuditLog,
+    /// All callers together.
+    Callers,
+    /// A caller, about whom others may do something.
+    Caller(Id),
 }
 
 /// What a caller can do to a resource.
@@ -190,13 +194,19 @@ impl Chancery {
             Some(ReviewedResource::Tokens) => vec![plain(Resource::Tokens)],
             Some(ReviewedResource::PolicySet) => vec![plain(Resource::PolicySet)],
             Some(ReviewedResource::AuditLog) => vec![plain(Resource::AuditLog)],
+            Some(ReviewedResource::Callers) => vec![plain(Resource::Callers)],
+            Some(ReviewedResource::Caller(id)) => {
+                let caller = snapshot.callers.by_id(id).ok_or_else(|| unknown(format!("callers/{id}")))?;
+                vec![plain(Resource::Caller(caller))]
+            }
+            // Single callers are asked about by name: everybody about everybody would be as many questions as callers squared.
             None => {
                 let rings = self.inner.rings.values();
                 let tokens = self.inner.tokens.keys().map(|id| plain(Resource::Token(id.clone())));
                 rings
                     .flat_map(|ring| keys_of(&ring.name).into_iter().chain([plain(ring_resource(ring))]))
                     .chain(tokens)
-                    .chain([Resource::Tokens, Resource::PolicySet, Resource::AuditLog].map(plain))
+                    .chain([Resource::Tokens, Resource::PolicySet, Resource::AuditLog, Resource::Callers].map(plain))
                     .collect()
             }
         };
@@ -305,7 +315,17 @@ fn is_for(algorithm: Algorithm, action: Action) -> bool {
         | Action::WatchRecords
         | Action::ListTokens
         | Action::GetToken
-        | Action::ClearPinLatch => true,
+        | Action::ClearPinLatch
+        | Action::CreateCaller
+        | Action::GetCaller
+        | Action::ListCallers
+        | Action::UpdateCaller
+        | Action::SuspendCaller
+        | Action::ResumeCaller
+        | Action::IssueApiKey
+        | Action::ListApiKeys
+        | Action::RotateApiKey
+        | Action::RevokeApiKey => true,
     }
 }
 

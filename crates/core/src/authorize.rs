@@ -6,6 +6,7 @@ use chancery_policy::{AccessRequest, Decision, OperationContext, Permit, Request
 use std::time::{Duration, Instant};
 use tracing::{Span, debug_span, field};
 
+use crate::callers::Unfit;
 use crate::denials::Refused;
 use crate::state::Snapshot;
 use crate::{Chancery, Error, Observation, Requester};
@@ -27,12 +28,9 @@ impl<'a> Asked<'a> {
 }
 
 fn access_request(from: &Requester, action: Action, resource: Resource, operation: OperationContext) -> AccessRequest {
-    let authentication = match from.authentication {
-        chancery_model::Authentication::Certificate { .. } => "certificate",
-    };
     let context = RequestContext {
         source: from.source.map(|source| source.ip()),
-        authentication,
+        authentication: from.authentication.as_str(),
         now: Timestamp::now(),
         operation,
     };
@@ -49,9 +47,16 @@ impl Chancery {
         operation: OperationContext,
     ) -> Result<Permit, Error> {
         let span = span(&asked).entered();
+        let caller = match snapshot.standing(asked.from) {
+            Ok(caller) => caller,
+            Err(unfit) => return Err(self.deny(asked, Some(&resource), Refused::Unfit(unfit), Duration::ZERO)),
+        };
+        if !snapshot.is_in_scope(asked.from, asked.action, &resource) {
+            return Err(self.deny(asked, Some(&resource), Refused::OutOfScope, Duration::ZERO));
+        }
         let request = access_request(asked.from, asked.action, resource, operation);
         let begun = Instant::now();
-        let decision = snapshot.policy.authorize(&asked.from.caller, &request);
+        let decision = snapshot.policy.authorize(caller, &request);
         let took = begun.elapsed();
         match decision {
             Decision::Allowed(permit) => {
@@ -76,8 +81,15 @@ impl Chancery {
         let reason = refused.reason();
         Span::current().record("chancery.decision", "deny").record("chancery.reason", reason.as_str());
         self.observe_decision(action, resource, Some(reason), took);
+        let error = match &refused {
+            Refused::ByPolicy(_) | Refused::Unknown { .. } | Refused::OutOfScope => {
+                Error::AccessDenied { action, resource: named.clone() }
+            }
+            Refused::Unfit(Unfit::Suspended) => Error::CallerSuspended { caller: from.caller.id.clone() },
+            Refused::Unfit(Unfit::Credential) => Error::CredentialRefused { caller: from.caller.id.clone() },
+        };
         self.inner.denials.add(from, action, &named, uid, refused);
-        Error::AccessDenied { action, resource: named }
+        error
     }
 
     fn observe_decision(
@@ -90,9 +102,15 @@ impl Chancery {
         let (ring, key) = match resource {
             Some(Resource::Key(key)) => (Some(&key.name.ring), Some(&key.name)),
             Some(Resource::KeyRing(ring)) => (Some(&ring.ring), None),
-            Some(Resource::PolicySet | Resource::AuditLog | Resource::Token(_) | Resource::Tokens) | None => {
-                (None, None)
-            }
+            Some(
+                Resource::PolicySet
+                | Resource::AuditLog
+                | Resource::Token(_)
+                | Resource::Tokens
+                | Resource::Caller(_)
+                | Resource::Callers,
+            )
+            | None => (None, None),
         };
         self.observe(Observation::Decided { action, ring, key, refused, took });
     }
@@ -114,6 +132,23 @@ impl Snapshot {
     /// Whether policy would allow this; for what a list shows. A list that leaves something out denies nothing.
     pub fn would_allow(&self, from: &Requester, action: Action, resource: Resource) -> bool {
         let request = access_request(from, action, resource, OperationContext::Plain);
-        matches!(self.policy.authorize(&from.caller, &request), Decision::Allowed(_))
+        let allows = |caller| matches!(self.policy.authorize(caller, &request), Decision::Allowed(_));
+        self.is_in_scope(from, action, &request.resource) && self.standing(from).is_ok_and(allows)
+    }
+
+    /// Whether the API key that a call came with, if it did, leaves this to it. Never more than policy allows.
+    fn is_in_scope(&self, from: &Requester, action: Action, resource: &Resource) -> bool {
+        let Some(proof) = from.authentication.api_key() else { return true };
+        let ring = match resource {
+            Resource::Key(key) => Some(&key.name.ring),
+            Resource::KeyRing(ring) => Some(&ring.ring),
+            Resource::PolicySet
+            | Resource::AuditLog
+            | Resource::Token(_)
+            | Resource::Tokens
+            | Resource::Caller(_)
+            | Resource::Callers => None,
+        };
+        self.api_keys.by_uid(proof.uid).is_some_and(|key| key.scope.takes(action, ring))
     }
 }

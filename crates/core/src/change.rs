@@ -6,6 +6,7 @@ use chancery_audit::{Act, RecordError, Recorded};
 use chancery_policy::{PolicyPoint, PolicySet};
 use chancery_store::{Epoch, RowChange};
 
+use crate::api_keys::ApiKeys;
 use crate::policies::policy_documents;
 use crate::state::{Snapshot, VersionEntry};
 use crate::{Chancery, Error};
@@ -14,26 +15,26 @@ use crate::{Chancery, Error};
 pub(crate) const ATTEMPTS: usize = 3;
 
 /// What a change comes to, decided on a snapshot.
-pub(crate) enum Plan<T> {
+pub(crate) enum Plan<T, N = Arc<VersionEntry>> {
     /// Things are as wanted already.
-    Nothing(Arc<VersionEntry>),
+    Nothing(N),
     /// To be committed.
     Change { rows: Vec<RowChange>, act: Box<Act>, then: T },
 }
 
 /// What a change came to.
-pub(crate) enum Done<T> {
-    Nothing(Arc<VersionEntry>),
+pub(crate) enum Done<T, N = Arc<VersionEntry>> {
+    Nothing(N),
     Changed { snapshot: Arc<Snapshot>, recorded: Recorded, then: T },
 }
 
 impl Chancery {
     /// Decides and commits a change; when it returns, every later call of this instance is decided on the new state,
     /// and every other instance's intents are refused until it has loaded it.
-    pub(crate) async fn change<T>(
+    pub(crate) async fn change<T, N>(
         &self,
-        decide: impl Fn(&Snapshot) -> Result<Plan<T>, Error>,
-    ) -> Result<Done<T>, Error> {
+        decide: impl Fn(&Snapshot) -> Result<Plan<T, N>, Error>,
+    ) -> Result<Done<T, N>, Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
@@ -72,15 +73,17 @@ impl Chancery {
         let reader = self.inner.reader.clone();
         let state = crate::blocking(move || reader.load_state()).await??;
         let (keys, key_names) = Snapshot::keys_from_rows(state.keys, state.key_versions)?;
+        let callers = Arc::new(old.callers.reloaded(state.callers));
         let row = state.policy_set.ok_or_else(|| Error::internal("the store holds no policy set"))?;
         let (policy, policy_row) = if row.hash == old.policy_row.hash && row.version == old.policy_row.version {
-            (Arc::clone(&old.policy), Arc::clone(&old.policy_row))
+            let point = old.policy.with_callers(&callers.all).map_err(Error::PolicyInvalid)?;
+            (Arc::new(point), Arc::clone(&old.policy_row))
         } else {
             let set = PolicySet::parse_in_force(policy_documents(&row.documents)).map_err(Error::PolicyInvalid)?;
-            (Arc::new(PolicyPoint::new(set, &old.callers.all).map_err(Error::PolicyInvalid)?), Arc::new(row))
+            (Arc::new(PolicyPoint::new(set, &callers.all).map_err(Error::PolicyInvalid)?), Arc::new(row))
         };
-        let callers = Arc::clone(&old.callers);
-        self.install(Snapshot { epoch: state.epoch, keys, key_names, policy, policy_row, callers });
+        let api_keys = Arc::new(ApiKeys::from_rows(state.api_keys));
+        self.install(Snapshot { epoch: state.epoch, keys, key_names, policy, policy_row, callers, api_keys });
         Ok(())
     }
 }

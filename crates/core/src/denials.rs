@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chancery_audit::{Decision, Denial, DenialReason, Details, Hex, Log};
-use chancery_model::{Action, Sha256Hash, Timestamp, Uid};
+use chancery_model::{Action, Caller, Sha256Hash, Timestamp, Uid};
 use chancery_policy::Denied;
 
+use crate::callers::{Unfit, Unidentified};
 use crate::{Chancery, Requester, details};
 
 /// How many different refusals are kept apart in one interval; what is beyond is only counted.
@@ -19,7 +20,13 @@ const MAX_NAME_BYTES: usize = 256;
 /// Why a call was refused.
 pub(crate) enum Refused {
     ByPolicy(Denied),
-    Unknown { policy_set: Sha256Hash },
+    Unknown {
+        policy_set: Sha256Hash,
+    },
+    /// The caller may not ask for anything any more; policy was not asked.
+    Unfit(Unfit),
+    /// The API key leaves it out; policy was not asked.
+    OutOfScope,
 }
 
 impl Refused {
@@ -28,6 +35,8 @@ impl Refused {
         match self {
             Self::ByPolicy(denied) => reason_of(denied),
             Self::Unknown { .. } => DenialReason::UnknownResource,
+            Self::Unfit(unfit) => unfit.reason(),
+            Self::OutOfScope => DenialReason::OutOfScope,
         }
     }
 }
@@ -67,6 +76,7 @@ impl Denials {
                 let policy_set = Some(Hex::from(policy_set));
                 Details { policy_set, ..details::requester(from) }
             }
+            Refused::Unfit(_) | Refused::OutOfScope => details::requester(from),
         };
         details.resource = Some(shortened(named));
         self.count(from.caller.uid, Some(action), resource, reason, details);
@@ -80,6 +90,24 @@ impl Denials {
             ..Details::default()
         };
         self.count(Uid::NONE, action, Uid::NONE, DenialReason::UnknownCaller, details);
+    }
+
+    /// Counts a refusal of a registered caller before its call was looked at.
+    fn add_unfit(
+        &self,
+        caller: &Caller,
+        source: Option<SocketAddr>,
+        action: Option<Action>,
+        reason: DenialReason,
+        why: &str,
+    ) {
+        let details = Details {
+            caller: Some(caller.id.to_string()),
+            source_address: source.map(|address| address.to_string()),
+            message: Some(shortened(why)),
+            ..Details::default()
+        };
+        self.count(caller.uid, action, Uid::NONE, reason, details);
     }
 
     fn count(&self, caller: Uid, action: Option<Action>, resource: Uid, reason: DenialReason, details: Details) {
@@ -134,6 +162,33 @@ impl Chancery {
     /// good. `reason` goes into the record; it may name the identity, and holds no secret.
     pub fn record_unauthenticated(&self, source: Option<SocketAddr>, action: Option<Action>, reason: &str) {
         self.inner.denials.add_unauthenticated(source, action, reason);
+    }
+
+    /// Counts a refusal of credentials that let nobody in. `reason` goes into the record, and holds no secret.
+    pub fn record_not_let_in(
+        &self,
+        source: Option<SocketAddr>,
+        action: Option<Action>,
+        unidentified: &Unidentified,
+        reason: &str,
+    ) {
+        let denials = &self.inner.denials;
+        match unidentified {
+            Unidentified::NoCredential
+            | Unidentified::Unregistered(_)
+            | Unidentified::ApiKeyUnknown
+            | Unidentified::ApiKeysUnavailable => denials.add_unauthenticated(source, action, reason),
+            Unidentified::Suspended(caller) => {
+                denials.add_unfit(caller, source, action, DenialReason::CallerSuspended, reason);
+            }
+            Unidentified::FactorMissing(caller, _)
+            | Unidentified::NoLongerTheirs(caller)
+            | Unidentified::AnotherCaller(caller)
+            | Unidentified::ApiKeyOver(caller, _)
+            | Unidentified::ApiKeySource(caller) => {
+                denials.add_unfit(caller, source, action, DenialReason::CredentialRefused, reason);
+            }
+        }
     }
 }
 

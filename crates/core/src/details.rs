@@ -4,9 +4,11 @@ use chancery_audit::{
     Act, AuthenticationDetails, Decision, Details, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult, SignedDetails,
 };
 use chancery_hsm::{ClearLatchError, DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, SignTimes};
-use chancery_model::{Action, Algorithm, Authentication, HashAlgorithm, KeyVersionName, Sha256Hash, Timestamp, Uid};
+use chancery_model::{
+    Action, Algorithm, Authentication, CertificateProof, HashAlgorithm, KeyVersionName, Sha256Hash, Timestamp, Uid,
+};
 use chancery_policy::Permit;
-use chancery_store::RowChange;
+use chancery_store::CallerRow;
 
 use crate::Requester;
 use crate::generate::Made;
@@ -15,12 +17,24 @@ use crate::sign::{DeviceInput, Ended, Prepared};
 
 /// Who asked, as far as a record says it.
 pub(crate) fn requester(from: &Requester) -> Details {
-    let authentication = match &from.authentication {
-        Authentication::Certificate { identity, fingerprint, serial } => AuthenticationDetails::Certificate {
-            identity: identity.to_string(),
-            certificate_sha256: Hex::from(*fingerprint),
-            certificate_serial: serial.clone(),
-        },
+    let authentication = match from.authentication.clone() {
+        Authentication::Certificate(CertificateProof { identity, fingerprint, serial }) => {
+            AuthenticationDetails::Certificate {
+                identity: identity.to_string(),
+                certificate_sha256: Hex::from(fingerprint),
+                certificate_serial: serial,
+            }
+        }
+        Authentication::ApiKey(key) => AuthenticationDetails::ApiKey { api_key: key.id.to_string() },
+        Authentication::CertificateAndApiKey(certificate, key) => {
+            let CertificateProof { identity, fingerprint, serial } = certificate;
+            AuthenticationDetails::CertificateAndApiKey {
+                identity: identity.to_string(),
+                certificate_sha256: Hex::from(fingerprint),
+                certificate_serial: serial,
+                api_key: key.id.to_string(),
+            }
+        }
     };
     Details {
         caller: Some(from.caller.id.to_string()),
@@ -286,13 +300,10 @@ fn result_of(failure: &HsmFailure) -> OutcomeResult {
     }
 }
 
-/// The service itself registers what its configuration declares: an act of nobody's, and no action of the API.
-pub(crate) fn registration_of_callers(rows: &[RowChange]) -> Act {
-    let names = rows.iter().filter_map(|row| match row {
-        RowChange::PutCaller(caller) => Some(format!("callers/{}", caller.id)),
-        _ => None,
-    });
-    let message = format!("registered from the configuration: {}", names.collect::<Vec<_>>().join(", "));
+/// The service itself registers its first callers: an act of nobody's, and no action of the API.
+pub(crate) fn registration_of_callers(rows: &[CallerRow], from: &str) -> Act {
+    let names: Vec<String> = rows.iter().map(|caller| format!("callers/{}", caller.id)).collect();
+    let message = format!("registered from {from}: {}", names.join(", "));
     of_the_service(None, [0; 32], Details { message: Some(message), ..Details::default() })
 }
 
@@ -314,6 +325,27 @@ pub(crate) fn same_policy_set(hash: &Sha256Hash) -> Act {
         ..Details::default()
     };
     of_the_service(Some(Action::ApplyPolicySet), *hash, details)
+}
+
+/// The service makes a secret of its own.
+pub(crate) fn own_secret(version: &KeyVersionName, algorithm: Algorithm, uid: Uid) -> Act {
+    let details = Details {
+        resource: Some(version.to_string()),
+        algorithm: Some(algorithm.to_string()),
+        message: Some("a secret of the service's own is made".to_owned()),
+        ..Details::default()
+    };
+    Act { resource: uid, opens: true, ..of_the_service(None, [0; 32], details) }
+}
+
+/// The service derives a key from a secret of its own.
+pub(crate) fn own_derivation(version: &KeyVersionName, uid: Uid) -> Act {
+    let details = Details {
+        resource: Some(version.to_string()),
+        message: Some("the key under which API keys are hashed is derived".to_owned()),
+        ..Details::default()
+    };
+    Act { resource: uid, ..of_the_service(None, [0; 32], details) }
 }
 
 fn of_the_service(action: Option<Action>, policy_set: Sha256Hash, details: Details) -> Act {

@@ -16,6 +16,18 @@ pub enum Error {
         /// On what, as the caller named it.
         resource: String,
     },
+    /// The caller is suspended.
+    #[error("callers/{caller} is suspended")]
+    CallerSuspended {
+        /// The caller.
+        caller: Id,
+    },
+    /// What the call came with is the caller's credential no more.
+    #[error("the credential of the call is not, or no longer, enough for callers/{caller}")]
+    CredentialRefused {
+        /// The caller that the call came from.
+        caller: Id,
+    },
     /// A field of the request is not as it must be.
     #[error("{field}: {description}")]
     InvalidField {
@@ -78,6 +90,35 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A request for an API key was answered before, and the key is shown once.
+    #[error("{name} was issued for this request before, and is shown once")]
+    ApiKeyShown {
+        /// The key.
+        name: String,
+    },
+    /// The API key opens nothing any more, or was rotated already.
+    #[error("{name} is expired, revoked or rotated already")]
+    ApiKeyOver {
+        /// The key.
+        name: String,
+    },
+    /// The caller has as many API keys as one may have.
+    #[error("callers/{caller} has {limit} API keys that are of use")]
+    TooManyApiKeys {
+        /// The caller.
+        caller: Id,
+        /// How many one may have.
+        limit: usize,
+    },
+    /// There is no place for the secret under which API keys are hashed.
+    #[error("no system ring is configured")]
+    NoSystemRing,
+    /// The name is that of a caller already.
+    #[error("{name} exists already")]
+    CallerExists {
+        /// The name.
+        name: String,
+    },
     /// There is no such resource, and the caller may know it.
     #[error("{name} does not exist")]
     NotFound {
@@ -113,6 +154,12 @@ pub enum Error {
     /// After this policy set nobody could apply another.
     #[error("after this policy set no registered caller could apply another one")]
     PolicyLockout,
+    /// After this change nobody could govern the service in some way in which somebody can now.
+    #[error("after this change no registered caller could {what}")]
+    CallerLockout {
+        /// What nobody could do.
+        what: &'static str,
+    },
     /// The state changed under the call again and again.
     #[error("the state kept changing while the call was decided")]
     StateChanging,

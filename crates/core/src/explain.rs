@@ -1,9 +1,10 @@
 //! What policy would decide of a call, and why.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use chancery_model::{Action, Algorithm, Id, RingName, Timestamp};
+use chancery_model::{Action, Algorithm, Caller, Id, RingName, Timestamp};
 use chancery_policy::{
     AccessRequest, Explanation, KeyFacts, OperationContext, PolicyDocument, RequestContext, Resource, SignInputKind,
 };
@@ -62,7 +63,7 @@ pub struct HypotheticalJwt {
 /// The resource of a hypothetical call.
 #[derive(Debug, Clone)]
 pub enum ExplainResource {
-    /// For actions on the policy set, the record, or all tokens.
+    /// For actions on the policy set, the record, all tokens, or all callers.
     None,
     /// A key ring.
     Ring(RingName),
@@ -70,6 +71,8 @@ pub enum ExplainResource {
     Key(KeyOrVersion),
     /// A token.
     Token(Id),
+    /// A caller.
+    Caller(Id),
 }
 
 impl Chancery {
@@ -83,11 +86,11 @@ impl Chancery {
         let snapshot = self.snapshot();
         self.authorize_policy(&snapshot, from, Action::ExplainAuthorization)?;
         let caller = match &request.caller {
-            None => Arc::clone(&from.caller),
+            None => snapshot.callers.by_uid(from.caller.uid).map_or_else(|| Arc::clone(&from.caller), Arc::clone),
             Some(id) => snapshot.callers.by_id(id).ok_or_else(|| Error::NotFound { name: format!("callers/{id}") })?,
         };
         let resource = self.hypothetical_resource(&snapshot, &request)?;
-        let operation = hypothetical_operation(&snapshot, &request)?;
+        let operation = hypothetical_operation(&snapshot, &caller, &request)?;
         let now = request.time.unwrap_or_else(Timestamp::now);
         let context = RequestContext { source: request.source, authentication: "certificate", now, operation };
         let question = AccessRequest { action: request.action, resource, context };
@@ -124,6 +127,11 @@ impl Chancery {
             (Kind::PolicySet, ExplainResource::None) => Ok(Resource::PolicySet),
             (Kind::AuditLog, ExplainResource::None) => Ok(Resource::AuditLog),
             (Kind::Tokens, ExplainResource::None) => Ok(Resource::Tokens),
+            (Kind::Callers, ExplainResource::None) => Ok(Resource::Callers),
+            (Kind::Caller, ExplainResource::Caller(id)) => {
+                let name = || Error::NotFound { name: format!("callers/{id}") };
+                snapshot.callers.by_id(id).map(Resource::Caller).ok_or_else(name)
+            }
             (kind, _) => {
                 Err(Error::invalid("resource", format!("{} is asked on {}", request.action, kind.description())))
             }
@@ -140,6 +148,8 @@ enum Kind {
     Tokens,
     PolicySet,
     AuditLog,
+    Caller,
+    Callers,
 }
 
 impl Kind {
@@ -170,6 +180,15 @@ impl Kind {
             Action::ListRecords | Action::WatchRecords => Self::AuditLog,
             Action::ListTokens => Self::Tokens,
             Action::GetToken | Action::ClearPinLatch => Self::Token,
+            Action::CreateCaller | Action::ListCallers => Self::Callers,
+            Action::GetCaller
+            | Action::UpdateCaller
+            | Action::SuspendCaller
+            | Action::ResumeCaller
+            | Action::IssueApiKey
+            | Action::ListApiKeys
+            | Action::RotateApiKey
+            | Action::RevokeApiKey => Self::Caller,
         }
     }
 
@@ -181,15 +200,21 @@ impl Kind {
             Self::Tokens => "the tokens as a whole; leave the resource empty",
             Self::PolicySet => "the policy set; leave the resource empty",
             Self::AuditLog => "the record; leave the resource empty",
+            Self::Caller => "a caller: callers/{caller}",
+            Self::Callers => "the callers as a whole; leave the resource empty",
         }
     }
 }
 
 /// The circumstances of the hypothetical call: one item of one byte where the request does not say.
-fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Result<OperationContext, Error> {
+fn hypothetical_operation(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: &ExplainRequest,
+) -> Result<OperationContext, Error> {
     let version = match &request.resource {
         ExplainResource::Key(name) => snapshot.keys.get(name.key()).map_or(1, |key| key.version_named(name).max(1)),
-        ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Token(_) => 1,
+        ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Token(_) | ExplainResource::Caller(_) => 1,
     };
     Ok(match request.action {
         Action::Sign => {
@@ -203,7 +228,10 @@ fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Resu
                 ExplainResource::Key(name) => {
                     snapshot.keys.get(name.key()).and_then(|key| key.max_jwt_lifetime_seconds).map(u64::from)
                 }
-                ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Token(_) => None,
+                ExplainResource::None
+                | ExplainResource::Ring(_)
+                | ExplainResource::Token(_)
+                | ExplainResource::Caller(_) => None,
             };
             OperationContext::SignJwt {
                 issuer,
@@ -226,6 +254,9 @@ fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Resu
                 .ok_or_else(|| Error::invalid("algorithm", "CreateKey is decided by the algorithm, too; give it"))?;
             OperationContext::CreateKey { algorithm, allow_digest: request.allow_digest }
         }
+        // As the command line asks for where nothing is said.
+        Action::IssueApiKey | Action::RotateApiKey => OperationContext::ApiKey { lifetime_seconds: 30 * 24 * 60 * 60 },
+        Action::CreateCaller | Action::UpdateCaller => hypothetical_registration(snapshot, caller, request),
         Action::Verify
         | Action::GetPublicKey
         | Action::ListKeyRings
@@ -246,8 +277,28 @@ fn hypothetical_operation(snapshot: &Snapshot, request: &ExplainRequest) -> Resu
         | Action::WatchRecords
         | Action::ListTokens
         | Action::GetToken
-        | Action::ClearPinLatch => OperationContext::Plain,
+        | Action::ClearPinLatch
+        | Action::GetCaller
+        | Action::ListCallers
+        | Action::SuspendCaller
+        | Action::ResumeCaller
+        | Action::ListApiKeys
+        | Action::RevokeApiKey => OperationContext::Plain,
     })
+}
+
+/// A caller that stays what it is, or a new one without groups, roles and rings in the environment of who asks.
+fn hypothetical_registration(snapshot: &Snapshot, caller: &Caller, request: &ExplainRequest) -> OperationContext {
+    let registered = match &request.resource {
+        ExplainResource::Caller(id) => snapshot.callers.by_id(id),
+        ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Key(_) | ExplainResource::Token(_) => None,
+    };
+    let (groups, roles, rings) = match &registered {
+        Some(caller) => (caller.groups.clone(), caller.roles.clone(), caller.rings.clone()),
+        None => (BTreeSet::new(), BTreeSet::new(), BTreeSet::new()),
+    };
+    let environment = registered.map_or_else(|| caller.environment.clone(), |caller| caller.environment.clone());
+    OperationContext::Registration { environment, groups, roles, rings }
 }
 
 #[cfg(test)]

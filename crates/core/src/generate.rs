@@ -10,7 +10,7 @@ use chancery_audit::{Act, Outcome, OutcomeItem, OutcomeResult, RecordError, Reco
 use chancery_crypto::PublicKey;
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{GeneratedKey, HsmErrorKind, HsmFailure, Token};
-use chancery_model::{Algorithm, KeyPurpose, KeyState, KeyVersionName, Timestamp, Uid};
+use chancery_model::{Action, Algorithm, KeyPurpose, KeyState, KeyVersionName, Timestamp, Uid};
 use chancery_policy::Permit;
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use tokio::time::Instant;
@@ -67,8 +67,31 @@ impl Chancery {
         tracing::debug!(version = %generation.version, caller = %from.caller.id, "a key pair is being made");
         let Generation { permit, uid, version, algorithm, token } = generation;
         let (act, operation) = (recorded.index(), permit.action());
-        let unfinished = Unfinished { act, uid, version: version.clone(), algorithm };
+        let unfinished = Unfinished { act, uid, version, algorithm };
         let end = ask_token(permit, recorded, &token, &unfinished).await;
+        self.close_generation(unfinished, end, operation, &token).await
+    }
+
+    /// Makes a secret of the service's own, whose reservation is recorded. Policy is not asked: it is about callers, and no
+    /// caller reaches the system ring.
+    pub(crate) async fn finish_own_generation(
+        &self,
+        recorded: Recorded,
+        unfinished: Unfinished,
+        token: &Token,
+    ) -> Result<Arc<VersionEntry>, Error> {
+        let end = ask_token_for_our_own(recorded, token, &unfinished).await;
+        self.close_generation(unfinished, end, Action::CreateKey, token).await
+    }
+
+    async fn close_generation(
+        &self,
+        unfinished: Unfinished,
+        end: Result<GeneratedKey, HsmFailure>,
+        operation: Action,
+        token: &Token,
+    ) -> Result<Arc<VersionEntry>, Error> {
+        let version = unfinished.version.clone();
         match end.and_then(|generated| pin(&unfinished, &generated)) {
             Ok(made) => {
                 self.complete_or_settle(unfinished, Ok(&made)).await?;
@@ -128,7 +151,7 @@ impl Chancery {
     }
 }
 
-/// The only place where a token is asked for a key pair. It takes the permit and the recorded act by value. Never retried:
+/// The only place where a token is asked for a key of callers. It takes the permit and the recorded act by value. Never retried:
 /// a second try could leave two pairs.
 async fn ask_token(
     _permit: Permit,
@@ -141,6 +164,16 @@ async fn ask_token(
     let generated = token.generate(wanted.uid, &object_label(&wanted.version), wanted.algorithm, deadline).await;
     FailPoint::KeyGenerated.pass();
     generated
+}
+
+/// The same for a secret of the service's own.
+async fn ask_token_for_our_own(
+    _recorded: Recorded,
+    token: &Token,
+    wanted: &Unfinished,
+) -> Result<GeneratedKey, HsmFailure> {
+    let deadline = Instant::now() + GENERATION_DEADLINE;
+    token.generate(wanted.uid, &object_label(&wanted.version), wanted.algorithm, deadline).await
 }
 
 /// CKA_LABEL of both objects; for people with the module's own tools. Chancery finds keys by CKA_ID.

@@ -1,4 +1,4 @@
-//! Which key versions have intents under way in this instance, so that a change can wait for them to end.
+//! Which key versions and which callers have intents under way in this instance, so that a change can wait for them to end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +7,8 @@ use chancery_model::Uid;
 use chancery_store::Epoch;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use crate::{Chancery, Inner, Requester};
 
 /// The intents that are about to be recorded, or are recorded and have not ended.
 #[derive(Clone, Default)]
@@ -23,7 +25,7 @@ struct Shared {
 #[derive(Default)]
 struct Table {
     next_ticket: u64,
-    versions: HashMap<Uid, HashMap<u64, Entry>>,
+    of: HashMap<Uid, HashMap<u64, Entry>>,
 }
 
 struct Entry {
@@ -34,29 +36,52 @@ struct Entry {
 /// A place in the table; leaves it when dropped.
 pub(crate) struct Ticket {
     shared: Arc<Shared>,
-    version: Uid,
+    of: Uid,
     ticket: u64,
 }
 
+/// An intent's places: of its key version and of its caller.
+pub(crate) struct Places {
+    version: Ticket,
+    caller: Ticket,
+}
+
+impl Places {
+    /// Remembers under which index the intent was recorded.
+    pub fn recorded_as(&self, index: u64) {
+        let Self { version, caller } = self;
+        version.recorded_as(index);
+        caller.recorded_as(index);
+    }
+}
+
+impl Chancery {
+    /// Enters an intent before it is handed to the record: whoever changes its version or its caller afterwards sees it.
+    pub(crate) fn enter(&self, from: &Requester, version: Uid, epoch: Epoch) -> Places {
+        let Inner { in_flight, callers_in_flight, .. } = &*self.inner;
+        Places { version: in_flight.enter(version, epoch), caller: callers_in_flight.enter(from.caller.uid, epoch) }
+    }
+}
+
 impl InFlight {
-    /// Enters before the intent is handed to the record: whoever changes the version afterwards sees it.
-    pub fn enter(&self, version: Uid, epoch: Epoch) -> Ticket {
+    /// Enters an intent of a version or of a caller.
+    pub fn enter(&self, of: Uid, epoch: Epoch) -> Ticket {
         let mut table = self.shared.lock();
         let ticket = table.next_ticket;
         table.next_ticket += 1;
-        table.versions.entry(version).or_default().insert(ticket, Entry { epoch, index: None });
-        Ticket { shared: Arc::clone(&self.shared), version, ticket }
+        table.of.entry(of).or_default().insert(ticket, Entry { epoch, index: None });
+        Ticket { shared: Arc::clone(&self.shared), of, ticket }
     }
 
-    /// Waits until no intent of `version` that was decided before `epoch` is under way. Answers the indexes of those
+    /// Waits until no intent of this version or caller that was decided before `epoch` is under way. Answers the indexes of those
     /// that still are at the deadline.
-    pub async fn wait_for_older(&self, version: Uid, epoch: Epoch, deadline: Instant) -> Vec<u64> {
+    pub async fn wait_for_older(&self, of: Uid, epoch: Epoch, deadline: Instant) -> Vec<u64> {
         loop {
             let left = self.shared.left.notified();
             tokio::pin!(left);
             // Registers for the next departure before the table is read, so that none is missed.
             left.as_mut().enable();
-            let (count, open) = self.older(version, epoch);
+            let (count, open) = self.older(of, epoch);
             if count == 0 {
                 return Vec::new();
             }
@@ -66,9 +91,9 @@ impl InFlight {
         }
     }
 
-    fn older(&self, version: Uid, epoch: Epoch) -> (usize, Vec<u64>) {
+    fn older(&self, of: Uid, epoch: Epoch) -> (usize, Vec<u64>) {
         let table = self.shared.lock();
-        let Some(entries) = table.versions.get(&version) else { return (0, Vec::new()) };
+        let Some(entries) = table.of.get(&of) else { return (0, Vec::new()) };
         let older = entries.values().filter(|entry| entry.epoch < epoch);
         let mut open: Vec<u64> = older.clone().filter_map(|entry| entry.index).collect();
         open.sort_unstable();
@@ -86,7 +111,7 @@ impl Ticket {
     /// Remembers under which index the intent was recorded.
     pub fn recorded_as(&self, index: u64) {
         let mut table = self.shared.lock();
-        if let Some(entry) = table.versions.get_mut(&self.version).and_then(|entries| entries.get_mut(&self.ticket)) {
+        if let Some(entry) = table.of.get_mut(&self.of).and_then(|entries| entries.get_mut(&self.ticket)) {
             entry.index = Some(index);
         }
     }
@@ -96,10 +121,10 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         {
             let mut table = self.shared.lock();
-            if let Some(entries) = table.versions.get_mut(&self.version) {
+            if let Some(entries) = table.of.get_mut(&self.of) {
                 entries.remove(&self.ticket);
                 if entries.is_empty() {
-                    table.versions.remove(&self.version);
+                    table.of.remove(&self.of);
                 }
             }
         }

@@ -162,7 +162,7 @@ impl Chancery {
                     OperationContext::CreateKey { algorithm: request.algorithm, allow_digest: request.allow_digest };
                 let ring_name = request.name.ring_name();
                 let (ring, permit) = self.authorize_ring(snapshot, from, Action::CreateKey, &ring_name, operation)?;
-                check_labels(&request.labels)?;
+                check_labels("key.labels", "label", &request.labels)?;
                 if request.allow_digest && request.algorithm.hash().is_none() {
                     let why = format!("{} signs messages only; leave allow_digest off", request.algorithm);
                     return Err(Error::invalid("key.allow_digest", why));
@@ -242,22 +242,25 @@ fn repeated_creation(key: &KeyEntry, request: &CreateKey) -> Result<Arc<VersionE
     key.versions.get(&1).filter(|_| key.primary_version.is_some()).map(Arc::clone).ok_or(Error::StateChanging)
 }
 
-/// At most 32 labels, of keys `[a-z][a-z0-9_-]{0,62}` and values `[A-Za-z0-9_.-]{0,63}`.
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Error> {
+/// At most 32 labels, of keys `[a-z][a-z0-9_-]{0,62}` and values `[A-Za-z0-9_.-]{0,63}`. Attributes of callers are the same.
+pub(crate) fn check_labels(field: &str, what: &str, labels: &BTreeMap<String, String>) -> Result<(), Error> {
     if labels.len() > 32 {
-        return Err(Error::invalid("key.labels", format!("a key has at most 32 labels, not {}", labels.len())));
+        return Err(Error::invalid(field, format!("there are at most 32 {what}s, not {}", labels.len())));
     }
     for (name, value) in labels {
         let name_ok = (1..=63).contains(&name.len())
             && name.starts_with(|first: char| first.is_ascii_lowercase())
             && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
         if !name_ok {
-            return Err(Error::invalid("key.labels", "a label's key must match [a-z][a-z0-9_-]{0,62} (ASCII)"));
+            return Err(Error::invalid(
+                field,
+                format!("the key of a {what} must match [a-z][a-z0-9_-]{{0,62}} (ASCII)"),
+            ));
         }
         let value_ok = value.len() <= 63 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if !value_ok {
-            let rule = "a label's value must match [A-Za-z0-9_.-]{0,63} (ASCII)";
-            return Err(Error::invalid(&format!("key.labels[{name}]"), rule));
+            let rule = format!("the value of a {what} must match [A-Za-z0-9_.-]{{0,63}} (ASCII)");
+            return Err(Error::invalid(&format!("{field}[{name}]"), rule));
         }
     }
     Ok(())
@@ -283,12 +286,12 @@ mod tests {
 
     #[test]
     fn labels_are_checked() {
-        assert!(check_labels(&labels("cost-centre", "A.1_2-b")).is_ok());
-        assert!(check_labels(&labels("empty", "")).is_ok());
+        assert!(check_labels("key.labels", "label", &labels("cost-centre", "A.1_2-b")).is_ok());
+        assert!(check_labels("key.labels", "label", &labels("empty", "")).is_ok());
         for (name, value) in [("", "a"), ("Upper", "a"), ("1st", "a"), ("a", "a b"), ("a", "ä"), ("é", "a")] {
-            assert!(check_labels(&labels(name, value)).is_err(), "{name:?} {value:?}");
+            assert!(check_labels("key.labels", "label", &labels(name, value)).is_err(), "{name:?} {value:?}");
         }
         let many = (0..33).map(|n| (format!("l{n}"), String::new())).collect();
-        assert!(check_labels(&many).is_err());
+        assert!(check_labels("key.labels", "label", &many).is_err());
     }
 }

@@ -31,7 +31,7 @@ impl Chancery {
             let asked = Asked::of(from, Action::ClearPinLatch, &named);
             return Err(self.deny_unknown(&self.snapshot(), asked));
         };
-        let begun = self
+        let begun: Done<Permit, ()> = self
             .change(|snapshot| {
                 let asked = Asked::of(from, Action::ClearPinLatch, &named);
                 let permit = self.authorize(snapshot, asked, Resource::Token(id.clone()), OperationContext::Plain)?;

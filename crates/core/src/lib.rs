@@ -6,11 +6,14 @@
 //!
 //! The caller is the first argument of every use case. Nothing reaches a token without a [`chancery_policy::Permit`] and
 //! a [`chancery_audit::Recorded`], which only policy and the record can make; the private functions that ask a token
-//! (`sign::ask_token`, `generate::ask_token`, `latch::try_login`) take them by value.
+//! (`sign::ask_token`, `generate::ask_token`, `latch::try_login`) take them by value. The service's own secrets, in a
+//! ring that no caller reaches, are made and used on record, too (`system_ring`).
 
 mod access;
+mod api_keys;
 mod authorize;
 mod batch;
+mod callers;
 mod change;
 mod denials;
 mod details;
@@ -31,6 +34,7 @@ mod policies;
 mod public_key;
 mod random;
 mod records;
+mod registry;
 mod requester;
 mod rings;
 mod rotation;
@@ -38,6 +42,7 @@ mod sign;
 mod start;
 mod state;
 mod sweep;
+mod system_ring;
 mod tokens;
 mod verify;
 mod versions;
@@ -48,15 +53,22 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use chancery_audit::Log;
 use chancery_hsm::Token;
-use chancery_model::{Caller, Id, Identity};
+use chancery_model::{Caller, Id};
 use chancery_store::Reader;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 pub use access::{AccessPage, AccessPlace, AccessQuestion, EffectiveAccess, ReviewedResource};
+pub use api_keys::{
+    ApiKeyCensus, ApiKeyEntry, ApiKeyName, ApiKeySettings, ApiKeyState, ApiKeyView, IssueApiKey, IssuedApiKey,
+    RotateApiKey,
+};
+pub use callers::{
+    BootstrapError, CallerChange, CallerDeclaration, NewCaller, SuspendedCaller, Unidentified, bootstrap,
+};
 pub use error::Error;
 pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
 pub use health::{Health, HealthChanges};
@@ -67,17 +79,20 @@ pub use mac::{MacSignAnswer, MacSignRequest, MacVerifyAnswer, MacVerifyRequest};
 pub use observe::{Observation, Observer};
 pub use paging::Page;
 pub use policies::{PolicyCheck, PolicySetView};
+pub use registry::CallerEntry;
 pub use requester::Requester;
 pub use rings::{Ring, RingView};
 pub use rotation::RotateKey;
 pub use sign::{Input, SignAnswer, SignRequest};
-pub use start::{Assembly, CallerDeclaration, StartError};
+pub use start::{Assembly, StartError};
 pub use state::{KeyEntry, VersionEntry};
+pub use system_ring::SYSTEM_RING;
 pub use tokens::TokenView;
 pub use verify::{VerifyAnswer, VerifyRequest};
 pub use versions::Suspended;
 pub use watch::{RecordChunk, RecordWatch};
 
+use api_keys::{Pepper, Uses};
 use denials::Denials;
 use inflight::InFlight;
 use state::Snapshot;
@@ -90,7 +105,10 @@ pub struct Chancery {
 
 struct Inner {
     instance: Id,
+    /// Those of callers.
     rings: BTreeMap<Id, Ring>,
+    /// The one that holds the service's own secrets, where one is configured.
+    system_ring: Option<Ring>,
     tokens: BTreeMap<Id, Token>,
     limits: Limits,
     log: Log,
@@ -104,11 +122,20 @@ struct Inner {
     state: ArcSwap<Snapshot>,
     /// Held while the state is changed or loaded: one change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// By key version.
     in_flight: InFlight,
+    /// By caller.
+    callers_in_flight: InFlight,
     /// A place for each call that is being carried out.
     under_way: Arc<Semaphore>,
     denials: Arc<Denials>,
     observer: Observer,
+    api_key_settings: ApiKeySettings,
+    api_key_uses: Uses,
+    /// The key under which API keys are hashed; none until it has been derived in the device.
+    pepper: ArcSwapOption<Pepper>,
+    /// Held while it is derived.
+    deriving: tokio::sync::Mutex<()>,
 }
 
 /// How many may read lists of records from the store at the same time, which may take long; and chunks, which do not.
@@ -139,12 +166,6 @@ impl Default for Limits {
 }
 
 impl Chancery {
-    /// The caller who is known by an identity.
-    #[must_use]
-    pub fn identify(&self, identity: &Identity) -> Option<Arc<Caller>> {
-        self.snapshot().callers.by_identity(identity)
-    }
-
     /// The caller of this id.
     #[must_use]
     pub fn caller(&self, id: &Id) -> Option<Arc<Caller>> {
@@ -163,6 +184,7 @@ impl Chancery {
             tracing::warn!("calls are still being carried out; the next start records what became of them");
         }
         self.inner.denials.flush(&self.inner.log);
+        self.inner.log.note_api_key_uses(self.inner.api_key_uses.unwritten());
         self.inner.log.shutdown().await;
         for token in self.inner.tokens.values() {
             token.shutdown().await;

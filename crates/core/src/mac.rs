@@ -125,7 +125,7 @@ impl Chancery {
             let snapshot = self.snapshot();
             let item = self.prepare_mac(&snapshot, from, action, name, message)?;
             let slot = self.inner.log.reserve(1)?;
-            let ticket = self.inner.in_flight.enter(item.key.uid, snapshot.epoch);
+            let ticket = self.enter(from, item.key.uid, snapshot.epoch);
             let intent = details::mac_intent(from, &item);
             let span = debug_span!("record", chancery.record.intents = 1);
             let begun = Instant::now();

@@ -12,7 +12,8 @@ use chancery_store::{PolicySetRow, RowChange};
 use crate::authorize::Asked;
 use crate::change::ATTEMPTS;
 use crate::details;
-use crate::state::{Callers, Snapshot, etag};
+use crate::registry::Callers;
+use crate::state::{Snapshot, etag};
 use crate::{Chancery, Error, Requester};
 
 /// Length of all documents of a set together, in bytes.
@@ -114,12 +115,25 @@ impl Chancery {
         check_documents(&documents)?;
         let callers = Arc::clone(&snapshot.callers);
         let rows: Vec<_> = documents.iter().map(stored).collect();
-        let prepared = crate::blocking(move || prepare(documents, &callers)).await?;
-        let point = Arc::new(prepared.map_err(Error::PolicyInvalid)?.ok_or(Error::PolicyLockout)?);
+        let prepared = {
+            let callers = Arc::clone(&callers);
+            crate::blocking(move || prepare(documents, &callers)).await?
+        };
+        let prepared = Arc::new(prepared.map_err(Error::PolicyInvalid)?.ok_or(Error::PolicyLockout)?);
         let _one_at_a_time = self.inner.changing.lock().await;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
             let permit = self.may_apply(&snapshot, from, expected)?;
+            let point = if Arc::ptr_eq(&callers, &snapshot.callers) {
+                Arc::clone(&prepared)
+            } else {
+                // Callers have changed since it was prepared.
+                let point = prepared.with_callers(&snapshot.callers.all).map_err(Error::PolicyInvalid)?;
+                if !someone_can_apply(&point, &snapshot.callers.able()) {
+                    return Err(Error::PolicyLockout);
+                }
+                Arc::new(point)
+            };
             let row = PolicySetRow {
                 version: snapshot.policy_row.version.saturating_add(1),
                 hash: point.policy_set().hash(),
@@ -133,7 +147,7 @@ impl Chancery {
                 .act(chancery_model::Uid::NONE, false);
             match self.inner.log.change(snapshot.epoch, change, act).await {
                 Ok(changed) => {
-                    let (policy, policy_row) = (Arc::clone(&point), Arc::new(row));
+                    let (policy, policy_row) = (point, Arc::new(row));
                     let next = Snapshot { epoch: changed.epoch, policy, policy_row, ..(*snapshot).clone() };
                     return Ok(view(&self.install(next)));
                 }
@@ -188,7 +202,7 @@ impl Chancery {
 /// runtime's threads.
 fn prepare(documents: Vec<PolicyDocument>, callers: &Callers) -> Result<Option<PolicyPoint>, PolicyErrors> {
     let point = PolicyPoint::new(PolicySet::parse(documents)?, &callers.all)?;
-    Ok(someone_can_apply(&point, &callers.all).then_some(point))
+    Ok(someone_can_apply(&point, &callers.able()).then_some(point))
 }
 
 fn view(snapshot: &Snapshot) -> PolicySetView {

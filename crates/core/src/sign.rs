@@ -146,8 +146,7 @@ impl Chancery {
                 return Ok(decided.into_iter().map(|item| item.and(Err(Error::StateChanging))).collect());
             }
             let slot = self.inner.log.reserve(allowed.len())?;
-            let tickets: Vec<_> =
-                allowed.iter().map(|item| self.inner.in_flight.enter(item.key.uid, snapshot.epoch)).collect();
+            let tickets: Vec<_> = allowed.iter().map(|item| self.enter(from, item.key.uid, snapshot.epoch)).collect();
             let intents = allowed.iter().map(|item| details::sign_intent(from, item)).collect();
             let span = debug_span!("record", chancery.record.intents = allowed.len());
             let begun = Instant::now();

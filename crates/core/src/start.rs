@@ -1,44 +1,32 @@
 //! Coming up: the state is loaded, what the configuration declares is registered, and what a crash left is put right,
 //! before the first call is taken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use chancery_audit::{Act, Log};
 use chancery_hsm::Token;
-use chancery_model::{Caller, Id, Identity, Role, Timestamp};
+use chancery_model::{Id, Timestamp};
 use chancery_policy::{PolicyDocument, PolicyErrors, PolicyPoint, PolicySet, someone_can_apply};
-use chancery_store::{CallerRow, Epoch, PolicySetRow, Reader, RowChange, State};
+use chancery_store::{Epoch, PolicySetRow, Reader, RowChange, State};
 use tokio::sync::Semaphore;
 
+use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
+use crate::callers::{CallerDeclaration, take_callers};
 use crate::denials::Denials;
 use crate::inflight::InFlight;
 use crate::policies::{policy_documents, stored};
+use crate::registry::Callers;
 use crate::rings::Ring;
-use crate::state::{Callers, Snapshot};
-use crate::{Chancery, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, details};
+use crate::state::Snapshot;
+use crate::{
+    Chancery, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, details, system_ring,
+};
 
 /// How often refusals are handed to the record.
 const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A caller as the configuration declares it.
-#[derive(Debug, Clone)]
-pub struct CallerDeclaration {
-    /// The id.
-    pub id: Id,
-    /// The environment whose rings the caller may use.
-    pub environment: Id,
-    /// How the caller is recognised.
-    pub identities: BTreeSet<Identity>,
-    /// Groups.
-    pub groups: BTreeSet<Id>,
-    /// Roles.
-    pub roles: BTreeSet<Role>,
-    /// The rings to which the roles extend.
-    pub rings: BTreeSet<Id>,
-}
 
 /// All the parts, ready to be put together.
 pub struct Assembly {
@@ -48,8 +36,12 @@ pub struct Assembly {
     pub rings: Vec<Ring>,
     /// The tokens, by their id in the configuration.
     pub tokens: BTreeMap<Id, Token>,
-    /// The callers.
+    /// The callers that the configuration declares: registered where the store knows none.
     pub callers: Vec<CallerDeclaration>,
+    /// The token of the system ring, where there is one.
+    pub system_ring: Option<Id>,
+    /// Of API keys.
+    pub api_keys: ApiKeySettings,
     /// Applied and recorded where the store holds no policy set.
     pub first_policy_set: Vec<PolicyDocument>,
     /// The record.
@@ -76,10 +68,16 @@ pub enum StartError {
     },
     /// Under the first policy set nobody could apply another.
     #[error(
-        "under the first policy set no configured caller could apply another one; give a caller the role \
+        "under the first policy set no registered caller could apply another one; give a caller the role \
          policy-administrator, or permit the action ApplyPolicySet to one"
     )]
     Lockout,
+    /// No caller is registered and none is configured.
+    #[error(
+        "nobody is registered, so nobody could call: declare the first callers as [[caller]] in the configuration, or \
+         register the first operator with `chancery bootstrap`"
+    )]
+    NobodyRegistered,
     /// A ring's token is not configured.
     #[error("{ring} is on the token {token}, which is not configured")]
     NoSuchToken {
@@ -105,26 +103,50 @@ impl Chancery {
     /// # Errors
     /// [`StartError`]; nothing was taken on.
     pub async fn start(assembly: Assembly) -> Result<Self, StartError> {
-        let Assembly { instance, rings, tokens, callers, first_policy_set, log, reader, limits, observer } = assembly;
-        if let Some(ring) = rings.iter().find(|ring| !tokens.contains_key(&ring.token)) {
+        let Assembly {
+            instance,
+            rings,
+            tokens,
+            callers,
+            system_ring,
+            api_keys,
+            first_policy_set,
+            log,
+            reader,
+            limits,
+            observer,
+        } = assembly;
+        let system_ring = system_ring.map(system_ring::ring);
+        if let Some(ring) = rings.iter().chain(&system_ring).find(|ring| !tokens.contains_key(&ring.token)) {
             return Err(StartError::NoSuchToken { ring: ring.name.to_string(), token: ring.token.clone() });
         }
         let state = load(&reader).await?;
-        let (epoch, callers) = register(&log, &state, callers).await?;
-        let callers = Arc::new(Callers::new(callers));
+        let (epoch, callers) = take_callers(&log, state.epoch, state.callers, callers).await?;
+        if callers.is_empty() {
+            return Err(StartError::NobodyRegistered);
+        }
+        let callers = Arc::new(callers);
         let (epoch, policy, policy_row) = match state.policy_set {
             Some(row) => take_stored(&log, epoch, row, &callers).await?,
             None => apply_first(&log, epoch, &first_policy_set, &callers).await?,
         };
-        if !someone_can_apply(&policy, &callers.all) {
-            tracing::warn!("under the policy set in force no configured caller can apply another one");
+        if !someone_can_apply(&policy, &callers.able()) {
+            tracing::warn!("under the policy set in force no registered caller can apply another one");
         }
         let (keys, key_names) = Snapshot::keys_from_rows(state.keys, state.key_versions)?;
-        let snapshot =
-            Snapshot { epoch, keys, key_names, policy: Arc::new(policy), policy_row: Arc::new(policy_row), callers };
+        let snapshot = Snapshot {
+            epoch,
+            keys,
+            key_names,
+            policy: Arc::new(policy),
+            policy_row: Arc::new(policy_row),
+            callers,
+            api_keys: Arc::new(ApiKeys::from_rows(state.api_keys)),
+        };
         let inner = Inner {
             instance,
             rings: rings.into_iter().map(|ring| (ring.name.ring.clone(), ring)).collect(),
+            system_ring,
             tokens,
             limits,
             log,
@@ -135,13 +157,19 @@ impl Chancery {
             state: ArcSwap::from_pointee(snapshot),
             changing: tokio::sync::Mutex::new(()),
             in_flight: InFlight::default(),
+            callers_in_flight: InFlight::default(),
             under_way: Arc::new(Semaphore::new(MOST_UNDER_WAY as usize)),
             denials: Arc::new(Denials::default()),
             observer,
+            api_key_settings: api_keys,
+            api_key_uses: Uses::new(state.api_key_uses),
+            pepper: ArcSwapOption::empty(),
+            deriving: tokio::sync::Mutex::new(()),
         };
         let chancery = Self { inner: Arc::new(inner) };
         chancery.close_what_a_crash_left().await?;
         chancery.hand_over_denials();
+        chancery.derive_pepper_if_needed().await;
         Ok(chancery)
     }
 
@@ -165,33 +193,6 @@ async fn load(reader: &Reader) -> Result<State, StartError> {
     Ok(state.map_err(Error::from)?)
 }
 
-/// Gives each declared caller that has none an opaque uid, and records it.
-async fn register(
-    log: &Log,
-    state: &State,
-    declared: Vec<CallerDeclaration>,
-) -> Result<(Epoch, Vec<Arc<Caller>>), StartError> {
-    let known: BTreeMap<&Id, _> = state.callers.iter().map(|row| (&row.id, row.uid)).collect();
-    let mut rows = Vec::new();
-    let mut callers = Vec::with_capacity(declared.len());
-    for CallerDeclaration { id, environment, identities, groups, roles, rings } in declared {
-        let uid = match known.get(&id) {
-            Some(uid) => *uid,
-            None => {
-                let uid = chancery_crypto::new_uid().map_err(Error::from)?;
-                rows.push(RowChange::PutCaller(CallerRow { id: id.clone(), uid }));
-                uid
-            }
-        };
-        callers.push(Arc::new(Caller { id, uid, environment, identities, groups, roles, rings }));
-    }
-    if rows.is_empty() {
-        return Ok((state.epoch, callers));
-    }
-    let act = details::registration_of_callers(&rows);
-    Ok((commit(log, state.epoch, rows, act).await?, callers))
-}
-
 async fn apply_first(
     log: &Log,
     epoch: Epoch,
@@ -200,7 +201,7 @@ async fn apply_first(
 ) -> Result<(Epoch, PolicyPoint, PolicySetRow), StartError> {
     let documents: Vec<_> = documents.iter().map(stored).collect();
     let point = prepare("first", PolicySet::parse(policy_documents(&documents)), callers)?;
-    if !someone_can_apply(&point, &callers.all) {
+    if !someone_can_apply(&point, &callers.able()) {
         return Err(StartError::Lockout);
     }
     let hash = point.policy_set().hash();

@@ -1,19 +1,19 @@
 //! The state as memory holds it: one immutable snapshot of an epoch, replaced as a whole by each change.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_crypto::PublicKey;
-use chancery_model::{
-    Action, Algorithm, Caller, Id, Identity, KeyName, KeyPurpose, KeyState, KeyVersionName, RingName, Timestamp, Uid,
-};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyPurpose, KeyState, KeyVersionName, RingName, Timestamp, Uid};
 use chancery_policy::PolicyPoint;
 use chancery_store::{Epoch, KeyRow, KeyVersionRow, PolicySetRow, RowChange};
 
+use crate::api_keys::ApiKeys;
 use crate::error::Error;
 use crate::keys::KeyOrVersion;
+use crate::registry::Callers;
 
 /// A key with its versions.
 #[derive(Debug, Clone)]
@@ -211,32 +211,7 @@ pub(crate) struct Snapshot {
     pub policy: Arc<PolicyPoint>,
     pub policy_row: Arc<PolicySetRow>,
     pub callers: Arc<Callers>,
-}
-
-/// The registered callers; from the configuration, so fixed while the service runs.
-pub(crate) struct Callers {
-    pub all: Vec<Arc<Caller>>,
-    by_id: BTreeMap<Id, Arc<Caller>>,
-    by_identity: HashMap<Identity, Arc<Caller>>,
-}
-
-impl Callers {
-    pub fn new(all: Vec<Arc<Caller>>) -> Self {
-        let by_id = all.iter().map(|caller| (caller.id.clone(), Arc::clone(caller))).collect();
-        let by_identity = all
-            .iter()
-            .flat_map(|caller| caller.identities.iter().map(|identity| (identity.clone(), Arc::clone(caller))))
-            .collect();
-        Self { all, by_id, by_identity }
-    }
-
-    pub fn by_id(&self, id: &Id) -> Option<Arc<Caller>> {
-        self.by_id.get(id).map(Arc::clone)
-    }
-
-    pub fn by_identity(&self, identity: &Identity) -> Option<Arc<Caller>> {
-        self.by_identity.get(identity).map(Arc::clone)
-    }
+    pub api_keys: Arc<ApiKeys>,
 }
 
 impl Snapshot {
@@ -260,6 +235,7 @@ impl Snapshot {
     /// The snapshot after `rows` were committed with `epoch`. Policy sets are prepared by who applies them.
     pub fn after(&self, epoch: Epoch, rows: &[RowChange]) -> Result<Self, Error> {
         let mut next = Self { epoch, ..self.clone() };
+        let mut callers = Vec::new();
         for row in rows {
             match row {
                 RowChange::PutKey(row) => {
@@ -289,8 +265,15 @@ impl Snapshot {
                         })?;
                     }
                 }
-                RowChange::PutCaller(_) | RowChange::PutPolicySet(_) => {}
+                RowChange::PutCaller(row) => callers.push(row),
+                RowChange::PutApiKey(row) => Arc::make_mut(&mut next.api_keys).put(row.clone()),
+                RowChange::PutPolicySet(_) => {}
             }
+        }
+        if !callers.is_empty() {
+            next.callers = Arc::new(next.callers.after(callers.into_iter()));
+            let policy = next.policy.with_callers(&next.callers.all).map_err(Error::PolicyInvalid)?;
+            next.policy = Arc::new(policy);
         }
         Ok(next)
     }

@@ -114,7 +114,7 @@ impl Chancery {
 
     async fn try_to_settle(&self, unfinished: &Unfinished) -> Result<(), Error> {
         let Unfinished { act, uid, version, algorithm } = unfinished;
-        let ring = self.inner.rings.get(&version.key.ring);
+        let ring = self.any_ring(&version.key.ring);
         let ring = ring.ok_or_else(|| Error::NotFound { name: version.key.ring_name().to_string() })?;
         let token = self.token_of(ring)?;
         let deadline = Instant::now() + INSPECTION_DEADLINE;

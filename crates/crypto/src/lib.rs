@@ -1,12 +1,14 @@
 //! The public half of cryptography.
 //!
 //! In scope: hashing, random bytes, public keys as SubjectPublicKeyInfo (DER and PEM), as JWK and as OpenSSH writes
-//! them, the encodings of ECDSA signatures, the low-S form and recovery id of secp256k1, and verification in software.
+//! them, the encodings of ECDSA signatures, the low-S form and recovery id of secp256k1, verification in software, and
+//! API keys as they are written.
 //! Out of scope: private keys (they live in tokens, behind `hsm`), the names and states of keys (`model`,
 //! `core`), who asks and whether he may (`policy`), certificates and TLS (`server`), message authentication codes
 //! (their keys are secret, so only the token can make and check them).
 //!
-//! All inputs are public, so nothing here needs to run in constant time.
+//! All inputs but API keys are public, so nothing here needs to run in constant time: API keys are checked where their
+//! hashes are (`core`).
 //!
 //! Whose mathematics: aws-lc-rs for RSA, the NIST curves, Ed25519, ML-DSA and SHA-2; k256 for secp256k1; sha3 for
 //! Keccak-256. How they are held to account: `tests/wycheproof` sends every signature set that applies through
@@ -14,6 +16,7 @@
 //! `tests/cross_check.rs` does so with fresh signatures of other signers; `tests/formats` compares the formats of keys
 //! with what other programs write.
 
+mod api_key;
 mod ecdsa;
 mod ed25519_point;
 mod hash;
@@ -26,6 +29,7 @@ mod secp256k1;
 mod spki;
 mod verify;
 
+pub use api_key::{API_KEY_PREFIX, ApiKeyText, InvalidApiKey};
 pub use ecdsa::{SignatureEncodingError, ecdsa_der_from_fixed, ecdsa_fixed_from_der};
 pub use hash::{digest_info, hash, sha256};
 pub use jwk::{Jwk, JwkKey, jose_algorithm};

@@ -60,6 +60,26 @@ pub enum Action {
     GetToken,
     /// ClearPinLatch.
     ClearPinLatch,
+    /// CreateCaller, on all callers.
+    CreateCaller,
+    /// GetCaller.
+    GetCaller,
+    /// ListCallers, on all callers; the answer holds those that GetCaller allows.
+    ListCallers,
+    /// UpdateCaller.
+    UpdateCaller,
+    /// SuspendCaller.
+    SuspendCaller,
+    /// ResumeCaller.
+    ResumeCaller,
+    /// IssueApiKey, on the caller.
+    IssueApiKey,
+    /// ListApiKeys, on the caller.
+    ListApiKeys,
+    /// RotateApiKey, on the caller.
+    RotateApiKey,
+    /// RevokeApiKey, on the caller.
+    RevokeApiKey,
 }
 
 /// The groups that the shipped policies use; an action belongs to exactly one.
@@ -85,11 +105,17 @@ pub enum ActionGroup {
     ReadingTokens,
     /// Lets tokens be used again.
     AdministeringTokens,
+    /// Reads callers.
+    ReadingCallers,
+    /// Registers, changes, suspends and resumes callers.
+    AdministeringCallers,
+    /// Issues, rotates and revokes API keys.
+    AdministeringApiKeys,
 }
 
 impl ActionGroup {
     /// Every group.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Signing,
         Self::Verifying,
         Self::GeneratingRandom,
@@ -100,6 +126,9 @@ impl ActionGroup {
         Self::Auditing,
         Self::ReadingTokens,
         Self::AdministeringTokens,
+        Self::ReadingCallers,
+        Self::AdministeringCallers,
+        Self::AdministeringApiKeys,
     ];
 
     /// The name used in policies.
@@ -116,13 +145,16 @@ impl ActionGroup {
             Self::Auditing => "auditing",
             Self::ReadingTokens => "reading-tokens",
             Self::AdministeringTokens => "administering-tokens",
+            Self::ReadingCallers => "reading-callers",
+            Self::AdministeringCallers => "administering-callers",
+            Self::AdministeringApiKeys => "administering-api-keys",
         }
     }
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 37] = [
         Self::Sign,
         Self::SignJwt,
         Self::MacSign,
@@ -150,6 +182,16 @@ impl Action {
         Self::ListTokens,
         Self::GetToken,
         Self::ClearPinLatch,
+        Self::CreateCaller,
+        Self::GetCaller,
+        Self::ListCallers,
+        Self::UpdateCaller,
+        Self::SuspendCaller,
+        Self::ResumeCaller,
+        Self::IssueApiKey,
+        Self::ListApiKeys,
+        Self::RotateApiKey,
+        Self::RevokeApiKey,
     ];
 
     /// The name used in the API, policies and the record.
@@ -183,6 +225,16 @@ impl Action {
             Self::ListTokens => "ListTokens",
             Self::GetToken => "GetToken",
             Self::ClearPinLatch => "ClearPinLatch",
+            Self::CreateCaller => "CreateCaller",
+            Self::GetCaller => "GetCaller",
+            Self::ListCallers => "ListCallers",
+            Self::UpdateCaller => "UpdateCaller",
+            Self::SuspendCaller => "SuspendCaller",
+            Self::ResumeCaller => "ResumeCaller",
+            Self::IssueApiKey => "IssueApiKey",
+            Self::ListApiKeys => "ListApiKeys",
+            Self::RotateApiKey => "RotateApiKey",
+            Self::RevokeApiKey => "RevokeApiKey",
         }
     }
 
@@ -209,6 +261,11 @@ impl Action {
             Self::ListRecords | Self::WatchRecords => ActionGroup::Auditing,
             Self::ListTokens | Self::GetToken => ActionGroup::ReadingTokens,
             Self::ClearPinLatch => ActionGroup::AdministeringTokens,
+            Self::GetCaller | Self::ListCallers | Self::ListApiKeys => ActionGroup::ReadingCallers,
+            Self::IssueApiKey | Self::RotateApiKey | Self::RevokeApiKey => ActionGroup::AdministeringApiKeys,
+            Self::CreateCaller | Self::UpdateCaller | Self::SuspendCaller | Self::ResumeCaller => {
+                ActionGroup::AdministeringCallers
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod action;
 mod algorithm;
+mod api_key;
 mod caller;
 mod digest;
 mod hash;
@@ -17,7 +18,11 @@ mod uid;
 
 pub use action::{Action, ActionGroup, UnknownAction};
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use caller::{Authentication, Caller, Identity, InvalidIdentity, Role, UnknownRole};
+pub use api_key::{ApiKeyAccess, ApiKeyId, ApiKeyScope, InvalidApiKeyId, InvalidNetwork, Network, UnknownApiKeyAccess};
+pub use caller::{
+    ApiKeyProof, Authentication, Caller, CallerState, CertificateProof, Factor, Identity, InvalidIdentity, Role,
+    UnknownCallerState, UnknownFactor, UnknownRole,
+};
 pub use digest::{Digest, InvalidDigest, Sha256Hash};
 pub use hash::HashAlgorithm;
 pub use key::{EcdsaEncoding, KeyState, UnknownKeyState};

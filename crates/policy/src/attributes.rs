@@ -2,15 +2,15 @@
 
 use crate::facts::{datetime, duration, long};
 use crate::request::{OperationContext, RequestContext, Resource};
-use chancery_model::Caller;
+use chancery_model::{Caller, Id};
 use serde_json::{Value, json};
 
 /// The principal's, the resource's and the context's attributes, by the names that policies use.
 pub(crate) fn attributes(caller: &Caller, resource: &Resource, context: &RequestContext) -> Value {
-    json!({ "principal": principal(caller), "resource": resource_attributes(resource), "context": circumstances(context) })
+    json!({ "principal": caller_attributes(caller), "resource": resource_attributes(resource), "context": circumstances(context) })
 }
 
-fn principal(caller: &Caller) -> Value {
+fn caller_attributes(caller: &Caller) -> Value {
     json!({
         "type": "Caller",
         "id": caller.id.as_str(),
@@ -18,6 +18,7 @@ fn principal(caller: &Caller) -> Value {
         "groups": caller.groups.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
         "roles": caller.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
         "rings": caller.rings.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "attributes": caller.attributes,
     })
 }
 
@@ -37,7 +38,8 @@ fn resource_attributes(resource: &Resource) -> Value {
             "labels": *facts.labels,
         }),
         Resource::Token(id) => json!({ "type": kind, "id": id.as_str() }),
-        Resource::PolicySet | Resource::AuditLog | Resource::Tokens => json!({ "type": kind }),
+        Resource::Caller(caller) => caller_attributes(caller),
+        Resource::PolicySet | Resource::AuditLog | Resource::Tokens | Resource::Callers => json!({ "type": kind }),
     }
 }
 
@@ -77,6 +79,13 @@ fn circumstances(context: &RequestContext) -> Value {
             add("algorithm", algorithm.to_string().into());
             add("allowDigest", (*allow_digest).into());
         }
+        OperationContext::Registration { environment, groups, roles, rings } => {
+            add("environment", environment.as_str().into());
+            add("groups", groups.iter().map(Id::as_str).collect());
+            add("roles", roles.iter().map(|role| role.as_str()).collect());
+            add("rings", rings.iter().map(Id::as_str).collect());
+        }
+        OperationContext::ApiKey { lifetime_seconds } => add("lifetime", duration(*lifetime_seconds).into()),
     }
     value
 }

@@ -29,7 +29,7 @@ pub(crate) enum FactsError {
 #[derive(Debug, Clone)]
 pub(crate) struct Principal {
     pub(crate) uid: EntityUid,
-    /// Groups and roles: all that the caller can be `in`, beside itself.
+    /// Groups, roles and all callers: everything that the caller can be `in`, beside itself.
     pub(crate) memberships: HashSet<EntityUid>,
     pub(crate) entity: Entity,
 }
@@ -38,14 +38,16 @@ impl Principal {
     pub(crate) fn new(caller: &Caller) -> Result<Self, FactsError> {
         let uid = uids::caller(&caller.id);
         let groups = caller.groups.iter().map(uids::group);
-        let memberships: HashSet<EntityUid> = groups.chain(caller.roles.iter().copied().map(uids::role)).collect();
+        let roles = caller.roles.iter().copied().map(uids::role);
+        let memberships: HashSet<EntityUid> = groups.chain(roles).chain([uids::callers()]).collect();
         let rings = caller.rings.iter().map(|ring| Value::new_entity_uid(uids::key_ring(ring)));
         let attributes = [
             ("id".to_owned(), text(&caller.id)),
             ("environment".to_owned(), text(&caller.environment)),
             ("rings".to_owned(), Value::new_set(rings)),
         ];
-        let entity = entity(uid.clone(), attributes, memberships.iter().cloned(), [])?;
+        let tags = caller.attributes.iter().map(|(name, value)| (name.clone(), text(value)));
+        let entity = entity(uid.clone(), attributes, memberships.iter().cloned(), tags)?;
         Ok(Self { uid, memberships, entity })
     }
 }
@@ -59,11 +61,22 @@ pub(crate) fn resource_uid(resource: &Resource) -> EntityUid {
         Resource::AuditLog => uids::audit_log(),
         Resource::Token(id) => uids::token(id),
         Resource::Tokens => uids::tokens(),
+        Resource::Caller(caller) => uids::caller(&caller.id),
+        Resource::Callers => uids::callers(),
     }
 }
 
+/// Who asks, the resource, and everything that a policy can follow from either. Whoever asks something of themselves is
+/// one entity.
+pub(crate) fn entities(principal: &Principal, resource: &Resource) -> Result<Vec<Entity>, FactsError> {
+    let mut entities = resource_entities(resource)?;
+    entities.retain(|entity| entity.uid() != principal.uid);
+    entities.push(principal.entity.clone());
+    Ok(entities)
+}
+
 /// The resource with everything that a policy can follow from it.
-pub(crate) fn resource_entities(resource: &Resource) -> Result<Vec<Entity>, FactsError> {
+fn resource_entities(resource: &Resource) -> Result<Vec<Entity>, FactsError> {
     let uid = resource_uid(resource);
     Ok(match resource {
         Resource::KeyRing(facts) => vec![ring_entity(facts)?],
@@ -72,7 +85,10 @@ pub(crate) fn resource_entities(resource: &Resource) -> Result<Vec<Entity>, Fact
             vec![key_entity(uid, facts)?, ring_entity(&ring)?]
         }
         Resource::Token(id) => vec![entity(uid, [("id".to_owned(), text(id))], [uids::tokens()], [])?],
-        Resource::PolicySet | Resource::AuditLog | Resource::Tokens => vec![Entity::with_uid(uid)],
+        Resource::Caller(caller) => vec![Principal::new(caller)?.entity],
+        Resource::PolicySet | Resource::AuditLog | Resource::Tokens | Resource::Callers => {
+            vec![Entity::with_uid(uid)]
+        }
     })
 }
 
@@ -140,6 +156,16 @@ pub(crate) fn context(request: &AccessRequest) -> Result<Context, FactsError> {
         OperationContext::CreateKey { algorithm, allow_digest } => {
             add("algorithm", text(algorithm));
             add("allowDigest", Value::new_bool(*allow_digest));
+        }
+        OperationContext::Registration { environment, groups, roles, rings } => {
+            let set = |uids: Vec<EntityUid>| Value::new_set(uids.into_iter().map(Value::new_entity_uid));
+            add("environment", text(environment));
+            add("groups", set(groups.iter().map(uids::group).collect()));
+            add("roles", set(roles.iter().copied().map(uids::role).collect()));
+            add("rings", set(rings.iter().map(uids::key_ring).collect()));
+        }
+        OperationContext::ApiKey { lifetime_seconds } => {
+            add("lifetime", Value::new_duration(duration(*lifetime_seconds)));
         }
     }
     Context::from_pairs(pairs).map_err(|error| Box::new(error).into())

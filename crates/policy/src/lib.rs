@@ -42,4 +42,4 @@ pub use request::{AccessRequest, KeyFacts, OperationContext, RequestContext, Res
 pub use review::{Access, Review, ReviewCondition};
 pub use schema::{SCHEMA, SCHEMA_VERSION};
 pub use set::{Effect, PolicySet, PolicySummary};
-pub use succession::someone_can_apply;
+pub use succession::{someone_can_apply, someone_can_register};

@@ -64,11 +64,35 @@ impl PolicyPoint {
     /// # Errors
     /// [`PolicyErrors`] where two callers have one id.
     pub fn new(set: PolicySet, callers: &[Arc<Caller>]) -> Result<Self, PolicyErrors> {
+        Self::prepare(set, callers, |_| None)
+    }
+
+    /// The same set for other callers. What is prepared of those that have not changed is taken over.
+    ///
+    /// # Errors
+    /// [`PolicyErrors`] where two callers have one id.
+    pub fn with_callers(&self, callers: &[Arc<Caller>]) -> Result<Self, PolicyErrors> {
+        let principal = |caller: &Arc<Caller>| {
+            let known = self.callers.get(&caller.id).filter(|known| Arc::ptr_eq(&known.caller, caller));
+            known.map(|known| Arc::clone(&known.principal))
+        };
+        Self::prepare(self.set.clone(), callers, principal)
+    }
+
+    fn prepare(
+        set: PolicySet,
+        callers: &[Arc<Caller>],
+        prepared: impl Fn(&Arc<Caller>) -> Option<Arc<Principal>>,
+    ) -> Result<Self, PolicyErrors> {
         let mut known = HashMap::with_capacity(callers.len());
         for (number, caller) in callers.iter().enumerate() {
-            let principal =
-                Principal::new(caller).map_err(|error| refuse(format!("callers/{}: {error}", caller.id)))?;
-            let entry = Known { number, caller: Arc::clone(caller), principal: Arc::new(principal) };
+            let principal = match prepared(caller) {
+                Some(principal) => principal,
+                None => {
+                    Arc::new(Principal::new(caller).map_err(|error| refuse(format!("callers/{}: {error}", caller.id)))?)
+                }
+            };
+            let entry = Known { number, caller: Arc::clone(caller), principal };
             if known.insert(caller.id.clone(), entry).is_some() {
                 return Err(refuse(format!("two callers have the id {}", caller.id)));
             }
@@ -185,8 +209,7 @@ impl PolicyPoint {
         action: Action,
         resource: &Resource,
     ) -> Result<Entities, FactsError> {
-        let mut entities = facts::resource_entities(resource)?;
-        entities.push(principal.entity.clone());
+        let mut entities = facts::entities(principal, resource)?;
         entities.extend(self.action_entities.get(&action).cloned());
         Ok(Entities::from_entities(entities, None).map_err(Box::new)?)
     }
@@ -211,8 +234,7 @@ impl PolicyPoint {
         request.check()?;
         let schema = Some(&*schema::PARSED);
         let principal = Principal::new(caller)?;
-        let mut entities = facts::resource_entities(&request.resource)?;
-        entities.push(principal.entity.clone());
+        let entities = facts::entities(&principal, &request.resource)?;
         let entities = Entities::from_entities(entities, schema).map_err(Box::new)?;
         let cedar = Request::new(
             principal.uid.clone(),

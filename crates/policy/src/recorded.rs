@@ -1,7 +1,7 @@
 //! Calls as the record has them, read back so that another policy set can be asked about them.
 
 use crate::request::{AccessRequest, KeyFacts, OperationContext, RequestContext, Resource, RingFacts, SignInputKind};
-use chancery_model::{Action, Caller, Id, KeyName, Timestamp, Uid};
+use chancery_model::{Action, Caller, CallerState, Id, KeyName, Timestamp, Uid};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,22 +32,15 @@ impl RecordedCall {
         let part = |name| attributes.get(name).unwrap_or(&Value::Null);
         let (principal, resource, context) =
             (Fields(part("principal")), Fields(part("resource")), Fields(part("context")));
-        let caller = Caller {
-            id: principal.id("id")?,
-            uid: Uid::NONE,
-            environment: principal.id("environment")?,
-            identities: BTreeSet::new(),
-            groups: principal.ids("groups")?,
-            roles: principal.each("roles", |text| text.parse().ok())?,
-            rings: principal.ids("rings")?,
-        };
+        let caller = recorded_caller(&principal)?;
         let request = AccessRequest {
             action,
             resource: recorded_resource(&resource)?,
             context: RequestContext {
                 source: context.optional("sourceAddress", |text| text.parse().ok())?,
-                authentication: context
-                    .read("authentication", |text| (text == "certificate").then_some("certificate"))?,
+                authentication: context.read("authentication", |text| {
+                    ["certificate", "api-key", "certificate-and-api-key"].into_iter().find(|known| *known == text)
+                })?,
                 now: context.read("now", moment)?,
                 operation: operation(action, &context)?,
             },
@@ -55,6 +48,25 @@ impl RecordedCall {
         request.check().map_err(|_mismatch| NotReplayable("resource of this action"))?;
         Ok(Self { caller: Arc::new(caller), request })
     }
+}
+
+/// A caller as policy saw it; who asked, or who was asked about.
+fn recorded_caller(caller: &Fields<'_>) -> Result<Caller, NotReplayable> {
+    // Records of the time before callers had attributes say nothing of them.
+    let attributes = if caller.0.get("attributes").is_some() { caller.map("attributes")? } else { BTreeMap::new() };
+    Ok(Caller {
+        id: caller.id("id")?,
+        uid: Uid::NONE,
+        environment: caller.id("environment")?,
+        identities: BTreeSet::new(),
+        groups: caller.ids("groups")?,
+        roles: caller.each("roles", |text| text.parse().ok())?,
+        rings: caller.ids("rings")?,
+        attributes,
+        // What policy does not see.
+        required_factors: BTreeSet::new(),
+        state: CallerState::Active,
+    })
 }
 
 fn recorded_resource(resource: &Fields<'_>) -> Result<Resource, NotReplayable> {
@@ -73,6 +85,8 @@ fn recorded_resource(resource: &Fields<'_>) -> Result<Resource, NotReplayable> {
         "PolicySet" => Resource::PolicySet,
         "AuditLog" => Resource::AuditLog,
         "Tokens" => Resource::Tokens,
+        "Callers" => Resource::Callers,
+        "Caller" => Resource::Caller(Arc::new(recorded_caller(resource)?)),
         _ => return Err(NotReplayable("type")),
     })
 }
@@ -107,6 +121,15 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
             algorithm: context.read("algorithm", |text| text.parse().ok())?,
             allow_digest: context.flag("allowDigest")?,
         },
+        Action::CreateCaller | Action::UpdateCaller => OperationContext::Registration {
+            environment: context.id("environment")?,
+            groups: context.ids("groups")?,
+            roles: context.each("roles", |text| text.parse().ok())?,
+            rings: context.ids("rings")?,
+        },
+        Action::IssueApiKey | Action::RotateApiKey => OperationContext::ApiKey {
+            lifetime_seconds: context.read("lifetime", |text| text.strip_suffix('s')?.parse().ok())?,
+        },
         Action::Verify
         | Action::GetPublicKey
         | Action::ListKeyRings
@@ -127,7 +150,13 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
         | Action::WatchRecords
         | Action::ListTokens
         | Action::GetToken
-        | Action::ClearPinLatch => OperationContext::Plain,
+        | Action::ClearPinLatch
+        | Action::GetCaller
+        | Action::ListCallers
+        | Action::SuspendCaller
+        | Action::ResumeCaller
+        | Action::ListApiKeys
+        | Action::RevokeApiKey => OperationContext::Plain,
     })
 }
 

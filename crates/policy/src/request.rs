@@ -1,7 +1,7 @@
 //! What policy is asked: an action, the facts about its resource, and the circumstances.
 
-use chancery_model::{Action, Algorithm, Id, KeyName, Timestamp};
-use std::collections::BTreeMap;
+use chancery_model::{Action, Algorithm, Caller, Id, KeyName, Role, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,6 +33,10 @@ pub enum Resource {
     Token(Id),
     /// All HSM tokens: ListTokens.
     Tokens,
+    /// A registered caller: GetCaller, UpdateCaller, SuspendCaller, ResumeCaller, and all that concerns its API keys.
+    Caller(Arc<Caller>),
+    /// All registered callers: ListCallers, CreateCaller.
+    Callers,
 }
 
 /// What policies see of a key ring.
@@ -64,14 +68,15 @@ pub struct KeyFacts {
 pub struct RequestContext {
     /// Where the call came from; `None` where that is not known.
     pub source: Option<IpAddr>,
-    /// How the caller proved who it is: `certificate`.
+    /// How the caller proved who it is: [`chancery_model::Authentication::as_str`].
     pub authentication: &'static str,
     /// When the call is decided. Policies see milliseconds.
     pub now: Timestamp,
     /// What only this kind of call has. Must fit the action: `Sign` for [`Action::Sign`], `SignJwt` for
     /// [`Action::SignJwt`], `Mac` for [`Action::MacSign`] and [`Action::MacVerify`], `Random` for
-    /// [`Action::GenerateRandomBytes`], `CreateKey` for [`Action::CreateKey`], `Plain` for the others. Anything else is
-    /// denied.
+    /// [`Action::GenerateRandomBytes`], `CreateKey` for [`Action::CreateKey`], `Registration` for
+    /// [`Action::CreateCaller`] and [`Action::UpdateCaller`], `ApiKey` for [`Action::IssueApiKey`] and
+    /// [`Action::RotateApiKey`], `Plain` for the others. Anything else is denied.
     pub operation: OperationContext,
 }
 
@@ -125,6 +130,22 @@ pub enum OperationContext {
         /// Whether it would sign digests.
         allow_digest: bool,
     },
+    /// A caller as it would be registered.
+    Registration {
+        /// Its environment.
+        environment: Id,
+        /// Its groups.
+        groups: BTreeSet<Id>,
+        /// Its roles.
+        roles: BTreeSet<Role>,
+        /// The key rings to which its roles would extend.
+        rings: BTreeSet<Id>,
+    },
+    /// A new API key.
+    ApiKey {
+        /// For how long it would be, in seconds.
+        lifetime_seconds: u64,
+    },
 }
 
 /// What a caller hands in to be signed.
@@ -168,6 +189,10 @@ impl AccessRequest {
             OperationContext::Mac { .. } => matches!(self.action, Action::MacSign | Action::MacVerify),
             OperationContext::Random { .. } => self.action == Action::GenerateRandomBytes,
             OperationContext::CreateKey { .. } => self.action == Action::CreateKey,
+            OperationContext::Registration { .. } => {
+                matches!(self.action, Action::CreateCaller | Action::UpdateCaller)
+            }
+            OperationContext::ApiKey { .. } => matches!(self.action, Action::IssueApiKey | Action::RotateApiKey),
         };
         match (fits, has_details(self.action)) {
             (true, _) => Ok(()),
@@ -185,7 +210,11 @@ const fn has_details(action: Action) -> bool {
         | Action::MacSign
         | Action::MacVerify
         | Action::GenerateRandomBytes
-        | Action::CreateKey => true,
+        | Action::CreateKey
+        | Action::CreateCaller
+        | Action::UpdateCaller
+        | Action::IssueApiKey
+        | Action::RotateApiKey => true,
         Action::Verify
         | Action::GetPublicKey
         | Action::ListKeyRings
@@ -206,7 +235,13 @@ const fn has_details(action: Action) -> bool {
         | Action::WatchRecords
         | Action::ListTokens
         | Action::GetToken
-        | Action::ClearPinLatch => false,
+        | Action::ClearPinLatch
+        | Action::GetCaller
+        | Action::ListCallers
+        | Action::SuspendCaller
+        | Action::ResumeCaller
+        | Action::ListApiKeys
+        | Action::RevokeApiKey => false,
     }
 }
 
@@ -214,6 +249,20 @@ impl Resource {
     /// Refuses an action that is never asked of this kind of resource.
     pub(crate) fn check(&self, action: Action) -> Result<(), Mismatch> {
         if self.takes(action) { Ok(()) } else { Err(Mismatch { action, what: self.kind() }) }
+    }
+
+    /// The caller that something is done to, if it is one.
+    pub(crate) const fn caller(&self) -> Option<&Arc<Caller>> {
+        match self {
+            Self::Caller(caller) => Some(caller),
+            Self::KeyRing(_)
+            | Self::Key(_)
+            | Self::PolicySet
+            | Self::AuditLog
+            | Self::Token(_)
+            | Self::Tokens
+            | Self::Callers => None,
+        }
     }
 
     /// Whether the schema lets `action` be asked of this kind of resource.
@@ -247,6 +296,15 @@ impl Resource {
             Action::ListRecords | Action::WatchRecords => matches!(self, Self::AuditLog),
             Action::ListTokens => matches!(self, Self::Tokens),
             Action::GetToken | Action::ClearPinLatch => matches!(self, Self::Token(_)),
+            Action::CreateCaller | Action::ListCallers => matches!(self, Self::Callers),
+            Action::GetCaller
+            | Action::UpdateCaller
+            | Action::SuspendCaller
+            | Action::ResumeCaller
+            | Action::IssueApiKey
+            | Action::ListApiKeys
+            | Action::RotateApiKey
+            | Action::RevokeApiKey => matches!(self, Self::Caller(_)),
         }
     }
 
@@ -259,6 +317,8 @@ impl Resource {
             Self::AuditLog => "AuditLog",
             Self::Token(_) => "Token",
             Self::Tokens => "Tokens",
+            Self::Caller(_) => "Caller",
+            Self::Callers => "Callers",
         }
     }
 }
@@ -273,6 +333,8 @@ impl fmt::Display for Resource {
             Self::AuditLog => f.write_str("auditLog"),
             Self::Token(id) => write!(f, "tokens/{id}"),
             Self::Tokens => f.write_str("tokens"),
+            Self::Caller(caller) => write!(f, "callers/{}", caller.id),
+            Self::Callers => f.write_str("callers"),
         }
     }
 }

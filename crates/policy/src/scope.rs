@@ -24,6 +24,10 @@ pub(crate) enum Target {
     AuditLog,
     Token(Id),
     Tokens,
+    Callers,
+    /// Any caller. Which groups and roles it is in is left to the evaluation, or to [`Scope::takes_caller`]: calls on
+    /// callers are few.
+    AnyCaller,
 }
 
 /// Whether the scope of a policy takes in the resources of a [`Target`].
@@ -63,6 +67,18 @@ impl Scope {
             ActionConstraint::Any => true,
             ActionConstraint::Eq(uid) => *uid == own,
             ActionConstraint::In(named) => named.iter().any(|uid| *uid == own || *uid == group),
+        }
+    }
+
+    /// Whether the caller that something is done to is one of those that the policy names.
+    pub(crate) fn takes_caller(&self, caller: &Principal) -> bool {
+        let within = |uid: &EntityUid| caller.uid == *uid || caller.memberships.contains(uid);
+        match &self.resource {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Eq(uid) => caller.uid == *uid,
+            ResourceConstraint::In(uid) => within(uid),
+            ResourceConstraint::Is(kind) => *kind == *uids::CALLER,
+            ResourceConstraint::IsIn(kind, uid) => *kind == *uids::CALLER && within(uid),
         }
     }
 
@@ -111,6 +127,8 @@ impl Target {
             Resource::AuditLog => Self::AuditLog,
             Resource::Token(id) => Self::Token(id.clone()),
             Resource::Tokens => Self::Tokens,
+            Resource::Callers => Self::Callers,
+            Resource::Caller(_) => Self::AnyCaller,
         }
     }
 
@@ -122,6 +140,8 @@ impl Target {
             Self::AuditLog => &uids::AUDIT_LOG,
             Self::Token(_) => &uids::TOKEN,
             Self::Tokens => &uids::TOKENS,
+            Self::Callers => &uids::CALLERS,
+            Self::AnyCaller => &uids::CALLER,
         }
     }
 
@@ -138,6 +158,8 @@ impl Target {
             Self::AuditLog => uids::audit_log(),
             Self::Token(id) => uids::token(id),
             Self::Tokens => uids::tokens(),
+            Self::Callers => uids::callers(),
+            Self::AnyCaller => return if *uid.type_name() == *uids::CALLER { Reach::All } else { Reach::None },
         };
         if own == *uid { Reach::All } else { Reach::None }
     }
@@ -147,7 +169,8 @@ impl Target {
         let parent = match self {
             Self::KeysOf(ring) => Some(uids::key_ring(ring)),
             Self::Token(_) => Some(uids::tokens()),
-            Self::KeyRing(_) | Self::PolicySet | Self::AuditLog | Self::Tokens => None,
+            Self::AnyCaller => return Reach::All,
+            Self::KeyRing(_) | Self::PolicySet | Self::AuditLog | Self::Tokens | Self::Callers => None,
         };
         if parent.as_ref() == Some(uid) { Reach::All } else { self.is(uid) }
     }

@@ -13,6 +13,10 @@ use std::sync::{Arc, LazyLock};
 const ROLES: &str = include_str!("../policies/roles.cedar");
 const BUILTIN: &str = include_str!("../policies/builtin.cedar");
 
+/// The policies that were always in force under each earlier version of the schema.
+const EARLIER_BUILTIN: [(u32, &str); 2] = [(1, BUILTIN_TO_2), (2, BUILTIN_TO_2)];
+const BUILTIN_TO_2: &str = include_str!("../policies/earlier/builtin-of-schemas-1-and-2.cedar");
+
 /// Separates these hashes from all others of ours.
 const HASH_DOMAIN: &[u8] = b"chancery policy set v1\n";
 
@@ -126,12 +130,14 @@ impl PolicySet {
         self.0.hash
     }
 
-    /// Whether these documents had this hash under an earlier version of the schema. The policies that are always in force
-    /// are the same in all versions so far.
+    /// Whether these documents had this hash under an earlier version of the schema, beside the policies that were always in
+    /// force then.
     #[must_use]
     pub fn had_hash(&self, earlier: &Sha256Hash) -> bool {
-        let builtin = PolicyDocument { name: BUILTIN_NAME.to_owned(), text: BUILTIN.to_owned() };
-        (1..SCHEMA_VERSION).any(|version| hash(version, &builtin, &self.0.documents) == *earlier)
+        EARLIER_BUILTIN.iter().any(|(version, text)| {
+            let builtin = PolicyDocument { name: BUILTIN_NAME.to_owned(), text: (*text).to_owned() };
+            hash(*version, &builtin, &self.0.documents) == *earlier
+        })
     }
 
     /// The documents as they were given, sorted by name; without the policies that are always in force.

@@ -1,4 +1,4 @@
-//! Guards against the policy set that nobody could ever replace.
+//! Guards against the policy set that nobody could ever replace, and the registration after which nobody could register.
 
 use crate::decision::Decision;
 use crate::facts::Principal;
@@ -7,6 +7,7 @@ use crate::reader::{BUILTIN_NAME, LoadedPolicy};
 use crate::request::{AccessRequest, OperationContext, RequestContext, Resource};
 use crate::set::Effect;
 use chancery_model::{Action, Caller, Timestamp};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +32,32 @@ const MAX_CALLS: usize = 100_000;
 /// between two hours, or only until yesterday, is not.
 #[must_use]
 pub fn someone_can_apply(point: &PolicyPoint, callers: &[Arc<Caller>]) -> bool {
+    let operation = |_: &Caller| OperationContext::Plain;
+    someone_can(point, callers, Action::ApplyPolicySet, &Resource::PolicySet, operation)
+}
+
+/// Whether at least one of `callers` could register another caller, without any role and of its own environment. Proven as
+/// for [`someone_can_apply`].
+#[must_use]
+pub fn someone_can_register(point: &PolicyPoint, callers: &[Arc<Caller>]) -> bool {
+    let operation = |caller: &Caller| OperationContext::Registration {
+        environment: caller.environment.clone(),
+        groups: BTreeSet::new(),
+        roles: BTreeSet::new(),
+        rings: BTreeSet::new(),
+    };
+    someone_can(point, callers, Action::CreateCaller, &Resource::Callers, operation)
+}
+
+fn someone_can(
+    point: &PolicyPoint,
+    callers: &[Arc<Caller>],
+    action: Action,
+    resource: &Resource,
+    operation: impl Fn(&Caller) -> OperationContext,
+) -> bool {
     let own = point.policy_set().loaded().iter().filter(|policy| *policy.document != *BUILTIN_NAME);
-    let own: Vec<&LoadedPolicy> = own.filter(|policy| policy.scope.takes_action(Action::ApplyPolicySet)).collect();
+    let own: Vec<&LoadedPolicy> = own.filter(|policy| policy.scope.takes_action(action)).collect();
     let asks_for = |word: &str| own.iter().any(|policy| policy.text.contains(word));
     let mut sources = addresses(&own);
     if !asks_for("sourceAddress") {
@@ -42,13 +67,13 @@ pub fn someone_can_apply(point: &PolicyPoint, callers: &[Arc<Caller>]) -> bool {
     let candidates: Vec<&Arc<Caller>> = callers.iter().filter(|caller| some_permit_takes(&own, caller)).collect();
 
     let now = Timestamp::now();
-    let contexts =
-        (0..hours).flat_map(|hour| sources.iter().map(move |source| context(now.after(HOUR * hour), *source)));
-    let calls = contexts.flat_map(|context| {
-        let request = AccessRequest { action: Action::ApplyPolicySet, resource: Resource::PolicySet, context };
-        candidates.iter().map(move |caller| (*caller, request.clone()))
-    });
-    calls.take(MAX_CALLS).any(|(caller, request)| matches!(point.authorize(caller, &request), Decision::Allowed(_)))
+    let circumstances = (0..hours).flat_map(|hour| sources.iter().map(move |source| (now.after(HOUR * hour), *source)));
+    let calls = circumstances.flat_map(|(now, source)| candidates.iter().map(move |caller| (*caller, now, source)));
+    calls.take(MAX_CALLS).any(|(caller, now, source)| {
+        let context = context(now, source, operation(caller));
+        let request = AccessRequest { action, resource: resource.clone(), context };
+        matches!(point.authorize(caller, &request), Decision::Allowed(_))
+    })
 }
 
 /// Whether some permit names the caller, itself or by a group or role.
@@ -57,8 +82,8 @@ fn some_permit_takes(policies: &[&LoadedPolicy], caller: &Caller) -> bool {
     policies.iter().any(|policy| policy.effect() == Effect::Permit && policy.scope.takes_principal(&principal))
 }
 
-fn context(now: Timestamp, source: IpAddr) -> RequestContext {
-    RequestContext { source: Some(source), authentication: "certificate", now, operation: OperationContext::Plain }
+fn context(now: Timestamp, source: IpAddr, operation: OperationContext) -> RequestContext {
+    RequestContext { source: Some(source), authentication: "certificate", now, operation }
 }
 
 /// An address of each range that the policies name as `ip("...")`, and the usual ones.

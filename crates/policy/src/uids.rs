@@ -19,6 +19,7 @@ entity_types! {
     GROUP = "Chancery::Group";
     ROLE = "Chancery::Role";
     CALLER = "Chancery::Caller";
+    CALLERS = "Chancery::Callers";
     KEY_RING = "Chancery::KeyRing";
     KEY = "Chancery::Key";
     POLICY_SET = "Chancery::PolicySet";
@@ -41,6 +42,10 @@ pub(crate) fn action_group(action: Action) -> EntityUid {
 
 pub(crate) fn caller(id: &Id) -> EntityUid {
     uid(&CALLER, id.as_str())
+}
+
+pub(crate) fn callers() -> EntityUid {
+    uid(&CALLERS, "all")
 }
 
 pub(crate) fn group(id: &Id) -> EntityUid {

@@ -164,6 +164,8 @@ async fn start_core(
         rings: config.key_rings.iter().map(ring).collect(),
         tokens,
         callers: config.callers.iter().map(caller).collect(),
+        system_ring: config.system_ring.as_ref().map(|ring| ring.token.clone()),
+        api_keys: config.api_keys.settings(),
         first_policy_set: first_policy_set(&config.policy.first)?,
         log,
         reader,
@@ -178,9 +180,10 @@ fn ring(ring: &config::KeyRing) -> Ring {
     Ring { name: RingName { ring: id }, environment, token }
 }
 
-fn caller(caller: &config::Caller) -> CallerDeclaration {
-    let config::Caller { id, environment, identities, groups, roles, key_rings } = caller.clone();
-    CallerDeclaration { id, environment, identities, groups, roles, rings: key_rings }
+pub(crate) fn caller(caller: &config::Caller) -> CallerDeclaration {
+    let config::Caller { id, environment, identities, groups, roles, key_rings, attributes, required_factors } =
+        caller.clone();
+    CallerDeclaration { id, environment, identities, groups, roles, rings: key_rings, attributes, required_factors }
 }
 
 /// The documents of the files, each under its file's name; the shipped roles where there are none.

@@ -1,11 +1,17 @@
-//! Who is at the other end: from a client certificate to an identity. The common name is never looked at.
+//! Who is at the other end: from a client certificate to an identity, and from a header to an API key. The common name is
+//! never looked at.
 //!
 //! The certificate is read once, when the connection is made ([`Peer::new`]); what can change while a connection lives
 //! for days is looked at again on each call ([`Peer::identify`]): the clock, and the authorities we trust.
 
+mod bearer;
+
+pub(crate) use bearer::take_api_key;
+
 use crate::config::IdentityKind;
 use crate::tls::Authorities;
-use chancery_model::{Authentication, Identity, InvalidIdentity};
+use chancery_crypto::InvalidApiKey;
+use chancery_model::{CertificateProof, Factor, Id, Identity, InvalidIdentity};
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +40,7 @@ pub(crate) struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PeerCertificate {
     /// The one identity, with the certificate's fingerprint and serial number.
-    pub(crate) authentication: Authentication,
+    pub(crate) proof: CertificateProof,
     kind: IdentityKind,
     not_before: SystemTime,
     not_after: SystemTime,
@@ -43,7 +49,10 @@ pub(crate) struct PeerCertificate {
 /// Why a call has no caller. The text is for the caller; [`Unidentified::reason`] for record and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unidentified {
-    #[error("the connection has no client certificate; connect with the certificate of a registered caller")]
+    #[error(
+        "the connection has no client certificate and the call no API key; connect with the certificate of a registered \
+         caller, or send an API key as authorization: Bearer"
+    )]
     NoCertificate,
     #[error("the client certificate cannot be read as X.509 (RFC 5280); have it issued anew")]
     Unreadable,
@@ -66,8 +75,34 @@ pub(crate) enum Unidentified {
          [[listener.client_ca]]"
     )]
     AmbiguousAuthority,
-    #[error("{0} is not registered here; ask the operator to add it to a [[caller]] of the configuration")]
+    #[error(
+        "{0} is not registered here; ask whoever administers callers to register it (chancery callers create, or update)"
+    )]
     Unregistered(Identity),
+    #[error("callers/{0} is suspended; ask whoever administers callers (they can run: chancery callers resume)")]
+    Suspended(Id),
+    #[error("the authorization header is not of the form Bearer chy_..., or there is more than one; send one API key")]
+    Authorization,
+    #[error("what was sent as API key is none: {0}; send it as it was issued")]
+    ApiKeyMalformed(InvalidApiKey),
+    #[error("there is no such API key; check it, and ask whoever administers callers for another")]
+    ApiKeyUnknown,
+    #[error("the API key has expired; ask whoever administers callers for another (chancery api-keys issue)")]
+    ApiKeyExpired,
+    #[error("the API key was revoked; ask whoever administers callers why, and for another")]
+    ApiKeyRevoked,
+    #[error("the API key of callers/{0} is not for calls from this address; ask whoever administers callers")]
+    ApiKeySource(Id),
+    #[error("API keys cannot be checked now, because the token that is needed for it is away; try again")]
+    ApiKeysUnavailable,
+    #[error(
+        "the client certificate is that of callers/{0}, and the API key another caller's; send those of one caller"
+    )]
+    AnotherCaller(Id),
+    #[error("what this call came with is no longer a credential of callers/{0}; ask whoever administers callers")]
+    NoLongerTheirs(Id),
+    #[error("callers/{caller} requires more than this call brings: {missing}", missing = missing(*.factor))]
+    FactorMissing { caller: Id, factor: Factor },
 }
 
 impl Unidentified {
@@ -84,6 +119,17 @@ impl Unidentified {
             Self::Untrusted => "certificate_authority_not_trusted",
             Self::AmbiguousAuthority => "certificate_authority_ambiguous",
             Self::Unregistered(_) => "caller_not_registered",
+            Self::Suspended(_) => "caller_suspended",
+            Self::Authorization => "authorization_not_understood",
+            Self::ApiKeyMalformed(_) => "api_key_malformed",
+            Self::ApiKeyUnknown => "api_key_unknown",
+            Self::ApiKeyExpired => "api_key_expired",
+            Self::ApiKeyRevoked => "api_key_revoked",
+            Self::ApiKeySource(_) => "api_key_source",
+            Self::ApiKeysUnavailable => "api_keys_unavailable",
+            Self::AnotherCaller(_) => "credentials_of_different_callers",
+            Self::NoLongerTheirs(_) => "credential_refused",
+            Self::FactorMissing { .. } => "factor_missing",
         }
     }
 }
@@ -92,6 +138,32 @@ const fn san(kind: IdentityKind) -> &'static str {
     match kind {
         IdentityKind::Spiffe => "URI subject alternative name (a SPIFFE id)",
         IdentityKind::Dns => "DNS subject alternative name",
+    }
+}
+
+const fn missing(factor: Factor) -> &'static str {
+    match factor {
+        Factor::Certificate => "connect with a client certificate, too",
+        Factor::ApiKey => "send an API key, too, as authorization: Bearer",
+    }
+}
+
+impl From<chancery_core::Unidentified> for Unidentified {
+    fn from(unidentified: chancery_core::Unidentified) -> Self {
+        use chancery_core::{ApiKeyState, Unidentified as Core};
+        match unidentified {
+            Core::NoCredential => Self::NoCertificate,
+            Core::Unregistered(identity) => Self::Unregistered(identity),
+            Core::ApiKeyUnknown => Self::ApiKeyUnknown,
+            Core::ApiKeysUnavailable => Self::ApiKeysUnavailable,
+            Core::AnotherCaller(caller) => Self::AnotherCaller(caller.id.clone()),
+            Core::Suspended(caller) => Self::Suspended(caller.id.clone()),
+            Core::NoLongerTheirs(caller) => Self::NoLongerTheirs(caller.id.clone()),
+            Core::ApiKeyOver(_, ApiKeyState::Revoked) => Self::ApiKeyRevoked,
+            Core::ApiKeyOver(_, ApiKeyState::Expired | ApiKeyState::Active) => Self::ApiKeyExpired,
+            Core::ApiKeySource(caller) => Self::ApiKeySource(caller.id.clone()),
+            Core::FactorMissing(caller, factor) => Self::FactorMissing { caller: caller.id.clone(), factor },
+        }
     }
 }
 
@@ -147,14 +219,14 @@ impl PeerCertificate {
         // Also refuses a certificate with two such extensions.
         let names = tbs.get_extension::<SubjectAltName>().or(Err(Unidentified::Unreadable))?;
         let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
-        let authentication = Authentication::Certificate {
+        let proof = CertificateProof {
             identity: the_one_identity(&names, kind)?,
             fingerprint: chancery_crypto::sha256(der),
             serial: tbs.serial_number().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
         };
         let validity = tbs.validity();
         let (not_before, not_after) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
-        Ok(Self { authentication, kind, not_before, not_after })
+        Ok(Self { proof, kind, not_before, not_after })
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod admin;
 mod assembly;
+mod bootstrap;
 pub mod config;
 mod connections;
 mod convert;
@@ -29,6 +30,7 @@ mod trace_context;
 mod web;
 
 pub use assembly::AssemblyError;
+pub use bootstrap::{BootstrapError, bootstrap};
 pub use grpc::ReflectionError;
 pub use serve::{Bound, ServeError, exit_on_signal, serve};
 pub use telemetry::TelemetryError;

@@ -2,9 +2,9 @@
 //!
 //! Every field is written, in a fixed order, so that two rows with the same bytes are the same row.
 
-use crate::{CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange};
-use chancery_model::Timestamp;
-use std::collections::BTreeMap;
+use crate::{ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange};
+use chancery_model::{ApiKeyScope, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of this encoding: the first byte of a row.
 const VERSION: u8 = 1;
@@ -60,9 +60,57 @@ pub(crate) fn key_version(change: &RowChange, row: &KeyVersionRow) -> Vec<u8> {
 }
 
 pub(crate) fn caller(change: &RowChange, row: &CallerRow) -> Vec<u8> {
-    let CallerRow { id, uid: _ } = row;
+    let CallerRow { id, uid: _, registration } = row;
+    let version = if registration.is_some() { VERSION_2 } else { VERSION };
+    let mut bytes = Bytes::start(version, change);
+    bytes.text(id.as_str());
+    let Some(registration) = registration else { return bytes.0 };
+    let CallerRegistration {
+        environment,
+        identities,
+        groups,
+        roles,
+        rings,
+        attributes,
+        required_factors,
+        state,
+        created,
+        updated,
+        state_changed,
+        request_id,
+    } = registration;
+    bytes.text(environment.as_str());
+    bytes.set(identities);
+    bytes.set(groups);
+    bytes.set(roles);
+    bytes.set(rings);
+    bytes.map(attributes);
+    bytes.set(required_factors);
+    bytes.text(state.as_str());
+    bytes.time(*created);
+    bytes.time(*updated);
+    bytes.time(*state_changed);
+    bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
+    bytes.0
+}
+
+pub(crate) fn api_key(change: &RowChange, row: &ApiKeyRow) -> Vec<u8> {
+    let ApiKeyRow { uid: _, id, caller_uid, secret_hmac, scope, created, expires, revoked, replaced_by, request_id } =
+        row;
+    let ApiKeyScope { access, actions, rings, networks } = scope;
     let mut bytes = Bytes::start(VERSION, change);
     bytes.text(id.as_str());
+    bytes.0.extend_from_slice(caller_uid.as_bytes());
+    bytes.0.extend_from_slice(secret_hmac);
+    bytes.text(access.as_str());
+    bytes.set(actions);
+    bytes.set(rings);
+    bytes.set(networks);
+    bytes.time(*created);
+    bytes.time(*expires);
+    bytes.optional(revoked.as_ref(), |bytes, time| bytes.time(*time));
+    bytes.optional(replaced_by.as_ref(), |bytes, uid| bytes.0.extend_from_slice(uid.as_bytes()));
+    bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
     bytes.0
 }
 
@@ -126,6 +174,15 @@ impl Bytes {
         }
     }
 
+    /// Ascending by the bytes of the words, whatever their order as values.
+    fn set<T: ToString>(&mut self, values: &BTreeSet<T>) {
+        let words: BTreeSet<String> = values.iter().map(ToString::to_string).collect();
+        self.length(words.len());
+        for word in words {
+            self.text(&word);
+        }
+    }
+
     fn optional<T>(&mut self, value: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
         match value {
             None => self.u8(0),
@@ -140,7 +197,7 @@ impl Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_model::{Algorithm, Uid};
+    use chancery_model::{Action, Algorithm, ApiKeyAccess, CallerState, Factor, Id, Role, Uid};
 
     fn row() -> KeyRow {
         KeyRow {
@@ -177,6 +234,98 @@ mod tests {
             KeyRow { request_id: Some("x".into()), ..row() },
         ];
         let all: std::collections::BTreeSet<Vec<u8>> = variants.iter().cloned().map(bytes).collect();
+        assert_eq!(all.len(), variants.len());
+    }
+
+    fn registration() -> CallerRegistration {
+        CallerRegistration {
+            environment: id("dev"),
+            identities: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            roles: BTreeSet::new(),
+            rings: BTreeSet::new(),
+            attributes: BTreeMap::new(),
+            required_factors: BTreeSet::new(),
+            state: CallerState::Active,
+            created: Timestamp::from_unix_micros(1),
+            updated: Timestamp::from_unix_micros(2),
+            state_changed: Timestamp::from_unix_micros(3),
+            request_id: None,
+        }
+    }
+
+    fn id(text: &str) -> Id {
+        Id::parse("an id", text).unwrap()
+    }
+
+    #[test]
+    fn each_field_of_a_caller_changes_its_bytes() {
+        let row = |registration| CallerRow { id: id("shop"), uid: Uid::from_bytes([7; 16]), registration };
+        let of = |registration| row(Some(registration));
+        let time = Timestamp::from_unix_micros(9);
+        let variants = [
+            row(None),
+            of(registration()),
+            CallerRow { id: id("till"), ..of(registration()) },
+            CallerRow { uid: Uid::from_bytes([8; 16]), ..of(registration()) },
+            of(CallerRegistration { environment: id("prod"), ..registration() }),
+            of(CallerRegistration { identities: ["dns:a.example".parse().unwrap()].into(), ..registration() }),
+            of(CallerRegistration { groups: [id("signer")].into(), ..registration() }),
+            of(CallerRegistration { roles: [Role::Signer].into(), ..registration() }),
+            of(CallerRegistration { rings: [id("signer")].into(), ..registration() }),
+            of(CallerRegistration { attributes: [("a".into(), "b".into())].into(), ..registration() }),
+            of(CallerRegistration { required_factors: [Factor::ApiKey].into(), ..registration() }),
+            of(CallerRegistration { state: CallerState::Suspended, ..registration() }),
+            of(CallerRegistration { created: time, ..registration() }),
+            of(CallerRegistration { updated: time, ..registration() }),
+            of(CallerRegistration { state_changed: time, ..registration() }),
+            of(CallerRegistration { request_id: Some(String::new()), ..registration() }),
+        ];
+        let bytes = |row: &CallerRow| RowChange::PutCaller(row.clone()).canonical_bytes().unwrap();
+        let all: BTreeSet<Vec<u8>> = variants.iter().map(bytes).collect();
+        assert_eq!(all.len(), variants.len());
+        assert_eq!(bytes(&variants[0])[0], 1, "the version in which an earlier program recorded it");
+    }
+
+    #[test]
+    fn each_field_of_an_api_key_changes_its_bytes() {
+        let scope = || ApiKeyScope {
+            access: ApiKeyAccess::ReadOnly,
+            actions: BTreeSet::new(),
+            rings: BTreeSet::new(),
+            networks: BTreeSet::new(),
+        };
+        let row = || ApiKeyRow {
+            uid: Uid::from_bytes([7; 16]),
+            id: "0aZ9bY8cX7dW".parse().unwrap(),
+            caller_uid: Uid::from_bytes([8; 16]),
+            secret_hmac: [9; 32],
+            scope: scope(),
+            created: Timestamp::from_unix_micros(1),
+            expires: Timestamp::from_unix_micros(2),
+            revoked: None,
+            replaced_by: None,
+            request_id: None,
+        };
+        let time = Timestamp::from_unix_micros(9);
+        let variants = [
+            row(),
+            ApiKeyRow { uid: Uid::from_bytes([1; 16]), ..row() },
+            ApiKeyRow { id: "0aZ9bY8cX7dX".parse().unwrap(), ..row() },
+            ApiKeyRow { caller_uid: Uid::from_bytes([1; 16]), ..row() },
+            ApiKeyRow { secret_hmac: [1; 32], ..row() },
+            ApiKeyRow { scope: ApiKeyScope { access: ApiKeyAccess::ReadWrite, ..scope() }, ..row() },
+            ApiKeyRow { scope: ApiKeyScope { actions: [Action::Sign].into(), ..scope() }, ..row() },
+            ApiKeyRow { scope: ApiKeyScope { rings: [id("r")].into(), ..scope() }, ..row() },
+            ApiKeyRow { scope: ApiKeyScope { networks: ["10.0.0.0/8".parse().unwrap()].into(), ..scope() }, ..row() },
+            ApiKeyRow { created: time, ..row() },
+            ApiKeyRow { expires: time, ..row() },
+            ApiKeyRow { revoked: Some(time), ..row() },
+            ApiKeyRow { replaced_by: Some(Uid::NONE), ..row() },
+            ApiKeyRow { request_id: Some(String::new()), ..row() },
+        ];
+        let bytes = |row: &ApiKeyRow| RowChange::PutApiKey(row.clone()).canonical_bytes().unwrap();
+        let all: BTreeSet<Vec<u8>> = variants.iter().map(bytes).collect();
         assert_eq!(all.len(), variants.len());
     }
 

@@ -1,7 +1,7 @@
 //! What a change of the state does to rows, and how such a row is named in the log.
 
 use crate::canonical;
-use crate::{CallerRow, KeyRow, KeyVersionRow, PolicySetRow};
+use crate::{ApiKeyRow, CallerRow, KeyRow, KeyVersionRow, PolicySetRow};
 use chancery_model::Uid;
 use std::fmt;
 
@@ -19,8 +19,10 @@ pub enum RowChange {
     DeleteKey(Uid),
     /// Removes a key version.
     DeleteKeyVersion(Uid),
-    /// Writes a caller: a new one, or the id of the one with this uid.
+    /// Writes a caller: a new one, or all fields of the one with this uid.
     PutCaller(CallerRow),
+    /// Writes an API key: a new one, or all fields of the one with this uid.
+    PutApiKey(ApiKeyRow),
     /// Writes a policy set, which must be a new version: policy sets are never changed.
     PutPolicySet(PolicySetRow),
 }
@@ -36,11 +38,13 @@ pub enum RowTable {
     Caller,
     /// A policy set with its documents.
     PolicySet,
+    /// An API key.
+    ApiKey,
 }
 
 impl RowTable {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Key, Self::KeyVersion, Self::Caller, Self::PolicySet];
+    pub const ALL: [Self; 5] = [Self::Key, Self::KeyVersion, Self::Caller, Self::PolicySet, Self::ApiKey];
 
     /// The code in leaves and canonical rows (docs/audit-record.md, "Rows").
     #[must_use]
@@ -50,6 +54,7 @@ impl RowTable {
             Self::KeyVersion => 2,
             Self::Caller => 3,
             Self::PolicySet => 4,
+            Self::ApiKey => 5,
         }
     }
 
@@ -92,6 +97,7 @@ impl RowChange {
             Self::PutKey(_) | Self::DeleteKey(_) => RowTable::Key,
             Self::PutKeyVersion(_) | Self::DeleteKeyVersion(_) => RowTable::KeyVersion,
             Self::PutCaller(_) => RowTable::Caller,
+            Self::PutApiKey(_) => RowTable::ApiKey,
             Self::PutPolicySet(_) => RowTable::PolicySet,
         }
     }
@@ -103,6 +109,7 @@ impl RowChange {
             Self::PutKey(KeyRow { uid, .. })
             | Self::PutKeyVersion(KeyVersionRow { uid, .. })
             | Self::PutCaller(CallerRow { uid, .. })
+            | Self::PutApiKey(ApiKeyRow { uid, .. })
             | Self::DeleteKey(uid)
             | Self::DeleteKeyVersion(uid) => RowId(*uid.as_bytes()),
             Self::PutPolicySet(set) => RowId(u128::from(set.version).to_be_bytes()),
@@ -116,6 +123,7 @@ impl RowChange {
             Self::PutKey(row) => Some(canonical::key(self, row)),
             Self::PutKeyVersion(row) => Some(canonical::key_version(self, row)),
             Self::PutCaller(row) => Some(canonical::caller(self, row)),
+            Self::PutApiKey(row) => Some(canonical::api_key(self, row)),
             Self::PutPolicySet(row) => Some(canonical::policy_set(self, row)),
             Self::DeleteKey(_) | Self::DeleteKeyVersion(_) => None,
         }

@@ -1,7 +1,10 @@
 //! The rows of the state, as the rest of the house sees them.
 
-use chancery_model::{Algorithm, Id, KeyName, KeyState, Sha256Hash, Timestamp, Uid};
-use std::collections::BTreeMap;
+use chancery_model::{
+    Algorithm, ApiKeyId, ApiKeyScope, CallerState, Factor, Id, Identity, KeyName, KeyState, Role, Sha256Hash,
+    Timestamp, Uid,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The number of the state: raised by one with each change of it, in the change's own transaction. Starts at 1.
@@ -86,13 +89,76 @@ pub struct KeyVersionRow {
     pub request_id: Option<String>,
 }
 
-/// A caller of the configuration; the store only gives it an opaque uid that lasts.
+/// A caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerRow {
     /// The caller's id; unique.
     pub id: Id,
     /// What leaves say instead of the id.
     pub uid: Uid,
+    /// Who it is; `None` where an earlier version wrote the row, which left that to the configuration.
+    pub registration: Option<CallerRegistration>,
+}
+
+/// Who a caller is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerRegistration {
+    /// The one environment whose key rings it may use.
+    pub environment: Id,
+    /// How it is recognised; each belongs to one caller.
+    pub identities: BTreeSet<Identity>,
+    /// Its groups.
+    pub groups: BTreeSet<Id>,
+    /// Its roles.
+    pub roles: BTreeSet<Role>,
+    /// The key rings to which the roles extend.
+    pub rings: BTreeSet<Id>,
+    /// Names and values that policies speak of.
+    pub attributes: BTreeMap<String, String>,
+    /// What each request must prove.
+    pub required_factors: BTreeSet<Factor>,
+    /// Whether it may ask for anything.
+    pub state: CallerState,
+    /// When it was registered.
+    pub created: Timestamp,
+    /// When the row was last changed.
+    pub updated: Timestamp,
+    /// When `state` was last changed.
+    pub state_changed: Timestamp,
+    /// The request id with which it was created, so that a repeated request finds it.
+    pub request_id: Option<String>,
+}
+
+/// An API key, without its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKeyRow {
+    /// What leaves say instead of the id.
+    pub uid: Uid,
+    /// The public part; unique.
+    pub id: ApiKeyId,
+    /// Whose it is.
+    pub caller_uid: Uid,
+    /// HMAC-SHA256 of id and secret, 32 bytes, under a key that is in no database.
+    pub secret_hmac: [u8; 32],
+    /// What it leaves of what its caller may do.
+    pub scope: ApiKeyScope,
+    /// When it was issued.
+    pub created: Timestamp,
+    /// From when on it is refused.
+    pub expires: Timestamp,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+    /// The key that took its place when it was rotated.
+    pub replaced_by: Option<Uid>,
+    /// The request id with which it was issued.
+    pub request_id: Option<String>,
+}
+
+impl fmt::Debug for ApiKeyRow {
+    // What the secret is checked against stays out of logs, although it opens nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeyRow").field("id", &self.id).field("uid", &self.uid).finish_non_exhaustive()
+    }
 }
 
 /// A version of the policy set. Never changed once written.
@@ -130,6 +196,10 @@ pub struct State {
     pub key_versions: Vec<KeyVersionRow>,
     /// Every caller, by id.
     pub callers: Vec<CallerRow>,
+    /// Every API key, by id; also those that are expired or revoked.
+    pub api_keys: Vec<ApiKeyRow>,
+    /// When API keys were used last, by uid; those that never were are not here.
+    pub api_key_uses: BTreeMap<Uid, Timestamp>,
     /// The newest policy set; `None` before the first.
     pub policy_set: Option<PolicySetRow>,
 }

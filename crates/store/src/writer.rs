@@ -2,9 +2,9 @@
 
 use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
-use crate::sqlite::{connect, failed, head, log, query, rows};
+use crate::sqlite::{callers, connect, failed, head, log, query, rows};
 use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, StoreError};
-use chancery_model::Id;
+use chancery_model::{Id, Timestamp, Uid};
 use rusqlite::Connection;
 
 /// The only thing that writes to the database. It belongs to one thread at a time, and holds the lock that
@@ -122,6 +122,14 @@ impl Transaction<'_> {
     /// [`StoreError`]: the database failed, or the row is in the way of another.
     pub fn apply(&mut self, change: &RowChange) -> Result<(), StoreError> {
         rows::apply(self.connection, change)
+    }
+
+    /// Notes when an API key was used last. No part of the state.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn note_api_key_use(&mut self, key: Uid, used: Timestamp) -> Result<(), StoreError> {
+        callers::note_use(self.connection, key, used)
     }
 
     /// Appends a leaf with its details.

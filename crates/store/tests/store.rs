@@ -7,12 +7,14 @@
     reason = "tests are free to stop at the first surprise"
 )]
 
-use chancery_model::{Action, Algorithm, Id, KeyState, Timestamp, Uid};
-use chancery_store::{
-    CallerRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order, PolicyDocument, PolicySetRow, RecordEnd,
-    RecordProgress, RecordQuery, RowChange, SearchColumns, Writer, open,
+use chancery_model::{
+    Action, Algorithm, ApiKeyAccess, ApiKeyScope, CallerState, Factor, Id, KeyState, Role, Timestamp, Uid,
 };
-use std::collections::BTreeMap;
+use chancery_store::{
+    ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order, PolicyDocument,
+    PolicySetRow, RecordEnd, RecordProgress, RecordQuery, RowChange, SearchColumns, Writer, open,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -70,6 +72,48 @@ fn policy_set(version: u64) -> PolicySetRow {
     }
 }
 
+fn id(text: &str) -> Id {
+    Id::parse("an id", text).unwrap()
+}
+
+fn caller(byte: u8, name: &str) -> CallerRow {
+    let registration = CallerRegistration {
+        environment: id("dev"),
+        identities: [format!("spiffe://chancery.dev/{name}").parse().unwrap(), "dns:a.example".parse().unwrap()].into(),
+        groups: [id("shop"), id("till")].into(),
+        roles: [Role::Signer, Role::Auditor].into(),
+        rings: [id("payments")].into(),
+        attributes: BTreeMap::from([("team".to_owned(), "checkout".to_owned())]),
+        required_factors: [Factor::Certificate, Factor::ApiKey].into(),
+        state: CallerState::Suspended,
+        created: time(1),
+        updated: time(2),
+        state_changed: time(3),
+        request_id: Some("r".to_owned()),
+    };
+    CallerRow { id: id(name), uid: uid(byte), registration: Some(registration) }
+}
+
+fn api_key(byte: u8, caller: u8) -> ApiKeyRow {
+    ApiKeyRow {
+        uid: uid(byte),
+        id: "0aZ9bY8cX7dW".parse().unwrap(),
+        caller_uid: uid(caller),
+        secret_hmac: [7; 32],
+        scope: ApiKeyScope {
+            access: ApiKeyAccess::ReadWrite,
+            actions: [Action::Sign, Action::Verify].into(),
+            rings: [id("payments")].into(),
+            networks: ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()].into(),
+        },
+        created: time(4),
+        expires: time(5),
+        revoked: Some(time(6)),
+        replaced_by: Some(uid(21)),
+        request_id: Some("r".to_owned()),
+    }
+}
+
 /// Applies rows as one change.
 fn change(writer: &mut Writer, rows: &[RowChange]) {
     let epoch = writer.head().unwrap().epoch;
@@ -102,14 +146,33 @@ fn rows_come_back_as_they_were_written() {
         request_id: None,
         ..key(2, "keyRings/b/keys/k")
     };
-    let caller = CallerRow { id: Id::parse("the caller id", "checkout").unwrap(), uid: uid(9) };
+    let caller = caller(9, "checkout");
+    let bare_caller = CallerRow { id: id("till"), uid: uid(10), registration: None };
+    let api_key = api_key(20, 9);
+    let bare_api_key = ApiKeyRow {
+        uid: uid(21),
+        id: "1aZ9bY8cX7dW".parse().unwrap(),
+        scope: ApiKeyScope {
+            access: ApiKeyAccess::ReadOnly,
+            actions: BTreeSet::new(),
+            rings: BTreeSet::new(),
+            networks: BTreeSet::new(),
+        },
+        revoked: None,
+        replaced_by: None,
+        request_id: None,
+        ..api_key.clone()
+    };
     let rows = [
         // A version before its key: within a change the order is free.
         RowChange::PutKeyVersion(version(11, 1, 1)),
         RowChange::PutKeyVersion(pending.clone()),
         RowChange::PutKey(key(1, "keyRings/a/keys/k")),
         RowChange::PutKey(bare.clone()),
+        RowChange::PutApiKey(api_key.clone()),
+        RowChange::PutApiKey(bare_api_key.clone()),
         RowChange::PutCaller(caller.clone()),
+        RowChange::PutCaller(bare_caller.clone()),
         RowChange::PutPolicySet(policy_set(1)),
         RowChange::PutPolicySet(policy_set(2)),
     ];
@@ -118,7 +181,8 @@ fn rows_come_back_as_they_were_written() {
     assert_eq!(state.epoch.get(), 2);
     assert_eq!(state.keys, [key(1, "keyRings/a/keys/k"), bare]);
     assert_eq!(state.key_versions, [version(11, 1, 1), pending]);
-    assert_eq!(state.callers, [caller]);
+    assert_eq!(state.callers, [caller, bare_caller]);
+    assert_eq!(state.api_keys, [api_key, bare_api_key]);
     assert_eq!(state.policy_set, Some(policy_set(2)), "the newest one, with its documents in their order");
 
     // The same after the database was closed and opened.
@@ -141,6 +205,40 @@ fn rows_are_replaced_and_removed() {
     change(&mut writer, &[RowChange::DeleteKey(uid(1)), RowChange::DeleteKeyVersion(uid(11))]);
     let state = reader.load_state().unwrap();
     assert_eq!((state.keys, state.key_versions), (vec![], vec![]));
+}
+
+#[test]
+fn a_caller_loses_what_it_no_longer_has_and_its_identity_is_free_for_another() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    change(&mut writer, &[RowChange::PutCaller(caller(9, "shop")), RowChange::PutApiKey(api_key(20, 9))]);
+    let mut less = caller(9, "shop");
+    let registration = less.registration.as_mut().unwrap();
+    let freed = registration.identities.pop_first();
+    registration.groups.clear();
+    registration.roles.clear();
+    registration.attributes.clear();
+    let mut other = caller(10, "other");
+    other.registration.as_mut().unwrap().identities = freed.into_iter().collect();
+    change(&mut writer, &[RowChange::PutCaller(less.clone()), RowChange::PutCaller(other.clone())]);
+    assert_eq!(reader.load_state().unwrap().callers, [other, less]);
+}
+
+#[test]
+fn the_last_use_of_an_api_key_is_kept_beside_the_state() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    change(&mut writer, &[RowChange::PutCaller(caller(9, "shop")), RowChange::PutApiKey(api_key(20, 9))]);
+    let before = reader.load_state().unwrap();
+    assert!(before.api_key_uses.is_empty());
+    for used in [50, 70, 60] {
+        let mut transaction = writer.begin().unwrap();
+        transaction.note_api_key_use(uid(20), time(used)).unwrap();
+        transaction.commit().unwrap();
+    }
+    let state = reader.load_state().unwrap();
+    assert_eq!(state.api_key_uses, BTreeMap::from([(uid(20), time(70))]));
+    assert_eq!(state.epoch, before.epoch);
 }
 
 #[test]

@@ -28,7 +28,7 @@
 //! # More than one caller
 //!
 //! [`Chancery::caller`] has the role `signer` and [`Chancery::operator`] the roles `key-administrator`,
-//! `policy-administrator` and `auditor`. [`Setup`] adds callers of other roles, rings, environments, groups and policies:
+//! `policy-administrator`, `caller-administrator` and `auditor`. [`Setup`] adds callers of other roles, rings, environments, groups and policies:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), chancery_testkit::Error> {

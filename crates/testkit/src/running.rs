@@ -116,7 +116,7 @@ impl Chancery {
         Ok(chancery)
     }
 
-    /// Connects as the operator, who administers keys and policy and reads the record.
+    /// Connects as the operator, who administers keys, callers and policy, and reads the record.
     ///
     /// # Errors
     /// [`Error::Client`].

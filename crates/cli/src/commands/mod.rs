@@ -1,7 +1,10 @@
 //! One file for each group of commands: its arguments, its help, and what it does.
 
+pub mod api_keys;
 pub mod audit;
 pub mod bench;
+pub mod bootstrap;
+pub mod callers;
 pub mod completion;
 pub mod config;
 pub mod dev;
@@ -14,6 +17,7 @@ pub mod policy;
 mod provision;
 pub mod public_key;
 pub mod random;
+pub mod scan;
 pub mod serve;
 mod several;
 pub mod sign;

@@ -84,11 +84,15 @@ id = "dev"
 token = "main"
 environment = "dev"
 
+[system_ring]                        # the service's own secrets: the one under which API keys are hashed
+token = "main"
+
+# Callers are registered when the service is started for the first time, and are changed by `chancery callers` from then on.
 [[caller]]
 id = "operator"
 environment = "dev"
 identities = ["spiffe://chancery.dev/operator"]
-roles = ["key-administrator", "policy-administrator", "auditor"]
+roles = ["key-administrator", "policy-administrator", "caller-administrator", "auditor"]
 key_rings = ["dev"]
 
 [[caller]]
@@ -136,7 +140,10 @@ mod tests {
         assert_eq!(config.key_rings[0].id.as_str(), "dev");
         let roles: Vec<Vec<&str>> =
             config.callers.iter().map(|caller| caller.roles.iter().map(|role| role.as_str()).collect()).collect();
-        assert_eq!(roles, [vec!["key-administrator", "policy-administrator", "auditor"], vec!["signer"]]);
+        assert_eq!(
+            roles,
+            [vec!["key-administrator", "policy-administrator", "auditor", "caller-administrator"], vec!["signer"]]
+        );
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Given {
             (self.ring.is_empty(), "--ring payments"),
             (
                 self.caller.is_empty(),
-                "--caller operator,identity=spiffe://example.org/operator,role=policy-administrator",
+                "--caller operator,identity=spiffe://example.org/operator,role=policy-administrator,role=caller-administrator",
             ),
         ]
         .into_iter()

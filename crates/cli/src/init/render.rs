@@ -18,10 +18,20 @@ pub fn render(plan: &Plan) -> String {
     plan.tokens.iter().for_each(|token| self::token(&mut text, token));
     section(&mut text, "Named sets of keys. Keys do not move: a ring keeps its token and its environment.");
     plan.rings.iter().for_each(|ring| self::ring(&mut text, ring));
+    if let Some(token) = plan.tokens.first() {
+        section(
+            &mut text,
+            "The token with the service's own secrets, out of callers' reach: the one under which API keys are hashed. It is\n\
+             made with the first API key. Secrets do not move: keep the token.",
+        );
+        text.push_str("[system_ring]\n");
+        field(&mut text, "token", quoted(token.id.as_str()));
+    }
     section(
         &mut text,
         "Who may ask at all, by the identity in the client certificate. What each may do is decided by policy; with the\n\
-         shipped policies by its roles, in its key rings. Who administers keys or policy never signs.",
+         shipped policies by its roles, in its key rings. Who administers never signs. Registered at the first start; from\n\
+         then on changed by `chancery callers`, and no longer read from here.",
     );
     plan.callers.iter().for_each(|caller| self::caller(&mut text, caller));
     telemetry(&mut text, plan);

@@ -200,15 +200,7 @@ pub struct SuspendedView {
 impl View for SuspendedView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         self.key_version.write_table(out)?;
-        if !self.open_intents.is_empty() {
-            let open: Vec<_> = self.open_intents.iter().map(ToString::to_string).collect();
-            writeln!(
-                out,
-                "\nStill under way when the wait was over: the intents at {}. Their outcomes will be on the record.",
-                open.join(", ")
-            )?;
-        }
-        Ok(())
+        super::open_intents(out, &self.open_intents)
     }
 }
 

@@ -2,7 +2,9 @@
 //! times in RFC 3339, hashes in hexadecimal, binary data in base64.
 
 pub mod access;
+pub mod api_keys;
 pub mod audit;
+pub mod callers;
 pub mod jwt;
 pub mod keys;
 pub mod policy;
@@ -33,6 +35,19 @@ fn word(name: Option<&'static str>, prefix: &str, number: i32) -> String {
 fn algorithm(number: i32) -> String {
     use chancery_api::v1::Algorithm;
     word(Algorithm::try_from(number).ok().map(|known| known.as_str_name()), "ALGORITHM_", number)
+}
+
+/// Says which intents were still under way when a suspension was answered.
+fn open_intents(out: &mut dyn std::io::Write, open: &[u64]) -> std::io::Result<()> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    let open: Vec<_> = open.iter().map(ToString::to_string).collect();
+    writeln!(
+        out,
+        "\nStill under way when the wait was over: the intents at {}. Their outcomes will be on the record.",
+        open.join(", ")
+    )
 }
 
 #[cfg(test)]

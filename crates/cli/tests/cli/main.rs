@@ -7,7 +7,9 @@
     reason = "a test stops at the first surprise, and helpers belong to it"
 )]
 
+mod api_keys;
 mod bench;
+mod callers;
 mod calls;
 mod connection;
 mod dev_folder;

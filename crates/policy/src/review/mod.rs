@@ -88,8 +88,12 @@ impl PolicyPoint {
         let request = Request::new(principal.uid.clone(), uids::action(action), uid.clone(), Context::empty(), None)
             .map_err(Box::new)?;
         let target = Target::of(resource);
+        let over = resource.caller().map(AsRef::as_ref).map(Principal::new).transpose()?;
         let concerned = self.policy_set().loaded().iter().zip(self.conditions());
-        let concerned = concerned.filter(|(policy, _)| takes(policy, &principal, action, &target, &uid));
+        let concerned = concerned.filter(|(policy, _)| {
+            takes(policy, &principal, action, &target, &uid)
+                && over.as_ref().is_none_or(|caller| policy.scope.takes_caller(caller))
+        });
         Ok(concerned.map(|(policy, condition)| judge(policy, condition, &request, &entities)).collect())
     }
 }

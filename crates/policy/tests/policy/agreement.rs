@@ -14,13 +14,16 @@ const KEYS: [&str; 4] = ["payments/jwt", "payments/rsa", "pay/jwt", "other/jwt"]
 const ENVIRONMENTS: [&str; 2] = ["dev", "prod"];
 
 /// Conditions that are well-typed for every request, true or false or failing depending on it.
-pub const CONDITIONS: [&str; 12] = [
+pub const CONDITIONS: [&str; 15] = [
     "true",
     r#"principal.environment == "dev""#,
     "principal.rings.isEmpty()",
     r#"resource is Chancery::Key && resource in principal.rings"#,
     r#"resource is Chancery::Key && resource.hasTag("tier") && resource.getTag("tier") == "gold""#,
     r#"resource is Chancery::KeyRing && principal.rings.contains(resource)"#,
+    r#"resource is Chancery::Caller && resource == principal"#,
+    r#"resource is Chancery::Caller && resource in Chancery::Group::"ledger""#,
+    r#"principal.hasTag("team") && principal.getTag("team") == "till""#,
     r#"action in Chancery::Action::"signing""#,
     r#"action in [Chancery::Action::"Verify", Chancery::Action::"auditing"]"#,
     r#"context has sourceAddress && context.sourceAddress.isInRange(ip("10.0.0.0/8"))"#,
@@ -64,12 +67,15 @@ fn action_scope() -> impl Strategy<Value = String> {
 fn resource_scope() -> impl Strategy<Value = String> {
     let ring = select(&RINGS[..]).prop_map(|ring| uid("KeyRing", ring));
     let key = select(&KEYS[..]).prop_map(|key| uid("Key", key));
-    const KINDS: [&str; 6] = ["KeyRing", "Key", "PolicySet", "AuditLog", "Token", "Tokens"];
+    const KINDS: [&str; 8] = ["KeyRing", "Key", "PolicySet", "AuditLog", "Token", "Tokens", "Caller", "Callers"];
     let single = prop_oneof![
         Just(uid("PolicySet", "current")),
         Just(uid("AuditLog", "log")),
         Just(uid("Tokens", "all")),
         Just(uid("Token", "soft-1")),
+        Just(uid("Callers", "all")),
+        Just(uid("Caller", "till")),
+        Just(uid("Group", "ledger")),
     ];
     let any = prop_oneof![3 => ring.clone(), 3 => key, 1 => single];
     prop_oneof![
@@ -125,6 +131,9 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         1 => Just(Resource::AuditLog),
         1 => Just(Resource::Tokens),
         1 => select(&["soft-1", "soft-2"][..]).prop_map(|token| Resource::Token(id(token))),
+        1 => Just(Resource::Callers),
+        // Others, and whoever asks.
+        1 => select(&["till", "desk"][..]).prop_flat_map(some_caller).prop_map(Resource::Caller),
     ]
 }
 

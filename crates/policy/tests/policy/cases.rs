@@ -1,6 +1,6 @@
 //! Callers, requests and policy sets to test with.
 
-use chancery_model::{Action, Algorithm, Caller, Id, KeyName, Role, Timestamp, Uid};
+use chancery_model::{Action, Algorithm, Caller, CallerState, Id, KeyName, Role, Timestamp, Uid};
 use chancery_policy::{
     AccessRequest, Decision, Denied, KeyFacts, OperationContext, Permit, PolicyDocument, PolicyPoint, PolicySet,
     RequestContext, Resource, RingFacts, SignInputKind,
@@ -30,6 +30,9 @@ pub fn caller_in(environment: &str, name: &str, groups: &[&str], roles: &[Role],
         groups: ids(groups),
         roles: roles.iter().copied().collect(),
         rings: ids(rings),
+        attributes: BTreeMap::from([("team".to_owned(), "till".to_owned())]),
+        required_factors: BTreeSet::new(),
+        state: CallerState::Active,
     })
 }
 
@@ -80,6 +83,15 @@ pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resourc
         Action::ListRecords | Action::WatchRecords => Resource::AuditLog,
         Action::ListTokens => Resource::Tokens,
         Action::GetToken | Action::ClearPinLatch => Resource::Token(id("soft-1")),
+        Action::CreateCaller | Action::ListCallers => Resource::Callers,
+        Action::GetCaller
+        | Action::UpdateCaller
+        | Action::SuspendCaller
+        | Action::ResumeCaller
+        | Action::IssueApiKey
+        | Action::ListApiKeys
+        | Action::RotateApiKey
+        | Action::RevokeApiKey => Resource::Caller(caller_in(environment, "till", &["ledger"], &[Role::Signer], &[])),
     }
 }
 
@@ -99,7 +111,19 @@ pub fn operation_for(action: Action) -> OperationContext {
         Action::MacSign | Action::MacVerify => OperationContext::Mac { input_bytes: 100, version: 1 },
         Action::GenerateRandomBytes => OperationContext::Random { length: 32 },
         Action::CreateKey => OperationContext::CreateKey { algorithm: Algorithm::Ed25519, allow_digest: false },
+        Action::CreateCaller | Action::UpdateCaller => registration("dev", &[Role::Signer]),
+        Action::IssueApiKey | Action::RotateApiKey => OperationContext::ApiKey { lifetime_seconds: 3600 },
         _ => OperationContext::Plain,
+    }
+}
+
+/// A caller of this environment as it would be registered, with these roles on the ring `payments`.
+pub fn registration(environment: &str, roles: &[Role]) -> OperationContext {
+    OperationContext::Registration {
+        environment: id(environment),
+        groups: ids(&["till"]),
+        roles: roles.iter().copied().collect(),
+        rings: ids(&["payments"]),
     }
 }
 

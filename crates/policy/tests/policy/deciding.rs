@@ -27,6 +27,7 @@ fn administering_roles_never_sign_whatever_is_permitted() {
     for (role, policy) in [
         (Role::KeyAdministrator, "builtin-key-administrators-never-sign"),
         (Role::PolicyAdministrator, "builtin-policy-administrators-never-sign"),
+        (Role::CallerAdministrator, "builtin-caller-administrators-never-sign"),
     ] {
         let caller = caller("admin", &[role]);
         let point = point(&only(EVERYTHING), &[&caller]);
@@ -98,6 +99,7 @@ fn every_attribute_of_the_schema_can_be_asked_for() {
         r#"principal.id == "shop" && principal.environment == "dev""#,
         r#"principal.rings.contains(resource.ring) && principal in Chancery::Group::"till""#,
         r#"principal in [Chancery::Role::"verifier", Chancery::Role::"signer"]"#,
+        r#"principal in Chancery::Callers::"all" && principal.hasTag("team") && principal.getTag("team") == "till""#,
         r#"resource.id == "jwt" && resource.ring.id == "payments" && resource.ring.environment == resource.environment"#,
         r#"resource.algorithm == "ECDSA_P256_SHA256" && !resource.allowDigest"#,
         r#"resource.hasTag("tier") && resource.getTag("tier") == "gold" && !resource.hasTag("owner")"#,
@@ -145,6 +147,55 @@ fn an_unknown_source_address_is_absent_and_a_mapped_one_is_an_ipv4_address() {
 }
 
 #[test]
+fn registrations_are_decided_by_what_they_would_give() {
+    let admin = caller("admin", &[Role::CallerAdministrator]);
+    let set = roles_and(
+        r#"@id("no-policy-administrators")
+        forbid (principal, action in Chancery::Action::"administering-callers", resource)
+        when { action in [Chancery::Action::"CreateCaller", Chancery::Action::"UpdateCaller"] &&
+               context.roles.contains(Chancery::Role::"policy-administrator") };
+        @id("no-ledger")
+        forbid (principal, action == Chancery::Action::"CreateCaller", resource)
+        when { context.groups.contains(Chancery::Group::"ledger") ||
+               context.rings.contains(Chancery::KeyRing::"ledger") };
+        @id("leave-ledger-alone")
+        forbid (principal, action == Chancery::Action::"SuspendCaller", resource in Chancery::Group::"ledger");"#,
+    );
+    let point = point(&set, &[&admin]);
+    let register = |action, operation| {
+        let mut request = request(action, resource_for(action, "payments", "dev"));
+        request.context.operation = operation;
+        assert_eq!(
+            point.explain(&admin, &request).allowed,
+            matches!(point.authorize(&admin, &request), chancery_policy::Decision::Allowed(_))
+        );
+        point.explain(&admin, &request).determining.iter().map(|policy| policy.id.clone()).collect::<Vec<_>>()
+    };
+    let with = |roles: &[Role]| registration("dev", roles);
+    assert_eq!(register(Action::CreateCaller, with(&[Role::Signer])), ["caller-administrator-registers"]);
+    assert_eq!(register(Action::UpdateCaller, with(&[])), ["caller-administrator"]);
+    for action in [Action::CreateCaller, Action::UpdateCaller] {
+        assert_eq!(register(action, with(&[Role::PolicyAdministrator])), ["no-policy-administrators"]);
+    }
+    let OperationContext::Registration { environment, roles, rings, .. } = with(&[]) else { unreachable!() };
+    let ledger = OperationContext::Registration { environment, groups: ids(&["ledger"]), roles, rings };
+    assert_eq!(register(Action::CreateCaller, ledger), ["no-ledger"]);
+    assert_eq!(register(Action::SuspendCaller, OperationContext::Plain), ["leave-ledger-alone"]);
+}
+
+#[test]
+fn other_callers_are_decided_by_what_they_are_now() {
+    let (shop, desk) = (caller("shop", &[Role::Signer]), caller("desk", &[]));
+    let before = point(&PolicySet::shipped(), &[&shop, &desk]);
+    let promoted = caller("desk", &[Role::Signer]);
+    let after = before.with_callers(&[Arc::clone(&shop), Arc::clone(&promoted)]).unwrap();
+    assert_eq!(after.policy_set().hash(), before.policy_set().hash());
+    denied(before.authorize(&desk, &sign("payments/jwt")));
+    allowed(after.authorize(&promoted, &sign("payments/jwt")));
+    allowed(after.authorize(&shop, &sign("payments/jwt")));
+}
+
+#[test]
 fn a_changed_key_is_decided_by_what_it_is_now() {
     let caller = caller("shop", &[]);
     let set = only(
@@ -188,7 +239,7 @@ fn a_permit_and_a_denial_say_what_policy_saw() {
         json!({
             "principal": {
                 "type": "Caller", "id": "shop", "environment": "dev",
-                "groups": ["till"], "roles": ["signer"], "rings": ["payments"],
+                "groups": ["till"], "roles": ["signer"], "rings": ["payments"], "attributes": { "team": "till" },
             },
             "resource": {
                 "type": "Key", "id": name, "ring": ring, "environment": "dev",

@@ -1,6 +1,8 @@
 //! The examples of docs/policy.md are policies that work.
 
-use crate::cases::{caller, caller_in, document, key, key_facts, operation_for, parse, point, request, ring};
+use crate::cases::{
+    caller, caller_in, document, key, key_facts, operation_for, parse, point, registration, request, ring,
+};
 use chancery_model::{Action, Algorithm, Role, Timestamp};
 use chancery_policy::{AccessRequest, OperationContext, PolicySet, Resource, SignInputKind, someone_can_apply};
 use std::collections::BTreeMap;
@@ -12,7 +14,7 @@ fn examples() -> PolicySet {
     let blocks = PAGE.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let mut documents: Vec<_> =
         blocks.enumerate().map(|(number, text)| document(&format!("example-{number}.cedar"), text)).collect();
-    assert_eq!(documents.len(), 4);
+    assert_eq!(documents.len(), 5);
     documents.extend_from_slice(PolicySet::shipped().documents());
     parse(documents)
 }
@@ -25,7 +27,9 @@ fn the_examples_do_what_the_page_says() {
     let signer = caller("shop", &[Role::Signer]);
     let keeper = caller("keeper", &[Role::KeyAdministrator]);
     let operator = caller("operator", &[Role::PolicyAdministrator]);
-    let point = point(&set, &[&job, &signer, &keeper, &operator]);
+    let registrar = caller("registrar", &[Role::CallerAdministrator]);
+    let security = caller_in("dev", "security", &["security"], &[Role::CallerAdministrator], &[]);
+    let point = point(&set, &[&job, &signer, &keeper, &operator, &registrar, &security]);
     let from = |mut request: AccessRequest, source: &str, hour: i64| {
         request.context.source = Some(source.parse().unwrap());
         request.context.now = Timestamp::from_unix_micros((1_764_028_800 + hour * 3600) * 1_000_000);
@@ -59,6 +63,36 @@ fn the_examples_do_what_the_page_says() {
     assert!(point.explain(&operator, &from(apply(), "10.99.0.7", 12)).allowed);
     assert!(!point.explain(&operator, &from(apply(), "10.98.0.7", 12)).allowed);
     assert!(someone_can_apply(&point, &[operator]));
+
+    let mut create = request(Action::CreateCaller, Resource::Callers);
+    for (roles, by_registrar) in [(&[Role::Signer][..], true), (&[Role::Signer, Role::KeyAdministrator][..], false)] {
+        create.context.operation = registration("dev", roles);
+        assert_eq!(point.explain(&registrar, &create).allowed, by_registrar, "{roles:?}");
+        assert!(point.explain(&security, &create).allowed, "{roles:?}");
+    }
+}
+
+#[test]
+fn the_examples_about_callers_do_what_their_page_says() {
+    let page = include_str!("../../../../docs/callers.md");
+    let blocks = page.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let examples = blocks.enumerate().map(|(number, text)| document(&format!("example-{number}.cedar"), text));
+    let documents: Vec<_> = examples.chain(PolicySet::shipped().documents().to_vec()).collect();
+    assert_eq!(documents.len(), 3);
+    let set = parse(documents);
+    let signer = caller_in("prod", "shop", &[], &[Role::Signer], &["payments"]);
+    let point = point(&set, &[&signer]);
+    let mut sign = request(Action::Sign, key("payments/jwt", "prod"));
+    let mut rotate = request(Action::RotateApiKey, Resource::Caller(Arc::clone(&signer)));
+    for (authentication, signs, rotates) in
+        [("certificate", true, false), ("api-key", false, false), ("certificate-and-api-key", true, true)]
+    {
+        (sign.context.authentication, rotate.context.authentication) = (authentication, authentication);
+        assert_eq!(point.explain(&signer, &sign).allowed, signs, "{authentication}");
+        assert_eq!(point.explain(&signer, &rotate).allowed, rotates, "{authentication}");
+    }
+    rotate.context.operation = OperationContext::ApiKey { lifetime_seconds: 31 * 24 * 3600 };
+    assert!(!point.explain(&signer, &rotate).allowed);
 }
 
 #[test]

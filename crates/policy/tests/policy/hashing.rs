@@ -7,10 +7,13 @@ use chancery_policy::{Effect, PolicyDocument, PolicySet, SCHEMA_VERSION};
 
 /// The hash as docs/policy.md specifies it, written down a second time.
 fn expected(documents: &[PolicyDocument]) -> Sha256Hash {
-    expected_under(SCHEMA_VERSION, documents)
+    expected_under(SCHEMA_VERSION, BUILTIN, documents)
 }
 
-fn expected_under(schema_version: u32, documents: &[PolicyDocument]) -> Sha256Hash {
+const BUILTIN: &str = include_str!("../../policies/builtin.cedar");
+const BUILTIN_TO_2: &str = include_str!("../../policies/earlier/builtin-of-schemas-1-and-2.cedar");
+
+fn expected_under(schema_version: u32, builtin: &str, documents: &[PolicyDocument]) -> Sha256Hash {
     let mut bytes = b"chancery policy set v1\n".to_vec();
     bytes.extend(schema_version.to_be_bytes());
     let put = |bytes: &mut Vec<u8>, text: &str| {
@@ -18,7 +21,7 @@ fn expected_under(schema_version: u32, documents: &[PolicyDocument]) -> Sha256Ha
         bytes.extend(text.bytes());
     };
     put(&mut bytes, "builtin.cedar");
-    put(&mut bytes, include_str!("../../policies/builtin.cedar"));
+    put(&mut bytes, builtin);
     bytes.extend((documents.len() as u64).to_be_bytes());
     for document in documents {
         put(&mut bytes, &document.name);
@@ -38,11 +41,14 @@ fn it_is_the_hash_of_the_canonical_form() {
 fn a_hash_under_an_earlier_schema_is_known_again_and_no_other() {
     let (a, b) = (document("a.cedar", "// a"), document("a.cedar", "// b"));
     let set = parse(vec![a.clone()]);
-    assert!(set.had_hash(&expected_under(1, std::slice::from_ref(&a))));
+    for earlier in 1..SCHEMA_VERSION {
+        assert!(set.had_hash(&expected_under(earlier, BUILTIN_TO_2, std::slice::from_ref(&a))), "{earlier}");
+    }
     for other in [
-        expected_under(1, &[b]),
-        expected_under(0, std::slice::from_ref(&a)),
-        expected_under(SCHEMA_VERSION, &[a]),
+        expected_under(1, BUILTIN_TO_2, &[b]),
+        expected_under(1, BUILTIN, std::slice::from_ref(&a)),
+        expected_under(0, BUILTIN_TO_2, std::slice::from_ref(&a)),
+        expected_under(SCHEMA_VERSION, BUILTIN, &[a]),
         [0; 32],
     ] {
         assert!(!set.had_hash(&other));
@@ -82,11 +88,13 @@ fn policies_are_listed_with_those_that_are_always_in_force() {
             "builtin-key-rings-stay-in-their-environment",
             "builtin-key-administrators-never-sign",
             "builtin-policy-administrators-never-sign",
+            "builtin-caller-administrators-never-sign",
+            "builtin-nobody-administers-their-own-registration",
             "mine",
         ]
     );
-    assert!(policies[..4].iter().all(|p| p.document == "builtin.cedar" && p.effect == Effect::Forbid));
-    let mine = &policies[4];
+    assert!(policies[..6].iter().all(|p| p.document == "builtin.cedar" && p.effect == Effect::Forbid));
+    let mine = &policies[6];
     assert_eq!((mine.document.as_str(), mine.effect, &mine.description), ("own.cedar", Effect::Forbid, &None));
     assert_eq!(mine.annotations["owner"], "ops");
     assert_eq!(mine.text, "@id(\"mine\")\n@owner(\"ops\")\nforbid (principal, action, resource)\nunless { true };");

@@ -1,8 +1,8 @@
 //! The shipped roles: who may do what, and nothing else.
 
-use crate::cases::{caller, caller_in, point, request, resource_for};
+use crate::cases::{allowed, caller, caller_in, denied, names, point, registration, request, resource_for};
 use chancery_model::{Action, ActionGroup, Role};
-use chancery_policy::{Decision, PolicySet};
+use chancery_policy::{Decision, PolicySet, Resource};
 
 const READING_KEYS: [Action; 6] = [
     Action::ListKeyRings,
@@ -46,8 +46,26 @@ fn granted(role: Role) -> Vec<Action> {
                 ListEffectiveAccess,
                 ListTokens,
                 GetToken,
+                GetCaller,
+                ListCallers,
+                ListApiKeys,
             ];
             (reads, true)
+        }
+        Role::CallerAdministrator => {
+            let administers: &[Action] = &[
+                CreateCaller,
+                GetCaller,
+                ListCallers,
+                UpdateCaller,
+                SuspendCaller,
+                ResumeCaller,
+                IssueApiKey,
+                ListApiKeys,
+                RotateApiKey,
+                RevokeApiKey,
+            ];
+            (administers, false)
         }
     };
     own.iter().copied().chain(READING_KEYS.into_iter().filter(|_| reads_keys)).collect()
@@ -62,6 +80,15 @@ fn is_about_keys(action: Action) -> bool {
             | ActionGroup::ReadingKeys
             | ActionGroup::AdministeringKeys
     )
+}
+
+/// On one caller, which has an environment.
+fn is_about_a_caller(action: Action) -> bool {
+    !matches!(action, Action::CreateCaller | Action::ListCallers)
+        && matches!(
+            action.group(),
+            ActionGroup::ReadingCallers | ActionGroup::AdministeringCallers | ActionGroup::AdministeringApiKeys
+        )
 }
 
 /// Every role and every action on a ring, against what is expected of it.
@@ -92,8 +119,33 @@ fn on_other_rings_of_the_environment_only_the_auditor_reads() {
 }
 
 #[test]
-fn in_another_environment_no_role_reaches_a_ring_even_one_of_its_own_name() {
-    compare("payments", "prod", |role, action| !is_about_keys(action) && granted(role).contains(&action));
+fn in_another_environment_no_role_reaches_a_caller_or_a_ring_even_one_of_its_own_name() {
+    compare("payments", "prod", |role, action| {
+        !is_about_keys(action) && !is_about_a_caller(action) && granted(role).contains(&action)
+    });
+}
+
+#[test]
+fn a_caller_administrator_registers_for_its_own_environment_only() {
+    let admin = caller("admin", &[Role::CallerAdministrator]);
+    let point = point(&PolicySet::shipped(), &[&admin]);
+    for (environment, expected) in [("dev", true), ("prod", false)] {
+        let mut request = request(Action::CreateCaller, Resource::Callers);
+        request.context.operation = registration(environment, &[]);
+        assert_eq!(point.explain(&admin, &request).allowed, expected, "{environment}");
+    }
+}
+
+#[test]
+fn nobody_changes_their_own_registration_and_everybody_may_read_it_whom_policy_lets() {
+    let admin = caller("admin", &[Role::CallerAdministrator]);
+    let point = point(&PolicySet::shipped(), &[&admin]);
+    let own = || Resource::Caller(std::sync::Arc::clone(&admin));
+    for action in [Action::UpdateCaller, Action::SuspendCaller, Action::ResumeCaller, Action::IssueApiKey] {
+        let denial = denied(point.authorize(&admin, &request(action, own())));
+        assert_eq!(names(&denial.policies), ["builtin-nobody-administers-their-own-registration"], "{action}");
+    }
+    allowed(point.authorize(&admin, &request(Action::GetCaller, own())));
 }
 
 #[test]
@@ -108,7 +160,7 @@ fn without_a_role_nothing_is_allowed() {
 
 #[test]
 fn a_signer_who_also_administers_cannot_sign() {
-    for administering in [Role::KeyAdministrator, Role::PolicyAdministrator] {
+    for administering in [Role::KeyAdministrator, Role::PolicyAdministrator, Role::CallerAdministrator] {
         let caller = caller_in("dev", "both", &[], &[Role::Signer, administering], &["payments"]);
         let point = point(&PolicySet::shipped(), &[&caller]);
         for action in Action::ALL {

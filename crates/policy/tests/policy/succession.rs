@@ -2,7 +2,7 @@
 
 use crate::cases::{caller, only, parse, point, roles_and};
 use chancery_model::Role;
-use chancery_policy::{PolicySet, someone_can_apply};
+use chancery_policy::{PolicySet, someone_can_apply, someone_can_register};
 
 /// Whether the set can be replaced where there are a signer and a policy administrator.
 fn replaceable(set: &PolicySet) -> bool {
@@ -23,6 +23,17 @@ fn the_shipped_set_needs_a_policy_administrator() {
     let set = point(&PolicySet::shipped(), &[&signer[0]]);
     assert!(!someone_can_apply(&set, &signer));
     assert!(!someone_can_apply(&set, &[]));
+}
+
+#[test]
+fn the_shipped_set_needs_a_caller_administrator_to_register_callers() {
+    let can = |callers: &[_]| {
+        let known: Vec<_> = callers.iter().collect();
+        someone_can_register(&point(&PolicySet::shipped(), &known), callers)
+    };
+    assert!(can(&[caller("operator", &[Role::CallerAdministrator])]));
+    assert!(!can(&[caller("operator", &[Role::PolicyAdministrator])]));
+    assert!(!can(&[]));
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! `[[caller]]`: who may ask at all.
+//! `[[caller]]`: who may ask at all, in an empty store.
 
 use super::parse;
-use chancery_model::{Id, Identity, Role};
+use chancery_model::{Factor, Id, Identity, Role};
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// A registered caller: a service or a person. What it may do is for policy to say.
+/// A caller, a service or a person, that is registered where the store knows no caller yet. What it may do is for policy to
+/// say.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Caller {
@@ -22,10 +23,17 @@ pub struct Caller {
     /// Groups that policies can speak of.
     #[serde(default, deserialize_with = "parse::ids")]
     pub groups: BTreeSet<Id>,
-    /// Roles of the shipped policies: signer, verifier, key-administrator, policy-administrator, approver, auditor.
+    /// Roles of the shipped policies: signer, verifier, key-administrator, policy-administrator,
+    /// caller-administrator, approver, auditor.
     #[serde(default, deserialize_with = "parse::roles")]
     pub roles: BTreeSet<Role>,
     /// The key rings to which the roles extend.
     #[serde(default, deserialize_with = "parse::ids")]
     pub key_rings: BTreeSet<Id>,
+    /// Names and values that policies can speak of.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// What each call must bring: certificate, api-key.
+    #[serde(default, deserialize_with = "parse::factors")]
+    pub required_factors: BTreeSet<Factor>,
 }

@@ -1,7 +1,8 @@
 //! What can be found out about a configuration before anything is started with it. Reads; changes nothing.
 
-use super::{Caller, ClientAuth, Config, IdentityKind, KeyRing, Token};
+use super::{ApiKeys, Caller, ClientAuth, Config, IdentityKind, KeyRing, SystemRing, Token};
 use crate::tls;
+use chancery_core::SYSTEM_RING;
 use chancery_hsm::PinSource;
 use chancery_model::{Id, Identity};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,8 @@ impl Config {
         report.files(self);
         report.tokens(&self.tokens);
         report.key_rings(&self.key_rings, &self.tokens);
+        report.system_ring(self.system_ring.as_ref(), &self.tokens);
+        report.api_keys(&self.api_keys);
         report.callers(self);
         report.telemetry(self);
         report.weaknesses(self);
@@ -90,8 +93,8 @@ impl Report {
             self.error("listener.client_ca", message);
         }
         if listener.client_auth == ClientAuth::Optional {
-            let message = "connections without a client certificate are accepted, and all that they can reach is the \
-                           health service; write \"required\" unless a probe needs that";
+            let message = "connections without a client certificate are accepted: without an API key all that they can reach \
+                           is the health service; write \"required\" unless callers have API keys or a probe needs that";
             self.warning("listener.client_auth", message);
         }
         let limits = &listener.limits;
@@ -225,12 +228,32 @@ impl Report {
                 let message = format!("there is no token {:?}; the tokens are: {known}", ring.token);
                 self.error(format!("key_ring.{}.token", ring.id), message);
             }
+            if ring.id.as_str() == SYSTEM_RING {
+                let message = "is the name of the service's own ring, which callers never reach; choose another id";
+                self.error(format!("key_ring.{}", ring.id), message);
+            }
         }
+    }
+
+    fn system_ring(&mut self, system_ring: Option<&SystemRing>, tokens: &[Token]) {
+        let Some(SystemRing { token }) = system_ring else { return };
+        if !tokens.iter().any(|known| known.id == *token) {
+            let known = list(tokens.iter().map(|token| &token.id));
+            self.error("system_ring.token", format!("there is no token {token:?}; the tokens are: {known}"));
+        }
+    }
+
+    fn api_keys(&mut self, api_keys: &ApiKeys) {
+        self.duplicates("api_keys.environment", api_keys.environments.iter().map(|environment| &environment.id));
     }
 
     fn callers(&mut self, config: &Config) {
         if config.callers.is_empty() {
-            self.warning("caller", "no caller is registered, so every call will be refused; add a [[caller]]");
+            self.warning(
+                "caller",
+                "no caller is declared, so an empty store is not started with; add a [[caller]], or register the \
+                           first operator with `chancery bootstrap`",
+            );
         }
         self.duplicates("caller", config.callers.iter().map(|caller| &caller.id));
         let mut owners: BTreeMap<&Identity, &Id> = BTreeMap::new();

@@ -37,7 +37,7 @@ pub enum ClientAuth {
     /// A connection without a client certificate is refused in the handshake.
     #[default]
     Required,
-    /// A connection may come without one; its calls are refused as UNAUTHENTICATED, but for the health service.
+    /// A connection may come without one; its calls need an API key, but for those of the health service.
     Optional,
 }
 

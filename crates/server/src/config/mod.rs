@@ -5,6 +5,7 @@
 //! fields are refused, so that a misspelt limit is not a limit that is silently not there. `docs/configuration.md`
 //! describes every field for operators.
 
+mod api_keys;
 mod caller;
 mod check;
 mod error;
@@ -16,6 +17,7 @@ mod telemetry;
 mod token;
 mod weak;
 
+pub use api_keys::ApiKeys;
 pub use caller::Caller;
 pub use check::{Finding, Severity};
 pub use error::{ConfigError, ConfigErrors};
@@ -23,7 +25,7 @@ pub use limits::Limits;
 pub use listener::{Admin, ClientAuth, ClientCa, IdentityKind, Listener};
 pub use parse::parse_identity;
 pub use telemetry::{LogFormat, Telemetry};
-pub use token::{Environment, Hsm, KeyRing, Token};
+pub use token::{Environment, Hsm, KeyRing, SystemRing, Token};
 pub use weak::looks_secret;
 
 use chancery_hsm::PinSource;
@@ -59,7 +61,12 @@ pub struct Config {
     /// The key rings.
     #[serde(rename = "key_ring", default)]
     pub key_rings: Vec<KeyRing>,
-    /// The registered callers.
+    /// The ring of the service's own secrets.
+    pub system_ring: Option<SystemRing>,
+    /// How long API keys may live.
+    #[serde(default)]
+    pub api_keys: ApiKeys,
+    /// The callers with which an empty store begins.
     #[serde(rename = "caller", default)]
     pub callers: Vec<Caller>,
     /// Logs, traces and metrics.
@@ -111,6 +118,8 @@ impl Config {
             hsm,
             tokens,
             key_rings: _,
+            system_ring: _,
+            api_keys: _,
             callers: _,
             telemetry: _,
         } = self;

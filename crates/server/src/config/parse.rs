@@ -1,6 +1,6 @@
 //! From the file's words to our types, so that what is malformed is refused with its line.
 
-use chancery_model::{Id, Identity, Role};
+use chancery_model::{Factor, Id, Identity, InvalidIdentity, Role};
 use serde::de::{Deserialize, Deserializer, Error};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,6 +16,10 @@ pub(super) fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet
 
 pub(super) fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Role>, D::Error> {
     set(deserializer, "role", |text| text.parse::<Role>().map_err(|error| error.to_string()))
+}
+
+pub(super) fn factors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Factor>, D::Error> {
+    set(deserializer, "factor", |text| text.parse::<Factor>().map_err(|error| error.to_string()))
 }
 
 pub(super) fn identities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Identity>, D::Error> {
@@ -44,16 +48,12 @@ fn parse_id(text: &str) -> Result<Id, String> {
 /// # Errors
 /// What is wrong with it, and how to write it.
 pub fn parse_identity(text: &str) -> Result<Identity, String> {
-    let parsed = match text.strip_prefix("dns:") {
-        Some(name) => Identity::dns_name(name),
-        None if text.starts_with("spiffe://") => Identity::spiffe_id(text),
-        None => {
-            return Err(format!(
-                "{text:?}: write a SPIFFE id as spiffe://trust-domain/path, or a DNS name as dns:name"
-            ));
+    text.parse().map_err(|error: InvalidIdentity| match error {
+        InvalidIdentity::Form => {
+            format!("{text:?}: write a SPIFFE id as spiffe://trust-domain/path, or a DNS name as dns:name")
         }
-    };
-    parsed.map_err(|error| format!("{text:?}: {error}"))
+        error @ (InvalidIdentity::SpiffeId | InvalidIdentity::DnsName) => format!("{text:?}: {error}"),
+    })
 }
 
 fn set<'de, D: Deserializer<'de>, T: Ord>(

@@ -327,7 +327,8 @@ fn missing_files_are_errors() {
 #[test]
 fn what_names_something_unknown_is_an_error() {
     let folder = Folder::new();
-    let (severity, field, message) = folder.only_finding("token = \"main\"", "token = \"spare\"");
+    let (severity, field, message) =
+        folder.only_finding("id = \"dev\"\ntoken = \"main\"", "id = \"dev\"\ntoken = \"spare\"");
     assert_eq!((severity, field.as_str()), (Severity::Error, "key_ring.dev.token"));
     assert_eq!(message, "there is no token spare; the tokens are: main".replace("spare", "\"spare\""));
     let (severity, field, message) = folder.only_finding("key_rings = [\"dev\"]", "key_rings = [\"prod\"]");

@@ -169,3 +169,12 @@ const fn default_max_worker_memory_bytes() -> u64 {
 fn default_queue_limit() -> NonZeroUsize {
     NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN)
 }
+
+/// `[system_ring]`: where the service keeps its own secrets, out of callers' reach.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SystemRing {
+    /// The id of the token that holds them. They do not move: keep it.
+    #[serde(deserialize_with = "parse::id")]
+    pub token: Id,
+}

@@ -22,7 +22,7 @@ const OVER_THE_NETWORK: [&str; 5] = ["nfs", "nfs4", "cifs", "smb3", "9p"];
 const SECRET_WORDS: [&str; 5] = ["PASSWORD", "PASSWD", "SECRET", "PIN", "TOKEN"];
 
 /// Roles that administer, and so never sign: built in, whatever policy says.
-const ADMINISTRATORS: [Role; 2] = [Role::KeyAdministrator, Role::PolicyAdministrator];
+const ADMINISTRATORS: [Role; 3] = [Role::KeyAdministrator, Role::PolicyAdministrator, Role::CallerAdministrator];
 
 impl Report {
     /// Everything below.
@@ -141,13 +141,17 @@ impl Report {
     fn governance(&mut self, config: &Config) {
         let has = |caller: &Caller, roles: &[Role]| roles.iter().any(|role| caller.roles.contains(role));
         // Own policies may say it otherwise, so only the shipped ones are spoken of.
-        if config.policy.first.is_empty()
-            && !config.callers.is_empty()
-            && !config.callers.iter().any(|caller| has(caller, &[Role::PolicyAdministrator]))
-        {
-            let message = "nobody has the role policy-administrator, so nobody could ever change policy, and an empty store \
-                           is not started with; give it to one caller";
-            self.warning("caller", message);
+        let nobody = |role| !config.callers.iter().any(|caller| has(caller, &[role]));
+        if config.policy.first.is_empty() && !config.callers.is_empty() {
+            if nobody(Role::PolicyAdministrator) {
+                let message = "nobody has the role policy-administrator, so nobody could ever change policy, and an empty \
+                               store is not started with; give it to one caller";
+                self.warning("caller", message);
+            } else if nobody(Role::CallerAdministrator) {
+                let message = "nobody has the role caller-administrator, and an empty store begins with these callers: \
+                               another could be registered only after a change of policy; give it to one caller";
+                self.warning("caller", message);
+            }
         }
         for caller in &config.callers {
             if has(caller, &[Role::Signer]) && has(caller, &ADMINISTRATORS) {

@@ -38,13 +38,15 @@ fn reviewed(text: &str) -> Result<ReviewedResource, Error> {
         None if text == "tokens" => Ok(ReviewedResource::Tokens),
         None if text == "policySet" => Ok(ReviewedResource::PolicySet),
         None if text == "auditLog" => Ok(ReviewedResource::AuditLog),
+        None if text == "callers" => Ok(ReviewedResource::Callers),
+        Some(("callers", _)) => id_in("resource", text, "callers", "the caller id").map(ReviewedResource::Caller),
         Some(("tokens", _)) => id_in("resource", text, "tokens", "the token id").map(ReviewedResource::Token),
         Some(("keyRings", rest)) if rest.contains('/') => name("resource", text).map(ReviewedResource::Key),
         Some(("keyRings", _)) => name("resource", text).map(ReviewedResource::Ring),
         _ => Err(invalid(
             "resource",
-            "must be the name of a key ring (keyRings/{ring}), a key or a token (tokens/{token}), or one of tokens, \
-             policySet and auditLog, or empty",
+            "must be the name of a key ring (keyRings/{ring}), a key, a token (tokens/{token}) or a caller \
+             (callers/{caller}), or one of tokens, callers, policySet and auditLog, or empty",
         )),
     }
 }
@@ -106,6 +108,8 @@ mod tests {
         assert!(matches!(kind("keyRings/a/keys/k"), Some(ReviewedResource::Key(_))));
         assert!(matches!(kind("tokens/main"), Some(ReviewedResource::Token(_))));
         assert_eq!(kind("tokens"), Some(ReviewedResource::Tokens));
+        assert_eq!(kind("callers"), Some(ReviewedResource::Callers));
+        assert!(matches!(kind("callers/a"), Some(ReviewedResource::Caller(_))));
         assert_eq!(kind("policySet"), Some(ReviewedResource::PolicySet));
         assert_eq!(kind("auditLog"), Some(ReviewedResource::AuditLog));
         for text in [
@@ -114,7 +118,7 @@ mod tests {
             "keyRings",
             "keyRings/a/keys/k/versions/1",
             "tokens/",
-            "callers/a",
+            "callers/",
             "policySet/x",
             "policySet/",
         ] {

@@ -1,5 +1,6 @@
 //! AuditService.
 
+use super::callers::caller_named;
 use super::enums::known;
 use super::fields::{id_in, key_or_version, name, time, timestamp};
 use super::page::PageOf;
@@ -74,9 +75,11 @@ fn filter(kind: i32, caller: String, resource: String, action: String) -> Result
     })
 }
 
-/// A key ring, a key or a key version.
+/// A key ring, a key, a key version or a caller.
 fn filtered_resource(text: String) -> Result<String, Error> {
-    if text.split('/').nth(2).is_some() {
+    if text.starts_with("callers/") {
+        caller_named("resource", &text)?;
+    } else if text.split('/').nth(2).is_some() {
         key_or_version("resource", &text)?;
     } else {
         name::<RingName>("resource", &text)?;

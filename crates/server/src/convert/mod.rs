@@ -5,7 +5,9 @@
 //! on a limit of the product (lengths above all) is checked by the core, where the rule is.
 
 pub(crate) mod access;
+pub(crate) mod api_keys;
 pub(crate) mod audit;
+pub(crate) mod callers;
 mod enums;
 mod fields;
 pub(crate) mod jwt;

@@ -3,7 +3,7 @@
 
 use super::fields::invalid;
 use chancery_core::{AccessPlace, Error};
-use chancery_model::Id;
+use chancery_model::{ApiKeyId, Id};
 
 const DEFAULT_PAGE_SIZE: i32 = 100;
 const MAX_PAGE_SIZE: i32 = 1000;
@@ -39,6 +39,11 @@ impl PageOf {
     pub(crate) fn after(&self) -> Result<Option<Id>, Error> {
         let id = |text: &String| Id::parse("the page token", text).map_err(|_not_ours| bad_token());
         self.cursor.as_ref().map(id).transpose()
+    }
+
+    /// Where the page begins, for lists by the ids of API keys.
+    pub(crate) fn after_api_key(&self) -> Result<Option<ApiKeyId>, Error> {
+        self.cursor.as_ref().map(|text| text.parse().map_err(|_not_ours| bad_token())).transpose()
     }
 
     /// Where the page begins, for lists by number.

@@ -1,5 +1,6 @@
 //! PolicyService.
 
+use super::callers::caller_named;
 use super::enums::optional_algorithm;
 use super::fields::{id_in, invalid, key_or_version, name, time, timestamp};
 use chancery_api::v1;
@@ -163,11 +164,13 @@ fn explain_resource(text: &str) -> Result<ExplainResource, Error> {
     match collection {
         _ if text.is_empty() => Ok(ExplainResource::None),
         "tokens" => id_in("resource", text, "tokens", "the token id").map(ExplainResource::Token),
+        "callers" => caller_named("resource", text).map(ExplainResource::Caller),
         "keyRings" if rest.contains('/') => key_or_version("resource", text).map(ExplainResource::Key),
         "keyRings" => name("resource", text).map(ExplainResource::Ring),
         _ => Err(invalid(
             "resource",
-            "must be the name of a key ring (keyRings/{ring}), a key, a key version or a token (tokens/{token}), or empty",
+            "must be the name of a key ring (keyRings/{ring}), a key, a key version, a token (tokens/{token}) or a \
+             caller (callers/{caller}), or empty",
         )),
     }
 }
@@ -248,7 +251,8 @@ mod tests {
         let version = kind("keyRings/a/keys/k/versions/1");
         assert!(matches!(version, ExplainResource::Key(chancery_core::KeyOrVersion::Version(_))));
         assert!(matches!(kind("tokens/main"), ExplainResource::Token(_)));
-        for text in ["/", "keys/k", "keyRings", "keyRings/a/", "tokens", "callers/a"] {
+        assert!(matches!(kind("callers/a"), ExplainResource::Caller(_)));
+        for text in ["/", "keys/k", "keyRings", "keyRings/a/", "tokens", "callers", "callers/A"] {
             assert_eq!(violation(explain_request(question(text)).unwrap_err()).0, "resource", "{text}");
         }
     }

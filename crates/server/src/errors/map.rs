@@ -21,6 +21,56 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 .with("action", action)
                 .with("resource", resource)
         }
+        Error::CallerSuspended { caller } => {
+            let message = format!(
+                "callers/{caller} is suspended; ask whoever administers callers (they can run: chancery callers resume)"
+            );
+            Refusal::new(Code::PermissionDenied, "CALLER_SUSPENDED", message)
+                .with("resource", format!("callers/{caller}"))
+        }
+        Error::CredentialRefused { caller } => {
+            let message = format!(
+                "what this call came with is not, or no longer, enough for callers/{caller}; ask whoever administers callers \
+                 (they can run: chancery callers show)"
+            );
+            Refusal::new(Code::Unauthenticated, "CREDENTIAL_REFUSED", message)
+                .with("resource", format!("callers/{caller}"))
+        }
+        Error::CallerExists { name } => {
+            let message = format!("{name} exists already; choose another id, or change it with UpdateCaller");
+            Refusal::new(Code::AlreadyExists, "CALLER_ALREADY_EXISTS", message).with("resource", name)
+        }
+        Error::ApiKeyShown { name } => {
+            let message = format!(
+                "{name} was issued for this request id before, and an API key is shown once; where it was lost, revoke it and \
+                 issue another with a new request id"
+            );
+            Refusal::new(Code::AlreadyExists, "API_KEY_SHOWN", message).with("resource", name)
+        }
+        Error::ApiKeyOver { name } => {
+            let message = format!("{name} is expired, revoked or rotated already; issue another with IssueApiKey");
+            Refusal::new(Code::FailedPrecondition, "API_KEY_OVER", message).with("resource", name)
+        }
+        Error::TooManyApiKeys { caller, limit } => {
+            let message = format!(
+                "callers/{caller} has {limit} API keys that are of use, which is the limit; revoke those that nobody needs \
+                 (ListApiKeys says which are dormant)"
+            );
+            Refusal::new(Code::FailedPrecondition, "TOO_MANY_API_KEYS", message)
+                .with("resource", format!("callers/{caller}"))
+        }
+        Error::NoSystemRing => {
+            let message = "API keys are hashed under a secret in a token, and no token is configured for it; the operator \
+                           gives the configuration a [system_ring]";
+            Refusal::new(Code::FailedPrecondition, "SYSTEM_RING_MISSING", message)
+        }
+        Error::CallerLockout { what } => {
+            let message = format!(
+                "after this change no caller that is registered with a certificate could {what}; let another caller do that \
+                 first"
+            );
+            Refusal::new(Code::FailedPrecondition, "CALLER_CHANGE_LOCKS_OUT", message)
+        }
         Error::InvalidField { field, description } => {
             Refusal::new(Code::InvalidArgument, "INVALID_FIELD", format!("{field}: {description}"))
                 .violation(field, description)
@@ -217,6 +267,16 @@ const fn needed_for(action: Action) -> &'static str {
         | Action::WatchRecords
         | Action::ListTokens
         | Action::GetToken
-        | Action::ClearPinLatch => "look at it with GetKeyVersion (chancery keys show)",
+        | Action::ClearPinLatch
+        | Action::CreateCaller
+        | Action::GetCaller
+        | Action::ListCallers
+        | Action::UpdateCaller
+        | Action::SuspendCaller
+        | Action::ResumeCaller
+        | Action::IssueApiKey
+        | Action::ListApiKeys
+        | Action::RotateApiKey
+        | Action::RevokeApiKey => "look at it with GetKeyVersion (chancery keys show)",
     }
 }

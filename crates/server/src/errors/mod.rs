@@ -32,10 +32,37 @@ pub(crate) const fn token_reason(cause: HealthCause) -> &'static str {
     health::token_reason(cause)
 }
 
-/// A call without a registered caller.
+/// A call without a registered caller, or of one that is not let in.
 pub(crate) fn unauthenticated(unidentified: &Unidentified) -> Status {
     let reason = unidentified.reason().to_ascii_uppercase();
-    Refusal::new(Code::Unauthenticated, reason, unidentified.to_string()).into_status()
+    // Who is suspended is known, and may come again as often as they like: PERMISSION_DENIED is no reason to look for
+    // another credential.
+    let code = match unidentified {
+        Unidentified::Suspended(_) | Unidentified::ApiKeySource(_) => Code::PermissionDenied,
+        // A retry helps as soon as the token is there again.
+        Unidentified::ApiKeysUnavailable => Code::Unavailable,
+        Unidentified::NoCertificate
+        | Unidentified::Unreadable
+        | Unidentified::NoIdentity(_)
+        | Unidentified::SeveralIdentities(_)
+        | Unidentified::MalformedIdentity { .. }
+        | Unidentified::NotYetValid
+        | Unidentified::Expired
+        | Unidentified::Untrusted
+        | Unidentified::AmbiguousAuthority
+        | Unidentified::Unregistered(_)
+        | Unidentified::FactorMissing { .. }
+        | Unidentified::Authorization
+        | Unidentified::ApiKeyMalformed(_)
+        | Unidentified::ApiKeyUnknown
+        | Unidentified::ApiKeyExpired
+        | Unidentified::ApiKeyRevoked
+        | Unidentified::NoLongerTheirs(_)
+        | Unidentified::AnotherCaller(_) => Code::Unauthenticated,
+    };
+    let refusal = Refusal::new(code, reason, unidentified.to_string());
+    let refusal = if code == Code::Unavailable { refusal.retry_soon() } else { refusal };
+    refusal.into_status()
 }
 
 /// One call too many of one caller.
@@ -86,6 +113,14 @@ pub(crate) fn log(error: &Error) {
         Error::RecordClosed { reason } => tracing::debug!(reason, "refused, because the record cannot be written"),
         Error::Internal { what } => tracing::error!(what, "a fault of ours"),
         Error::AccessDenied { .. }
+        | Error::CallerSuspended { .. }
+        | Error::CredentialRefused { .. }
+        | Error::CallerExists { .. }
+        | Error::ApiKeyShown { .. }
+        | Error::ApiKeyOver { .. }
+        | Error::TooManyApiKeys { .. }
+        | Error::NoSystemRing
+        | Error::CallerLockout { .. }
         | Error::InvalidField { .. }
         | Error::WrongPurpose { .. }
         | Error::DigestNotAllowed { .. }

@@ -22,7 +22,7 @@ type Statuses = BTreeMap<String, ServingStatus>;
 
 /// The services that need a token and the record, and those that do without.
 const NEED_TOKEN: [&str; 2] = ["chancery.v1.SigningService", "chancery.v1.KeyService"];
-const NEED_RECORD: [&str; 1] = ["chancery.v1.PolicyService"];
+const NEED_RECORD: [&str; 2] = ["chancery.v1.CallerService", "chancery.v1.PolicyService"];
 const NEED_NOTHING: [&str; 2] = ["chancery.v1.AuditService", "chancery.v1.TokenService"];
 
 /// The health service.
@@ -142,7 +142,7 @@ mod tests {
             .iter()
             .flat_map(|file| file.service.iter().map(move |service| format!("{}.{}", file.package(), service.name())))
             .collect();
-        assert_eq!(services.len(), 5);
+        assert_eq!(services.len(), 6);
         for service in services {
             assert!(all.contains_key(&service), "{service}");
         }
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn without_a_token_nobody_signs() {
-        let without = ["chancery.v1.AuditService", "chancery.v1.PolicyService", "chancery.v1.TokenService"];
+        let without = ["Audit", "Caller", "Policy", "Token"].map(|name| format!("chancery.v1.{name}Service"));
         for state in TokenState::ALL {
             let all = statuses(&health(LogHealth::Open, in_state(state)), false);
             let degraded_or_up = matches!(state, TokenState::Up | TokenState::Degraded);

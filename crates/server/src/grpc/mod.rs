@@ -2,6 +2,7 @@
 
 mod answers;
 mod audit;
+mod callers;
 pub(crate) mod health;
 mod keys;
 mod policy;
@@ -11,6 +12,7 @@ mod tokens;
 mod watch_records;
 
 pub(crate) use audit::Audit;
+pub(crate) use callers::Callers;
 pub(crate) use keys::Keys;
 pub(crate) use policy::Policy;
 pub(crate) use signing::Signing;
@@ -21,6 +23,7 @@ use crate::errors::{self, Refusal};
 use crate::layers::{Room, Standing, StreamDeadline};
 use crate::metrics::Metrics;
 use chancery_api::v1::audit_service_server::AuditServiceServer;
+use chancery_api::v1::caller_service_server::CallerServiceServer;
 use chancery_api::v1::key_service_server::KeyServiceServer;
 use chancery_api::v1::policy_service_server::PolicyServiceServer;
 use chancery_api::v1::signing_service_server::SigningServiceServer;
@@ -115,6 +118,7 @@ pub(crate) fn routes(
     }
     let mut routes = Routes::new(limited!(SigningServiceServer::new(Signing(office.clone()))))
         .add_service(limited!(KeyServiceServer::new(Keys(office.clone()))))
+        .add_service(limited!(CallerServiceServer::new(Callers(office.clone()))))
         .add_service(limited!(PolicyServiceServer::new(Policy(office.clone()))))
         .add_service(limited!(AuditServiceServer::new(Audit(office.clone()))))
         .add_service(limited!(TokenServiceServer::new(Tokens(office.clone()))))

@@ -34,8 +34,7 @@ impl Ground {
 
     fn identify_at(&self, issued: &Issued, now: SystemTime) -> Result<Identity, Unidentified> {
         let peer = self.peer(issued);
-        let Authentication::Certificate { identity, .. } =
-            peer.identify(&self.authorities, now)?.authentication.clone();
+        let CertificateProof { identity, .. } = peer.identify(&self.authorities, now)?.proof.clone();
         Ok(identity)
     }
 
@@ -166,8 +165,8 @@ fn fingerprint_and_serial_are_those_of_the_certificate() {
     params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x0a, 0xbc]));
     let issued = ground.spiffe.issue(&params);
     let peer = ground.peer(&issued);
-    let found = &peer.identify(&ground.authorities, SystemTime::now()).unwrap().authentication;
-    let Authentication::Certificate { fingerprint, serial, .. } = found;
+    let found = &peer.identify(&ground.authorities, SystemTime::now()).unwrap().proof;
+    let CertificateProof { fingerprint, serial, .. } = found;
     assert_eq!(serial, "0abc");
     assert_eq!(*fingerprint, chancery_crypto::sha256(issued.certificate.der()));
 }

@@ -3,13 +3,13 @@
 use super::room::is_stream;
 use super::{Deadline, Gate, TraceId};
 use crate::errors;
-use crate::identity::{Peer, PeerCertificate, Unidentified};
+use crate::identity::{Peer, PeerCertificate, Unidentified, take_api_key};
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use crate::web::JWKS_PATH;
 use chancery_core::{Chancery, Requester};
-use chancery_model::{Action, Authentication, Caller};
-use http::Request;
+use chancery_model::{Action, Authentication, Caller, CertificateProof};
+use http::{HeaderMap, Request};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
@@ -31,28 +31,59 @@ pub(crate) struct Identify {
 /// What needs no registered caller.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
+/// Why a call has no caller: found out by the connection's certificate alone, or by who is registered.
+enum Turned {
+    ByTransport(Unidentified),
+    ByCore(chancery_core::Unidentified),
+}
+
 impl Identify {
     pub(crate) fn new(core: Chancery, tls: Tls, metrics: Metrics) -> Self {
         Self { core, tls, metrics }
     }
 
-    fn caller(&self, peer: &Peer) -> Result<(Arc<Caller>, Authentication), Unidentified> {
-        let PeerCertificate { authentication, .. } =
-            peer.identify(&self.tls.current().authorities, SystemTime::now())?;
-        let Authentication::Certificate { identity, .. } = authentication;
-        match self.core.identify(identity) {
-            Some(caller) => Ok((caller, authentication.clone())),
-            None => Err(Unidentified::Unregistered(identity.clone())),
+    /// The caller of a call, whose API key, where it brings one, is gone from its headers afterwards.
+    fn caller(&self, peer: &Peer, headers: &mut HeaderMap) -> Result<(Arc<Caller>, Authentication), Turned> {
+        let api_key = take_api_key(headers).map_err(Turned::ByTransport)?;
+        let certificate = self.certificate(peer).map_err(Turned::ByTransport)?;
+        self.core.authenticate(certificate, api_key.as_ref(), Some(peer.source.ip())).map_err(Turned::ByCore)
+    }
+
+    /// What the connection's certificate proves now; `None` where it has none, which its listener allows then.
+    fn certificate<'a>(&self, peer: &'a Peer) -> Result<Option<&'a CertificateProof>, Unidentified> {
+        match peer.identify(&self.tls.current().authorities, SystemTime::now()) {
+            Ok(PeerCertificate { proof, .. }) => Ok(Some(proof)),
+            Err(Unidentified::NoCertificate) => Ok(None),
+            Err(unidentified) => Err(unidentified),
         }
     }
 
+    /// The caller of a stream, as it is now.
+    fn still(&self, peer: &Peer, caller: &Arc<Caller>, proved: &Authentication) -> Result<Arc<Caller>, Turned> {
+        if proved.certificate().is_some() {
+            self.certificate(peer).map_err(Turned::ByTransport)?;
+        }
+        self.core.still_authenticated(caller, proved, Some(peer.source.ip())).map_err(Turned::ByCore)
+    }
+
     /// Counts and records that nobody registered asked for something, and words it for whoever it was.
-    fn refuse(&self, peer: &Peer, action: Option<Action>, unidentified: &Unidentified) -> Status {
+    fn refuse(&self, peer: &Peer, action: Option<Action>, turned: Turned) -> Status {
+        let unidentified = match turned {
+            Turned::ByTransport(unidentified) => {
+                self.core.record_unauthenticated(Some(peer.source), action, unidentified.reason());
+                unidentified
+            }
+            Turned::ByCore(by_core) => {
+                let unidentified = Unidentified::from(by_core.clone());
+                self.core.record_not_let_in(Some(peer.source), action, &by_core, unidentified.reason());
+                unidentified
+            }
+        };
         let reason = unidentified.reason();
-        self.core.record_unauthenticated(Some(peer.source), action, reason);
+        Span::current().record("chancery.reason", reason);
         self.metrics.unauthenticated(reason);
         tracing::debug!(source = %peer.source, reason, "call refused: {unidentified}");
-        errors::unauthenticated(unidentified)
+        errors::unauthenticated(&unidentified)
     }
 }
 
@@ -63,6 +94,9 @@ impl Identify {
 pub(crate) struct Standing {
     identify: Identify,
     peer: Arc<Peer>,
+    /// Who it was when the stream was opened, and how that was proved. The secret of an API key is not kept.
+    caller: Arc<Caller>,
+    authentication: Authentication,
     trace_id: Option<String>,
     action: Option<Action>,
 }
@@ -78,16 +112,16 @@ impl Standing {
     /// # Errors
     /// UNAUTHENTICATED, as another call on the same connection would be answered; counted and recorded.
     pub(crate) fn requester(&self, deadline: Instant) -> Result<Requester, Status> {
-        let Self { identify, peer, trace_id, action } = self;
-        match identify.caller(peer) {
-            Ok((caller, authentication)) => Ok(Requester {
+        let Self { identify, peer, caller, authentication, trace_id, action } = self;
+        match identify.still(peer, caller, authentication) {
+            Ok(caller) => Ok(Requester {
                 caller,
-                authentication,
+                authentication: authentication.clone(),
                 source: Some(peer.source),
                 trace_id: trace_id.clone(),
                 deadline,
             }),
-            Err(unidentified) => Err(identify.refuse(peer, *action, &unidentified)),
+            Err(turned) => Err(identify.refuse(peer, *action, turned)),
         }
     }
 }
@@ -110,7 +144,9 @@ impl Gate for Identify {
         let Some(Deadline(deadline)) = extensions.remove() else {
             return Err(errors::status(&errors::fault("a request came without its deadline")));
         };
-        match self.caller(&peer) {
+        let identified = self.caller(&peer, request.headers_mut());
+        let extensions = request.extensions_mut();
+        match identified {
             Ok((caller, authentication)) => {
                 if !span.is_disabled() {
                     span.record("chancery.caller", caller.id.as_str());
@@ -119,15 +155,13 @@ impl Gate for Identify {
                 let trace_id = extensions.remove::<TraceId>().map(|TraceId(id)| id);
                 if stream {
                     let (identify, peer, trace_id) = (self.clone(), Arc::clone(&peer), trace_id.clone());
-                    extensions.insert(Standing { identify, peer, trace_id, action });
+                    let (caller, authentication) = (Arc::clone(&caller), authentication.clone());
+                    extensions.insert(Standing { identify, peer, caller, authentication, trace_id, action });
                 }
                 extensions.insert(Requester { caller, authentication, source: Some(peer.source), trace_id, deadline });
                 Ok(())
             }
-            Err(unidentified) => {
-                span.record("chancery.reason", unidentified.reason());
-                Err(self.refuse(&peer, action, &unidentified))
-            }
+            Err(turned) => Err(self.refuse(&peer, action, turned)),
         }
     }
 }

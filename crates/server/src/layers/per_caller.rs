@@ -75,8 +75,8 @@ impl Gate for PerCaller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_model::{Authentication, Caller, Identity, Uid};
-    use std::collections::BTreeSet;
+    use chancery_model::{Authentication, Caller, CallerState, CertificateProof, Identity, Uid};
+    use std::collections::{BTreeMap, BTreeSet};
     use tonic::Code;
 
     fn request_of(caller: &str) -> Request<Body> {
@@ -89,12 +89,15 @@ mod tests {
             groups: BTreeSet::new(),
             roles: BTreeSet::new(),
             rings: BTreeSet::new(),
+            attributes: BTreeMap::new(),
+            required_factors: BTreeSet::new(),
+            state: CallerState::Active,
         });
-        let authentication = Authentication::Certificate {
+        let authentication = Authentication::Certificate(CertificateProof {
             identity: Identity::dns_name("a.example").unwrap(),
             fingerprint: [0; 32],
             serial: "01".to_owned(),
-        };
+        });
         let deadline = tokio::time::Instant::now();
         let mut request = Request::new(Body::empty());
         request.extensions_mut().insert(Requester { caller, authentication, source: None, trace_id: None, deadline });

@@ -4,7 +4,7 @@ use super::{NONE, OTHER};
 use crate::layers::InFlight;
 use crate::tls::Tls;
 use chancery_audit::LogHealth;
-use chancery_core::Chancery;
+use chancery_core::{ApiKeyCensus, Chancery};
 use chancery_hsm::{HealthCause, Token, TokenState};
 use chancery_model::{Id, KeyName, Timestamp};
 use opentelemetry::KeyValue;
@@ -29,6 +29,24 @@ impl Observed {
         let Self { core, tokens, in_flight, tls } = self;
         let tokens: Vec<(Token, [KeyValue; 1])> =
             tokens.into_iter().map(|(id, token)| (token, [KeyValue::new("chancery.token", id.to_string())])).collect();
+        let api_keys = core.clone();
+        meter
+            .u64_observable_gauge("chancery.api_keys")
+            .with_unit("{key}")
+            .with_description("API keys, by how they are: active, expiring, dormant, expired, revoked")
+            .with_callback(move |gauge| {
+                let ApiKeyCensus { active, expiring, dormant, expired, revoked } = api_keys.api_key_census();
+                for (state, count) in [
+                    ("active", active),
+                    ("expiring", expiring),
+                    ("dormant", dormant),
+                    ("expired", expired),
+                    ("revoked", revoked),
+                ] {
+                    gauge.observe(count, &[KeyValue::new("chancery.state", state)]);
+                }
+            })
+            .build();
         let keys = core.clone();
         meter
             .u64_observable_gauge("chancery.key.primary.generated")

@@ -18,6 +18,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "state_and_log", sql: include_str!("../../migrations/0001_state_and_log.sql") },
     Migration { name: "jwt_lifetime", sql: include_str!("../../migrations/0002_jwt_lifetime.sql") },
+    Migration { name: "callers", sql: include_str!("../../migrations/0004_callers.sql") },
 ];
 
 /// Runs the steps that the database has not seen.
@@ -129,6 +130,20 @@ mod tests {
         let [row] = state.keys.as_slice() else { panic!("{:?}", state.keys) };
         assert_eq!(row.max_jwt_lifetime_seconds, None);
         let bytes = crate::RowChange::PutKey(row.clone()).canonical_bytes().unwrap();
+        assert_eq!(bytes[0], 1, "the version that it was recorded in");
+    }
+
+    /// The same of a caller whom an earlier version knew by id alone.
+    #[test]
+    fn a_caller_of_the_configuration_alone_keeps_its_canonical_bytes() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &MIGRATIONS[..2]).unwrap();
+        connection.execute("INSERT INTO callers (uid, id) VALUES (?1, 'shop')", [[7_u8; 16]]).unwrap();
+        run(&mut connection, path).unwrap();
+        let state = super::super::state::load(&mut connection).unwrap();
+        let [row] = state.callers.as_slice() else { panic!("{:?}", state.callers) };
+        assert_eq!((row.id.as_str(), &row.registration), ("shop", &None));
+        let bytes = crate::RowChange::PutCaller(row.clone()).canonical_bytes().unwrap();
         assert_eq!(bytes[0], 1, "the version that it was recorded in");
     }
 

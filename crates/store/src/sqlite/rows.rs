@@ -1,7 +1,7 @@
 //! Writing rows of the state.
 
-use super::{failed, to_sql};
-use crate::{CallerRow, KeyRow, KeyVersionRow, PolicySetRow, RowChange, StoreError};
+use super::{callers, failed, to_sql};
+use crate::{KeyRow, KeyVersionRow, PolicySetRow, RowChange, StoreError};
 use chancery_model::Uid;
 use rusqlite::{Connection, Params, params};
 
@@ -10,7 +10,8 @@ pub(crate) fn apply(connection: &Connection, change: &RowChange) -> Result<(), S
     match change {
         RowChange::PutKey(row) => put_key(connection, row),
         RowChange::PutKeyVersion(row) => put_key_version(connection, row),
-        RowChange::PutCaller(row) => put_caller(connection, row),
+        RowChange::PutCaller(row) => callers::put_caller(connection, row),
+        RowChange::PutApiKey(row) => callers::put_api_key(connection, row),
         RowChange::PutPolicySet(row) => put_policy_set(connection, row),
         RowChange::DeleteKey(uid) => delete(connection, "DELETE FROM keys WHERE uid = ?1", "removing a key", uid),
         RowChange::DeleteKeyVersion(uid) => {
@@ -95,16 +96,6 @@ fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), S
     )
 }
 
-fn put_caller(connection: &Connection, row: &CallerRow) -> Result<(), StoreError> {
-    let CallerRow { id, uid } = row;
-    execute(
-        connection,
-        "INSERT INTO callers (uid, id) VALUES (?1, ?2) ON CONFLICT (uid) DO UPDATE SET id = excluded.id",
-        params![uid.as_bytes(), id.as_str()],
-        "writing a caller",
-    )
-}
-
 fn put_policy_set(connection: &Connection, row: &PolicySetRow) -> Result<(), StoreError> {
     const DOING: &str = "writing a policy set";
     let PolicySetRow { version, hash, documents, applied, applied_by } = row;
@@ -130,7 +121,12 @@ fn delete(connection: &Connection, sql: &str, doing: &'static str, uid: &Uid) ->
     execute(connection, sql, [uid.as_bytes()], doing)
 }
 
-fn execute(connection: &Connection, sql: &str, values: impl Params, doing: &'static str) -> Result<(), StoreError> {
+pub(super) fn execute(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+    doing: &'static str,
+) -> Result<(), StoreError> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(failed(doing))?;
     Ok(())
 }

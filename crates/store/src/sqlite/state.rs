@@ -1,7 +1,7 @@
 //! Reading the whole state.
 
-use super::{failed, from_sql, head};
-use crate::{CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
+use super::{callers, failed, from_sql, head};
+use crate::{KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
 use chancery_model::{Id, KeyName, Timestamp, Uid};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -15,7 +15,9 @@ pub(crate) fn load(connection: &mut Connection) -> Result<State, StoreError> {
         epoch: head::read(&transaction)?.epoch,
         keys: keys(&transaction).map_err(failed("reading the keys"))?,
         key_versions: key_versions(&transaction).map_err(failed("reading the key versions"))?,
-        callers: callers(&transaction).map_err(failed("reading the callers"))?,
+        callers: callers::callers(&transaction).map_err(failed("reading the callers"))?,
+        api_keys: callers::api_keys(&transaction).map_err(failed("reading the API keys"))?,
+        api_key_uses: callers::api_key_uses(&transaction).map_err(failed("reading when API keys were used"))?,
         policy_set: policy_set(&transaction)?,
     })
 }
@@ -72,11 +74,6 @@ fn key_versions(connection: &Connection) -> rusqlite::Result<Vec<KeyVersionRow>>
         .collect()
 }
 
-fn callers(connection: &Connection) -> rusqlite::Result<Vec<CallerRow>> {
-    let mut statement = connection.prepare_cached("SELECT id, uid FROM callers ORDER BY id")?;
-    statement.query_map([], |row| Ok(CallerRow { id: id(row, 0, "the caller id")?, uid: uid(row, 1)? }))?.collect()
-}
-
 fn policy_set(connection: &Connection) -> Result<Option<PolicySetRow>, StoreError> {
     const DOING: &str = "reading the policy set";
     let newest = connection
@@ -98,20 +95,24 @@ fn policy_set(connection: &Connection) -> Result<Option<PolicySetRow>, StoreErro
     Ok(Some(PolicySetRow { version, hash, documents, applied, applied_by }))
 }
 
-fn uid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uid> {
+pub(super) fn uid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uid> {
     row.get(column).map(Uid::from_bytes)
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_unix_micros)
 }
 
-fn id(row: &Row<'_>, column: usize, what: &'static str) -> rusqlite::Result<Id> {
+pub(super) fn id(row: &Row<'_>, column: usize, what: &'static str) -> rusqlite::Result<Id> {
     parsed(row, column, |text| Id::parse(what, text))
 }
 
 /// A text column that holds one of the model's words.
-fn parsed<T, E>(row: &Row<'_>, column: usize, parse: impl FnOnce(&str) -> Result<T, E>) -> rusqlite::Result<T>
+pub(super) fn parsed<T, E>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<T>
 where
     E: Error + Send + Sync + 'static,
 {

@@ -89,6 +89,8 @@ pub struct CallerTable {
     /// The rings to which the roles extend.
     #[serde(deserialize_with = "ids")]
     pub key_rings: BTreeSet<Id>,
+    /// Attributes.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A key ring.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chancery_model::{Action, Caller, Id, Timestamp, Uid};
+use chancery_model::{Action, Caller, CallerState, Id, Timestamp, Uid};
 use chancery_policy::{
     AccessRequest, Explanation, KeyFacts, OperationContext, PolicyPoint, PolicySet, RequestContext, Resource,
     RingFacts, SignInputKind,
@@ -57,6 +57,9 @@ impl<'a> Office<'a> {
                 groups: table.groups.clone(),
                 roles: table.roles.clone(),
                 rings: table.key_rings.clone(),
+                attributes: table.attributes.clone(),
+                required_factors: BTreeSet::new(),
+                state: CallerState::Active,
             };
             callers.insert(id.clone(), Arc::new(caller));
         }
@@ -75,7 +78,7 @@ impl<'a> Office<'a> {
             source: case.context.source_address,
             authentication: "certificate",
             now: time(&case.context)?,
-            operation: operation(case.action, &case.context)?,
+            operation: operation(case.action, &case.context, || registration(caller, &resource))?,
         };
         Ok(self.point.explain(caller, &AccessRequest { action: case.action, resource, context }))
     }
@@ -83,9 +86,16 @@ impl<'a> Office<'a> {
     fn resource(&self, case: &Case) -> Result<Resource, String> {
         let resource = match case.resource.as_deref() {
             None => {
-                let whole = [Resource::PolicySet, Resource::AuditLog, Resource::Tokens];
+                let whole = [Resource::PolicySet, Resource::AuditLog, Resource::Tokens, Resource::Callers];
                 let found = whole.into_iter().find(|resource| resource.takes(case.action));
                 return found.ok_or_else(|| format!("say on which resource {} is called", case.action));
+            }
+            Some(name) if name.starts_with("callers/") => {
+                let id = name.trim_start_matches("callers/");
+                let known = Id::parse("the caller id", id).map_err(|error| error.to_string())?;
+                let caller =
+                    self.callers.get(&known).ok_or_else(|| format!("there is no [callers.{id}]; declare it"))?;
+                Resource::Caller(Arc::clone(caller))
             }
             Some(name) => match name.strip_prefix("tokens/") {
                 Some(token) => Resource::Token(Id::parse("the token id", token).map_err(|error| error.to_string())?),
@@ -148,7 +158,35 @@ pub fn lifetime(context: &ContextTable) -> Result<u64, String> {
         .map_or(Ok(LIFETIME), |text| crate::duration::parse(text).map(|lifetime| lifetime.as_secs()))
 }
 
-fn operation(action: Action, context: &ContextTable) -> Result<OperationContext, String> {
+/// A caller that stays what it is, or a new one without groups, roles and rings in the environment of who asks.
+fn registration(from: &Caller, resource: &Resource) -> OperationContext {
+    match resource {
+        Resource::Caller(caller) => OperationContext::Registration {
+            environment: caller.environment.clone(),
+            groups: caller.groups.clone(),
+            roles: caller.roles.clone(),
+            rings: caller.rings.clone(),
+        },
+        Resource::KeyRing(_)
+        | Resource::Key(_)
+        | Resource::PolicySet
+        | Resource::AuditLog
+        | Resource::Token(_)
+        | Resource::Tokens
+        | Resource::Callers => OperationContext::Registration {
+            environment: from.environment.clone(),
+            groups: BTreeSet::new(),
+            roles: BTreeSet::new(),
+            rings: BTreeSet::new(),
+        },
+    }
+}
+
+fn operation(
+    action: Action,
+    context: &ContextTable,
+    registration: impl FnOnce() -> OperationContext,
+) -> Result<OperationContext, String> {
     let version = context.version.unwrap_or(1);
     Ok(match action {
         Action::Sign => {
@@ -179,6 +217,8 @@ fn operation(action: Action, context: &ContextTable) -> Result<OperationContext,
             algorithm: context.algorithm.ok_or("give context.algorithm")?,
             allow_digest: context.allow_digest.unwrap_or(false),
         },
+        Action::CreateCaller | Action::UpdateCaller => registration(),
+        Action::IssueApiKey | Action::RotateApiKey => OperationContext::ApiKey { lifetime_seconds: lifetime(context)? },
         Action::Verify
         | Action::GetPublicKey
         | Action::ListKeyRings
@@ -199,7 +239,13 @@ fn operation(action: Action, context: &ContextTable) -> Result<OperationContext,
         | Action::WatchRecords
         | Action::ListTokens
         | Action::GetToken
-        | Action::ClearPinLatch => OperationContext::Plain,
+        | Action::ClearPinLatch
+        | Action::GetCaller
+        | Action::ListCallers
+        | Action::SuspendCaller
+        | Action::ResumeCaller
+        | Action::ListApiKeys
+        | Action::RevokeApiKey => OperationContext::Plain,
     })
 }
 

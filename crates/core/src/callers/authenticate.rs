@@ -1,0 +1,100 @@
+//! From credentials to the caller whose they are.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chancery_crypto::ApiKeyText;
+use chancery_model::{ApiKeyProof, Authentication, Caller, CertificateProof, Factor, Identity};
+
+use crate::Chancery;
+use crate::api_keys::ApiKeyState;
+
+/// Why credentials let nobody in.
+#[derive(Debug, Clone)]
+pub enum Unidentified {
+    /// There is neither a certificate nor an API key.
+    NoCredential,
+    /// No registered caller has this identity.
+    Unregistered(Identity),
+    /// There is no such API key: id or secret is wrong, which is not told apart.
+    ApiKeyUnknown,
+    /// Whether it is an API key cannot be said now: the token that is needed for it is away.
+    ApiKeysUnavailable,
+    /// Certificate and API key are of different callers; this one's is the certificate.
+    AnotherCaller(Arc<Caller>),
+    /// The caller is suspended.
+    Suspended(Arc<Caller>),
+    /// The credential was the caller's, and is no longer.
+    NoLongerTheirs(Arc<Caller>),
+    /// The API key is expired or revoked.
+    ApiKeyOver(Arc<Caller>, ApiKeyState),
+    /// The API key is for other addresses than the one the call comes from.
+    ApiKeySource(Arc<Caller>),
+    /// The caller requires a factor that the call does not bring.
+    FactorMissing(Arc<Caller>, Factor),
+}
+
+impl Chancery {
+    /// The caller whose these credentials are, and how they proved it. Everything that holds of an API key itself (its time,
+    /// its addresses) is said only to who has its secret.
+    ///
+    /// # Errors
+    /// [`Unidentified`].
+    pub fn authenticate(
+        &self,
+        certificate: Option<&CertificateProof>,
+        api_key: Option<&ApiKeyText>,
+        source: Option<IpAddr>,
+    ) -> Result<(Arc<Caller>, Authentication), Unidentified> {
+        let snapshot = self.snapshot();
+        let key = api_key.map(|key| self.check_api_key(&snapshot, key)).transpose()?;
+        let by_certificate = match certificate {
+            None => None,
+            Some(proof) => {
+                let caller = snapshot.callers.by_identity(&proof.identity);
+                Some((caller.ok_or_else(|| Unidentified::Unregistered(proof.identity.clone()))?, proof.clone()))
+            }
+        };
+        let by_key = match key {
+            None => None,
+            Some(key) => {
+                let caller = snapshot.callers.by_uid(key.caller_uid).ok_or(Unidentified::ApiKeyUnknown)?;
+                Some((caller, ApiKeyProof { id: key.id, uid: key.uid }))
+            }
+        };
+        let (caller, authentication) = match (by_certificate, by_key) {
+            (None, None) => return Err(Unidentified::NoCredential),
+            (Some((caller, proof)), None) => (caller, Authentication::Certificate(proof)),
+            (None, Some((caller, key))) => (caller, Authentication::ApiKey(key)),
+            (Some((caller, _)), Some((other, _))) if caller.uid != other.uid => {
+                return Err(Unidentified::AnotherCaller(Arc::clone(caller)));
+            }
+            (Some((caller, proof)), Some((_, key))) => (caller, Authentication::CertificateAndApiKey(proof, key)),
+        };
+        snapshot.holds(caller, &authentication, source)?;
+        if let Some(key) = authentication.api_key() {
+            self.note_api_key_use(key);
+        }
+        Ok((Arc::clone(caller), authentication))
+    }
+
+    /// The caller of a stream as it is now, where what it proved when the stream was opened still holds.
+    ///
+    /// # Errors
+    /// [`Unidentified`].
+    pub fn still_authenticated(
+        &self,
+        caller: &Arc<Caller>,
+        authentication: &Authentication,
+        source: Option<IpAddr>,
+    ) -> Result<Arc<Caller>, Unidentified> {
+        let snapshot = self.snapshot();
+        let now = snapshot.callers.by_uid(caller.uid);
+        let now = now.ok_or_else(|| Unidentified::NoLongerTheirs(Arc::clone(caller)))?;
+        snapshot.holds(now, authentication, source)?;
+        if let Some(key) = authentication.api_key() {
+            self.note_api_key_use(key);
+        }
+        Ok(Arc::clone(now))
+    }
+}

@@ -1,0 +1,184 @@
+//! The system ring: the service's own secrets, in the token, beside the keys of callers and out of their reach.
+//!
+//! Its name is reserved, no policy speaks of it, and no call leads to it: callers' rings are looked up in another table.
+//! What is made and used in it is on the record, as acts of the service itself. So far there is one secret in it, from which
+//! the key is derived under which API keys are hashed; it is made when the first API key is issued.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_audit::Recorded;
+use chancery_hsm::{DeviceMac, HsmFailure, MacKey, Token};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, RingName, Timestamp};
+use chancery_store::{KeyRow, KeyVersionRow, RowChange};
+use tokio::time::Instant;
+
+use crate::api_keys::Pepper;
+use crate::change::{Done, Plan};
+use crate::rings::Ring;
+use crate::state::{Snapshot, VersionEntry};
+use crate::sweep::Unfinished;
+use crate::{Chancery, Error, details};
+
+/// The id that no ring of callers can have.
+pub const SYSTEM_RING: &str = "system";
+
+/// The secret from which the pepper of API keys is derived.
+const API_KEYS: &str = "api-keys";
+const ALGORITHM: Algorithm = Algorithm::HmacSha256;
+/// What is authenticated with it to derive the pepper. Final: another one, and no API key is known any more.
+const PEPPER_LABEL: &[u8] = b"chancery/api-key-pepper/v1";
+
+/// How long the token may take to derive it.
+const DERIVATION_DEADLINE: Duration = Duration::from_secs(10);
+/// How long to wait before it is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+fn id(text: &'static str) -> Id {
+    #[expect(clippy::expect_used, reason = "the two ids are constants, and a test parses them")]
+    Id::parse("the id", text).expect("a constant id is one")
+}
+
+/// The system ring on this token. It is of no caller's environment.
+pub(crate) fn ring(token: Id) -> Ring {
+    Ring { name: RingName { ring: id(SYSTEM_RING) }, environment: id(SYSTEM_RING), token }
+}
+
+fn secret_name() -> KeyName {
+    KeyName { ring: id(SYSTEM_RING), key: id(API_KEYS) }
+}
+
+impl Snapshot {
+    /// Whether any API key was ever issued.
+    pub(crate) fn has_api_keys(&self) -> bool {
+        self.api_keys.all().next().is_some()
+    }
+}
+
+impl Chancery {
+    /// A ring of callers, or the system ring.
+    pub(crate) fn any_ring(&self, id: &Id) -> Option<&Ring> {
+        self.inner.rings.get(id).or_else(|| self.inner.system_ring.as_ref().filter(|ring| ring.name.ring == *id))
+    }
+
+    /// At the start: derives the pepper where there are API keys to be checked. A token that is away is asked again until it
+    /// is there; until then calls with API keys are refused as UNAVAILABLE.
+    pub(crate) async fn derive_pepper_if_needed(&self) {
+        if !self.snapshot().has_api_keys() {
+            return;
+        }
+        let Err(error) = self.pepper_for_issuing().await else { return };
+        tracing::warn!(%error, "API keys cannot be checked yet: the secret in the system ring is not there");
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RETRY_AFTER).await;
+                let Some(inner) = inner.upgrade() else { return };
+                match (Self { inner }).pepper_for_issuing().await {
+                    Ok(_) => return tracing::info!("API keys are checked from now on"),
+                    Err(error @ Error::RecordClosed { .. }) => {
+                        return tracing::error!(%error, "API keys cannot be checked until the next start");
+                    }
+                    Err(error) => tracing::warn!(%error, "API keys cannot be checked yet"),
+                }
+            }
+        });
+    }
+
+    /// The pepper; derived where it is not there, from a secret that is made where there is none.
+    pub(crate) async fn pepper_for_issuing(&self) -> Result<Arc<Pepper>, Error> {
+        if let Some(pepper) = self.inner.pepper.load_full() {
+            return Ok(pepper);
+        }
+        let _one_at_a_time = self.inner.deriving.lock().await;
+        if let Some(pepper) = self.inner.pepper.load_full() {
+            return Ok(pepper);
+        }
+        let ring = self.inner.system_ring.as_ref().ok_or(Error::NoSystemRing)?;
+        let token = self.token_of(ring)?;
+        let secret = self.secret_for_api_keys(token).await?;
+        let act = details::own_derivation(&secret.name, secret.uid);
+        let done: Done<(), ()> =
+            self.change(|_| Ok(Plan::Change { rows: Vec::new(), act: Box::new(act.clone()), then: () })).await?;
+        let Done::Changed { recorded, .. } = done else { return Err(Error::internal("a derivation was not recorded")) };
+        let derived = derive(recorded, token, &MacKey { uid: secret.uid, algorithm: ALGORITHM }).await;
+        let failed = |failure| Error::Device { operation: Action::IssueApiKey, token: ring.token.clone(), failure };
+        let pepper = Arc::new(Pepper::new(&derived.map_err(failed)?.bytes));
+        self.inner.pepper.store(Some(Arc::clone(&pepper)));
+        Ok(pepper)
+    }
+
+    /// The secret, made where there is none: reserved and recorded first, as keys of callers are.
+    async fn secret_for_api_keys(&self, token: &Token) -> Result<Arc<VersionEntry>, Error> {
+        let name = secret_name();
+        let done: Done<Unfinished> = self
+            .change(|snapshot| {
+                if let Some(key) = snapshot.keys.get(&name) {
+                    // Without a primary version it is being made, or a crash left it and it is being settled.
+                    return key.primary().map(Arc::clone).map(Plan::Nothing).ok_or(Error::StateChanging);
+                }
+                if snapshot.has_api_keys() {
+                    return Err(Error::internal(
+                        "there are API keys, and the secret that they are hashed under is gone",
+                    ));
+                }
+                token.offers(ALGORITHM)?;
+                let now = Timestamp::now();
+                let key = KeyRow {
+                    uid: chancery_crypto::new_uid()?,
+                    name: name.clone(),
+                    algorithm: ALGORITHM,
+                    allow_digest: false,
+                    labels: BTreeMap::new(),
+                    max_jwt_lifetime_seconds: None,
+                    primary_version: None,
+                    created: now,
+                    updated: now,
+                    request_id: None,
+                };
+                let version = KeyVersionRow {
+                    uid: chancery_crypto::new_uid()?,
+                    key_uid: key.uid,
+                    version: 1,
+                    state: KeyState::PendingGeneration,
+                    spki_der: None,
+                    created: now,
+                    generated: None,
+                    state_changed: now,
+                    request_id: None,
+                };
+                let (uid, version_name) = (version.uid, name.version(1));
+                let act = details::own_secret(&version_name, ALGORITHM, uid);
+                // The index is known once it is recorded.
+                let then = Unfinished { act: 0, uid, version: version_name, algorithm: ALGORITHM };
+                let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
+                Ok(Plan::Change { rows, act: Box::new(act), then })
+            })
+            .await?;
+        match done {
+            Done::Nothing(version) => Ok(version),
+            Done::Changed { recorded, then, .. } => {
+                let unfinished = Unfinished { act: recorded.index(), ..then };
+                self.finish_own_generation(recorded, unfinished, token).await
+            }
+        }
+    }
+}
+
+/// The only place where a secret of the service's own is used. It takes the recorded act by value.
+async fn derive(_recorded: Recorded, token: &Token, key: &MacKey) -> Result<DeviceMac, HsmFailure> {
+    token.mac(key, PEPPER_LABEL, Instant::now() + DERIVATION_DEADLINE).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constant_ids_are_ids() {
+        assert_eq!(secret_name().to_string(), "keyRings/system/keys/api-keys");
+        let token = Id::parse("the token id", "main").unwrap();
+        assert_eq!(ring(token).environment.as_str(), SYSTEM_RING);
+    }
+}
