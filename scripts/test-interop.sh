@@ -1,7 +1,8 @@
 #!/bin/sh
 # Lets verifiers that know nothing of Chancery verify its tokens, with key sets that they fetch over mutual TLS: PyJWT in
-# Python, jose in Node. Needs python3 with venv, node and npm, and their package indexes; a toolchain that is not there is
-# skipped, and said so. Everything that is installed stays under target/interop.
+# Python, jose in Node. Lets Kingfisher find API keys by the rule of deploy/scanners. Needs python3 with venv, node and npm,
+# and their package indexes; a toolchain that is not there is skipped, and said so. Everything that is installed stays under
+# target/interop.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -49,8 +50,18 @@ if command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/n
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/interop/python/requirements.txt
     "$venv/bin/python" tests/interop/python/verify_jwt.py "$dir/dev/dev.json" "$tokens"
+
+    # Two API keys as they are issued, and each with another last character, which no checksum bears out.
+    mkdir "$dir/leaked"
+    for n in 1 2; do
+        "$chancery" api-keys issue caller --lifetime 1h --read-only --key-file "$dir/leaked/key$n" 2>/dev/null
+        last=x
+        case $(cat "$dir/leaked/key$n") in *x) last=y ;; esac
+        sed "s/.\$/$last/" "$dir/leaked/key$n" >"$dir/leaked/damaged$n"
+    done
+    "$venv/bin/python" tests/interop/python/find_api_keys.py "$venv/bin/kingfisher" deploy/scanners/kingfisher.yml "$dir/leaked"
 else
-    echo "skipped: PyJWT, because python3 with venv is not here"
+    echo "skipped: PyJWT and Kingfisher, because python3 with venv is not here"
 fi
 
 if command -v node >/dev/null && command -v npm >/dev/null; then
