@@ -283,8 +283,13 @@ impl FaultyToken {
     pub async fn mac(&self, key: &str, message: &[u8]) -> Result<Vec<u8>, ClientError> {
         let message = message.to_vec().into();
         let request = v1::MacSignRequest { name: key.to_owned(), message, message_crc32c: None };
-        let made = self.caller.signing().mac_sign(request).await.map_err(|status| self.caller.error(status))?;
-        Ok(made.into_inner().mac.to_vec())
+        loop {
+            let made = self.caller.signing().mac_sign(request.clone()).await;
+            let made = made.map_err(|status| self.caller.error(status));
+            if !was_undecided(&made) {
+                return Ok(made?.into_inner().mac.to_vec());
+            }
+        }
     }
 
     /// Asks for random bytes.
@@ -436,7 +441,18 @@ async fn new_key(operator: &Client, ring: &str, id: &str, algorithm: v1::Algorit
         key: Some(v1::Key { algorithm: algorithm.into(), ..v1::Key::default() }),
         request_id: String::new(),
     };
-    Ok(operator.keys().create_key(request).await.map_err(|status| operator.error(status))?.into_inner())
+    loop {
+        let made = operator.keys().create_key(request.clone()).await.map_err(|status| operator.error(status));
+        if !was_undecided(&made) {
+            return Ok(made?.into_inner());
+        }
+    }
+}
+
+/// Whether nothing was done, not even recorded, because keys kept changing on the other tokens of the service: no token has
+/// to do with that, and the call is made anew.
+fn was_undecided<T>(end: &Result<T, ClientError>) -> bool {
+    end.as_ref().is_err_and(|failure| failure.reason() == Some("STATE_CHANGING"))
 }
 
 /// A ring on a token, open to the development callers.
@@ -471,9 +487,13 @@ pub async fn clear_pin_latch(operator: &Client, token: &str) -> Result<v1::Token
 }
 
 async fn one_call(client: &Client, key: &str, message: &str) -> Call {
-    let began = Instant::now();
-    let end = sign(client, key, message).await;
-    Call { began, ended: Instant::now(), message: message.to_owned(), end }
+    loop {
+        let began = Instant::now();
+        let end = sign(client, key, message).await;
+        if !was_undecided(&end) {
+            return Call { began, ended: Instant::now(), message: message.to_owned(), end };
+        }
+    }
 }
 
 /// Somebody who signs with a token that does not fail.
