@@ -45,7 +45,7 @@ Examples:
   chancery token doctor --module libsofthsm2.so --env SOFTHSM2_CONF --label payments --pin-file pin
   chancery token doctor --module vendor.so                                # no token, no PIN
   chancery token doctor --config chancery.toml --only rates --sessions 64
-  chancery token doctor --config chancery.toml -o json | jq '.findings[] | select(.level == \"stops\")'")]
+  chancery token doctor --config c.toml -o json | jq '.findings[] | select(.level == \"stops\")'")]
 pub struct Doctor {
     #[command(flatten)]
     address: AddressArguments,
