@@ -4,6 +4,7 @@
 
 use crate::errors::token_reason;
 use crate::metrics::{Format, Scrape};
+use crate::tls::{Freshness, Tls};
 use chancery_audit::LogHealth;
 use chancery_core::{Chancery, Health};
 use chancery_hsm::TokenState;
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -41,6 +42,8 @@ pub(crate) struct Admin {
     pub(crate) scrape: Scrape,
     /// Set once the service has started.
     pub(crate) core: Arc<OnceLock<Chancery>>,
+    /// Set once certificates and authorities have been read.
+    pub(crate) tls: Arc<OnceLock<Tls>>,
     /// True once it is stopping.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -96,7 +99,10 @@ impl Admin {
         match self.core.get() {
             None => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the service is starting\n"),
             Some(core) => {
-                let (status, words) = readiness(&core.health());
+                let (status, mut words) = readiness(&core.health());
+                if let Some(tls) = self.tls.get() {
+                    words.push_str(&crls(tls, SystemTime::now()));
+                }
                 text(status, words)
             }
         }
@@ -143,6 +149,18 @@ fn readiness(health: &Health) -> (StatusCode, String) {
         }
     }
     (status, words)
+}
+
+/// A line for each CRL that is about to be out of date, or is. The service is ready all the same: a restart, or sending
+/// callers elsewhere, brings no new CRL.
+fn crls(tls: &Tls, now: SystemTime) -> String {
+    let material = tls.current();
+    let lines = material.authorities.crls().iter().map(|crl| match crl.freshness(now) {
+        Freshness::Fresh => String::new(),
+        Freshness::Due => format!("crl: due: {}\n", crl.shown(now)),
+        Freshness::Stale => format!("crl: stale: {}\n", crl.shown(now)),
+    });
+    lines.collect()
 }
 
 fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -201,7 +219,7 @@ mod tests {
         let (_stop, stopped) = watch::channel(stopping);
         let scrape = Scrape::new(Exemplars::default());
         let _provider = SdkMeterProvider::builder().with_reader(scrape.reader()).build();
-        let admin = Admin { scrape, core: Arc::default(), stop: stopped };
+        let admin = Admin { scrape, core: Arc::default(), tls: Arc::default(), stop: stopped };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let serving = tokio::spawn(admin.serve(listener));

@@ -2,19 +2,21 @@
 //! never looked at.
 //!
 //! The certificate is read once, when the connection is made ([`Peer::new`]); what can change while a connection lives
-//! for days is looked at again on each call ([`Peer::identify`]): the clock, and the authorities we trust.
+//! for days is looked at again on each call ([`Peer::identify`]): the clock, the authorities we trust, and what they have
+//! revoked.
 
 mod bearer;
 
 pub(crate) use bearer::take_api_key;
 
 use crate::config::IdentityKind;
-use crate::tls::Authorities;
+use crate::tls::{Authorities, Trust};
+use arc_swap::ArcSwap;
 use chancery_crypto::InvalidApiKey;
 use chancery_model::{CertificateProof, Factor, Id, Identity, InvalidIdentity};
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
 use x509_cert::der::Decode;
@@ -30,10 +32,17 @@ pub(crate) struct Peer {
     certificate: Result<PeerCertificate, Unidentified>,
     /// The certificate and what was sent with it, end entity first.
     chain: Vec<CertificateDer<'static>>,
-    /// The authorities' generation under which the chain was found good.
-    trusted_under: AtomicU64,
+    /// What the authorities said of the chain when they were last asked.
+    trust: ArcSwap<Verdict>,
     /// True once the connection has been asked to go.
     leaving: watch::Sender<bool>,
+}
+
+/// What the authorities of one generation said of a chain.
+#[derive(Debug)]
+struct Verdict {
+    generation: u64,
+    trust: Result<Trust, Unidentified>,
 }
 
 /// What a client certificate says, read once.
@@ -70,6 +79,18 @@ pub(crate) enum Unidentified {
         "the client certificate's issuer is not, or no longer, trusted here; have one issued by a trusted authority"
     )]
     Untrusted,
+    #[error("the client certificate was revoked by its issuer; have one issued anew")]
+    Revoked,
+    #[error(
+        "the list of what the client certificate's issuer has revoked (CRL) is out of date here, so that none of its \
+         certificates is accepted; the operator must put the next one there"
+    )]
+    CrlStale,
+    #[error(
+        "the list of what was revoked (CRL) says nothing here of an issuer of the client certificate's, so that it is not \
+         accepted; the operator must add the CRL of every authority between it and the trusted one"
+    )]
+    RevocationUnknown,
     #[error(
         "the client certificate's issuer is configured with two kinds of identity; the operator must give it one \
          [[listener.client_ca]]"
@@ -117,6 +138,9 @@ impl Unidentified {
             Self::NotYetValid => "certificate_not_yet_valid",
             Self::Expired => "certificate_expired",
             Self::Untrusted => "certificate_authority_not_trusted",
+            Self::Revoked => "certificate_revoked",
+            Self::CrlStale => "certificate_crl_stale",
+            Self::RevocationUnknown => "certificate_revocation_unknown",
             Self::AmbiguousAuthority => "certificate_authority_ambiguous",
             Self::Unregistered(_) => "caller_not_registered",
             Self::Suspended(_) => "caller_suspended",
@@ -170,12 +194,14 @@ impl From<chancery_core::Unidentified> for Unidentified {
 impl Peer {
     /// Reads the certificate of a connection whose handshake is done. `chain` is what the peer sent, end entity first.
     pub(crate) fn new(source: SocketAddr, chain: Vec<CertificateDer<'static>>, authorities: &Authorities) -> Self {
-        let certificate = match chain.first() {
-            None => Err(Unidentified::NoCertificate),
-            Some(end_entity) => authorities.kind_of(&chain).and_then(|kind| PeerCertificate::read(end_entity, kind)),
+        let verdict = Verdict::of(&chain, authorities, SystemTime::now());
+        let certificate = match (chain.first(), &verdict.trust) {
+            (None, _) => Err(Unidentified::NoCertificate),
+            (Some(_), Err(unidentified)) => Err(unidentified.clone()),
+            (Some(end_entity), Ok(trust)) => PeerCertificate::read(end_entity, trust.kind),
         };
-        let trusted_under = AtomicU64::new(authorities.generation());
-        Self { source, certificate, chain, trusted_under, leaving: watch::Sender::new(false) }
+        let trust = ArcSwap::from_pointee(verdict);
+        Self { source, certificate, chain, trust, leaving: watch::Sender::new(false) }
     }
 
     /// The connection is asked to go: what is open on it without an end of its own is to end.
@@ -201,14 +227,28 @@ impl Peer {
         if now > certificate.not_after {
             return Err(Unidentified::Expired);
         }
-        // The authorities were read again since: once for each connection and generation, the chain is checked anew.
-        if self.trusted_under.load(Ordering::Relaxed) != authorities.generation() {
-            if authorities.kind_of(&self.chain)? != certificate.kind {
-                return Err(Unidentified::Untrusted);
-            }
-            self.trusted_under.store(authorities.generation(), Ordering::Relaxed);
+        // The authorities or their CRLs were read again since: once for each connection and generation, the chain is checked
+        // anew.
+        let mut verdict = arc_swap::Guard::into_inner(self.trust.load());
+        if verdict.generation != authorities.generation() {
+            verdict = Arc::new(Verdict::of(&self.chain, authorities, now));
+            self.trust.store(Arc::clone(&verdict));
+        }
+        let trust = verdict.trust.as_ref().map_err(Clone::clone)?;
+        if trust.kind != certificate.kind {
+            return Err(Unidentified::Untrusted);
+        }
+        // A CRL goes out of date while nothing else changes.
+        if trust.until.is_some_and(|until| now >= until) {
+            return Err(Unidentified::CrlStale);
         }
         Ok(certificate)
+    }
+}
+
+impl Verdict {
+    fn of(chain: &[CertificateDer<'_>], authorities: &Authorities, now: SystemTime) -> Self {
+        Self { generation: authorities.generation(), trust: authorities.trust(chain, now) }
     }
 }
 

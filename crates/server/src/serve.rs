@@ -122,12 +122,14 @@ async fn run(
     let mut background = JoinSet::new();
     let supervisor = Supervisor::from_environment();
     let ready_core = Arc::new(OnceLock::new());
+    let ready_tls = Arc::new(OnceLock::new());
     // First, so that probes can tell a start that takes its time from one that hangs.
     let admin_address = match &config.admin {
         None => None,
         Some(admin) => {
             let (listener, address) = listen("admin.address", admin.address).await?;
-            let admin = Admin { scrape: telemetry.scrape(), core: Arc::clone(&ready_core), stop: stopped.clone() };
+            let (core, tls) = (Arc::clone(&ready_core), Arc::clone(&ready_tls));
+            let admin = Admin { scrape: telemetry.scrape(), core, tls, stop: stopped.clone() };
             background.spawn(admin.serve(listener));
             Some(address)
         }
@@ -139,6 +141,8 @@ async fn run(
     };
     let metrics = Metrics::new(&telemetry.meter(), telemetry.scrape().exemplars(), scope);
     let (reloader, tls) = Reloader::start(config.listener.clone())?;
+    // It was set nowhere else.
+    let _first = ready_tls.set(tls.clone());
     // A file that reaches the process's size limit (ulimit -f) raises SIGXFSZ, which kills. Once it is listened to, which
     // nothing undoes, the write fails instead: the record closes, and health says so, as with a disk that is full.
     let _unread = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(ServeError::Signals)?;

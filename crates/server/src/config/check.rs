@@ -1,7 +1,7 @@
 //! What can be found out about a configuration before anything is started with it. Reads; changes nothing.
 
 use super::{ApiKeys, Caller, ClientAuth, Config, IdentityKind, KeyRing, SystemRing, Token};
-use crate::tls;
+use crate::tls::{self, Freshness};
 use chancery_core::SYSTEM_RING;
 use chancery_hsm::PinSource;
 use chancery_model::{Id, Identity};
@@ -11,6 +11,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Less is not enough for a worker and a PKCS#11 module that does not leak.
 const LEAST_WORKER_MEMORY_BYTES: u64 = 32 << 20;
@@ -86,6 +87,9 @@ impl Report {
         self.secret("listener.private_key", &listener.private_key);
         for authority in &listener.client_cas {
             self.readable("listener.client_ca.certificate", &authority.certificate);
+            if let Some(crl) = &authority.crl {
+                self.readable("listener.client_ca.crl", crl);
+            }
         }
         if listener.client_cas.is_empty() {
             let message = "no authority for client certificates is given, so nobody could be recognised; add a \
@@ -120,18 +124,32 @@ impl Report {
     /// Certificate, key and authorities are read as the service will read them, where all of them are there.
     fn tls(&mut self, config: &Config) {
         let listener = &config.listener;
-        let authorities = listener.client_cas.iter().map(|authority| &authority.certificate);
+        let authorities = listener.client_cas.iter().flat_map(|it| [Some(&it.certificate), it.crl.as_ref()]).flatten();
         let mut files = [&listener.certificate, &listener.private_key].into_iter().chain(authorities);
         // What is missing has been spoken of.
         if listener.client_cas.is_empty() || !files.all(|file| file.is_file()) {
             return;
         }
-        if let Err(error) = tls::load(&config.listener, 0) {
-            let message = match std::error::Error::source(&error) {
-                Some(source) if !error.to_string().contains(&source.to_string()) => format!("{error} ({source})"),
-                _ => error.to_string(),
-            };
-            self.error("listener", message);
+        match tls::load(&config.listener, 0) {
+            Ok(material) => self.crls(material.authorities.crls()),
+            Err(error) => {
+                let message = match std::error::Error::source(&error) {
+                    Some(source) if !error.to_string().contains(&source.to_string()) => format!("{error} ({source})"),
+                    _ => error.to_string(),
+                };
+                self.error("listener", message);
+            }
+        }
+    }
+
+    /// The service starts with a CRL whose time is over, as callers of other authorities may be let in.
+    fn crls(&mut self, crls: &[tls::Crl]) {
+        let now = SystemTime::now();
+        for crl in crls {
+            match crl.freshness(now) {
+                Freshness::Fresh => {}
+                Freshness::Due | Freshness::Stale => self.warning("listener.client_ca.crl", crl.shown(now)),
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! `[listener]` and `[admin]`: where the service is reached, and by whom.
 
-use super::Limits;
+use super::{Limits, parse};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where callers connect: gRPC over TLS. There is no plaintext.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,6 +51,12 @@ pub struct ClientCa {
     /// What names a caller in the certificates that it issues.
     #[serde(default)]
     pub identity: IdentityKind,
+    /// What it has revoked: its CRL, PEM (also several, with those of authorities below it) or DER. Read again when it
+    /// changes. Where one is given, nobody whom the authority certified is let in without a CRL that is in time.
+    pub crl: Option<PathBuf>,
+    /// For how long before the CRL's `nextUpdate` it is warned of. Default 24 hours.
+    #[serde(rename = "crl_warning_seconds", default = "a_day", deserialize_with = "parse::seconds")]
+    pub crl_warning: Duration,
 }
 
 /// What names a caller in a certificate. Never the common name.
@@ -76,6 +83,10 @@ impl Default for Admin {
     fn default() -> Self {
         Self { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9443) }
     }
+}
+
+const fn a_day() -> Duration {
+    Duration::from_secs(24 * 60 * 60)
 }
 
 const fn yes() -> bool {

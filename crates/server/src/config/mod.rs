@@ -123,7 +123,10 @@ impl Config {
             callers: _,
             telemetry: _,
         } = self;
-        let authorities = listener.client_cas.iter_mut().map(|authority| &mut authority.certificate);
+        let authorities = listener
+            .client_cas
+            .iter_mut()
+            .flat_map(|authority| [Some(&mut authority.certificate), authority.crl.as_mut()]);
         let tokens = tokens.iter_mut().flat_map(|token| {
             let pin_file = match &mut token.pin {
                 PinSource::File(path) => Some(path),
@@ -133,7 +136,7 @@ impl Config {
         });
         [&mut listener.certificate, &mut listener.private_key, &mut store.path, &mut hsm.lock_dir]
             .into_iter()
-            .chain(authorities)
+            .chain(authorities.flatten())
             .chain(policy.first.iter_mut())
             .chain(tokens)
             .for_each(|path| *path = folder.join(&*path));

@@ -49,6 +49,9 @@ pub(crate) fn unauthenticated(unidentified: &Unidentified) -> Status {
         | Unidentified::NotYetValid
         | Unidentified::Expired
         | Unidentified::Untrusted
+        | Unidentified::Revoked
+        | Unidentified::CrlStale
+        | Unidentified::RevocationUnknown
         | Unidentified::AmbiguousAuthority
         | Unidentified::Unregistered(_)
         | Unidentified::FactorMissing { .. }

@@ -14,7 +14,7 @@ struct Ground {
     spiffe: TestAuthority,
     dns: TestAuthority,
     listener: Listener,
-    authorities: Authorities,
+    authorities: Arc<Authorities>,
     _folder: tempfile::TempDir,
 }
 
@@ -183,6 +183,9 @@ fn each_reason_has_a_word_of_its_own_and_says_what_to_do() {
         Unidentified::NotYetValid,
         Unidentified::Expired,
         Unidentified::Untrusted,
+        Unidentified::Revoked,
+        Unidentified::CrlStale,
+        Unidentified::RevocationUnknown,
         Unidentified::AmbiguousAuthority,
         Unidentified::Unregistered(Identity::spiffe_id(CHECKOUT).unwrap()),
     ];

@@ -128,7 +128,7 @@ impl Metrics {
             tls_reloads: counter(
                 "chancery.tls.reloads",
                 "{reload}",
-                "Times that certificate and authorities were read again, by result",
+                "Times that certificate, authorities and CRLs were read again, by result",
             ),
         };
         Self { inner: Arc::new(inner) }
@@ -198,7 +198,7 @@ impl Metrics {
         self.inner.connections_refused.add(1, &[KeyValue::new("chancery.reason", reason)]);
     }
 
-    /// Certificate and authorities were read again, or could not be.
+    /// Certificate, authorities and CRLs were read again, or could not be.
     pub(crate) fn tls_reloaded(&self, succeeded: bool) {
         let result = if succeeded { "succeeded" } else { "failed" };
         self.inner.tls_reloads.add(1, &[KeyValue::new("chancery.result", result)]);

@@ -2,7 +2,7 @@
 
 use super::{NONE, OTHER};
 use crate::layers::InFlight;
-use crate::tls::Tls;
+use crate::tls::{Crl, Freshness, Tls};
 use chancery_audit::LogHealth;
 use chancery_core::{ApiKeyCensus, Chancery};
 use chancery_hsm::{HealthCause, Token, TokenState};
@@ -10,7 +10,7 @@ use chancery_model::{Id, KeyName, Timestamp};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use std::collections::BTreeMap;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many keys are shown by name; the oldest of each ring's others is shown as `_other`.
 const MAX_KEYS: usize = 500;
@@ -170,6 +170,35 @@ impl Observed {
             .with_description("1; what runs is in the attributes")
             .with_callback(|gauge| gauge.observe(1, &[KeyValue::new("chancery.version", env!("CARGO_PKG_VERSION"))]))
             .build();
+        let watched = tls.clone();
+        meter
+            .u64_observable_gauge("chancery.tls.crl.next_update")
+            .with_unit("s")
+            .with_description("By when the next CRL is to be there, in seconds since 1970")
+            .with_callback(move |gauge| {
+                for crl in watched.current().authorities.crls() {
+                    let next_update = crl.next_update.duration_since(UNIX_EPOCH);
+                    gauge.observe(next_update.map_or(0, |since| since.as_secs()), &[crl_attribute(crl)]);
+                }
+            })
+            .build();
+        let watched = tls.clone();
+        meter
+            .u64_observable_gauge("chancery.tls.crl.state")
+            .with_description("1 for the state that the CRL is in, 0 for the others")
+            .with_callback(move |gauge| {
+                let now = SystemTime::now();
+                for crl in watched.current().authorities.crls() {
+                    let state = crl.freshness(now);
+                    for (other, name) in
+                        [(Freshness::Fresh, "fresh"), (Freshness::Due, "due"), (Freshness::Stale, "stale")]
+                    {
+                        let attributes = [crl_attribute(crl), KeyValue::new("chancery.state", name)];
+                        gauge.observe(u64::from(state == other), &attributes);
+                    }
+                }
+            })
+            .build();
         meter
             .u64_observable_gauge("chancery.tls.certificate.not_after")
             .with_unit("s")
@@ -180,6 +209,11 @@ impl Observed {
             })
             .build();
     }
+}
+
+/// The file, as the configuration names it.
+fn crl_attribute(crl: &Crl) -> KeyValue {
+    KeyValue::new("chancery.crl", crl.path.display().to_string())
 }
 
 fn count(number: usize) -> u64 {

@@ -1,12 +1,13 @@
 //! Certificate, key and authorities: from files to a rustls configuration.
 
-use super::Authorities;
+use super::handshake::Handshake;
+use super::{Authorities, CrlError};
 use crate::config::{ClientAuth, Listener};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,7 +19,7 @@ pub(crate) struct Material {
     /// For the handshake.
     pub(crate) config: Arc<ServerConfig>,
     /// For the identity of the peer.
-    pub(crate) authorities: Authorities,
+    pub(crate) authorities: Arc<Authorities>,
     /// When the service's own certificate expires.
     pub(crate) not_after: SystemTime,
 }
@@ -74,6 +75,15 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
+    /// A CRL that cannot be used.
+    #[error("{path} cannot be used as a CRL: {source}")]
+    Crl {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: CrlError,
+    },
     /// No verifier can be built.
     #[error("client certificates cannot be verified; configure at least one [[listener.client_ca]]")]
     Verifier(#[source] VerifierBuilderError),
@@ -92,16 +102,19 @@ pub(crate) fn load(listener: &Listener, generation: u64) -> Result<Material, Tls
         what: "private key",
         source,
     })?;
-    let authorities = Authorities::load(&listener.client_cas, generation, &provider)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(authorities.roots(), Arc::clone(&provider));
-    let verifier = match listener.client_auth {
-        ClientAuth::Required => verifier,
-        ClientAuth::Optional => verifier.allow_unauthenticated(),
+    if listener.client_cas.is_empty() {
+        return Err(TlsError::Verifier(VerifierBuilderError::NoRootAnchors));
+    }
+    let authorities = Arc::new(Authorities::load(&listener.client_cas, generation, &provider)?);
+    let mandatory = match listener.client_auth {
+        ClientAuth::Required => true,
+        ClientAuth::Optional => false,
     };
+    let verifier = Arc::new(Handshake::new(Arc::clone(&authorities), &provider, mandatory));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Versions)?
-        .with_client_cert_verifier(verifier.build().map_err(TlsError::Verifier)?)
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .map_err(|source| TlsError::KeyPair {
             certificate: listener.certificate.clone(),

@@ -1,13 +1,17 @@
 //! TLS: what the listener shows, whom it trusts, and how both are replaced without a restart.
 //!
 //! TLS 1.3 and 1.2 by rustls on aws-lc-rs. Resumption is off: a resumed session would bring back a certificate that was
-//! checked long ago.
+//! checked long ago. What an authority has revoked is refused in the handshake, and on each call of a connection that was
+//! there before: new lists are a new generation of the material.
 
 mod authorities;
+mod crl;
+mod handshake;
 mod material;
 mod reload;
 
-pub(crate) use authorities::Authorities;
+pub(crate) use authorities::{Authorities, Crl, Freshness, Trust};
+pub use crl::CrlError;
 pub use material::TlsError;
 pub(crate) use material::{Material, load, validity};
 pub(crate) use reload::Reloader;

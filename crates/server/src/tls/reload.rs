@@ -1,12 +1,13 @@
 //! Looks for changed files every few seconds and on SIGHUP, and replaces the material in force. A reload that fails
 //! leaves the old material in force, and says so in log and metrics until it succeeds.
 
-use super::{Tls, TlsError, load};
+use super::{Freshness, Tls, TlsError, load};
 use crate::config::Listener;
 use crate::metrics::Metrics;
 use crate::systemd::Supervisor;
+use std::collections::HashMap;
 use std::fs::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::Signal;
 
@@ -44,7 +45,9 @@ impl Reloader {
     pub(crate) async fn run(mut self, mut hangup: Signal, metrics: Metrics, supervisor: Supervisor) {
         let mut ticks = tokio::time::interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut crls = CrlWatch::default();
         loop {
+            crls.look(&self.tls, SystemTime::now());
             let result = tokio::select! {
                 _ = ticks.tick() => self.reload_if_changed(),
                 _ = hangup.recv() => {
@@ -59,13 +62,13 @@ impl Reloader {
                 None => {}
                 Some(Ok(())) => {
                     metrics.tls_reloaded(true);
-                    tracing::info!(certificate = %self.listener.certificate.display(), "TLS certificate and authorities were read again");
+                    tracing::info!(certificate = %self.listener.certificate.display(), "TLS certificate, authorities and CRLs were read again");
                 }
                 Some(Err(error)) => {
                     metrics.tls_reloaded(false);
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        "TLS certificate or authorities changed and cannot be used; the old ones stay in force"
+                        "TLS certificate, authorities or CRLs changed and cannot be used; the old ones stay in force"
                     );
                 }
             }
@@ -84,14 +87,43 @@ impl Reloader {
 
     fn reload(&mut self) -> Result<(), TlsError> {
         self.generation += 1;
-        self.tls.replace(load(&self.listener, self.generation)?);
+        let material = load(&self.listener, self.generation)?;
+        material.authorities.may_follow(&self.tls.current().authorities)?;
+        self.tls.replace(material);
         Ok(())
     }
 }
 
+/// Says in the log, once, that a CRL is about to be out of date, or is.
+#[derive(Default)]
+struct CrlWatch {
+    said: HashMap<PathBuf, Freshness>,
+}
+
+impl CrlWatch {
+    fn look(&mut self, tls: &Tls, now: SystemTime) {
+        for crl in tls.current().authorities.crls() {
+            let freshness = crl.freshness(now);
+            let before = self.said.insert(crl.path.clone(), freshness).unwrap_or(Freshness::Fresh);
+            if freshness == before {
+                continue;
+            }
+            match freshness {
+                Freshness::Fresh => tracing::info!(crl = %crl.path.display(), "the CRL is in time again"),
+                Freshness::Due => tracing::warn!(crl = %crl.path.display(), "{}", crl.shown(now)),
+                Freshness::Stale => tracing::error!(crl = %crl.path.display(), "{}", crl.shown(now)),
+            }
+        }
+    }
+}
+
 fn stamps(listener: &Listener) -> Vec<Option<Stamp>> {
-    let authorities = listener.client_cas.iter().map(|authority| authority.certificate.as_path());
-    [listener.certificate.as_path(), listener.private_key.as_path()].into_iter().chain(authorities).map(stamp).collect()
+    let authorities = listener.client_cas.iter().flat_map(|it| [Some(it.certificate.as_path()), it.crl.as_deref()]);
+    [listener.certificate.as_path(), listener.private_key.as_path()]
+        .into_iter()
+        .chain(authorities.flatten())
+        .map(stamp)
+        .collect()
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

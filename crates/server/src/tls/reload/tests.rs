@@ -97,5 +97,41 @@ async fn authorities_are_read_again_too() {
     assert_ne!(material.authorities.generation(), first);
     let server = ground.authority.server();
     let chain = [server.certificate.der().clone()];
-    assert!(material.authorities.kind_of(&chain).is_err(), "the first authority is no longer trusted");
+    assert!(material.authorities.trust(&chain, SystemTime::now()).is_err(), "the first authority is no longer trusted");
+}
+
+#[tokio::test]
+async fn a_crl_is_read_again_and_never_an_older_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = TestAuthority::new("one");
+    let mut listener = listener(folder.path(), &authority.server(), &[(&authority, IdentityKind::Spiffe)]);
+    let path = folder.path().join("ca.crl");
+    listener.client_cas[0].crl = Some(path.clone());
+    let now = SystemTime::now();
+    let hour = Duration::from_secs(3600);
+    let publish = |revoked: &[u64], from: SystemTime| {
+        std::fs::write(folder.path().join("new"), authority.crl(revoked, from, now + hour).der()).unwrap();
+        std::fs::rename(folder.path().join("new"), &path).unwrap();
+    };
+    publish(&[1, 2], now - 2 * hour);
+    let (mut reloader, tls) = Reloader::start(listener).unwrap();
+    let mut params = crate::test_authority::client(&[crate::test_authority::uri("spiffe://chancery.dev/a")]);
+    params.serial_number = Some(3.into());
+    let chain = [authority.issue(&params).certificate.der().clone()];
+    let trusted = || tls.current().authorities.trust(&chain, SystemTime::now());
+    trusted().unwrap();
+
+    publish(&[1, 2, 3], now - hour);
+    reloader.reload_if_changed().unwrap().unwrap();
+    assert_eq!(trusted(), Err(crate::identity::Unidentified::Revoked));
+    publish(&[1, 2], now - 2 * hour);
+    let error = reloader.reload_if_changed().unwrap().unwrap_err();
+    assert!(matches!(error, TlsError::Crl { source: crate::tls::CrlError::Older, .. }), "{error}");
+    assert_eq!(trusted(), Err(crate::identity::Unidentified::Revoked), "the newer one stays in force");
+    std::fs::remove_file(&path).unwrap();
+    reloader.reload_if_changed().unwrap().unwrap_err();
+    assert_eq!(trusted(), Err(crate::identity::Unidentified::Revoked));
+    publish(&[1, 2], now);
+    reloader.reload_if_changed().unwrap().unwrap();
+    trusted().unwrap();
 }
