@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use chancery_api::v1::{self, Algorithm};
-use chancery_testkit::{Chancery, Leaf};
+use chancery_testkit::{Chancery, Crl, Leaf};
 use chancery_tests::contract::{create, eventually, new_key, refused, sign};
 use chancery_tests::metrics_page::Page;
 use chancery_tests::promql::Names;
@@ -28,7 +28,7 @@ fn file(path: &str) -> String {
 
 /// A service to which everything has happened that is counted, and its page.
 async fn page() -> Page {
-    let chancery = Chancery::start().await.unwrap();
+    let chancery = Chancery::setup().crl(Crl::new()).start().await.unwrap();
     let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
     let key = create(&operator, new_key("keyRings/dev", "shown", Algorithm::EcdsaP256Sha256)).await.name;
     for _ in 0..3 {

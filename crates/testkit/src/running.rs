@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use toml::Table;
 
-use crate::authority::{Authority, IdentityFiles, Leaf};
+use crate::authority::{Authority, Crl, IdentityFiles, Leaf};
 use crate::process::{POLL, Process, binary};
 use crate::setup::{self, Setup};
 use crate::{Error, Module};
@@ -194,6 +194,15 @@ impl Chancery {
         let folder = self.identities();
         std::fs::create_dir_all(&folder).map_err(Error::system(format!("create {}", folder.display())))?;
         Authority::of_dev(&self.dir())?.issue(leaf, &folder, name)
+    }
+
+    /// Replaces the CRL of the authority whose clients the service accepts (see [`Setup::crl`]). The service takes notice
+    /// within seconds, and at once on SIGHUP.
+    ///
+    /// # Errors
+    /// [`Error`] where it cannot be made or written.
+    pub fn publish_crl(&self, crl: &Crl) -> Result<(), Error> {
+        setup::publish(&self.dir(), crl)
     }
 
     /// The development folder.

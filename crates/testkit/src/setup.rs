@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::{Chancery, Error, Module};
+use crate::{Authority, Chancery, Crl, Error, Module};
 
 /// A Chancery to be started. Without anything added it is what `chancery dev` makes: ring `dev`, callers `operator` and
 /// `caller`, the shipped roles.
@@ -15,6 +15,7 @@ pub struct Setup {
     pub(crate) module: Option<Module>,
     pub(crate) tokens: Vec<String>,
     policies: Vec<(String, String)>,
+    crl: Option<Crl>,
     changes: Vec<Change>,
 }
 
@@ -139,6 +140,19 @@ impl Setup {
         self
     }
 
+    /// Holds the clients' authority to a CRL; [`Chancery::publish_crl`] replaces it.
+    #[must_use]
+    pub fn crl(mut self, crl: Crl) -> Self {
+        self.crl = Some(crl);
+        self.configure(|config| {
+            let authorities =
+                config.get_mut("listener").and_then(|listener| listener.get_mut("client_ca")?.as_array_mut());
+            if let Some(Value::Table(authority)) = authorities.and_then(|authorities| authorities.first_mut()) {
+                authority.insert("crl".to_owned(), Value::String(CRL.to_owned()));
+            }
+        })
+    }
+
     /// Puts the token into another PKCS#11 module than the one that `CHANCERY_TEST_MODULE` names.
     #[must_use]
     pub fn module(self, module: Module) -> Self {
@@ -160,6 +174,9 @@ impl Setup {
 
     /// Changes a prepared folder. Its further tokens were prepared in folders of their own, in their order.
     pub(crate) fn apply(self, dir: &Path, token_dirs: &[PathBuf]) -> Result<(), Error> {
+        if let Some(crl) = &self.crl {
+            publish(dir, crl)?;
+        }
         let path = dir.join("chancery.toml");
         let mut config = read_config(&path)?;
         for (id, from) in self.tokens.iter().zip(token_dirs) {
@@ -190,6 +207,17 @@ fn further_token(id: &str, dir: &Path) -> Result<Table, Error> {
         *pin_file = dir.join(&pin_file).display().to_string();
     }
     Ok(token)
+}
+
+/// The clients' authority's CRL, in the development folder.
+const CRL: &str = "tls/ca.crl";
+
+/// Issues a CRL by the development folder's authority and puts it in its place at once.
+pub(crate) fn publish(dir: &Path, crl: &Crl) -> Result<(), Error> {
+    let list = Authority::of_dev(dir)?.revocation_list(crl)?;
+    let (path, beside) = (dir.join(CRL), dir.join("tls/ca.crl.new"));
+    std::fs::write(&beside, list).map_err(Error::system(format!("write {}", beside.display())))?;
+    std::fs::rename(&beside, &path).map_err(Error::system(format!("write {}", path.display())))
 }
 
 pub(crate) fn read_config(path: &Path) -> Result<Table, Error> {
