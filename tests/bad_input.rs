@@ -244,6 +244,42 @@ async fn call(client: &Client, method: &str, name: String) -> Result<(), Status>
             let request = v1::ResumeKeyVersionRequest { name, reason: String::new() };
             client.keys().resume_key_version(request).await.map(drop)
         }
+        "UpdateKey" => {
+            let key = v1::Key { name, ..v1::Key::default() };
+            let update_mask = Some(prost_types::FieldMask { paths: vec!["owner".to_owned()] });
+            client.keys().update_key(v1::UpdateKeyRequest { key: Some(key), update_mask }).await.map(drop)
+        }
+        "DeactivateKeyVersion" => {
+            let request = v1::DeactivateKeyVersionRequest { name, reason: String::new() };
+            client.keys().deactivate_key_version(request).await.map(drop)
+        }
+        "MarkKeyVersionCompromised" => {
+            let request = v1::MarkKeyVersionCompromisedRequest { name, reason: String::new() };
+            client.keys().mark_key_version_compromised(request).await.map(drop)
+        }
+        "ScheduleKeyVersionDestruction" => {
+            let request = v1::ScheduleKeyVersionDestructionRequest {
+                name,
+                ..v1::ScheduleKeyVersionDestructionRequest::default()
+            };
+            client.keys().schedule_key_version_destruction(request).await.map(drop)
+        }
+        "CancelKeyVersionDestruction" => {
+            let request = v1::CancelKeyVersionDestructionRequest { name, reason: String::new() };
+            client.keys().cancel_key_version_destruction(request).await.map(drop)
+        }
+        "CreateCertificateSigningRequest" => {
+            let request = v1::CreateCertificateSigningRequestRequest {
+                name,
+                subject: "CN=a".to_owned(),
+                ..v1::CreateCertificateSigningRequestRequest::default()
+            };
+            client.keys().create_certificate_signing_request(request).await.map(drop)
+        }
+        "SetCertificateChain" => {
+            let request = v1::SetCertificateChainRequest { name, certificate_chain: Vec::new() };
+            client.keys().set_certificate_chain(request).await.map(drop)
+        }
         "GetKeyRing" => {
             let request = v1::GetKeyRingRequest { name };
             client.keys().get_key_ring(request).await.map(drop)
@@ -300,21 +336,32 @@ async fn malformed_names_are_refused_with_the_form_that_is_expected() {
         ("keyRings/dev/keys/ключ/versions/1", KEY_ID),
     ];
     let mut checked = 0;
-    for method in ["Sign", "Verify", "GetPublicKey"] {
+    for method in ["Sign", "Verify", "GetPublicKey", "CreateCertificateSigningRequest"] {
         for (name, expected) in keys(KEY_OR_VERSION_FORM).into_iter().chain(versions.clone()) {
             let rule = assert_field(call(&caller, method, name.to_owned()).await, "name");
             assert_eq!(rule, expected, "{method} {name:?}");
             checked += 1;
         }
     }
-    for (method, field) in [("GetKey", "name"), ("RotateKey", "name"), ("ListKeyVersions", "parent")] {
+    for (method, field) in
+        [("GetKey", "name"), ("UpdateKey", "key.name"), ("RotateKey", "name"), ("ListKeyVersions", "parent")]
+    {
         for (name, expected) in keys(KEY_FORM) {
             let rule = assert_field(call(&operator, method, name.to_owned()).await, field);
             assert_eq!(rule, expected, "{method} {name:?}");
             checked += 1;
         }
     }
-    for method in ["GetKeyVersion", "SuspendKeyVersion", "ResumeKeyVersion"] {
+    for method in [
+        "GetKeyVersion",
+        "SuspendKeyVersion",
+        "ResumeKeyVersion",
+        "DeactivateKeyVersion",
+        "MarkKeyVersionCompromised",
+        "ScheduleKeyVersionDestruction",
+        "CancelKeyVersionDestruction",
+        "SetCertificateChain",
+    ] {
         for (name, expected) in &versions {
             let rule = assert_field(call(&operator, method, (*name).to_owned()).await, "name");
             assert_eq!(rule, *expected, "{method} {name:?}");
@@ -336,7 +383,7 @@ async fn malformed_names_are_refused_with_the_form_that_is_expected() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 3 * 27 + 3 * 18 + 3 * 9 + 3 * 7);
+    assert_eq!(checked, 4 * 27 + 4 * 18 + 8 * 9 + 3 * 7);
     for name in ["", "main", "tokens", "tokens/", "tokens/MAIN", "tokens/main/x", "keyRings/dev"] {
         let request = v1::GetTokenRequest { name: name.to_owned() };
         assert_field(operator.tokens().get_token(request).await, "name");
@@ -362,6 +409,13 @@ async fn names_of_the_wrong_kind_are_refused() {
         ("GetKeyVersion", "name", &key, VERSION_FORM),
         ("SuspendKeyVersion", "name", &key, VERSION_FORM),
         ("ResumeKeyVersion", "name", &key, VERSION_FORM),
+        ("DeactivateKeyVersion", "name", &key, VERSION_FORM),
+        ("MarkKeyVersionCompromised", "name", &key, VERSION_FORM),
+        ("ScheduleKeyVersionDestruction", "name", &key, VERSION_FORM),
+        ("CancelKeyVersionDestruction", "name", &key, VERSION_FORM),
+        ("UpdateKey", "key.name", &version, KEY_FORM),
+        ("SetCertificateChain", "name", &key, VERSION_FORM),
+        ("CreateCertificateSigningRequest", "name", ring, KEY_OR_VERSION_FORM),
         ("GetKeyRing", "name", &key, RING_FORM),
         ("ListKeys", "parent", &key, RING_FORM),
         ("CreateKey", "parent", &key, RING_FORM),

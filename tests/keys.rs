@@ -13,6 +13,7 @@ use chancery_api::v1::{self, Algorithm, KeyState};
 use chancery_client::Client;
 use chancery_testkit::{CallerSetup, Chancery, Setup};
 use chancery_tests::contract::{Fixture, assert_refused, create, eventually, message, new_key, refused, sign, uuid};
+use chancery_tests::life_cycle;
 use tonic::{Code, Response, Status};
 
 static CHANCERY: Fixture = Fixture::new(setup);
@@ -442,6 +443,20 @@ async fn a_version_in_the_making_signs_and_verifies_nothing() {
     assert_refused(caller.signing().get_public_key(public).await, precondition, "KEY_VERSION_STATE");
     assert_refused(suspend(&operator, &first).await, precondition, "KEY_VERSION_STATE");
     assert_refused(resume(&operator, &first).await, precondition, "KEY_VERSION_STATE");
+    for answer in [
+        life_cycle::deactivate(&operator, &first).await,
+        life_cycle::compromise(&operator, &first).await,
+        life_cycle::schedule(&operator, &first, None).await,
+        life_cycle::cancel(&operator, &first).await,
+    ] {
+        assert_refused(answer, precondition, "KEY_VERSION_STATE");
+    }
+    let subject = "CN=a".to_owned();
+    let csr = v1::CreateCertificateSigningRequestRequest { name: first.clone(), subject, ..Default::default() };
+    let asked = caller.keys().create_certificate_signing_request(csr).await;
+    assert_refused(asked, precondition, "KEY_VERSION_NOT_ACTIVE");
+    let chain = v1::SetCertificateChainRequest { name: first.clone(), certificate_chain: Vec::new() };
+    assert_refused(operator.keys().set_certificate_chain(chain).await, precondition, "KEY_VERSION_STATE");
     let repeated = operator.keys().create_key(request).await;
     assert!(assert_refused(repeated, Code::Unavailable, "STATE_CHANGING").retry_after.is_some());
     let rotated = rotate(&operator, &name, "", "").await;

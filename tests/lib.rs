@@ -50,3 +50,9 @@ pub mod softhsm;
 
 #[path = "support/terminal.rs"]
 pub mod terminal;
+
+#[path = "support/life_cycle.rs"]
+pub mod life_cycle;
+
+#[path = "support/office.rs"]
+pub mod office;

@@ -77,6 +77,14 @@ const MAY: &[(&str, &[&str])] = &[
     ("GetKeyVersion", &["signer", "verifier", "key-administrator", "approver", "auditor"]),
     ("SuspendKeyVersion", &["key-administrator"]),
     ("ResumeKeyVersion", &["key-administrator"]),
+    ("UpdateKey", &["key-administrator"]),
+    ("CreateCertificateSigningRequest", &["signer"]),
+    ("SetCertificateChain", &["key-administrator"]),
+    // In an order in which each of them is possible after the one before.
+    ("ScheduleKeyVersionDestruction", &["key-administrator"]),
+    ("CancelKeyVersionDestruction", &["key-administrator"]),
+    ("DeactivateKeyVersion", &["key-administrator"]),
+    ("MarkKeyVersionCompromised", &["key-administrator"]),
     ("GetPolicySet", &["policy-administrator", "auditor"]),
     ("ApplyPolicySet", &["policy-administrator"]),
     ("ValidatePolicySet", &["policy-administrator", "auditor"]),
@@ -215,6 +223,42 @@ async fn call(client: &Client, method: &str, on: &On) -> Result<(), Status> {
         "ResumeKeyVersion" => {
             let request = v1::ResumeKeyVersionRequest { name: version, reason: String::new() };
             keys.resume_key_version(request).await.map(drop)
+        }
+        "UpdateKey" => {
+            let key = v1::Key { name: key, ..v1::Key::default() };
+            let update_mask = Some(prost_types::FieldMask { paths: vec!["owner".to_owned()] });
+            keys.update_key(v1::UpdateKeyRequest { key: Some(key), update_mask }).await.map(drop)
+        }
+        "DeactivateKeyVersion" => {
+            let request = v1::DeactivateKeyVersionRequest { name: version, reason: String::new() };
+            keys.deactivate_key_version(request).await.map(drop)
+        }
+        "MarkKeyVersionCompromised" => {
+            let request = v1::MarkKeyVersionCompromisedRequest { name: version, reason: String::new() };
+            keys.mark_key_version_compromised(request).await.map(drop)
+        }
+        "ScheduleKeyVersionDestruction" => {
+            let request = v1::ScheduleKeyVersionDestructionRequest {
+                name: version,
+                ..v1::ScheduleKeyVersionDestructionRequest::default()
+            };
+            keys.schedule_key_version_destruction(request).await.map(drop)
+        }
+        "CancelKeyVersionDestruction" => {
+            let request = v1::CancelKeyVersionDestructionRequest { name: version, reason: String::new() };
+            keys.cancel_key_version_destruction(request).await.map(drop)
+        }
+        "CreateCertificateSigningRequest" => {
+            let request = v1::CreateCertificateSigningRequestRequest {
+                name: key,
+                subject: "CN=a".to_owned(),
+                ..v1::CreateCertificateSigningRequestRequest::default()
+            };
+            keys.create_certificate_signing_request(request).await.map(drop)
+        }
+        "SetCertificateChain" => {
+            let request = v1::SetCertificateChainRequest { name: version, certificate_chain: Vec::new() };
+            keys.set_certificate_chain(request).await.map(drop)
         }
         "GetPolicySet" => policy.get_policy_set(v1::GetPolicySetRequest {}).await.map(drop),
         "ApplyPolicySet" => {
@@ -458,6 +502,13 @@ async fn what_does_not_exist_and_what_is_not_allowed_look_alike() {
         "GetKeyVersion",
         "SuspendKeyVersion",
         "ResumeKeyVersion",
+        "UpdateKey",
+        "DeactivateKeyVersion",
+        "MarkKeyVersionCompromised",
+        "ScheduleKeyVersionDestruction",
+        "CancelKeyVersionDestruction",
+        "CreateCertificateSigningRequest",
+        "SetCertificateChain",
     ] {
         let seen = async |key: &str| {
             let status = call(&caller, method, &On::key(key)).await.unwrap_err();
@@ -505,7 +556,7 @@ async fn what_does_not_exist_and_what_is_not_allowed_look_alike() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 15 * 6 + 4 * 2 + 8 * 2);
+    assert_eq!(compared, 22 * 6 + 4 * 2 + 8 * 2);
 }
 
 /// Nothing that depends on the key is said to those who may not use it: not its algorithm, not its state, not whether it

@@ -3,10 +3,11 @@
 use crate::log::RecordError;
 use crate::prepared::Prepared;
 use crate::queue::{Answer, Background, Delivery, Group, Queue, Request};
-use crate::record::{Changed, Recorded};
+use crate::record::{Changed, Recorded, UsageClaim};
 use chancery_fail_point::FailPoint;
-use chancery_model::Id;
+use chancery_model::{Id, Uid, Usage};
 use chancery_store::{Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Answers that may be given once the group is durable.
@@ -150,12 +151,15 @@ impl Writing<'_> {
 
     fn intents(&mut self, run: Run) -> Result<(), StoreError> {
         let Some(epoch) = run.epoch else { return Ok(()) };
-        let total = run.requests.iter().map(|(records, _)| count(records)).sum();
+        let over = self.count_usage(epoch, &run)?;
+        let within = run.requests.iter().zip(&over).filter(|(_, over)| over.is_none());
+        let total = within.map(|((records, _), _)| count(records)).sum();
         let taken = self.transaction.take_indexes_at(epoch, total)?;
         let mut next = taken.map(|taken| taken.first);
-        for (mut records, answer) in run.requests {
-            let result = match (taken, next) {
-                (Some(taken), Some(first)) => {
+        for ((mut records, answer), over) in run.requests.into_iter().zip(over) {
+            let result = match (over, taken, next) {
+                (Some(over), _, _) => Err(over),
+                (None, Some(taken), Some(first)) => {
                     self.append(Taken { first, ..taken }, &mut records)?;
                     let end = first + count(&records);
                     next = Some(end);
@@ -166,6 +170,37 @@ impl Writing<'_> {
             self.answers.push(Ready::Intents(answer, result));
         }
         Ok(())
+    }
+
+    /// Counts the intents of a run against the limits of their keys: of each request all, or none and why. What was decided
+    /// on a state that has changed since is counted nowhere. Costs nothing where no key has limits.
+    fn count_usage(&mut self, epoch: Epoch, run: &Run) -> Result<Vec<Option<RecordError>>, StoreError> {
+        let claims =
+            |(records, _): &(Vec<Prepared>, Answer<Delivery>)| records.iter().any(|one| one.counts().is_some());
+        if !run.requests.iter().any(claims) || self.transaction.epoch()? != epoch {
+            return Ok(run.requests.iter().map(|_| None).collect());
+        }
+        run.requests.iter().map(|(records, _)| self.count_request(records)).collect()
+    }
+
+    fn count_request(&mut self, records: &[Prepared]) -> Result<Option<RecordError>, StoreError> {
+        let mut wanted: BTreeMap<Uid, (UsageClaim, u64)> = BTreeMap::new();
+        for claim in records.iter().filter_map(Prepared::counts) {
+            wanted.entry(claim.key).or_insert((*claim, 0)).1 += 1;
+        }
+        let mut counted = Vec::with_capacity(wanted.len());
+        for (key, (UsageClaim { limits, day, .. }, number)) in wanted {
+            let usage = self.transaction.usage(key)?.on(day);
+            if let Some((left, kind)) = usage.left(limits).filter(|(left, _)| *left < number) {
+                return Ok(Some(RecordError::UsageLimit { key, kind, left }));
+            }
+            let (total, today) = (usage.total.saturating_add(number), usage.today.saturating_add(number));
+            counted.push((key, Usage { total, today, ..usage }));
+        }
+        for (key, usage) in counted {
+            self.transaction.set_usage(key, usage)?;
+        }
+        Ok(None)
     }
 
     fn change(
@@ -216,7 +251,8 @@ mod tests {
     use super::*;
     use crate::log::LogSettings;
     use crate::{Act, Details, Intent};
-    use chancery_model::{Action, Timestamp, Uid};
+    use chancery_model::{Action, Algorithm, KeyRules, LimitKind, Timestamp, UsageLimits};
+    use chancery_store::KeyRow;
     use tokio::sync::oneshot;
 
     const CALLER: Uid = Uid::from_bytes([1; 16]);
@@ -232,6 +268,7 @@ mod tests {
             resource: CALLER,
             action: Action::Sign,
             policy_set: [0; 32],
+            counts: None,
             details: Details::default(),
         };
         let records = (0..count).map(|_| Prepared::intent(instance, intent()).unwrap()).collect();
@@ -291,5 +328,73 @@ mod tests {
         let (stale, _) = intents(&instance, epoch, 1);
         let group = Group { requests: vec![stale], background: Background::default() };
         assert_eq!(commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().next_index, None);
+    }
+
+    /// A key with limits, in the store.
+    fn key_with_limits(writer: &mut Writer, limits: UsageLimits) -> (Uid, Epoch) {
+        let uid = Uid::from_bytes([9; 16]);
+        let row = KeyRow {
+            uid,
+            name: "keyRings/r/keys/k".parse().unwrap(),
+            algorithm: Algorithm::Ed25519,
+            allow_digest: false,
+            labels: BTreeMap::new(),
+            max_jwt_lifetime_seconds: None,
+            rules: KeyRules { limits, ..KeyRules::default() },
+            primary_version: None,
+            created: Timestamp::from_unix_micros(0),
+            updated: Timestamp::from_unix_micros(0),
+            request_id: None,
+        };
+        let epoch = writer.head().unwrap().epoch;
+        let mut transaction = writer.begin().unwrap();
+        let taken = transaction.raise_epoch(epoch, 0).unwrap().unwrap();
+        transaction.apply(&RowChange::PutKey(row)).unwrap();
+        transaction.commit().unwrap();
+        (uid, taken.epoch)
+    }
+
+    #[test]
+    fn a_request_that_its_key_has_no_room_for_takes_neither_index_nor_count() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
+        let instance = Id::parse("the instance", "one").unwrap();
+        let limits = UsageLimits { total: Some(5), daily: Some(4) };
+        let (key, epoch) = key_with_limits(&mut writer, limits);
+        let claiming = |epoch, day, count| {
+            let counts = Some(UsageClaim { key, limits, day });
+            let (request, answer) = intents(&instance, epoch, count);
+            let Request::Intents { epoch, records, answer: to } = request else { unreachable!() };
+            let records = records.into_iter().map(|record| record.counting(counts)).collect();
+            (Request::Intents { epoch, records, answer: to }, answer)
+        };
+        let mut ends = Vec::new();
+        let first = writer.head().unwrap().next_index;
+        let stale = Epoch::new(epoch.get() - 1);
+        let plan = [(epoch, 7, 3), (epoch, 7, 2), (epoch, 7, 1), (stale, 7, 1), (epoch, 8, 2), (epoch, 8, 1)];
+        let (requests, answers): (Vec<_>, Vec<_>) =
+            plan.into_iter().map(|(epoch, day, n)| claiming(epoch, day, n)).unzip();
+        let queue = Arc::new(Queue::new(LogSettings::new(instance.clone()), 0));
+        let group = Group { requests, background: Background::default() };
+        commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
+        for mut answer in answers {
+            let indexes = |delivery: Delivery| delivery.accept().iter().map(Recorded::index).collect::<Vec<_>>();
+            ends.push(answer.try_recv().unwrap().map(indexes));
+        }
+        let over = |kind, left| Err(RecordError::UsageLimit { key, kind, left });
+        assert_eq!(
+            ends,
+            [
+                Ok(vec![first, first + 1, first + 2]),
+                over(LimitKind::Daily, 1),
+                Ok(vec![first + 3]),
+                Err(RecordError::StaleEpoch),
+                over(LimitKind::Total, 1),
+                Ok(vec![first + 4]),
+            ]
+        );
+        assert_eq!(writer.head().unwrap().next_index, first + 5);
+        let transaction = writer.begin().unwrap();
+        assert_eq!(transaction.usage(key).unwrap(), Usage { total: 5, day: 8, today: 1 });
     }
 }

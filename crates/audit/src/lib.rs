@@ -34,5 +34,5 @@ pub use hex::Hex;
 pub use leaf::{Body, Leaf, LeafError, RowDigest, Subject};
 pub use log::{Log, LogSettings, RecordError, StartError};
 pub use observer::{GroupObserver, GroupWritten};
-pub use record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded};
+pub use record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded, UsageClaim};
 pub use slot::OutcomeSlot;

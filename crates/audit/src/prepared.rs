@@ -5,7 +5,7 @@ use crate::codes::{Decision, DenialReason};
 use crate::commitment::{commitment_to_details, commitment_to_row};
 use crate::details::Details;
 use crate::leaf::{Body, Leaf, MAX_ITEMS, MAX_ROWS, RowDigest, Subject};
-use crate::record::{Act, Denial, Intent, Outcome, OutcomeItem};
+use crate::record::{Act, Denial, Intent, Outcome, OutcomeItem, UsageClaim};
 use chancery_crypto::{RandomError, random_bytes};
 use chancery_model::{Action, Id, Timestamp, Uid};
 use chancery_store::{NewRecord, RowChange, SearchColumns};
@@ -18,13 +18,15 @@ pub(crate) struct Prepared {
     caller: Option<String>,
     resource: Option<String>,
     action: Option<Action>,
+    counts: Option<UsageClaim>,
 }
 
 impl Prepared {
     pub fn intent(instance: &Id, intent: Intent) -> Result<Self, RandomError> {
-        let Intent { time, caller, resource, action, policy_set, details } = intent;
+        let Intent { time, caller, resource, action, policy_set, counts, details } = intent;
         let subject = Subject { caller, resource, action: Some(action), decision: Decision::Allow, policy_set };
-        Self::new(instance, time, details, |_| Body::Intent(subject))
+        let prepared = Self::new(instance, time, details, |_| Body::Intent(subject))?;
+        Ok(Self { counts, ..prepared })
     }
 
     /// The leaves of an act: one, unless it changes more rows than a leaf holds.
@@ -96,7 +98,18 @@ impl Prepared {
         let commitment = commitment_to_details(&salt, &json);
         let leaf = Leaf { epoch: 0, time, instance: instance.clone(), body: body(&salt), commitment };
         let action = leaf.action().or_else(|| details.action.as_deref()?.parse().ok());
-        Self { leaf, salt, details: json, caller: details.caller, resource: details.resource, action }
+        Self { leaf, salt, details: json, caller: details.caller, resource: details.resource, action, counts: None }
+    }
+
+    /// The same record, counted against these limits.
+    #[cfg(test)]
+    pub fn counting(self, counts: Option<UsageClaim>) -> Self {
+        Self { counts, ..self }
+    }
+
+    /// The limits that this record counts against.
+    pub const fn counts(&self) -> Option<&UsageClaim> {
+        self.counts.as_ref()
     }
 
     /// What open intents this record closes.

@@ -6,7 +6,7 @@ use crate::hex::Hex;
 use crate::leaf::{Body, Leaf, RowDigest, Subject};
 use crate::record::OutcomeItem;
 use crate::{commitment_to_details, commitment_to_row};
-use chancery_model::{Action, ApiKeyScope, Id, Timestamp, Uid};
+use chancery_model::{Action, ApiKeyScope, Id, KeyRules, Timestamp, Uid, UsageLimits, VersionLife};
 use chancery_store::{
     ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange, RowId,
     RowTable,
@@ -39,6 +39,8 @@ enum Row {
         allow_digest: bool,
         labels: BTreeMap<String, String>,
         max_jwt_lifetime_seconds: Option<u32>,
+        #[serde(default)]
+        rules: RulesVector,
         primary_version: Option<u32>,
         created: i64,
         updated: i64,
@@ -53,6 +55,8 @@ enum Row {
         created: i64,
         generated: Option<i64>,
         state_changed: i64,
+        #[serde(default)]
+        life: LifeVector,
         request_id: Option<String>,
     },
     Caller {
@@ -82,6 +86,29 @@ enum Row {
         applied: i64,
         applied_by: String,
     },
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RulesVector {
+    owner: Option<String>,
+    deletion_protection: bool,
+    rotation_period_seconds: Option<u32>,
+    next_rotation: Option<i64>,
+    publish_ahead_seconds: Option<u32>,
+    signing_period_seconds: Option<u32>,
+    max_signatures: Option<u64>,
+    max_daily_signatures: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LifeVector {
+    activation: Option<i64>,
+    compromised: Option<i64>,
+    destroy_at: Option<i64>,
+    before_destruction: Option<String>,
+    certificates: Vec<Hex>,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +251,7 @@ fn change(row: Row) -> RowChange {
             allow_digest,
             labels,
             max_jwt_lifetime_seconds,
+            rules,
             primary_version,
             created,
             updated,
@@ -235,6 +263,15 @@ fn change(row: Row) -> RowChange {
             allow_digest,
             labels,
             max_jwt_lifetime_seconds,
+            rules: KeyRules {
+                owner: rules.owner,
+                deletion_protection: rules.deletion_protection,
+                rotation_period_seconds: rules.rotation_period_seconds,
+                next_rotation: rules.next_rotation.map(time),
+                publish_ahead_seconds: rules.publish_ahead_seconds,
+                signing_period_seconds: rules.signing_period_seconds,
+                limits: UsageLimits { total: rules.max_signatures, daily: rules.max_daily_signatures },
+            },
             primary_version,
             created: time(created),
             updated: time(updated),
@@ -249,6 +286,7 @@ fn change(row: Row) -> RowChange {
             created,
             generated,
             state_changed,
+            life,
             request_id,
         } => RowChange::PutKeyVersion(KeyVersionRow {
             uid: uid(&id),
@@ -259,6 +297,13 @@ fn change(row: Row) -> RowChange {
             created: time(created),
             generated: generated.map(time),
             state_changed: time(state_changed),
+            life: VersionLife {
+                activation: life.activation.map(time),
+                compromised: life.compromised.map(time),
+                destroy_at: life.destroy_at.map(time),
+                before_destruction: life.before_destruction.map(|state| state.parse().unwrap()),
+                certificates: life.certificates.iter().map(|der| der.as_bytes().to_vec()).collect(),
+            },
             request_id,
         }),
         Row::Caller { uid: bytes, id, registration } => {
@@ -412,7 +457,7 @@ fn each_code_leads_back_to_its_word() {
 #[test]
 fn rows_have_the_canonical_bytes_of_the_document() {
     let vectors = vectors();
-    assert_eq!(vectors.rows.len(), 10);
+    assert_eq!(vectors.rows.len(), 12);
     for (place, RowVector { row, canonical }) in vectors.rows.into_iter().enumerate() {
         let bytes = change(row).canonical_bytes().unwrap();
         assert_eq!(Hex::from(bytes.as_slice()), canonical, "row {place}");

@@ -76,6 +76,7 @@ fn key() -> KeyRow {
         allow_digest: false,
         labels: BTreeMap::new(),
         max_jwt_lifetime_seconds: None,
+        rules: chancery_model::KeyRules::default(),
         primary_version: None,
         created: Timestamp::from_unix_micros(1),
         updated: Timestamp::from_unix_micros(1),
@@ -93,6 +94,7 @@ fn version(state: KeyState) -> KeyVersionRow {
         created: Timestamp::from_unix_micros(1),
         generated: None,
         state_changed: Timestamp::from_unix_micros(1),
+        life: chancery_model::VersionLife::default(),
         request_id: None,
     }
 }

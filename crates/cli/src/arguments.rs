@@ -74,7 +74,7 @@ pub enum Command {
 /// What calls a running service and has one answer.
 #[derive(Debug, Subcommand)]
 pub enum Call {
-    /// Create, list, rotate and suspend keys
+    /// Create, list, change, rotate, retire and destroy keys
     Keys(CallingGroup<KeysCommand>),
     /// Register, list, change and suspend callers
     Callers(CallingGroup<CallersCommand>),
@@ -199,6 +199,10 @@ mod tests {
             "chancery keys create dev/k",
             "chancery keys create dev/k --algorithm MD5",
             "chancery keys suspend dev/k",
+            "chancery keys update dev/k",
+            "chancery keys update dev/k --label a=b --no-labels",
+            "chancery keys update dev/k --deletion-protection maybe",
+            "chancery keys create dev/k -a ED25519 --publish-ahead 1d",
             "chancery policy validate",
             "chancery",
         ] {

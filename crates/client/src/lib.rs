@@ -146,7 +146,10 @@ pub use convert::{algorithm_from_proto, algorithm_to_proto, state_from_proto};
 pub use error::{ClientError, ConnectProblem, FieldViolation, Refusal, RefusalKind};
 pub use input::{Input, SignItem};
 pub use jwt::{Jwt, JwtRequest};
-pub use keys::{Key, KeyRing, KeyVersion, NewKey, Rotation, Suspended, new_request_id};
+pub use keys::{
+    AlternativeName, CertificateRequest, Key, KeyRing, KeySettings, KeyUpdate, KeyVersion, NewKey, Rotation, Stopped,
+    new_request_id,
+};
 pub use local::LocalVerification;
 pub use mac::{Mac, MacVerdict};
 pub use name::KeyRef;
@@ -160,5 +163,5 @@ pub use sign::Signed;
 pub use signer::{KeySigner, Signature, VerifyingKey};
 pub use stream::{SignAnswer, SignAnswers, SignSender};
 pub use transport::Connection;
-pub use verify::{Verdict, VerifyItem};
+pub use verify::{Finding, Verdict, VerifyItem};
 pub use watch::{RecordWatch, WatchOptions};

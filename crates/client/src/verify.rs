@@ -16,10 +16,52 @@ use crate::{Client, ClientError, Input, KeyRef, batch, name};
 pub struct Verdict {
     /// The version that it was checked against.
     pub version: KeyVersionName,
-    /// Whether the signature is that version's over the input.
+    /// Whether the signature is that version's over the input, and stands.
     pub valid: bool,
+    /// What came of it.
+    pub finding: Finding,
     /// The version's state.
     pub state: KeyState,
+}
+
+/// What came of checking a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It is the version's, and stands.
+    Valid,
+    /// It is not the version's signature over the input; from a service that is older than the others, also one of those.
+    Invalid,
+    /// It was made with the version's key, which is marked as compromised: it may be anybody's.
+    KeyCompromised,
+    /// It was made with the version's key, which is not in use yet.
+    KeyNotYetActive,
+    /// It was made with the version's key, whose destruction is scheduled or done.
+    KeyDestroyed,
+}
+
+impl Finding {
+    fn of(verdict: v1::Verdict, valid: bool) -> Self {
+        match verdict {
+            v1::Verdict::Unspecified if valid => Self::Valid,
+            v1::Verdict::Valid => Self::Valid,
+            v1::Verdict::Unspecified | v1::Verdict::Invalid => Self::Invalid,
+            v1::Verdict::KeyCompromised => Self::KeyCompromised,
+            v1::Verdict::KeyNotYetActive => Self::KeyNotYetActive,
+            v1::Verdict::KeyDestroyed => Self::KeyDestroyed,
+        }
+    }
+
+    /// In a few words; nothing to add to a signature that is valid.
+    #[must_use]
+    pub const fn explanation(self) -> Option<&'static str> {
+        match self {
+            Self::Valid => None,
+            Self::Invalid => Some("it is not this version's signature over this input"),
+            Self::KeyCompromised => Some("made with this key, which is compromised: it may be anybody's"),
+            Self::KeyNotYetActive => Some("made with this key, which is not in use yet"),
+            Self::KeyDestroyed => Some("made with this key, whose destruction is scheduled or done"),
+        }
+    }
 }
 
 /// One signature to check: an item of a batch.
@@ -111,12 +153,14 @@ impl Verdict {
     }
 
     fn checked(answer: v1::VerifyResponse) -> Result<Self, ClientError> {
-        let v1::VerifyResponse { name, valid, state, verified_input_crc32c, verified_signature_crc32c } = answer;
+        let finding = Finding::of(answer.verdict(), answer.valid);
+        let v1::VerifyResponse { name, valid, state, verified_input_crc32c, verified_signature_crc32c, verdict: _ } =
+            answer;
         damaged_unless(
             verified_input_crc32c && verified_signature_crc32c,
             "the input or the signature, whose checksum the service did not get",
         )?;
-        Ok(Self { version: version(&name)?, valid, state: known_state(state)? })
+        Ok(Self { version: version(&name)?, valid, finding, state: known_state(state)? })
     }
 }
 
@@ -132,6 +176,7 @@ mod tests {
             state: v1::KeyState::Active.into(),
             verified_input_crc32c: true,
             verified_signature_crc32c: false,
+            verdict: v1::Verdict::Valid.into(),
         };
         assert!(matches!(Verdict::checked(verdict.clone()), Err(ClientError::Damaged { .. })));
         let whole = v1::VerifyResponse { verified_signature_crc32c: true, ..verdict };

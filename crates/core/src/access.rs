@@ -292,7 +292,10 @@ impl Reviewed {
 /// Whether keys of this algorithm are for an action that keys are asked for.
 fn is_for(algorithm: Algorithm, action: Action) -> bool {
     match action {
-        Action::Sign | Action::Verify | Action::GetPublicKey => algorithm.purpose() == KeyPurpose::Signature,
+        Action::Sign | Action::Verify | Action::GetPublicKey | Action::SetCertificateChain => {
+            algorithm.purpose() == KeyPurpose::Signature
+        }
+        Action::CreateCertificateSigningRequest => chancery_crypto::is_in_x509(algorithm),
         Action::SignJwt => jose_algorithm(algorithm).is_some(),
         Action::MacSign | Action::MacVerify => algorithm.purpose() == KeyPurpose::Mac,
         Action::GenerateRandomBytes
@@ -306,6 +309,11 @@ fn is_for(algorithm: Algorithm, action: Action) -> bool {
         | Action::GetKeyVersion
         | Action::SuspendKeyVersion
         | Action::ResumeKeyVersion
+        | Action::UpdateKey
+        | Action::DeactivateKeyVersion
+        | Action::MarkKeyVersionCompromised
+        | Action::ScheduleKeyVersionDestruction
+        | Action::CancelKeyVersionDestruction
         | Action::GetPolicySet
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet
@@ -353,6 +361,7 @@ mod tests {
                 Action::Sign,
                 Action::SignJwt,
                 Action::MacSign,
+                Action::CreateCertificateSigningRequest,
                 Action::Verify,
                 Action::MacVerify,
                 Action::GetPublicKey,
@@ -360,9 +369,10 @@ mod tests {
             ];
             using.into_iter().filter(|action| is_for(algorithm, *action)).collect()
         };
-        let pair = [Action::Sign, Action::SignJwt, Action::Verify, Action::GetPublicKey, Action::GetKey];
-        assert_eq!(of(Algorithm::Ed25519), pair);
-        assert_eq!(of(Algorithm::EcdsaSecp256k1Keccak256), [pair[0], pair[2], pair[3], pair[4]]);
+        let pair = [Action::Verify, Action::GetPublicKey, Action::GetKey];
+        let named = [Action::Sign, Action::SignJwt, Action::CreateCertificateSigningRequest];
+        assert_eq!(of(Algorithm::Ed25519), [named.as_slice(), &pair].concat());
+        assert_eq!(of(Algorithm::EcdsaSecp256k1Keccak256), [&named[..1], &pair].concat());
         assert_eq!(of(Algorithm::HmacSha256), [Action::MacSign, Action::MacVerify, Action::GetKey]);
     }
 }

@@ -39,7 +39,7 @@ impl Chancery {
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
             let (rows, act, then) = match decide(&snapshot)? {
-                Plan::Nothing(version) => return Ok(Done::Nothing(version)),
+                Plan::Nothing(as_it_is) => return Ok(Done::Nothing(as_it_is)),
                 Plan::Change { rows, act, then } => (rows, act, then),
             };
             match self.inner.log.change(snapshot.epoch, rows.clone(), *act).await {

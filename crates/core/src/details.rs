@@ -14,6 +14,7 @@ use crate::Requester;
 use crate::generate::Made;
 use crate::mac::PreparedMac;
 use crate::sign::{DeviceInput, Ended, Prepared};
+use crate::state::KeyEntry;
 
 /// Who asked, as far as a record says it.
 pub(crate) fn requester(from: &Requester) -> Details {
@@ -90,6 +91,12 @@ impl Described {
         self
     }
 
+    /// Says which fields of the resource change.
+    pub fn changed(mut self, fields: &[&str]) -> Self {
+        self.details.message = Some(format!("changed: {}", fields.join(", ")));
+        self
+    }
+
     /// As the record of a change of `resource`.
     pub fn act(self, resource: Uid, opens: bool) -> Act {
         let Self { time, caller, action, policy_set, details } = self;
@@ -104,7 +111,8 @@ pub(crate) fn sign_intent(from: &Requester, item: &Prepared) -> Intent {
     let Described { time, caller, action, policy_set, mut details } = described;
     details.signed = Some(signed(&item.input));
     details.spki_sha256 = Some(Hex::from(public.spki_sha256()));
-    Intent { time, caller, resource: item.key.uid, action, policy_set, details }
+    let counts = item.counted.as_ref().map(|counted| counted.claim);
+    Intent { time, caller, resource: item.key.uid, action, policy_set, counts, details }
 }
 
 /// The digest of what is signed. Of a message that the token reads itself (Ed25519, ML-DSA), SHA-256.
@@ -158,7 +166,8 @@ pub(crate) fn mac_intent(from: &Requester, item: &PreparedMac) -> Intent {
     let described = Described::new(from, &item.permit, item.version.to_string()).algorithm(item.key.algorithm);
     let Described { time, caller, action, policy_set, mut details } = described;
     details.signed = Some(sha256_of(&item.message));
-    Intent { time, caller, resource: item.key.uid, action, policy_set, details }
+    let counts = item.counted.as_ref().map(|counted| counted.claim);
+    Intent { time, caller, resource: item.key.uid, action, policy_set, counts, details }
 }
 
 /// What the token answered of a MAC, as far as the record says it.
@@ -225,6 +234,17 @@ pub(crate) fn mac_end(
         ..Details::default()
     };
     (vec![OutcomeItem { intent, result, signature_sha256 }], details)
+}
+
+/// The reservation of a key pair that is to be made. It stays open until the outcome.
+pub(crate) fn generation(
+    from: &Requester,
+    permit: &Permit,
+    version: &KeyVersionName,
+    uid: Uid,
+    algorithm: Algorithm,
+) -> Act {
+    Described::new(from, permit, version.to_string()).algorithm(algorithm).act(uid, true)
 }
 
 /// How the making of a key pair ended.
@@ -346,6 +366,35 @@ pub(crate) fn own_derivation(version: &KeyVersionName, uid: Uid) -> Act {
         ..Details::default()
     };
     Act { resource: uid, ..of_the_service(None, [0; 32], details) }
+}
+
+/// What a rule of a key makes the service do to a version.
+pub(crate) fn by_rule(action: Option<Action>, version: &KeyVersionName, uid: Uid, why: &str, opens: bool) -> Act {
+    Act { opens, ..of_a_rule(action, version.to_string(), uid, why) }
+}
+
+/// The same, without a token that would have to be asked.
+pub(crate) fn by_rule_on(key: &KeyEntry, number: u32, action: Option<Action>, why: &str) -> Act {
+    let uid = key.versions.get(&number).map_or(key.uid, |version| version.uid);
+    by_rule(action, &key.name.version(number), uid, why, false)
+}
+
+/// The same, to the key itself.
+pub(crate) fn key_by_rule(key: &KeyEntry, action: Action, why: &str) -> Act {
+    of_a_rule(Some(action), key.name.to_string(), key.uid, why)
+}
+
+fn of_a_rule(action: Option<Action>, resource: String, uid: Uid, why: &str) -> Act {
+    let message = Some(format!("by a rule of the key: {why}"));
+    let details = Details { resource: Some(resource), message, ..Details::default() };
+    Act { resource: uid, ..of_the_service(action, [0; 32], details) }
+}
+
+/// How the destruction of a version ended.
+pub(crate) fn destruction_end(act: u64, version: &KeyVersionName) -> Details {
+    let message = Some("destroyed in the token, and looked for there in vain".to_owned());
+    let item = ItemDetails { message, ..done(act) };
+    Details { resource: Some(version.to_string()), items: vec![item], ..Details::default() }
 }
 
 fn of_the_service(action: Option<Action>, policy_set: Sha256Hash, details: Details) -> Act {

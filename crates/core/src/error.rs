@@ -1,8 +1,10 @@
 //! Why a call was not done, as data. The server maps each case to a status code and a reason; nothing here knows of them.
 
+use std::time::Duration;
+
 use chancery_audit::RecordError;
 use chancery_hsm::{ClearLatchError, HsmFailure, MissingMechanism};
-use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName, LimitKind};
 use chancery_policy::PolicyErrors;
 
 /// Why a call was not done.
@@ -54,6 +56,14 @@ pub enum Error {
         /// Its algorithm.
         algorithm: Algorithm,
     },
+    /// X.509 has no name for the key's algorithm, so there is no certificate of it.
+    #[error("X.509 does not know the algorithm of {key}, {algorithm}")]
+    NotInX509 {
+        /// The key.
+        key: KeyName,
+        /// Its algorithm.
+        algorithm: Algorithm,
+    },
     /// The key takes messages only.
     #[error("{key} signs messages only, it does not allow digests")]
     DigestNotAllowed {
@@ -83,6 +93,18 @@ pub enum Error {
         state: KeyState,
         /// What was asked for.
         action: Action,
+    },
+    /// The key's versions are not to be destroyed.
+    #[error("{key} is protected: none of its versions is destroyed")]
+    DeletionProtected {
+        /// The key.
+        key: KeyName,
+    },
+    /// The token has been asked to destroy the version.
+    #[error("the destruction of {version} has begun")]
+    DestructionBegun {
+        /// The version.
+        version: KeyVersionName,
     },
     /// The name is taken.
     #[error("{name} exists already")]
@@ -160,6 +182,18 @@ pub enum Error {
         /// What nobody could do.
         what: &'static str,
     },
+    /// The key has made as many signatures as it may.
+    #[error("{key} has made its {limit} signatures")]
+    UsageLimit {
+        /// The key.
+        key: KeyName,
+        /// Which of its limits.
+        kind: LimitKind,
+        /// How many it allows.
+        limit: u64,
+        /// How long until there are more; none where no waiting helps.
+        retry_after: Option<Duration>,
+    },
     /// The state changed under the call again and again.
     #[error("the state kept changing while the call was decided")]
     StateChanging,
@@ -227,6 +261,8 @@ impl From<RecordError> for Error {
         match error {
             RecordError::StaleEpoch => Self::StateChanging,
             RecordError::Overloaded => Self::Overloaded,
+            // Who records intents of keys with limits knows the key, and says it better (see `usage`).
+            error @ RecordError::UsageLimit { .. } => Self::internal(error.to_string()),
             RecordError::Closed { reason } => Self::RecordClosed { reason },
         }
     }

@@ -43,6 +43,8 @@ pub struct ExplainRequest {
     pub batch_size: Option<u64>,
     /// A proposed policy set, in the place of the one in force; that one where empty.
     pub documents: Vec<PolicyDocument>,
+    /// For CreateCertificateSigningRequest: the subject and the alternative names, each with its kind.
+    pub certificate: (String, Vec<String>),
 }
 
 /// What policy would see of a JWT.
@@ -171,7 +173,14 @@ impl Kind {
             | Action::ListKeyVersions
             | Action::GetKeyVersion
             | Action::SuspendKeyVersion
-            | Action::ResumeKeyVersion => Self::Key,
+            | Action::ResumeKeyVersion
+            | Action::UpdateKey
+            | Action::DeactivateKeyVersion
+            | Action::MarkKeyVersionCompromised
+            | Action::ScheduleKeyVersionDestruction
+            | Action::CancelKeyVersionDestruction
+            | Action::SetCertificateChain
+            | Action::CreateCertificateSigningRequest => Self::Key,
             Action::GetPolicySet
             | Action::ApplyPolicySet
             | Action::ValidatePolicySet
@@ -244,6 +253,10 @@ fn hypothetical_operation(
                 version,
             }
         }
+        Action::CreateCertificateSigningRequest => {
+            let (subject, alternative_names) = request.certificate.clone();
+            OperationContext::SigningRequest { subject, alternative_names, version }
+        }
         Action::MacSign | Action::MacVerify => {
             OperationContext::Mac { input_bytes: request.input_bytes.unwrap_or(1), version }
         }
@@ -268,6 +281,12 @@ fn hypothetical_operation(
         | Action::GetKeyVersion
         | Action::SuspendKeyVersion
         | Action::ResumeKeyVersion
+        | Action::UpdateKey
+        | Action::DeactivateKeyVersion
+        | Action::MarkKeyVersionCompromised
+        | Action::ScheduleKeyVersionDestruction
+        | Action::CancelKeyVersionDestruction
+        | Action::SetCertificateChain
         | Action::GetPolicySet
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet

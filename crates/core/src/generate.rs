@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_audit::{Act, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
+use chancery_audit::{Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
 use chancery_crypto::PublicKey;
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{GeneratedKey, HsmErrorKind, HsmFailure, Token};
@@ -15,19 +15,37 @@ use chancery_policy::Permit;
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use tokio::time::Instant;
 
-use crate::change::{ATTEMPTS, Done};
+use crate::change::ATTEMPTS;
 use crate::details;
+use crate::rotation::taken_over;
+use crate::schedule::ByRule;
 use crate::state::{Snapshot, VersionEntry};
-use crate::sweep::Unfinished;
-use crate::{Chancery, Error, Requester};
+use crate::sweep::{Unfinished, Work};
+use crate::{Chancery, Error};
 
 /// How long a token may take to make a key pair; RSA-4096 takes a device seconds, and a caller who does not wait so long
 /// finds the key made.
 const GENERATION_DEADLINE: Duration = Duration::from_secs(120);
 
-/// A reserved version whose key pair is to be made, and the permit to make it.
+/// What allows a key to be made: policy, which was asked, or a rule of the key, which was permitted when it was laid down.
+pub(crate) enum Warrant {
+    Permit(Box<Permit>),
+    Rule(ByRule),
+}
+
+impl Warrant {
+    /// The method of the API that stands for it.
+    fn action(&self) -> Action {
+        match self {
+            Self::Permit(permit) => permit.action(),
+            Self::Rule(_) => Action::RotateKey,
+        }
+    }
+}
+
+/// A reserved version whose key pair is to be made, and what allows it.
 pub(crate) struct Generation {
-    permit: Permit,
+    warrant: Warrant,
     uid: Uid,
     version: KeyVersionName,
     algorithm: Algorithm,
@@ -36,20 +54,13 @@ pub(crate) struct Generation {
 
 impl Generation {
     pub fn new(
-        permit: Permit,
+        warrant: Warrant,
         row: &KeyVersionRow,
         version: KeyVersionName,
         algorithm: Algorithm,
         token: Token,
     ) -> Self {
-        Self { permit, uid: row.uid, version, algorithm, token }
-    }
-
-    /// The record of the reservation. It stays open until the outcome.
-    pub fn act(&self, from: &Requester) -> Act {
-        details::Described::new(from, &self.permit, self.version.to_string())
-            .algorithm(self.algorithm)
-            .act(self.uid, true)
+        Self { warrant, uid: row.uid, version, algorithm, token }
     }
 }
 
@@ -57,18 +68,14 @@ impl Chancery {
     /// Makes the key pair of a recorded reservation, and completes the version, or takes the reservation back.
     pub(crate) async fn finish_generation(
         &self,
-        from: &Requester,
-        begun: Done<Generation>,
+        recorded: Recorded,
+        generation: Generation,
     ) -> Result<Arc<VersionEntry>, Error> {
-        let (recorded, generation) = match begun {
-            Done::Nothing(version) => return Ok(version),
-            Done::Changed { recorded, then, .. } => (recorded, then),
-        };
-        tracing::debug!(version = %generation.version, caller = %from.caller.id, "a key pair is being made");
-        let Generation { permit, uid, version, algorithm, token } = generation;
-        let (act, operation) = (recorded.index(), permit.action());
-        let unfinished = Unfinished { act, uid, version, algorithm };
-        let end = ask_token(permit, recorded, &token, &unfinished).await;
+        let Generation { warrant, uid, version, algorithm, token } = generation;
+        tracing::debug!(%version, "a key pair is being made");
+        let (act, operation) = (recorded.index(), warrant.action());
+        let unfinished = Unfinished { act, uid, version, algorithm, work: Work::Generation };
+        let end = ask_token(warrant, recorded, &token, &unfinished).await;
         self.close_generation(unfinished, end, operation, &token).await
     }
 
@@ -121,8 +128,8 @@ impl Chancery {
         completed
     }
 
-    /// Closes a reservation: the version becomes ACTIVE and primary, or it is deleted (with its key where it was the
-    /// first one). Row, epoch and outcome are one transaction.
+    /// Closes a reservation: the version becomes ACTIVE and primary, or PRE_ACTIVE where it is to be published first, or it
+    /// is deleted (with its key where it was the first one). Row, epoch and outcome are one transaction.
     pub(crate) async fn complete(&self, act: u64, version: Uid, end: Result<&Made, &HsmFailure>) -> Result<(), Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
         for _ in 0..ATTEMPTS {
@@ -130,7 +137,7 @@ impl Chancery {
             let reserved = find(&snapshot, version)?;
             let resource = reserved.key.name.version(reserved.version.version).to_string();
             let rows = match end {
-                Ok(made) => activation(reserved, made),
+                Ok(made) => completion(reserved, made, self.inner.clock.now()),
                 Err(_) => withdrawal(reserved),
             };
             let result = if end.is_ok() { OutcomeResult::Done } else { OutcomeResult::Failed };
@@ -151,10 +158,10 @@ impl Chancery {
     }
 }
 
-/// The only place where a token is asked for a key of callers. It takes the permit and the recorded act by value. Never retried:
-/// a second try could leave two pairs.
+/// The only place where a token is asked for a key of callers. It takes what allows it and the recorded act by value. Never
+/// retried: a second try could leave two pairs.
 async fn ask_token(
-    _permit: Permit,
+    _warrant: Warrant,
     _recorded: Recorded,
     token: &Token,
     wanted: &Unfinished,
@@ -268,16 +275,23 @@ fn find(snapshot: &Snapshot, version: Uid) -> Result<Reserved, Error> {
     reserved.ok_or_else(|| Error::internal(format!("the reserved version {version} is gone")))
 }
 
-fn activation(reserved: Reserved, made: &Made) -> Vec<RowChange> {
-    let now = Timestamp::now();
+fn completion(reserved: Reserved, made: &Made, now: Timestamp) -> Vec<RowChange> {
+    let waits = reserved.version.life.activation.is_some();
     let version = KeyVersionRow {
-        state: KeyState::Active,
+        state: if waits { KeyState::PreActive } else { KeyState::Active },
         spki_der: made.public().map(|public| public.spki_der().to_vec()),
         generated: Some(now),
         state_changed: now,
         ..reserved.version
     };
-    let key = KeyRow { primary_version: Some(version.version), updated: now, ..reserved.key };
+    if waits {
+        return vec![RowChange::PutKeyVersion(version)];
+    }
+    let key = if reserved.versions == 1 {
+        KeyRow { primary_version: Some(version.version), updated: now, ..reserved.key }
+    } else {
+        taken_over(reserved.key, version.version, now)
+    };
     vec![RowChange::PutKeyVersion(version), RowChange::PutKey(key)]
 }
 

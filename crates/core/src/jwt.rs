@@ -169,7 +169,8 @@ impl Chancery {
         let signing_input = format!("{}.{}", base64(&header), base64(&claims.payload(validity)));
         let input = input_for(public, &signing_input);
         // JOSE knows the fixed width only (RFC 7518, section 3.4).
-        let prepared = self.prepared(allowed, &version, input, EcdsaEncoding::P1363)?;
+        let public = public.clone();
+        let prepared = self.prepared(allowed, &version, public, input, EcdsaEncoding::P1363)?;
         Ok((prepared, Draft { signing_input, key_id, validity }))
     }
 }

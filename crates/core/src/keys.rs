@@ -5,17 +5,20 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName, RingName, Timestamp};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyRules, KeyState, KeyVersionName, RingName, VersionLife};
 use chancery_policy::{KeyFacts, OperationContext, Permit, Resource};
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 
 use crate::authorize::Asked;
-use crate::change::Plan;
-use crate::generate::Generation;
+use crate::change::{Done, Plan};
+use crate::details;
+use crate::generate::{Generation, Warrant};
 use crate::jwt::lifetime_of_new_key;
 use crate::paging::Page;
 use crate::rings::Ring;
+use crate::rules::RuleChanges;
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
+use crate::usage::KeyView;
 use crate::{Chancery, Error, Requester};
 
 /// A key, standing for its primary version, or one version.
@@ -63,6 +66,8 @@ pub struct CreateKey {
     ///
     /// [`DEFAULT_MAX_JWT_LIFETIME`]: crate::DEFAULT_MAX_JWT_LIFETIME
     pub max_jwt_lifetime: Option<Duration>,
+    /// The rules that it starts with.
+    pub rules: RuleChanges,
     /// Makes a retry safe.
     pub request_id: Option<String>,
 }
@@ -113,11 +118,11 @@ impl Chancery {
     ///
     /// # Errors
     /// [`Error::AccessDenied`].
-    pub async fn get_key(&self, from: &Requester, name: KeyName) -> Result<Arc<KeyEntry>, Error> {
+    pub async fn get_key(&self, from: &Requester, name: KeyName) -> Result<KeyView, Error> {
         let snapshot = self.snapshot();
         let name = KeyOrVersion::Key(name);
         let allowed = self.authorize_key(&snapshot, from, Action::GetKey, &name, |_| OperationContext::Plain)?;
-        Ok(allowed.key)
+        self.view(allowed.key).await
     }
 
     /// The keys of a ring that the caller may see, by name.
@@ -130,7 +135,7 @@ impl Chancery {
         ring: RingName,
         after: Option<Id>,
         limit: usize,
-    ) -> Result<Page<Arc<KeyEntry>, Id>, Error> {
+    ) -> Result<Page<KeyView, Id>, Error> {
         let snapshot = self.snapshot();
         let (ring, _permit) = self.authorize_ring(&snapshot, from, Action::ListKeys, &ring, OperationContext::Plain)?;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -138,7 +143,8 @@ impl Chancery {
             .keys_of(&ring.name, start)
             .filter(|key| snapshot.would_allow(from, Action::GetKey, key_resource(key, &ring)))
             .map(Arc::clone);
-        Ok(Page::take(visible, limit, |key| key.name.key.clone()))
+        let Page { items, next } = Page::take(visible, limit, |key| key.name.key.clone());
+        Ok(Page { items: self.views(items).await?, next })
     }
 
     /// Creates a key and its first version.
@@ -146,11 +152,11 @@ impl Chancery {
     /// # Errors
     /// [`Error::AccessDenied`] on the ring, [`Error::InvalidField`], [`Error::AlgorithmNotOffered`],
     /// [`Error::AlreadyExists`], [`Error::RequestIdReused`], [`Error::Device`], and those of the record.
-    pub async fn create_key(&self, from: &Requester, request: CreateKey) -> Result<Arc<KeyEntry>, Error> {
+    pub async fn create_key(&self, from: &Requester, request: CreateKey) -> Result<KeyView, Error> {
         let (this, from) = (self.clone(), from.clone());
         self.to_the_end(async move {
             let version = this.create_key_to_the_end(&from, &request).await?;
-            this.key_of(&version)
+            this.view(this.key_of(&version)?).await
         })
         .await
     }
@@ -167,14 +173,15 @@ impl Chancery {
                     let why = format!("{} signs messages only; leave allow_digest off", request.algorithm);
                     return Err(Error::invalid("key.allow_digest", why));
                 }
+                let now = self.inner.clock.now();
+                let rules = request.rules.apply(&KeyRules::default(), now, ring.is_dev())?;
                 let max_jwt_lifetime_seconds = lifetime_of_new_key(request.algorithm, request.max_jwt_lifetime)?;
                 let token = self.token_of(&ring)?;
                 if let Some(key) = snapshot.keys.get(&request.name) {
-                    return repeated_creation(key, request).map(Plan::Nothing);
+                    return repeated_creation(key, request, &rules).map(Plan::Nothing);
                 }
                 self.no_other_use_of(snapshot, request)?;
                 token.offers(request.algorithm)?;
-                let now = Timestamp::now();
                 let key = KeyRow {
                     uid: chancery_crypto::new_uid()?,
                     name: request.name.clone(),
@@ -182,6 +189,7 @@ impl Chancery {
                     allow_digest: request.allow_digest,
                     labels: request.labels.clone(),
                     max_jwt_lifetime_seconds,
+                    rules,
                     primary_version: None,
                     created: now,
                     updated: now,
@@ -196,16 +204,21 @@ impl Chancery {
                     created: now,
                     generated: None,
                     state_changed: now,
+                    life: VersionLife::default(),
                     request_id: request.request_id.clone(),
                 };
                 let name = request.name.version(1);
-                let generation = Generation::new(permit, &version, name, request.algorithm, token.clone());
+                let act = details::generation(from, &permit, &name, version.uid, request.algorithm);
+                let warrant = Warrant::Permit(Box::new(permit));
+                let generation = Generation::new(warrant, &version, name, request.algorithm, token.clone());
                 let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
-                let act = generation.act(from);
                 Ok(Plan::Change { rows, act: Box::new(act), then: generation })
             })
             .await?;
-        self.finish_generation(from, begun).await
+        match begun {
+            Done::Nothing(version) => Ok(version),
+            Done::Changed { recorded, then, .. } => self.finish_generation(recorded, then).await,
+        }
     }
 
     fn key_of(&self, version: &VersionEntry) -> Result<Arc<KeyEntry>, Error> {
@@ -225,7 +238,7 @@ impl Chancery {
 }
 
 /// A creation whose name is taken: the same request again is answered with what the first one made.
-fn repeated_creation(key: &KeyEntry, request: &CreateKey) -> Result<Arc<VersionEntry>, Error> {
+fn repeated_creation(key: &KeyEntry, request: &CreateKey, rules: &KeyRules) -> Result<Arc<VersionEntry>, Error> {
     let taken = || Error::AlreadyExists { name: request.name.to_string() };
     let Some(request_id) = request.request_id.as_ref().filter(|id| key.request_id.as_ref() == Some(id)) else {
         return Err(taken());
@@ -234,7 +247,9 @@ fn repeated_creation(key: &KeyEntry, request: &CreateKey) -> Result<Arc<VersionE
     let same = key.algorithm == request.algorithm
         && key.allow_digest == request.allow_digest
         && *key.labels == request.labels
-        && key.max_jwt_lifetime() == crate::jwt::lifetime_in_force(key.algorithm, lifetime);
+        && key.max_jwt_lifetime() == crate::jwt::lifetime_in_force(key.algorithm, lifetime)
+        // When the next rotation is depends on when it is asked.
+        && KeyRules { next_rotation: None, ..key.rules.clone() } == KeyRules { next_rotation: None, ..rules.clone() };
     if !same {
         return Err(Error::RequestIdReused { request_id: request_id.clone() });
     }

@@ -6,16 +6,20 @@
 //!
 //! The caller is the first argument of every use case. Nothing reaches a token without a [`chancery_policy::Permit`] and
 //! a [`chancery_audit::Recorded`], which only policy and the record can make; the private functions that ask a token
-//! (`sign::ask_token`, `generate::ask_token`, `latch::try_login`) take them by value. The service's own secrets, in a
-//! ring that no caller reaches, are made and used on record, too (`system_ring`).
+//! (`sign::ask_token`, `generate::ask_token`, those of `mac`, `latch::try_login`) take them by value. What a key's rules ask for
+//! needs no permit (it was permitted when the rule was laid down), but a value that only `schedule` can make. The service's
+//! own secrets, in a ring that no caller reaches, are made and used on record, too (`system_ring`).
 
 mod access;
 mod api_keys;
 mod authorize;
 mod batch;
 mod callers;
+mod certificates;
 mod change;
+mod clock;
 mod denials;
+mod destruction;
 mod details;
 mod error;
 mod explain;
@@ -38,12 +42,17 @@ mod registry;
 mod requester;
 mod rings;
 mod rotation;
+mod rules;
+mod schedule;
 mod sign;
 mod start;
 mod state;
 mod sweep;
 mod system_ring;
 mod tokens;
+mod transitions;
+mod update;
+mod usage;
 mod verify;
 mod versions;
 mod watch;
@@ -69,6 +78,8 @@ pub use api_keys::{
 pub use callers::{
     BootstrapError, CallerChange, CallerDeclaration, NewCaller, SuspendedCaller, Unidentified, bootstrap,
 };
+pub use certificates::{CertificateRequest, CertificateRequestAnswer};
+pub use clock::Clock;
 pub use error::Error;
 pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
 pub use health::{Health, HealthChanges};
@@ -83,13 +94,17 @@ pub use registry::CallerEntry;
 pub use requester::Requester;
 pub use rings::{Ring, RingView};
 pub use rotation::RotateKey;
+pub use rules::RuleChanges;
+pub use schedule::{Due, ScheduleReport};
 pub use sign::{Input, SignAnswer, SignRequest};
 pub use start::{Assembly, StartError};
 pub use state::{KeyEntry, VersionEntry};
 pub use system_ring::SYSTEM_RING;
 pub use tokens::TokenView;
-pub use verify::{VerifyAnswer, VerifyRequest};
-pub use versions::Suspended;
+pub use transitions::{DEFAULT_DESTRUCTION_GRACE, Stopped};
+pub use update::UpdateKey;
+pub use usage::KeyView;
+pub use verify::{Verdict, VerifyAnswer, VerifyRequest};
 pub use watch::{RecordChunk, RecordWatch};
 
 use api_keys::{Pepper, Uses};
@@ -136,6 +151,7 @@ struct Inner {
     pepper: ArcSwapOption<Pepper>,
     /// Held while it is derived.
     deriving: tokio::sync::Mutex<()>,
+    clock: Clock,
 }
 
 /// How many may read lists of records from the store at the same time, which may take long; and chunks, which do not.
@@ -157,11 +173,18 @@ pub struct Limits {
     pub max_message_bytes: usize,
     /// How many items a batch may have.
     pub max_batch_items: usize,
+    /// How often the rules of keys are looked at.
+    pub schedule_interval: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { suspend_wait: Duration::from_secs(5), max_message_bytes: 1 << 20, max_batch_items: 256 }
+        Self {
+            suspend_wait: Duration::from_secs(5),
+            max_message_bytes: 1 << 20,
+            max_batch_items: 256,
+            schedule_interval: Duration::from_secs(1),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::change::ATTEMPTS;
 use crate::details::{self, MacEnd};
 use crate::keys::KeyOrVersion;
 use crate::state::{KeyEntry, Snapshot};
+use crate::usage::Counted;
 use crate::{Chancery, Error, Observation, Requester};
 
 /// Of what to make a MAC, and with what.
@@ -68,6 +69,8 @@ pub(crate) struct PreparedMac {
     pub key: MacKey,
     pub version: KeyVersionName,
     pub message: Bytes,
+    /// Where the key has limits, and the use is a signature.
+    pub counted: Option<Counted>,
     state: KeyState,
     token: Token,
     token_id: Id,
@@ -140,6 +143,9 @@ impl Chancery {
                     self.refresh(snapshot.epoch).await?;
                     continue;
                 }
+                Err(error @ RecordError::UsageLimit { kind, .. }) => {
+                    return Err(item.counted.map_or_else(|| error.into(), |counted| counted.refusal(kind)));
+                }
                 Err(error) => return Err(error.into()),
             };
             let recorded = recorded.pop().ok_or_else(|| Error::internal("an intent was allowed and not recorded"))?;
@@ -198,6 +204,7 @@ impl Chancery {
             return Err(Error::WrongState { version: version.name.clone(), state: version.state, action });
         }
         Ok(PreparedMac {
+            counted: self.counted(&allowed.key).filter(|_| making),
             permit: allowed.permit,
             key: MacKey { uid: version.uid, algorithm: version.algorithm },
             version: version.name.clone(),

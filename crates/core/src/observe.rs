@@ -8,8 +8,8 @@ use chancery_audit::DenialReason;
 use chancery_hsm::{HsmErrorKind, SignTimes};
 use chancery_model::{Action, Id, KeyName};
 
-use crate::Chancery;
 use crate::sign::Ended;
+use crate::{Chancery, Due};
 
 /// Something that has happened.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,13 @@ pub enum Observation<'a> {
     Recorded {
         /// How long the call waited for it.
         took: Duration,
+    },
+    /// What a key's rule asks for was done, or was not.
+    ByRule {
+        /// What.
+        due: Due,
+        /// Whether it could not be done.
+        failed: bool,
     },
     /// A token has made a signature, or has not.
     Asked {

@@ -1,7 +1,7 @@
 //! Key rings: declared in the configuration, each on one token, in one environment.
 
 use chancery_hsm::Token;
-use chancery_model::{Action, Algorithm, Id, RingName, Uid};
+use chancery_model::{Action, Algorithm, Id, KeyName, RingName, Uid};
 use chancery_policy::{OperationContext, Resource, RingFacts};
 
 use crate::authorize::Asked;
@@ -17,6 +17,13 @@ pub struct Ring {
     pub environment: Id,
     /// The token that holds its keys.
     pub token: Id,
+}
+
+impl Ring {
+    /// Whether it is of the environment in which people try things: `dev`.
+    pub(crate) fn is_dev(&self) -> bool {
+        self.environment.as_str() == "dev"
+    }
 }
 
 /// A key ring as it is shown.
@@ -82,6 +89,17 @@ impl Chancery {
             }
             None => Err(self.deny_unknown(snapshot, asked)),
         }
+    }
+
+    /// The ring of a key that exists; gone only where the configuration does not declare it any more.
+    pub(crate) fn ring_of(&self, key: &KeyName) -> Result<&Ring, Error> {
+        let missing = || Error::NotFound { name: key.ring_name().to_string() };
+        self.inner.rings.get(&key.ring).ok_or_else(missing)
+    }
+
+    /// The token of a key that exists.
+    pub(crate) fn token_of_key(&self, key: &KeyName) -> Result<&Token, Error> {
+        self.token_of(self.ring_of(key)?)
     }
 
     /// The token of a ring; every ring has one, or the service would not have started.

@@ -1,14 +1,16 @@
-//! Rotation on demand: a new version becomes the primary one.
+//! Rotation on demand, and what it is to take over: a new version becomes the primary one.
 
 use std::sync::Arc;
 
-use chancery_model::{Action, KeyName, KeyState, Timestamp};
+use chancery_model::{Action, KeyName, KeyState, Timestamp, VersionLife};
 use chancery_policy::OperationContext;
-use chancery_store::{KeyVersionRow, RowChange};
+use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 
-use crate::change::Plan;
-use crate::generate::Generation;
+use crate::change::{Done, Plan};
+use crate::details;
+use crate::generate::{Generation, Warrant};
 use crate::keys::KeyOrVersion;
+use crate::rules::rotation_after;
 use crate::state::{KeyEntry, VersionEntry};
 use crate::{Chancery, Error, Requester};
 
@@ -24,7 +26,8 @@ pub struct RotateKey {
 }
 
 impl Chancery {
-    /// Makes a new version of a key, and makes it the primary one. The version before stays as it is.
+    /// Makes a new version of a key, and makes it the primary one. A version that is made and published already takes over
+    /// in its place. The version before stays as it is.
     ///
     /// # Errors
     /// [`Error::AccessDenied`], [`Error::EtagMismatch`], [`Error::RequestIdReused`], [`Error::StateChanging`] while
@@ -57,9 +60,15 @@ impl Chancery {
                 if key.versions.values().any(|version| version.state == KeyState::PendingGeneration) {
                     return Err(Error::StateChanging);
                 }
-                let last = key.versions.keys().next_back().copied().unwrap_or(0);
-                let number = last.checked_add(1).ok_or_else(|| Error::internal("the version numbers are used up"))?;
-                let now = Timestamp::now();
+                let now = self.inner.clock.now();
+                if let Some(waiting) = key.waiting() {
+                    let rows = rows_of_take_over(key, waiting, request.request_id.as_ref(), now);
+                    let act = details::Described::new(from, &allowed.permit, waiting.name.to_string())
+                        .algorithm(key.algorithm)
+                        .act(waiting.uid, false);
+                    return Ok(Plan::Change { rows, act: Box::new(act), then: Begun::TakenOver(waiting.name.version) });
+                }
+                let number = number_of_next(key)?;
                 let version = KeyVersionRow {
                     uid: chancery_crypto::new_uid()?,
                     key_uid: key.uid,
@@ -69,17 +78,69 @@ impl Chancery {
                     created: now,
                     generated: None,
                     state_changed: now,
+                    life: VersionLife::default(),
                     request_id: request.request_id.clone(),
                 };
                 let token = self.token_of(&allowed.ring)?.clone();
                 let version_name = key.name.version(number);
-                let generation = Generation::new(allowed.permit, &version, version_name, key.algorithm, token);
-                let act = generation.act(from);
-                Ok(Plan::Change { rows: vec![RowChange::PutKeyVersion(version)], act: Box::new(act), then: generation })
+                let act = details::generation(from, &allowed.permit, &version_name, version.uid, key.algorithm);
+                let warrant = Warrant::Permit(Box::new(allowed.permit));
+                let generation = Generation::new(warrant, &version, version_name, key.algorithm, token);
+                let then = Begun::Making(Box::new(generation));
+                Ok(Plan::Change { rows: vec![RowChange::PutKeyVersion(version)], act: Box::new(act), then })
             })
             .await?;
-        self.finish_generation(from, begun).await
+        match begun {
+            Done::Nothing(version) => Ok(version),
+            Done::Changed { recorded, then: Begun::Making(generation), .. } => {
+                self.finish_generation(recorded, *generation).await
+            }
+            Done::Changed { snapshot, then: Begun::TakenOver(number), .. } => {
+                let version = snapshot.keys.get(&request.name).and_then(|key| key.versions.get(&number));
+                version.map(Arc::clone).ok_or_else(|| Error::NotFound { name: request.name.to_string() })
+            }
+        }
     }
+}
+
+/// How a rotation goes on once it is recorded.
+enum Begun {
+    /// The new version is to be made.
+    Making(Box<Generation>),
+    /// It was there already.
+    TakenOver(u32),
+}
+
+/// The number of the version that is made next.
+pub(crate) fn number_of_next(key: &KeyEntry) -> Result<u32, Error> {
+    let last = key.versions.keys().next_back().copied().unwrap_or(0);
+    last.checked_add(1).ok_or_else(|| Error::internal("the version numbers are used up"))
+}
+
+/// A PRE_ACTIVE version becomes ACTIVE and the primary one.
+pub(crate) fn rows_of_take_over(
+    key: &KeyEntry,
+    version: &VersionEntry,
+    request_id: Option<&String>,
+    now: Timestamp,
+) -> Vec<RowChange> {
+    let row = version.to_row();
+    let version = KeyVersionRow {
+        state: KeyState::Active,
+        state_changed: now,
+        life: VersionLife { activation: Some(now), ..row.life },
+        request_id: row.request_id.or_else(|| request_id.cloned()),
+        ..version.to_row()
+    };
+    let key = taken_over(key.to_row(), version.version, now);
+    vec![RowChange::PutKeyVersion(version), RowChange::PutKey(key)]
+}
+
+/// The key once a version has taken over.
+pub(crate) fn taken_over(key: KeyRow, version: u32, now: Timestamp) -> KeyRow {
+    let mut key = KeyRow { primary_version: Some(version), updated: now, ..key };
+    key.rules.next_rotation = rotation_after(&key.rules, now);
+    key
 }
 
 fn made_by<'a>(key: &'a KeyEntry, request_id: Option<&String>) -> Option<&'a Arc<VersionEntry>> {

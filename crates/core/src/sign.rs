@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
+use chancery_crypto::PublicKey;
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, Token};
 use chancery_model::{
@@ -18,6 +19,7 @@ use crate::change::ATTEMPTS;
 use crate::details;
 use crate::keys::{AllowedKey, KeyOrVersion};
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
+use crate::usage::{Counted, refuse_beyond};
 use crate::{Chancery, Error, Observation, Requester};
 
 /// What is signed or was signed.
@@ -74,6 +76,8 @@ pub(crate) struct Prepared {
     pub token_id: Id,
     pub input: DeviceInput,
     pub encoding: EcdsaEncoding,
+    /// Where the key has limits.
+    pub counted: Option<Counted>,
 }
 
 /// What goes to the token.
@@ -130,7 +134,8 @@ impl Chancery {
     }
 
     /// Lets `prepare` decide on all items, records the intents of those that are allowed in one commit, asks the token for
-    /// each, and records how they ended. Where the state changes in between, `prepare` decides afresh.
+    /// each, and records how they ended. Where the state changes in between, `prepare` decides afresh. Items beyond the limits
+    /// of their key are refused, the others made.
     async fn sign_prepared(
         &self,
         from: &Requester,
@@ -139,40 +144,48 @@ impl Chancery {
     ) -> Result<Vec<Result<SignAnswer, Error>>, Error> {
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
-            let decided: Vec<Result<Prepared, Error>> = prepare(&snapshot);
-            let allowed: Vec<&Prepared> = decided.iter().filter_map(|item| item.as_ref().ok()).collect();
-            if allowed.is_empty() {
-                // None was allowed, so each item is an error already.
-                return Ok(decided.into_iter().map(|item| item.and(Err(Error::StateChanging))).collect());
-            }
-            let slot = self.inner.log.reserve(allowed.len())?;
-            let tickets: Vec<_> = allowed.iter().map(|item| self.enter(from, item.key.uid, snapshot.epoch)).collect();
-            let intents = allowed.iter().map(|item| details::sign_intent(from, item)).collect();
-            let span = debug_span!("record", chancery.record.intents = allowed.len());
-            let begun = Instant::now();
-            let recorded = match self.inner.log.record_intents(snapshot.epoch, intents).instrument(span).await {
-                Ok(recorded) => {
-                    self.observe(Observation::Recorded { took: begun.elapsed() });
-                    recorded
+            let mut decided: Vec<Result<Prepared, Error>> = prepare(&snapshot);
+            loop {
+                let allowed: Vec<&Prepared> = decided.iter().filter_map(|item| item.as_ref().ok()).collect();
+                if allowed.is_empty() {
+                    // None was allowed, so each item is an error already.
+                    return Ok(decided.into_iter().map(|item| item.and(Err(Error::StateChanging))).collect());
                 }
-                Err(RecordError::StaleEpoch) => {
-                    drop((tickets, slot));
-                    self.refresh(snapshot.epoch).await?;
-                    continue;
+                let slot = self.inner.log.reserve(allowed.len())?;
+                let tickets: Vec<_> =
+                    allowed.iter().map(|item| self.enter(from, item.key.uid, snapshot.epoch)).collect();
+                let intents = allowed.iter().map(|item| details::sign_intent(from, item)).collect();
+                let span = debug_span!("record", chancery.record.intents = allowed.len());
+                let begun = Instant::now();
+                let recorded = match self.inner.log.record_intents(snapshot.epoch, intents).instrument(span).await {
+                    Ok(recorded) => {
+                        self.observe(Observation::Recorded { took: begun.elapsed() });
+                        recorded
+                    }
+                    Err(RecordError::StaleEpoch) => {
+                        drop((tickets, slot));
+                        self.refresh(snapshot.epoch).await?;
+                        break;
+                    }
+                    Err(RecordError::UsageLimit { key, kind, left }) => {
+                        // Fewer items each time, so this ends.
+                        refuse_beyond(&mut decided, key, kind, left);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                for (ticket, recorded) in tickets.iter().zip(&recorded) {
+                    ticket.recorded_as(recorded.index());
                 }
-                Err(error) => return Err(error.into()),
-            };
-            for (ticket, recorded) in tickets.iter().zip(&recorded) {
-                ticket.recorded_as(recorded.index());
+                let (answers, ends) = ask_all(decided, recorded, from.deadline).await;
+                self.observe_ends(&ends);
+                let details = details::ends(from, action, &ends);
+                let outcome = Outcome { time: Timestamp::now(), items: details::items(&ends), details };
+                FailPoint::AnswerVerified.pass();
+                self.inner.log.record_outcome(slot, outcome);
+                FailPoint::OutcomeQueued.pass();
+                return Ok(answers);
             }
-            let (answers, ends) = ask_all(decided, recorded, from.deadline).await;
-            self.observe_ends(&ends);
-            let details = details::ends(from, action, &ends);
-            let outcome = Outcome { time: Timestamp::now(), items: details::items(&ends), details };
-            FailPoint::AnswerVerified.pass();
-            self.inner.log.record_outcome(slot, outcome);
-            FailPoint::OutcomeQueued.pass();
-            return Ok(answers);
         }
         Err(Error::StateChanging)
     }
@@ -204,20 +217,23 @@ impl Chancery {
                 }
             }
         };
-        self.prepared(allowed, &version, input, *encoding)
+        let public = version.signs_with()?.clone();
+        self.prepared(allowed, &version, public, input, *encoding)
     }
 
-    /// What policy allowed, put together for the token.
+    /// What policy allowed, put together for the token. `public` is the version's, whose state allows the use.
     pub(crate) fn prepared(
         &self,
         allowed: AllowedKey,
         version: &VersionEntry,
+        public: PublicKey,
         input: DeviceInput,
         encoding: EcdsaEncoding,
     ) -> Result<Prepared, Error> {
         Ok(Prepared {
+            counted: self.counted(&allowed.key),
             permit: allowed.permit,
-            key: SigningKey { uid: version.uid, public: version.signs_with()?.clone() },
+            key: SigningKey { uid: version.uid, public },
             version: version.name.clone(),
             token: self.token_of(&allowed.ring)?.clone(),
             token_id: allowed.ring.token,
@@ -308,7 +324,7 @@ async fn ask_all(
 }
 
 async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (Result<SignAnswer, Error>, Ended) {
-    let Prepared { permit, key, version, token, token_id, input, encoding } = item;
+    let Prepared { permit, key, version, token, token_id, input, encoding, counted: _ } = item;
     let (record_index, operation) = (recorded.index(), permit.action());
     let span = debug_span!(
         "token",

@@ -22,7 +22,8 @@ use crate::registry::Callers;
 use crate::rings::Ring;
 use crate::state::Snapshot;
 use crate::{
-    Chancery, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, details, system_ring,
+    Chancery, Clock, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, details,
+    system_ring,
 };
 
 /// How often refusals are handed to the record.
@@ -52,6 +53,8 @@ pub struct Assembly {
     pub limits: Limits,
     /// Is told of everything that happens.
     pub observer: Observer,
+    /// By what the rules of keys are timed.
+    pub clock: Clock,
 }
 
 /// Why the service does not start.
@@ -115,6 +118,7 @@ impl Chancery {
             reader,
             limits,
             observer,
+            clock,
         } = assembly;
         let system_ring = system_ring.map(system_ring::ring);
         if let Some(ring) = rings.iter().chain(&system_ring).find(|ring| !tokens.contains_key(&ring.token)) {
@@ -165,11 +169,13 @@ impl Chancery {
             api_key_uses: Uses::new(state.api_key_uses),
             pepper: ArcSwapOption::empty(),
             deriving: tokio::sync::Mutex::new(()),
+            clock,
         };
         let chancery = Self { inner: Arc::new(inner) };
         chancery.close_what_a_crash_left().await?;
         chancery.hand_over_denials();
         chancery.derive_pepper_if_needed().await;
+        chancery.keep_schedule();
         Ok(chancery)
     }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_crypto::PublicKey;
-use chancery_model::{Action, Algorithm, Id, KeyName, KeyPurpose, KeyState, KeyVersionName, RingName, Timestamp, Uid};
+use chancery_model::{
+    Action, Algorithm, Id, KeyName, KeyPurpose, KeyRules, KeyState, KeyVersionName, RingName, Timestamp, Uid,
+    VersionLife,
+};
 use chancery_policy::PolicyPoint;
 use chancery_store::{Epoch, KeyRow, KeyVersionRow, PolicySetRow, RowChange};
 
@@ -30,6 +33,8 @@ pub struct KeyEntry {
     pub labels: Arc<BTreeMap<String, String>>,
     /// As the row says it; what is in force is [`KeyEntry::max_jwt_lifetime`].
     pub(crate) max_jwt_lifetime_seconds: Option<u32>,
+    /// What else its administrators have laid down for it.
+    pub rules: KeyRules,
     /// The version that the key's name stands for.
     pub primary_version: Option<u32>,
     /// When the key was created.
@@ -65,6 +70,8 @@ pub struct VersionEntry {
     pub generated: Option<Timestamp>,
     /// When the state changed last.
     pub state_changed: Timestamp,
+    /// The rest of its life.
+    pub life: VersionLife,
     /// The request id of its creation.
     pub request_id: Option<String>,
 }
@@ -74,6 +81,17 @@ impl KeyEntry {
     #[must_use]
     pub fn primary(&self) -> Option<&Arc<VersionEntry>> {
         self.primary_version.and_then(|number| self.versions.get(&number))
+    }
+
+    /// When the next version takes over by itself: the one that is published, or the one that is to be made.
+    #[must_use]
+    pub fn next_rotation(&self) -> Option<Timestamp> {
+        self.waiting().and_then(|version| version.life.activation).or(self.rules.next_rotation)
+    }
+
+    /// The version that is made and not yet in use; the newest, should there be several.
+    pub(crate) fn waiting(&self) -> Option<&Arc<VersionEntry>> {
+        self.versions.values().rev().find(|version| version.state == KeyState::PreActive)
     }
 
     /// The number of the version that `name`, a name of this key, stands for; 0 where it has no primary version.
@@ -108,6 +126,7 @@ impl KeyEntry {
             allow_digest,
             labels,
             max_jwt_lifetime_seconds,
+            rules,
             primary_version,
             created,
             updated,
@@ -121,6 +140,7 @@ impl KeyEntry {
             allow_digest,
             labels,
             max_jwt_lifetime_seconds,
+            rules,
             primary_version,
             created,
             updated,
@@ -139,6 +159,7 @@ impl KeyEntry {
             allow_digest: self.allow_digest,
             labels: (*self.labels).clone(),
             max_jwt_lifetime_seconds: self.max_jwt_lifetime_seconds,
+            rules: self.rules.clone(),
             primary_version: self.primary_version,
             created: self.created,
             updated: self.updated,
@@ -153,6 +174,20 @@ impl VersionEntry {
         match &self.public {
             Some(public) if self.state.may_sign() => Ok(public),
             _ => Err(Error::NotActive { version: self.name.clone(), state: self.state }),
+        }
+    }
+
+    /// Since when it has been in use; `None` before that.
+    #[must_use]
+    pub fn activated(&self) -> Option<Timestamp> {
+        match self.state {
+            KeyState::PendingGeneration | KeyState::PreActive => None,
+            KeyState::Active
+            | KeyState::Suspended
+            | KeyState::Deactivated
+            | KeyState::Compromised
+            | KeyState::DestroyScheduled
+            | KeyState::Destroyed => self.life.activation.or(self.generated),
         }
     }
 
@@ -173,6 +208,7 @@ impl VersionEntry {
             created: row.created,
             generated: row.generated,
             state_changed: row.state_changed,
+            life: row.life,
             request_id: row.request_id,
         })
     }
@@ -188,6 +224,7 @@ impl VersionEntry {
             created: self.created,
             generated: self.generated,
             state_changed: self.state_changed,
+            life: self.life.clone(),
             request_id: self.request_id.clone(),
         }
     }
@@ -276,6 +313,15 @@ impl Snapshot {
             next.policy = Arc::new(policy);
         }
         Ok(next)
+    }
+
+    /// The version of this uid, with its key.
+    pub fn version(&self, uid: Uid) -> Result<(&Arc<KeyEntry>, &Arc<VersionEntry>), Error> {
+        let found = self.keys.values().find_map(|key| {
+            let entry = key.versions.values().find(|entry| entry.uid == uid)?;
+            Some((key, entry))
+        });
+        found.ok_or_else(|| Error::internal(format!("the key version {uid} is gone")))
     }
 
     /// The keys of a ring, by name, from a place on.

@@ -2,7 +2,7 @@
 //!
 //! An intent to sign is closed as `unknown`: whether the token signed cannot be known. A key pair is looked for in the
 //! token under the CKA_ID that was recorded before it was asked for: a whole pair is adopted, anything less is destroyed.
-//! Both are on the record.
+//! A destruction that was begun is done again: there is no way back from it. All of it is on the record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +13,16 @@ use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence, Token};
 use chancery_model::{Action, Algorithm, KeyVersionName, Uid};
 use tokio::time::Instant;
 
+use crate::destruction::is_begun;
 use crate::generate::Made;
 use crate::{Chancery, Error, details};
 
 /// How long the token may take to answer what it holds.
-const INSPECTION_DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const INSPECTION_DEADLINE: Duration = Duration::from_secs(30);
 /// How long to wait before an unfinished reservation is looked at again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A reservation that was recorded and not completed.
+/// What was recorded and not completed.
 #[derive(Debug, Clone)]
 pub(crate) struct Unfinished {
     /// Index of the open act.
@@ -29,6 +30,16 @@ pub(crate) struct Unfinished {
     pub uid: Uid,
     pub version: KeyVersionName,
     pub algorithm: Algorithm,
+    pub work: Work,
+}
+
+/// Which act of the token is to be brought to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A key is made.
+    Generation,
+    /// A version is destroyed.
+    Destruction,
 }
 
 impl Chancery {
@@ -59,7 +70,8 @@ impl Chancery {
             match reserved {
                 Some(entry) => {
                     let (version, algorithm) = (entry.name.clone(), entry.algorithm);
-                    self.settle(Unfinished { act: intent.index, uid, version, algorithm }).await;
+                    let work = if is_begun(entry) { Work::Destruction } else { Work::Generation };
+                    self.settle(Unfinished { act: intent.index, uid, version, algorithm, work }).await;
                 }
                 None => tracing::error!(record = intent.index, "an open act concerns no key version that is known"),
             }
@@ -67,8 +79,8 @@ impl Chancery {
         Ok(())
     }
 
-    /// Finds out what the token holds of a reservation, and completes or withdraws it; tries again later where the token
-    /// does not answer.
+    /// Finds out what the token holds of a reservation, and completes or withdraws it, or goes on destroying; tries again
+    /// later where the token does not answer.
     pub(crate) async fn settle(&self, unfinished: Unfinished) {
         let serves = self.inner.rings.get(&unfinished.version.key.ring).and_then(|ring| self.token_of(ring).ok());
         let mut health = serves.map(Token::subscribe);
@@ -81,7 +93,7 @@ impl Chancery {
             Err(error) => error.to_string(),
         };
         {
-            tracing::warn!(version = %unfinished.version, why, "a reserved key version could not be settled yet");
+            tracing::warn!(version = %unfinished.version, why, "an unfinished key version could not be settled yet");
             let inner = Arc::downgrade(&self.inner);
             tokio::spawn(async move {
                 loop {
@@ -113,7 +125,11 @@ impl Chancery {
     }
 
     async fn try_to_settle(&self, unfinished: &Unfinished) -> Result<(), Error> {
-        let Unfinished { act, uid, version, algorithm } = unfinished;
+        let Unfinished { act, uid, version, algorithm, work } = unfinished;
+        match work {
+            Work::Generation => {}
+            Work::Destruction => return self.go_on_destroying(unfinished).await,
+        }
         let ring = self.any_ring(&version.key.ring);
         let ring = ring.ok_or_else(|| Error::NotFound { name: version.key.ring_name().to_string() })?;
         let token = self.token_of(ring)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chancery_audit::Recorded;
 use chancery_hsm::{DeviceMac, HsmFailure, MacKey, Token};
-use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, RingName, Timestamp};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyRules, KeyState, RingName, Timestamp, VersionLife};
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::api_keys::Pepper;
 use crate::change::{Done, Plan};
 use crate::rings::Ring;
 use crate::state::{Snapshot, VersionEntry};
-use crate::sweep::Unfinished;
+use crate::sweep::{Unfinished, Work};
 use crate::{Chancery, Error, details};
 
 /// The id that no ring of callers can have.
@@ -132,6 +132,7 @@ impl Chancery {
                     allow_digest: false,
                     labels: BTreeMap::new(),
                     max_jwt_lifetime_seconds: None,
+                    rules: KeyRules::default(),
                     primary_version: None,
                     created: now,
                     updated: now,
@@ -146,12 +147,14 @@ impl Chancery {
                     created: now,
                     generated: None,
                     state_changed: now,
+                    life: VersionLife::default(),
                     request_id: None,
                 };
                 let (uid, version_name) = (version.uid, name.version(1));
                 let act = details::own_secret(&version_name, ALGORITHM, uid);
                 // The index is known once it is recorded.
-                let then = Unfinished { act: 0, uid, version: version_name, algorithm: ALGORITHM };
+                let work = Work::Generation;
+                let then = Unfinished { act: 0, uid, version: version_name, algorithm: ALGORITHM, work };
                 let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
                 Ok(Plan::Change { rows, act: Box::new(act), then })
             })

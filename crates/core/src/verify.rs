@@ -6,6 +6,7 @@ use chancery_policy::OperationContext;
 
 use crate::keys::KeyOrVersion;
 use crate::sign::Input;
+use crate::state::VersionEntry;
 use crate::{Chancery, Error, Requester};
 
 /// Length of the longest signature that is looked at, in bytes; ML-DSA-87 makes 4627.
@@ -29,10 +30,40 @@ pub struct VerifyRequest {
 pub struct VerifyAnswer {
     /// The version that it was checked against.
     pub version: KeyVersionName,
-    /// Whether the signature is that version's over the input.
-    pub valid: bool,
+    /// What came of it.
+    pub verdict: Verdict,
     /// The version's state.
     pub state: KeyState,
+}
+
+/// What came of checking a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the version's signature over the input, and stands.
+    Valid,
+    /// It is not the version's signature over the input.
+    Invalid,
+    /// It was made with the version's key, which is marked as compromised: by whom is in doubt.
+    KeyCompromised,
+    /// It was made with the version's key, which is not in use yet: not by this service.
+    KeyNotYetActive,
+    /// It was made with the version's key, whose destruction is scheduled or done.
+    KeyDestroyed,
+}
+
+impl Verdict {
+    /// Of a signature that was made with the version's key.
+    fn on_matching(version: &VersionEntry) -> Self {
+        if version.life.compromised.is_some() {
+            return Self::KeyCompromised;
+        }
+        match version.state {
+            KeyState::Active | KeyState::Suspended | KeyState::Deactivated => Self::Valid,
+            KeyState::Compromised => Self::KeyCompromised,
+            KeyState::PendingGeneration | KeyState::PreActive => Self::KeyNotYetActive,
+            KeyState::DestroyScheduled | KeyState::Destroyed => Self::KeyDestroyed,
+        }
+    }
 }
 
 impl Chancery {
@@ -72,9 +103,9 @@ impl Chancery {
             (_, Some(digest)) => SignedInput::Digest(digest),
             (Input::Message(message) | Input::Digest(message), None) => SignedInput::Message(message),
         };
-        let valid = match public.verify(signed, &signature, encoding) {
-            Ok(()) => version.state.may_verify(),
-            Err(VerifyError::Invalid) => false,
+        let verdict = match public.verify(signed, &signature, encoding) {
+            Ok(()) => Verdict::on_matching(&version),
+            Err(VerifyError::Invalid) => Verdict::Invalid,
             Err(VerifyError::DigestNotAllowed) => {
                 return Err(Error::DigestNotAllowed { key: allowed.key.name.clone() });
             }
@@ -82,6 +113,6 @@ impl Chancery {
                 return Err(Error::invalid("input.digest", error.to_string()));
             }
         };
-        Ok(VerifyAnswer { version: version.name.clone(), valid, state: version.state })
+        Ok(VerifyAnswer { version: version.name.clone(), verdict, state: version.state })
     }
 }

@@ -1,10 +1,11 @@
 //! The public half of cryptography.
 //!
 //! In scope: hashing, random bytes, public keys as SubjectPublicKeyInfo (DER and PEM), as JWK and as OpenSSH writes
-//! them, the encodings of ECDSA signatures, the low-S form and recovery id of secp256k1, verification in software, and
-//! API keys as they are written.
+//! them, the encodings of ECDSA signatures, the low-S form and recovery id of secp256k1, verification in software, requests
+//! for certificates (PKCS #10) but for their signatures, whether a chain of certificates is one of a key, and API keys as
+//! they are written.
 //! Out of scope: private keys (they live in tokens, behind `hsm`), the names and states of keys (`model`,
-//! `core`), who asks and whether he may (`policy`), certificates and TLS (`server`), message authentication codes
+//! `core`), who asks and whether he may (`policy`), TLS and whom its certificates name (`server`), message authentication codes
 //! (their keys are secret, so only the token can make and check them).
 //!
 //! All inputs but API keys are public, so nothing here needs to run in constant time: API keys are checked where their
@@ -16,7 +17,9 @@
 //! `tests/cross_check.rs` does so with fresh signatures of other signers; `tests/formats` compares the formats of keys
 //! with what other programs write.
 
+mod algorithm_identifier;
 mod api_key;
+mod certificate;
 mod ecdsa;
 mod ed25519_point;
 mod hash;
@@ -26,15 +29,20 @@ mod openssh;
 mod public_key;
 mod random;
 mod secp256k1;
+mod signing_request;
 mod spki;
 mod verify;
 
 pub use api_key::{API_KEY_PREFIX, ApiKeyText, InvalidApiKey};
+pub use certificate::{CertificateChainError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, check_certificate_chain};
 pub use ecdsa::{SignatureEncodingError, ecdsa_der_from_fixed, ecdsa_fixed_from_der};
 pub use hash::{digest_info, hash, sha256};
 pub use jwk::{Jwk, JwkKey, jose_algorithm};
 pub use public_key::PublicKey;
 pub use random::{RandomError, new_uid, random_bytes};
 pub use secp256k1::{Secp256k1Signature, secp256k1_finish};
+pub use signing_request::{
+    AlternativeName, SigningRequestError, is_in_x509, signing_request, signing_request_info, signing_request_pem,
+};
 pub use spki::{PublicKeyError, ec_spki, ed25519_spki, mldsa_spki, rsa_spki};
 pub use verify::{SignedInput, VerifyError};

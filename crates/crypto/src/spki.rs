@@ -74,7 +74,7 @@ const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 /// The parameter set's OID (RFC 9881, section 2).
-const fn mldsa_oid(parameter_set: MlDsaParameterSet) -> ObjectIdentifier {
+pub(crate) const fn mldsa_oid(parameter_set: MlDsaParameterSet) -> ObjectIdentifier {
     match parameter_set {
         MlDsaParameterSet::MlDsa44 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"),
         MlDsaParameterSet::MlDsa65 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"),

@@ -30,6 +30,8 @@ pub enum Action {
     GetKey,
     /// ListKeys, on the ring.
     ListKeys,
+    /// UpdateKey.
+    UpdateKey,
     /// RotateKey.
     RotateKey,
     /// ListKeyVersions, on the key.
@@ -40,6 +42,18 @@ pub enum Action {
     SuspendKeyVersion,
     /// ResumeKeyVersion.
     ResumeKeyVersion,
+    /// DeactivateKeyVersion.
+    DeactivateKeyVersion,
+    /// MarkKeyVersionCompromised.
+    MarkKeyVersionCompromised,
+    /// ScheduleKeyVersionDestruction.
+    ScheduleKeyVersionDestruction,
+    /// CancelKeyVersionDestruction.
+    CancelKeyVersionDestruction,
+    /// CreateCertificateSigningRequest.
+    CreateCertificateSigningRequest,
+    /// SetCertificateChain.
+    SetCertificateChain,
     /// GetPolicySet.
     GetPolicySet,
     /// ApplyPolicySet.
@@ -95,6 +109,10 @@ pub enum ActionGroup {
     ReadingKeys,
     /// Creates and changes keys.
     AdministeringKeys,
+    /// Marks key versions as compromised.
+    ReportingCompromise,
+    /// Has key versions destroyed, and changes its mind.
+    DestroyingKeys,
     /// Reads, tries and explains policy.
     ReadingPolicy,
     /// Changes policy.
@@ -115,12 +133,14 @@ pub enum ActionGroup {
 
 impl ActionGroup {
     /// Every group.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Signing,
         Self::Verifying,
         Self::GeneratingRandom,
         Self::ReadingKeys,
         Self::AdministeringKeys,
+        Self::ReportingCompromise,
+        Self::DestroyingKeys,
         Self::ReadingPolicy,
         Self::AdministeringPolicy,
         Self::Auditing,
@@ -140,6 +160,8 @@ impl ActionGroup {
             Self::GeneratingRandom => "generating-random",
             Self::ReadingKeys => "reading-keys",
             Self::AdministeringKeys => "administering-keys",
+            Self::ReportingCompromise => "reporting-compromise",
+            Self::DestroyingKeys => "destroying-keys",
             Self::ReadingPolicy => "reading-policy",
             Self::AdministeringPolicy => "administering-policy",
             Self::Auditing => "auditing",
@@ -154,7 +176,7 @@ impl ActionGroup {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 44] = [
         Self::Sign,
         Self::SignJwt,
         Self::MacSign,
@@ -167,11 +189,18 @@ impl Action {
         Self::CreateKey,
         Self::GetKey,
         Self::ListKeys,
+        Self::UpdateKey,
         Self::RotateKey,
         Self::ListKeyVersions,
         Self::GetKeyVersion,
         Self::SuspendKeyVersion,
         Self::ResumeKeyVersion,
+        Self::DeactivateKeyVersion,
+        Self::MarkKeyVersionCompromised,
+        Self::ScheduleKeyVersionDestruction,
+        Self::CancelKeyVersionDestruction,
+        Self::CreateCertificateSigningRequest,
+        Self::SetCertificateChain,
         Self::GetPolicySet,
         Self::ApplyPolicySet,
         Self::ValidatePolicySet,
@@ -210,11 +239,18 @@ impl Action {
             Self::CreateKey => "CreateKey",
             Self::GetKey => "GetKey",
             Self::ListKeys => "ListKeys",
+            Self::UpdateKey => "UpdateKey",
             Self::RotateKey => "RotateKey",
             Self::ListKeyVersions => "ListKeyVersions",
             Self::GetKeyVersion => "GetKeyVersion",
             Self::SuspendKeyVersion => "SuspendKeyVersion",
             Self::ResumeKeyVersion => "ResumeKeyVersion",
+            Self::DeactivateKeyVersion => "DeactivateKeyVersion",
+            Self::MarkKeyVersionCompromised => "MarkKeyVersionCompromised",
+            Self::ScheduleKeyVersionDestruction => "ScheduleKeyVersionDestruction",
+            Self::CancelKeyVersionDestruction => "CancelKeyVersionDestruction",
+            Self::CreateCertificateSigningRequest => "CreateCertificateSigningRequest",
+            Self::SetCertificateChain => "SetCertificateChain",
             Self::GetPolicySet => "GetPolicySet",
             Self::ApplyPolicySet => "ApplyPolicySet",
             Self::ValidatePolicySet => "ValidatePolicySet",
@@ -242,7 +278,7 @@ impl Action {
     #[must_use]
     pub const fn group(self) -> ActionGroup {
         match self {
-            Self::Sign | Self::SignJwt | Self::MacSign => ActionGroup::Signing,
+            Self::Sign | Self::SignJwt | Self::MacSign | Self::CreateCertificateSigningRequest => ActionGroup::Signing,
             Self::Verify | Self::MacVerify | Self::GetPublicKey => ActionGroup::Verifying,
             Self::GenerateRandomBytes => ActionGroup::GeneratingRandom,
             Self::ListKeyRings
@@ -251,9 +287,15 @@ impl Action {
             | Self::ListKeys
             | Self::ListKeyVersions
             | Self::GetKeyVersion => ActionGroup::ReadingKeys,
-            Self::CreateKey | Self::RotateKey | Self::SuspendKeyVersion | Self::ResumeKeyVersion => {
-                ActionGroup::AdministeringKeys
-            }
+            Self::CreateKey
+            | Self::UpdateKey
+            | Self::RotateKey
+            | Self::SuspendKeyVersion
+            | Self::ResumeKeyVersion
+            | Self::DeactivateKeyVersion
+            | Self::SetCertificateChain => ActionGroup::AdministeringKeys,
+            Self::MarkKeyVersionCompromised => ActionGroup::ReportingCompromise,
+            Self::ScheduleKeyVersionDestruction | Self::CancelKeyVersionDestruction => ActionGroup::DestroyingKeys,
             Self::GetPolicySet | Self::ValidatePolicySet | Self::ExplainAuthorization | Self::ListEffectiveAccess => {
                 ActionGroup::ReadingPolicy
             }

@@ -138,6 +138,8 @@ impl ActionGroup {
             Self::Signing
             | Self::GeneratingRandom
             | Self::AdministeringKeys
+            | Self::ReportingCompromise
+            | Self::DestroyingKeys
             | Self::AdministeringPolicy
             | Self::AdministeringTokens
             | Self::AdministeringCallers

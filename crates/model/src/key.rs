@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub enum KeyState {
     /// Reserved in the store; the token is being asked to make it. Signs and verifies nothing.
     PendingGeneration,
-    /// Made, not yet in use. Signs and verifies nothing.
+    /// Made and published, not yet in use. Signs nothing but a request for its own certificate.
     PreActive,
     /// In use: signs and verifies.
     Active,
@@ -56,6 +56,13 @@ impl KeyState {
     #[must_use]
     pub const fn may_sign(self) -> bool {
         matches!(self, Self::Active)
+    }
+
+    /// Whether a version in this state signs a request for its own certificate: proof of possession is what SP 800-57
+    /// (part 1, section 7.1) allows a key that is not yet in use.
+    #[must_use]
+    pub const fn may_prove_possession(self) -> bool {
+        matches!(self, Self::PreActive | Self::Active)
     }
 
     /// Whether signatures of a version in this state are checked as valid ones.

@@ -12,7 +12,9 @@ mod digest;
 mod hash;
 mod key;
 mod key_type;
+mod life_cycle;
 mod name;
+mod rules;
 mod time;
 mod uid;
 
@@ -27,6 +29,8 @@ pub use digest::{Digest, InvalidDigest, Sha256Hash};
 pub use hash::HashAlgorithm;
 pub use key::{EcdsaEncoding, KeyState, UnknownKeyState};
 pub use key_type::{Curve, KeyPurpose, KeyType, MlDsaParameterSet, SignatureScheme};
+pub use life_cycle::{Step, Transition, VersionLife};
 pub use name::{Id, InvalidName, KeyName, KeyVersionName, RingName};
+pub use rules::{KeyRules, LimitKind, Usage, UsageLimits};
 pub use time::Timestamp;
 pub use uid::{InvalidUid, Uid};

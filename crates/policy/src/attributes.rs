@@ -70,6 +70,11 @@ fn circumstances(context: &RequestContext) -> Value {
             add("type", token_type.as_str().into());
             add("version", (*version).into());
         }
+        OperationContext::SigningRequest { subject, alternative_names, version } => {
+            add("subject", subject.as_str().into());
+            add("subjectAlternativeNames", alternative_names.clone().into());
+            add("version", (*version).into());
+        }
         OperationContext::Mac { input_bytes, version } => {
             add("inputBytes", long(*input_bytes).into());
             add("version", (*version).into());

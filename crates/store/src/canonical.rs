@@ -3,7 +3,7 @@
 //! Every field is written, in a fixed order, so that two rows with the same bytes are the same row.
 
 use crate::{ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange};
-use chancery_model::{ApiKeyScope, Timestamp};
+use chancery_model::{ApiKeyScope, KeyRules, Timestamp, UsageLimits, VersionLife};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of this encoding: the first byte of a row.
@@ -12,6 +12,9 @@ const VERSION: u8 = 1;
 /// The version of a row that has what version 1 had no place for. Rows without it stay in version 1, so that what was
 /// recorded before is still what its row comes to.
 const VERSION_2: u8 = 2;
+
+/// The version of a key that has rules.
+const VERSION_3: u8 = 3;
 
 // The rows are destructured whole: a new column does not compile until it is decided on here, with a new version.
 
@@ -23,12 +26,17 @@ pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
         allow_digest,
         labels,
         max_jwt_lifetime_seconds,
+        rules,
         primary_version,
         created,
         updated,
         request_id,
     } = row;
-    let version = if max_jwt_lifetime_seconds.is_some() { VERSION_2 } else { VERSION };
+    let version = match max_jwt_lifetime_seconds {
+        _ if *rules != KeyRules::default() => VERSION_3,
+        Some(_) => VERSION_2,
+        None => VERSION,
+    };
     let mut bytes = Bytes::start(version, change);
     bytes.text(&name.to_string());
     bytes.text(algorithm.as_str());
@@ -38,16 +46,32 @@ pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
     bytes.time(*created);
     bytes.time(*updated);
     bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
-    if let Some(seconds) = max_jwt_lifetime_seconds {
-        bytes.u32(*seconds);
+    match (version, max_jwt_lifetime_seconds) {
+        (VERSION_3, seconds) => {
+            bytes.optional(seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
+            bytes.rules(rules);
+        }
+        (_, Some(seconds)) => bytes.u32(*seconds),
+        (_, None) => {}
     }
     bytes.0
 }
 
 pub(crate) fn key_version(change: &RowChange, row: &KeyVersionRow) -> Vec<u8> {
-    let KeyVersionRow { uid: _, key_uid, version, state, spki_der, created, generated, state_changed, request_id } =
-        row;
-    let mut bytes = Bytes::start(VERSION, change);
+    let KeyVersionRow {
+        uid: _,
+        key_uid,
+        version,
+        state,
+        spki_der,
+        created,
+        generated,
+        state_changed,
+        life,
+        request_id,
+    } = row;
+    let has_life = *life != VersionLife::default();
+    let mut bytes = Bytes::start(if has_life { VERSION_2 } else { VERSION }, change);
     bytes.0.extend_from_slice(key_uid.as_bytes());
     bytes.u32(*version);
     bytes.text(state.as_str());
@@ -56,6 +80,9 @@ pub(crate) fn key_version(change: &RowChange, row: &KeyVersionRow) -> Vec<u8> {
     bytes.optional(generated.as_ref(), |bytes, time| bytes.time(*time));
     bytes.time(*state_changed);
     bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
+    if has_life {
+        bytes.life(life);
+    }
     bytes.0
 }
 
@@ -147,6 +174,10 @@ impl Bytes {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
 
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
     /// A count or length; what the database takes in one row is far below four gigabytes.
     fn length(&mut self, length: usize) {
         self.u32(u32::try_from(length).unwrap_or(u32::MAX));
@@ -183,6 +214,39 @@ impl Bytes {
         }
     }
 
+    fn rules(&mut self, rules: &KeyRules) {
+        let KeyRules {
+            owner,
+            deletion_protection,
+            rotation_period_seconds,
+            next_rotation,
+            publish_ahead_seconds,
+            signing_period_seconds,
+            limits,
+        } = rules;
+        let UsageLimits { total, daily } = limits;
+        self.optional(owner.as_ref(), |bytes, owner| bytes.text(owner));
+        self.u8(u8::from(*deletion_protection));
+        self.optional(rotation_period_seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
+        self.optional(next_rotation.as_ref(), |bytes, time| bytes.time(*time));
+        self.optional(publish_ahead_seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
+        self.optional(signing_period_seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
+        self.optional(total.as_ref(), |bytes, count| bytes.u64(*count));
+        self.optional(daily.as_ref(), |bytes, count| bytes.u64(*count));
+    }
+
+    fn life(&mut self, life: &VersionLife) {
+        let VersionLife { activation, compromised, destroy_at, before_destruction, certificates } = life;
+        self.optional(activation.as_ref(), |bytes, time| bytes.time(*time));
+        self.optional(compromised.as_ref(), |bytes, time| bytes.time(*time));
+        self.optional(destroy_at.as_ref(), |bytes, time| bytes.time(*time));
+        self.optional(before_destruction.as_ref(), |bytes, state| bytes.text(state.as_str()));
+        self.length(certificates.len());
+        for certificate in certificates {
+            self.bytes(certificate);
+        }
+    }
+
     fn optional<T>(&mut self, value: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
         match value {
             None => self.u8(0),
@@ -197,7 +261,7 @@ impl Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_model::{Action, Algorithm, ApiKeyAccess, CallerState, Factor, Id, Role, Uid};
+    use chancery_model::{Action, Algorithm, ApiKeyAccess, CallerState, Factor, Id, KeyState, Role, Uid};
 
     fn row() -> KeyRow {
         KeyRow {
@@ -207,11 +271,18 @@ mod tests {
             allow_digest: false,
             labels: BTreeMap::new(),
             max_jwt_lifetime_seconds: None,
+            rules: KeyRules::default(),
             primary_version: None,
             created: Timestamp::from_unix_micros(1),
             updated: Timestamp::from_unix_micros(2),
             request_id: None,
         }
+    }
+
+    fn with(set: fn(&mut KeyRules)) -> KeyRules {
+        let mut rules = KeyRules::default();
+        set(&mut rules);
+        rules
     }
 
     #[test]
@@ -227,6 +298,16 @@ mod tests {
             KeyRow { labels: BTreeMap::from([("ab".into(), String::new())]), ..row() },
             KeyRow { max_jwt_lifetime_seconds: Some(1), ..row() },
             KeyRow { max_jwt_lifetime_seconds: Some(2), ..row() },
+            KeyRow { max_jwt_lifetime_seconds: Some(2), rules: with(|rules| rules.owner = Some("o".into())), ..row() },
+            KeyRow { rules: with(|rules| rules.owner = Some("o".into())), ..row() },
+            KeyRow { rules: with(|rules| rules.owner = Some(String::new())), ..row() },
+            KeyRow { rules: with(|rules| rules.deletion_protection = true), ..row() },
+            KeyRow { rules: with(|rules| rules.rotation_period_seconds = Some(1)), ..row() },
+            KeyRow { rules: with(|rules| rules.publish_ahead_seconds = Some(1)), ..row() },
+            KeyRow { rules: with(|rules| rules.signing_period_seconds = Some(1)), ..row() },
+            KeyRow { rules: with(|rules| rules.next_rotation = Some(Timestamp::from_unix_micros(1))), ..row() },
+            KeyRow { rules: with(|rules| rules.limits.total = Some(1)), ..row() },
+            KeyRow { rules: with(|rules| rules.limits.daily = Some(1)), ..row() },
             KeyRow { primary_version: Some(1), ..row() },
             KeyRow { created: Timestamp::from_unix_micros(3), ..row() },
             KeyRow { updated: Timestamp::from_unix_micros(3), ..row() },
@@ -327,6 +408,42 @@ mod tests {
         let bytes = |row: &ApiKeyRow| RowChange::PutApiKey(row.clone()).canonical_bytes().unwrap();
         let all: BTreeSet<Vec<u8>> = variants.iter().map(bytes).collect();
         assert_eq!(all.len(), variants.len());
+    }
+
+    #[test]
+    fn each_field_of_a_version_s_life_changes_its_bytes() {
+        let bytes = |set: fn(&mut VersionLife)| {
+            let mut life = VersionLife::default();
+            set(&mut life);
+            let row = KeyVersionRow {
+                uid: Uid::from_bytes([8; 16]),
+                key_uid: Uid::from_bytes([7; 16]),
+                version: 1,
+                state: KeyState::Active,
+                spki_der: None,
+                created: Timestamp::from_unix_micros(1),
+                generated: None,
+                state_changed: Timestamp::from_unix_micros(1),
+                life,
+                request_id: None,
+            };
+            RowChange::PutKeyVersion(row).canonical_bytes().unwrap()
+        };
+        let variants: [fn(&mut VersionLife); 10] = [
+            |_| {},
+            |life| life.activation = Some(Timestamp::from_unix_micros(1)),
+            |life| life.compromised = Some(Timestamp::from_unix_micros(1)),
+            |life| life.destroy_at = Some(Timestamp::from_unix_micros(1)),
+            |life| life.destroy_at = Some(Timestamp::from_unix_micros(2)),
+            |life| life.before_destruction = Some(KeyState::Active),
+            |life| life.before_destruction = Some(KeyState::Suspended),
+            |life| life.certificates = vec![vec![]],
+            |life| life.certificates = vec![vec![1]],
+            |life| life.certificates = vec![vec![], vec![1]],
+        ];
+        let all: std::collections::BTreeSet<Vec<u8>> = variants.iter().map(|set| bytes(*set)).collect();
+        assert_eq!(all.len(), variants.len());
+        assert_eq!(bytes(|_| {})[0], VERSION, "what it was recorded in before there was such a thing");
     }
 
     #[test]

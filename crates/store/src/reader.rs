@@ -1,8 +1,8 @@
 //! Reading beside the writer.
 
-use crate::sqlite::{connect, failed, query, state, until};
+use crate::sqlite::{connect, failed, query, state, until, usage};
 use crate::{OpenIntent, RecordQuery, State, StoreError, StoredRecord};
-use chancery_model::Id;
+use chancery_model::{Id, Uid, Usage};
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -48,6 +48,16 @@ impl Reader {
     pub fn list_records_until(&self, query: &RecordQuery, until: Instant) -> Result<Vec<StoredRecord>, StoreError> {
         let mut lent = self.pool.take()?;
         until::within(lent.connection(), until, |connection| query::records(connection, query))
+    }
+
+    /// How many signatures of these keys were counted, in their order.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn usage(&self, keys: &[Uid]) -> Result<Vec<Usage>, StoreError> {
+        let mut lent = self.pool.take()?;
+        let connection = lent.connection();
+        keys.iter().map(|key| usage::read(connection, *key)).collect()
     }
 
     /// The records of `instance` that wait for their outcome, the oldest first.

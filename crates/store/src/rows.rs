@@ -1,8 +1,8 @@
 //! The rows of the state, as the rest of the house sees them.
 
 use chancery_model::{
-    Algorithm, ApiKeyId, ApiKeyScope, CallerState, Factor, Id, Identity, KeyName, KeyState, Role, Sha256Hash,
-    Timestamp, Uid,
+    Algorithm, ApiKeyId, ApiKeyScope, CallerState, Factor, Id, Identity, KeyName, KeyRules, KeyState, Role, Sha256Hash,
+    Timestamp, Uid, VersionLife,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -56,6 +56,8 @@ pub struct KeyRow {
     /// The longest lifetime of a JWT that the key signs, in seconds; `None` where the key was made before there was such
     /// a setting, or signs no JWTs.
     pub max_jwt_lifetime_seconds: Option<u32>,
+    /// What else its administrators have laid down for it.
+    pub rules: KeyRules,
     /// The version that signs when none is named; `None` until the first one is made.
     pub primary_version: Option<u32>,
     /// When the row was first written.
@@ -85,6 +87,8 @@ pub struct KeyVersionRow {
     pub generated: Option<Timestamp>,
     /// When `state` was last changed.
     pub state_changed: Timestamp,
+    /// The rest of its life.
+    pub life: VersionLife,
     /// The request id with which the version was created, so that a repeated request finds it.
     pub request_id: Option<String>,
 }

@@ -2,9 +2,9 @@
 
 use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
-use crate::sqlite::{callers, connect, failed, head, log, query, rows};
+use crate::sqlite::{callers, connect, failed, head, log, query, rows, usage};
 use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, StoreError};
-use chancery_model::{Id, Timestamp, Uid};
+use chancery_model::{Id, Timestamp, Uid, Usage};
 use rusqlite::Connection;
 
 /// The only thing that writes to the database. It belongs to one thread at a time, and holds the lock that
@@ -114,6 +114,30 @@ impl Transaction<'_> {
     /// [`StoreError`]: the database failed.
     pub fn raise_epoch(&mut self, from: Epoch, count: u64) -> Result<Option<Taken>, StoreError> {
         Ok(head::raise(self.connection, from, count)?.map(|head| taken(head, count)))
+    }
+
+    /// The state's epoch, which stays as it is for the rest of the transaction unless the transaction itself raises it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn epoch(&self) -> Result<Epoch, StoreError> {
+        head::read(self.connection).map(|head| head.epoch)
+    }
+
+    /// How many signatures of a key were counted; none where it never was counted.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn usage(&self, key: Uid) -> Result<Usage, StoreError> {
+        usage::read(self.connection, key)
+    }
+
+    /// Sets it. The state's epoch stays: a count is no change of the state.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed, or there is no such key.
+    pub fn set_usage(&mut self, key: Uid, counted: Usage) -> Result<(), StoreError> {
+        usage::write(self.connection, key, counted)
     }
 
     /// Writes or removes a row of the state.

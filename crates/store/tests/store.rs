@@ -8,7 +8,8 @@
 )]
 
 use chancery_model::{
-    Action, Algorithm, ApiKeyAccess, ApiKeyScope, CallerState, Factor, Id, KeyState, Role, Timestamp, Uid,
+    Action, Algorithm, ApiKeyAccess, ApiKeyScope, CallerState, Factor, Id, KeyRules, KeyState, Role, Timestamp, Uid,
+    UsageLimits, VersionLife,
 };
 use chancery_store::{
     ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order, PolicyDocument,
@@ -40,10 +41,23 @@ fn key(byte: u8, name: &str) -> KeyRow {
         allow_digest: true,
         labels: BTreeMap::from([("team".into(), "shop".into()), ("tier".into(), "1".into())]),
         max_jwt_lifetime_seconds: Some(900),
+        rules: rules(),
         primary_version: Some(1),
         created: time(1),
         updated: time(2),
         request_id: Some("r-1".into()),
+    }
+}
+
+fn rules() -> KeyRules {
+    KeyRules {
+        owner: Some("payments team".into()),
+        deletion_protection: true,
+        rotation_period_seconds: Some(90),
+        next_rotation: Some(time(9)),
+        publish_ahead_seconds: Some(30),
+        signing_period_seconds: Some(180),
+        limits: UsageLimits { total: Some(1_000), daily: Some(10) },
     }
 }
 
@@ -57,6 +71,13 @@ fn version(byte: u8, key: u8, version: u32) -> KeyVersionRow {
         created: time(3),
         generated: Some(time(4)),
         state_changed: time(5),
+        life: VersionLife {
+            activation: Some(time(6)),
+            compromised: Some(time(7)),
+            destroy_at: Some(time(8)),
+            before_destruction: Some(KeyState::Compromised),
+            certificates: vec![vec![0x30, 1], vec![0x30, 2]],
+        },
         request_id: None,
     }
 }
@@ -136,12 +157,14 @@ fn rows_come_back_as_they_were_written() {
         state: KeyState::PendingGeneration,
         spki_der: None,
         generated: None,
+        life: VersionLife::default(),
         request_id: Some("r-2".into()),
         ..version(12, 1, 2)
     };
     let bare = KeyRow {
         labels: BTreeMap::new(),
         max_jwt_lifetime_seconds: None,
+        rules: KeyRules::default(),
         primary_version: None,
         request_id: None,
         ..key(2, "keyRings/b/keys/k")

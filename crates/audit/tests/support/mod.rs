@@ -48,6 +48,7 @@ pub fn intent() -> Intent {
         resource: uid(2),
         action: Action::Sign,
         policy_set: [3; 32],
+        counts: None,
         details,
     }
 }

@@ -111,6 +111,16 @@ impl From<Kind> for v1::RecordKind {
     }
 }
 
+/// A point in time, RFC 3339; for `value_parser`.
+///
+/// # Errors
+/// What a time looks like.
+pub fn moment(text: &str) -> Result<chancery_model::Timestamp, String> {
+    let Timestamp { seconds, nanos } = timestamp(text)?;
+    let micros = seconds.saturating_mul(1_000_000).saturating_add(i64::from(nanos) / 1000);
+    Ok(chancery_model::Timestamp::from_unix_micros(micros))
+}
+
 pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_unhelpful| "expected a time like 2026-11-23T09:30:00Z".to_owned())
 }

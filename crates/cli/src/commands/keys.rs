@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chancery_client::{Client, ClientError, NewKey, Refusal, RefusalKind, Rotation, Suspended, new_request_id};
+use chancery_client::{Client, ClientError, NewKey, Refusal, RefusalKind, Rotation, Stopped, new_request_id};
 use chancery_model::Algorithm;
 use clap::{Args, Subcommand};
 
+use super::key_certificates::{Csr, SetCertificate};
+use super::key_settings::{Settings, Update};
+use super::key_states::{ChangeState, ScheduleDestruction};
 use crate::duration;
 use crate::exit::{Exit, Failure};
-use crate::names::{KeyArgument, KeyOrVersionArgument, RingArgument, VersionArgument};
+use crate::names::{KeyArgument, KeyOrVersionArgument, RingArgument};
 use crate::output::Output;
-use crate::view::keys::{KeyList, KeyView, KeyWithVersions, RingList, SuspendedView, VersionView};
+use crate::view::keys::{KeyList, KeyView, KeyWithVersions, RingList, StoppedView, VersionView};
 
-/// Creates, lists, rotates and suspends keys.
+/// Creates, lists, changes, rotates, retires and destroys keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Create a key; its first version is made in the token
@@ -22,6 +25,7 @@ Examples:
   chancery keys create dev/invoices --algorithm ECDSA_P256_SHA256
   chancery keys create dev/hashes -a RSA_PSS_3072_SHA256 --allow-digest --label team=billing
   chancery keys create dev/tokens -a ED25519 --max-jwt-lifetime 15m
+  chancery keys create dev/api -a ED25519 --rotation-period 90d --publish-ahead 7d --signing-period 180d
   chancery keys create dev/k --algorithm ED25519 --request-id \"$(uuidgen)\"    # safe to repeat")]
     Create(Create),
     /// List the keys of a ring, or of all rings that you may see
@@ -39,7 +43,15 @@ Examples:
   chancery keys show dev/invoices
   chancery keys show dev/invoices/2")]
     Show(Show),
-    /// Make a new version and sign with it from now on; the version before stays ACTIVE until it is suspended
+    /// Change what is laid down for a key: labels, owner, rotation, deletion protection, limits
+    #[command(after_long_help = "\
+Examples:
+  chancery keys update dev/invoices --owner 'billing team' --deletion-protection on
+  chancery keys update dev/invoices --rotation-period 90d --publish-ahead 7d --signing-period 180d
+  chancery keys update dev/invoices --max-daily-signatures 10000
+  chancery keys update dev/invoices --rotation-period none --publish-ahead none")]
+    Update(Box<Update>),
+    /// Make a new version and sign with it from now on; the version before stays ACTIVE until it is suspended or deactivated
     #[command(after_long_help = "\
 Examples:
   chancery keys rotate dev/invoices
@@ -55,6 +67,41 @@ Examples:
 Examples:
   chancery keys resume dev/invoices/1 --reason 'false alarm, ticket 1234'")]
     Resume(ChangeState),
+    /// Retire a version for good: it verifies, and never signs again
+    #[command(after_long_help = "\
+Examples:
+  chancery keys deactivate dev/invoices/1 --reason 'replaced by version 2'")]
+    Deactivate(ChangeState),
+    /// Say that others may sign with a version: it stops for good, and its signatures are answered as in doubt
+    #[command(after_long_help = "\
+Examples:
+  chancery keys compromise dev/invoices/1 --reason 'incident 77'")]
+    Compromise(ChangeState),
+    /// Stop a version, and have it destroyed in its token when the grace period is over
+    #[command(after_long_help = "\
+Examples:
+  chancery keys schedule-destruction dev/invoices/1 --reason 'retention is over'
+  chancery keys schedule-destruction dev/invoices/1 --grace 7d")]
+    ScheduleDestruction(ScheduleDestruction),
+    /// Keep a version that was to be destroyed: it is what it was before
+    #[command(after_long_help = "\
+Examples:
+  chancery keys cancel-destruction dev/invoices/1 --reason 'still needed'")]
+    CancelDestruction(ChangeState),
+    /// Make a request for a certificate (PKCS #10), signed in the token by the key that it is for
+    #[command(after_long_help = "\
+A signature like any other: made by who may sign with the key, not by its administrator.
+
+Examples:
+  chancery keys csr dev/tls --subject CN=shop.example --dns shop.example > shop.csr
+  chancery keys csr dev/tls/2 --uri spiffe://example.org/shop")]
+    Csr(Csr),
+    /// Keep a version's certificate, with those of its issuers, with the key
+    #[command(after_long_help = "\
+Examples:
+  chancery keys set-certificate dev/tls/1 shop.pem intermediate.pem
+  chancery keys set-certificate dev/tls/1 --none")]
+    SetCertificate(SetCertificate),
 }
 
 /// Arguments of `keys create`.
@@ -74,6 +121,8 @@ pub struct Create {
     /// A label that policies can speak of; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    #[command(flatten)]
+    settings: Settings,
     /// A UUID that makes the command safe to repeat [default: a random one, for the repetitions of this command]
     #[arg(long, value_name = "UUID")]
     request_id: Option<String>,
@@ -106,15 +155,11 @@ pub struct Rotate {
     request_id: Option<String>,
 }
 
-/// Arguments of `keys suspend` and `keys resume`.
-#[derive(Debug, Args)]
-pub struct ChangeState {
-    /// RING/KEY/VERSION
-    #[arg(value_name = "VERSION")]
-    key_version: VersionArgument,
-    /// Why; kept in the record
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
+/// Labels by name; each once.
+pub(super) fn distinct(labels: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let count = labels.len();
+    let labels: BTreeMap<String, String> = labels.into_iter().collect();
+    if labels.len() < count { Err(Failure::usage("a label is given twice")) } else { Ok(labels) }
 }
 
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
@@ -149,27 +194,50 @@ impl KeysCommand {
                     client.rotate_key(&name, rotation).await.map_err(|error| unsettled(error, &request_id))?;
                 out.show(&VersionView::from(version))
             }
-            Self::Suspend(ChangeState { key_version: VersionArgument(name), reason }) => {
-                let Suspended { version, open_intents } = client.suspend_key_version(&name, &reason).await?;
-                out.show(&SuspendedView { key_version: version.into(), open_intents })
+            Self::Update(update) => out.show(&KeyView::from(client.update_key(update.into_change()?).await?)),
+            Self::Suspend(change) => {
+                let (name, reason) = change.parts();
+                out.show(&stopped(client.suspend_key_version(&name, &reason).await?))
             }
-            Self::Resume(ChangeState { key_version: VersionArgument(name), reason }) => {
+            Self::Resume(change) => {
+                let (name, reason) = change.parts();
                 out.show(&VersionView::from(client.resume_key_version(&name, &reason).await?))
+            }
+            Self::Deactivate(change) => {
+                let (name, reason) = change.parts();
+                out.show(&stopped(client.deactivate_key_version(&name, &reason).await?))
+            }
+            Self::Compromise(change) => {
+                let (name, reason) = change.parts();
+                out.show(&stopped(client.mark_key_version_compromised(&name, &reason).await?))
+            }
+            Self::ScheduleDestruction(ScheduleDestruction { change, grace }) => {
+                let (name, reason) = change.parts();
+                out.show(&stopped(client.schedule_key_version_destruction(&name, grace, &reason).await?))
+            }
+            Self::Csr(csr) => out.show(&csr.run(client).await?),
+            Self::SetCertificate(set) => out.show(&set.run(client).await?),
+            Self::CancelDestruction(change) => {
+                let (name, reason) = change.parts();
+                out.show(&VersionView::from(client.cancel_key_version_destruction(&name, &reason).await?))
             }
         }?;
         Ok(Exit::Done)
     }
 }
 
+fn stopped(Stopped { version, open_intents }: Stopped) -> StoppedView {
+    StoppedView { key_version: version.into(), open_intents }
+}
+
 async fn create(client: &Client, arguments: Create) -> Result<KeyView, Failure> {
-    let Create { key: KeyArgument(name), algorithm, allow_digest, max_jwt_lifetime, labels, request_id } = arguments;
-    let count = labels.len();
-    let labels: BTreeMap<String, String> = labels.into_iter().collect();
-    if labels.len() < count {
-        return Err(Failure::usage("a label is given twice"));
-    }
+    let Create { key: KeyArgument(name), algorithm, allow_digest, max_jwt_lifetime, labels, settings, request_id } =
+        arguments;
+    let labels = distinct(labels)?;
+    let settings = settings.into();
     let request_id = request_id.map_or_else(new_request_id, Ok)?;
-    let key = NewKey { name, algorithm, allow_digest, labels, max_jwt_lifetime, request_id: Some(request_id.clone()) };
+    let request = Some(request_id.clone());
+    let key = NewKey { name, algorithm, allow_digest, labels, max_jwt_lifetime, settings, request_id: request };
     Ok(client.create_key(key).await.map_err(|error| unsettled(error, &request_id))?.into())
 }
 

@@ -108,7 +108,7 @@ pub async fn verify(
         });
         for (file, answer) in files.into_iter().zip(client.batch_verify(items).await) {
             match answer {
-                Ok(Verdict { version, valid, state }) => checked.push(CheckedFile {
+                Ok(Verdict { version, valid, finding: _, state }) => checked.push(CheckedFile {
                     file: file.display().to_string(),
                     valid,
                     version: version.to_string(),

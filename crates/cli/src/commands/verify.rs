@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use chancery_client::Client;
+use chancery_client::{Client, Finding};
 use clap::Args;
 use serde::Serialize;
 
@@ -47,6 +47,7 @@ pub struct VerifyCommand {
 #[derive(Debug, Serialize)]
 struct VerdictView {
     valid: bool,
+    verdict: &'static str,
     version: String,
     state: &'static str,
 }
@@ -66,16 +67,31 @@ impl VerifyCommand {
         let verdict = client.verify(self.key.clone(), input, signature, self.encoding.into()).await?;
         out.show(&VerdictView {
             valid: verdict.valid,
+            verdict: word(verdict.finding),
             version: verdict.version.to_string(),
             state: verdict.state.as_str(),
         })?;
-        if !verdict.valid
+        if let Some(explanation) = verdict.finding.explanation() {
+            // Standard error may be closed; the answer is out.
+            let _ignored = writeln!(note, "{}: {explanation}", verdict.version);
+        }
+        if verdict.finding == Finding::Invalid
             && let Some(hint) = self.key.earlier_versions(&verdict.version)
         {
-            // Standard error may be closed; the answer is out.
             let _ignored = writeln!(note, "{hint}");
         }
         Ok(if verdict.valid { Exit::Done } else { Exit::No })
+    }
+}
+
+/// The word of the API.
+const fn word(finding: Finding) -> &'static str {
+    match finding {
+        Finding::Valid => "VALID",
+        Finding::Invalid => "INVALID",
+        Finding::KeyCompromised => "KEY_COMPROMISED",
+        Finding::KeyNotYetActive => "KEY_NOT_YET_ACTIVE",
+        Finding::KeyDestroyed => "KEY_DESTROYED",
     }
 }
 

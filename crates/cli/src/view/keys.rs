@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
-use chancery_client::{Key, KeyRing, KeyVersion};
+use base64ct::{Base64, Encoding as _};
+use chancery_client::{Key, KeyRing, KeySettings, KeyVersion};
+use chancery_model::KeyState;
 use serde::Serialize;
 
 use super::moment;
@@ -57,10 +60,31 @@ pub struct KeyView {
     etag: String,
     /// Whole seconds; none where the key signs no JWTs.
     max_jwt_lifetime_seconds: Option<u64>,
+    owner: String,
+    deletion_protection: bool,
+    rotation_period_seconds: Option<u64>,
+    next_rotation_time: String,
+    publish_ahead_seconds: Option<u64>,
+    signing_period_seconds: Option<u64>,
+    max_signatures: Option<u64>,
+    max_daily_signatures: Option<u64>,
+    signature_count: u64,
+    daily_signature_count: u64,
 }
 
 impl From<Key> for KeyView {
     fn from(key: Key) -> Self {
+        let KeySettings {
+            owner,
+            deletion_protection,
+            rotation_period,
+            next_rotation,
+            publish_ahead,
+            signing_period,
+            max_signatures,
+            max_daily_signatures,
+        } = key.settings;
+        let seconds = |period: Option<Duration>| period.map(|period| period.as_secs());
         Self {
             name: key.name.to_string(),
             algorithm: key.algorithm.to_string(),
@@ -70,7 +94,17 @@ impl From<Key> for KeyView {
             create_time: moment(key.created),
             update_time: moment(key.updated),
             etag: key.etag,
-            max_jwt_lifetime_seconds: key.max_jwt_lifetime.map(|longest| longest.as_secs()),
+            max_jwt_lifetime_seconds: seconds(key.max_jwt_lifetime),
+            owner: owner.unwrap_or_default(),
+            deletion_protection,
+            rotation_period_seconds: seconds(rotation_period),
+            next_rotation_time: next_rotation.map(moment).unwrap_or_default(),
+            publish_ahead_seconds: seconds(publish_ahead),
+            signing_period_seconds: seconds(signing_period),
+            max_signatures,
+            max_daily_signatures,
+            signature_count: key.signature_count,
+            daily_signature_count: key.daily_signature_count,
         }
     }
 }
@@ -83,15 +117,28 @@ impl KeyView {
 
 impl View for KeyView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+        let period = |seconds: Option<u64>| seconds.map(duration::write).unwrap_or_default();
+        let used =
+            |count: u64, limit: Option<u64>| limit.map(|limit| format!("{count} of {limit}")).unwrap_or_default();
+        // What is empty is left out.
         fields(
             out,
             [
                 ("name", self.name.clone()),
                 ("algorithm", self.algorithm.clone()),
-                ("allow digest", if self.allow_digest { "yes" } else { "no" }.to_owned()),
+                ("owner", self.owner.clone()),
+                ("allow digest", yes(self.allow_digest)),
                 ("labels", self.labels_text()),
                 ("primary version", self.primary_version.clone()),
                 ("longest JWT", self.max_jwt_lifetime_seconds.map_or_else(|| "-".to_owned(), duration::write)),
+                ("rotation period", period(self.rotation_period_seconds)),
+                ("next rotation", self.next_rotation_time.clone()),
+                ("published ahead", period(self.publish_ahead_seconds)),
+                ("signing period", period(self.signing_period_seconds)),
+                ("signatures", used(self.signature_count, self.max_signatures)),
+                ("signatures today", used(self.daily_signature_count, self.max_daily_signatures)),
+                ("deletion protection", yes(self.deletion_protection)),
                 ("created", self.create_time.clone()),
                 ("updated", self.update_time.clone()),
                 ("etag", self.etag.clone()),
@@ -128,6 +175,11 @@ pub struct VersionView {
     state_change_time: String,
     public_key_sha256: String,
     token_object_id: String,
+    activate_time: String,
+    compromise_time: String,
+    destroy_time: String,
+    /// Base64 of the DER; the version's own first.
+    certificate_chain: Vec<String>,
 }
 
 impl From<KeyVersion> for VersionView {
@@ -141,12 +193,19 @@ impl From<KeyVersion> for VersionView {
             state_change_time: moment(version.state_changed),
             public_key_sha256: version.public_key_sha256.map(|hash| hex(&hash)).unwrap_or_default(),
             token_object_id: hex(&version.token_object_id),
+            activate_time: version.activated.map(moment).unwrap_or_default(),
+            compromise_time: version.compromised.map(moment).unwrap_or_default(),
+            destroy_time: version.destroy_at.map(moment).unwrap_or_default(),
+            certificate_chain: version.certificates.iter().map(|der| Base64::encode_string(der)).collect(),
         }
     }
 }
 
 impl View for VersionView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let count = |number: usize| if number == 0 { String::new() } else { number.to_string() };
+        let planned = self.state == KeyState::PreActive.as_str();
+        // What is empty is left out.
         fields(
             out,
             [
@@ -155,7 +214,11 @@ impl View for VersionView {
                 ("algorithm", self.algorithm.clone()),
                 ("created", self.create_time.clone()),
                 ("generated", self.generate_time.clone()),
+                (if planned { "to be activated" } else { "activated" }, self.activate_time.clone()),
+                ("compromised", self.compromise_time.clone()),
+                ("to be destroyed", self.destroy_time.clone()),
                 ("state changed", self.state_change_time.clone()),
+                ("certificates", count(self.certificate_chain.len())),
                 ("public key sha256", self.public_key_sha256.clone()),
                 ("token object id", self.token_object_id.clone()),
             ],
@@ -188,16 +251,16 @@ impl View for KeyWithVersions {
     }
 }
 
-/// A suspended version, and what was still under way.
+/// A version that no longer signs, and what was still under way.
 #[derive(Debug, Serialize)]
-pub struct SuspendedView {
+pub struct StoppedView {
     /// The version.
     pub key_version: VersionView,
     /// Log indexes of intents that had not ended.
     pub open_intents: Vec<u64>,
 }
 
-impl View for SuspendedView {
+impl View for StoppedView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         self.key_version.write_table(out)?;
         super::open_intents(out, &self.open_intents)
@@ -207,7 +270,7 @@ impl View for SuspendedView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_model::{Algorithm, KeyName, KeyState, Timestamp};
+    use chancery_model::{Algorithm, KeyName, Timestamp};
 
     fn key() -> Key {
         let at = Timestamp::from_unix_micros(1_700_000_000_000_000);
@@ -222,6 +285,9 @@ mod tests {
             updated: at,
             etag: String::new(),
             max_jwt_lifetime: None,
+            settings: KeySettings::NONE,
+            signature_count: 0,
+            daily_signature_count: 0,
         }
     }
 
@@ -236,6 +302,10 @@ mod tests {
             state_changed: created,
             public_key_sha256: None,
             token_object_id: vec![0xab; 16],
+            activated: None,
+            compromised: None,
+            destroy_at: None,
+            certificates: Vec::new(),
         }
     }
 
@@ -263,7 +333,7 @@ mod tests {
 
     #[test]
     fn open_intents_are_said() {
-        let view = SuspendedView { key_version: version().into(), open_intents: vec![7, 9] };
+        let view = StoppedView { key_version: version().into(), open_intents: vec![7, 9] };
         let mut out = Vec::new();
         view.write_table(&mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("intents at 7, 9."));

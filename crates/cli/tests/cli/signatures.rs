@@ -47,7 +47,7 @@ async fn standard_input_and_output_carry_message_and_signature() {
     assert_eq!(
         verdict,
         serde_json::json!({
-            "valid": true, "version": "keyRings/dev/keys/k/versions/1", "state": "ACTIVE"
+            "valid": true, "verdict": "VALID", "version": "keyRings/dev/keys/k/versions/1", "state": "ACTIVE"
         })
     );
 

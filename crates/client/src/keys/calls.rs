@@ -4,7 +4,8 @@ use chancery_api::v1;
 use chancery_api::v1::key_service_client::KeyServiceClient;
 use chancery_model::{KeyName, KeyVersionName, RingName};
 
-use super::{Key, KeyRing, KeyVersion, NewKey, Rotation, Suspended, new_request_id};
+use super::settings::proto_duration;
+use super::{Key, KeyRing, KeyVersion, NewKey, Rotation, new_request_id};
 use crate::convert::algorithm_to_proto;
 use crate::pages::PAGE_SIZE;
 use crate::retry::Repeat;
@@ -49,7 +50,7 @@ impl Client {
     /// # Errors
     /// As [`Client::sign`].
     pub async fn create_key(&self, key: NewKey) -> Result<Key, ClientError> {
-        let NewKey { name, algorithm, allow_digest, labels, max_jwt_lifetime, request_id } = key;
+        let NewKey { name, algorithm, allow_digest, labels, max_jwt_lifetime, settings, request_id } = key;
         let request = v1::CreateKeyRequest {
             parent: name.ring_name().to_string(),
             key_id: name.key.to_string(),
@@ -57,11 +58,8 @@ impl Client {
                 algorithm: algorithm_to_proto(algorithm).into(),
                 allow_digest,
                 labels: labels.into_iter().collect(),
-                max_jwt_lifetime: max_jwt_lifetime.map(|lifetime| prost_types::Duration {
-                    seconds: i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX),
-                    nanos: 0,
-                }),
-                ..v1::Key::default()
+                max_jwt_lifetime: max_jwt_lifetime.map(proto_duration),
+                ..settings.into_proto()
             }),
             request_id: request_id.map_or_else(new_request_id, Ok)?,
         };
@@ -103,7 +101,8 @@ impl Client {
         })
     }
 
-    /// Makes a new version, which is the primary one from then on; the version before stays ACTIVE until it is suspended.
+    /// Makes a new version, which is the primary one from then on; one that is made and published already takes over in its
+    /// place. The version before stays ACTIVE until it is suspended or deactivated.
     /// Repeated by itself as [`Client::create_key`] is.
     ///
     /// # Errors
@@ -148,35 +147,6 @@ impl Client {
         let request = v1::GetKeyVersionRequest { name: name.to_string() };
         self.call(Repeat::Safe, request, |connection, request| async move {
             KeyServiceClient::new(connection).get_key_version(request).await
-        })
-        .await?
-        .try_into()
-    }
-
-    /// Stops an ACTIVE version from signing; answers when no signature of it is under way any more. Sent once: a repeated
-    /// call could not tell its own success from somebody else's.
-    ///
-    /// # Errors
-    /// As [`Client::sign`].
-    pub async fn suspend_key_version(&self, name: &KeyVersionName, reason: &str) -> Result<Suspended, ClientError> {
-        let request = v1::SuspendKeyVersionRequest { name: name.to_string(), reason: reason.to_owned() };
-        let v1::SuspendKeyVersionResponse { key_version, open_intents } = self
-            .call(Repeat::Never, request, |connection, request| async move {
-                KeyServiceClient::new(connection).suspend_key_version(request).await
-            })
-            .await?;
-        let absent = || ClientError::Answer { what: "the suspended version is missing".to_owned() };
-        Ok(Suspended { version: key_version.ok_or_else(absent)?.try_into()?, open_intents })
-    }
-
-    /// Lets a SUSPENDED version sign again. Sent once.
-    ///
-    /// # Errors
-    /// As [`Client::sign`].
-    pub async fn resume_key_version(&self, name: &KeyVersionName, reason: &str) -> Result<KeyVersion, ClientError> {
-        let request = v1::ResumeKeyVersionRequest { name: name.to_string(), reason: reason.to_owned() };
-        self.call(Repeat::Never, request, |connection, request| async move {
-            KeyServiceClient::new(connection).resume_key_version(request).await
         })
         .await?
         .try_into()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chancery_crypto::random_bytes;
 use chancery_model::{Algorithm, KeyName};
 
-use super::KeyVersion;
+use super::{KeySettings, KeyVersion};
 use crate::ClientError;
 
 /// A key to create.
@@ -22,6 +22,8 @@ pub struct NewKey {
     pub labels: BTreeMap<String, String>,
     /// The longest lifetime of a JWT that it signs, in whole seconds; 1 hour where absent.
     pub max_jwt_lifetime: Option<Duration>,
+    /// The rules that it starts with.
+    pub settings: KeySettings,
     /// A UUID that makes the call safe to repeat; a random one where absent.
     pub request_id: Option<String>,
 }
@@ -30,7 +32,15 @@ impl NewKey {
     /// A key without labels that signs messages only.
     #[must_use]
     pub const fn new(name: KeyName, algorithm: Algorithm) -> Self {
-        Self { name, algorithm, allow_digest: false, labels: BTreeMap::new(), max_jwt_lifetime: None, request_id: None }
+        Self {
+            name,
+            algorithm,
+            allow_digest: false,
+            labels: BTreeMap::new(),
+            max_jwt_lifetime: None,
+            settings: KeySettings::NONE,
+            request_id: None,
+        }
     }
 
     /// Lets Sign take a digest in place of the message: signing blind.
@@ -52,6 +62,12 @@ impl NewKey {
         Self { max_jwt_lifetime: Some(lifetime), ..self }
     }
 
+    /// Sets [`NewKey::settings`].
+    #[must_use]
+    pub fn settings(self, settings: KeySettings) -> Self {
+        Self { settings, ..self }
+    }
+
     /// Sets [`NewKey::request_id`]: keep it, and the key can be asked for again after an error that leaves open whether it
     /// was made.
     #[must_use]
@@ -69,9 +85,9 @@ pub struct Rotation {
     pub request_id: Option<String>,
 }
 
-/// A suspended version, and what was still under way.
+/// A version that no longer signs, and what was still under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Suspended {
+pub struct Stopped {
     /// The version.
     pub version: KeyVersion,
     /// Indexes of recorded intents of this version that had not ended when the service's wait was over. Usually none.

@@ -1,8 +1,13 @@
 //! KeyService: rings, keys and versions.
 
 mod calls;
+mod certificates;
 mod change;
+mod life_cycle;
+mod settings;
 mod types;
 
-pub use change::{NewKey, Rotation, Suspended, new_request_id};
+pub use certificates::{AlternativeName, CertificateRequest};
+pub use change::{NewKey, Rotation, Stopped, new_request_id};
+pub use settings::{KeySettings, KeyUpdate};
 pub use types::{Key, KeyRing, KeyVersion};

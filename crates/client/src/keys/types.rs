@@ -6,6 +6,8 @@ use std::time::Duration;
 use chancery_api::v1;
 use chancery_model::{Algorithm, Id, KeyName, KeyState, KeyVersionName, RingName, Timestamp};
 
+use super::KeySettings;
+use super::settings::whole_seconds;
 use crate::ClientError;
 use crate::answer::{known_algorithm, known_state, optional_time, resource, time};
 use crate::convert::algorithm_from_proto;
@@ -44,6 +46,12 @@ pub struct Key {
     pub etag: String,
     /// The longest lifetime of a JWT that it signs; absent for keys that sign none.
     pub max_jwt_lifetime: Option<Duration>,
+    /// What else is laid down for it.
+    pub settings: KeySettings,
+    /// How many signatures were counted in all; 0 for keys without a limit.
+    pub signature_count: u64,
+    /// How many were counted today (UTC).
+    pub daily_signature_count: u64,
 }
 
 /// One key pair, or one secret of a MAC key, in the token.
@@ -65,6 +73,14 @@ pub struct KeyVersion {
     pub public_key_sha256: Option<Vec<u8>>,
     /// CKA_ID of its objects in the token.
     pub token_object_id: Vec<u8>,
+    /// When it became ACTIVE; of a PRE_ACTIVE version when it is to.
+    pub activated: Option<Timestamp>,
+    /// When it was marked as compromised.
+    pub compromised: Option<Timestamp>,
+    /// When it is to be destroyed, or was to be.
+    pub destroy_at: Option<Timestamp>,
+    /// Its certificate (X.509, DER), followed by each one's issuer; empty where none was set.
+    pub certificates: Vec<Vec<u8>>,
 }
 
 impl KeyRing {
@@ -92,6 +108,7 @@ impl TryFrom<v1::Key> for Key {
     type Error = ClientError;
 
     fn try_from(answer: v1::Key) -> Result<Self, ClientError> {
+        let settings = KeySettings::of(&answer);
         let v1::Key {
             name,
             algorithm,
@@ -102,6 +119,16 @@ impl TryFrom<v1::Key> for Key {
             update_time,
             etag,
             max_jwt_lifetime,
+            owner: _,
+            deletion_protection: _,
+            rotation_period: _,
+            next_rotation_time: _,
+            publish_ahead: _,
+            signing_period: _,
+            max_signatures: _,
+            max_daily_signatures: _,
+            signature_count,
+            daily_signature_count,
         } = answer;
         Ok(Self {
             name: resource(&name)?,
@@ -112,8 +139,10 @@ impl TryFrom<v1::Key> for Key {
             created: time("the key's creation time", create_time)?,
             updated: time("the key's update time", update_time)?,
             etag,
-            max_jwt_lifetime: max_jwt_lifetime
-                .map(|lifetime| Duration::from_secs(u64::try_from(lifetime.seconds).unwrap_or_default())),
+            max_jwt_lifetime: max_jwt_lifetime.map(whole_seconds),
+            settings,
+            signature_count,
+            daily_signature_count,
         })
     }
 }
@@ -131,6 +160,10 @@ impl TryFrom<v1::KeyVersion> for KeyVersion {
             state_change_time,
             public_key_sha256,
             token_object_id,
+            activate_time,
+            compromise_time,
+            destroy_time,
+            certificate_chain,
         } = answer;
         Ok(Self {
             name: resource(&name)?,
@@ -141,6 +174,10 @@ impl TryFrom<v1::KeyVersion> for KeyVersion {
             state_changed: time("the time of the version's state", state_change_time)?,
             public_key_sha256: (!public_key_sha256.is_empty()).then_some(public_key_sha256),
             token_object_id,
+            activated: optional_time(activate_time),
+            compromised: optional_time(compromise_time),
+            destroy_at: optional_time(destroy_time),
+            certificates: certificate_chain,
         })
     }
 }

@@ -74,7 +74,14 @@ pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resourc
         | Action::GetKeyVersion
         | Action::RotateKey
         | Action::SuspendKeyVersion
-        | Action::ResumeKeyVersion => key(&format!("{ring_id}/jwt"), environment),
+        | Action::ResumeKeyVersion
+        | Action::UpdateKey
+        | Action::DeactivateKeyVersion
+        | Action::MarkKeyVersionCompromised
+        | Action::ScheduleKeyVersionDestruction
+        | Action::CancelKeyVersionDestruction
+        | Action::CreateCertificateSigningRequest
+        | Action::SetCertificateChain => key(&format!("{ring_id}/jwt"), environment),
         Action::GetPolicySet
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet
@@ -106,6 +113,11 @@ pub fn operation_for(action: Action) -> OperationContext {
             audiences: vec!["shop".to_owned(), "till".to_owned()],
             lifetime_seconds: 600,
             token_type: "JWT".to_owned(),
+            version: 1,
+        },
+        Action::CreateCertificateSigningRequest => OperationContext::SigningRequest {
+            subject: "CN=shop".to_owned(),
+            alternative_names: vec!["dns:shop.example".to_owned()],
             version: 1,
         },
         Action::MacSign | Action::MacVerify => OperationContext::Mac { input_bytes: 100, version: 1 },

@@ -59,6 +59,24 @@ fn the_examples_do_what_the_page_says() {
         OperationContext::CreateKey { algorithm: Algorithm::RsaPss2048Sha256, allow_digest: false };
     assert_eq!(point.explain(&keeper, &create).determining[0].id, "payments-makes-no-rsa-keys");
 
+    let responder = caller_in("dev", "responder", &["incident-response"], &[], &[]);
+    let on_call = chancery_policy::PolicyPoint::new(set.clone(), &[Arc::clone(&responder)]).unwrap();
+    for (action, environment, expected) in [
+        (Action::MarkKeyVersionCompromised, "dev", true),
+        (Action::MarkKeyVersionCompromised, "prod", false),
+        (Action::SuspendKeyVersion, "dev", false),
+        (Action::ScheduleKeyVersionDestruction, "dev", false),
+    ] {
+        let asked = request(action, key("payments/jwt", environment));
+        assert_eq!(on_call.explain(&responder, &asked).allowed, expected, "{action} {environment}");
+    }
+    for (ring, expected) in [("payments", true), ("archive", false)] {
+        let archivist = caller_in("dev", "archivist", &[], &[Role::KeyAdministrator], &["payments", "archive"]);
+        let point = chancery_policy::PolicyPoint::new(set.clone(), &[Arc::clone(&archivist)]).unwrap();
+        let asked = request(Action::ScheduleKeyVersionDestruction, key(&format!("{ring}/jwt"), "dev"));
+        assert_eq!(point.explain(&archivist, &asked).allowed, expected, "{ring}");
+    }
+
     let apply = || request(Action::ApplyPolicySet, Resource::PolicySet);
     assert!(point.explain(&operator, &from(apply(), "10.99.0.7", 12)).allowed);
     assert!(!point.explain(&operator, &from(apply(), "10.98.0.7", 12)).allowed);

@@ -17,14 +17,32 @@ const READING_KEYS: [Action; 6] = [
 fn granted(role: Role) -> Vec<Action> {
     use Action::*;
     let (own, reads_keys): (&[Action], bool) = match role {
-        Role::Signer => (&[Sign, SignJwt, MacSign, Verify, MacVerify, GetPublicKey, GenerateRandomBytes], true),
+        Role::Signer => {
+            let uses: &[Action] = &[
+                Sign,
+                SignJwt,
+                MacSign,
+                CreateCertificateSigningRequest,
+                Verify,
+                MacVerify,
+                GetPublicKey,
+                GenerateRandomBytes,
+            ];
+            (uses, true)
+        }
         Role::Verifier => (&[Verify, MacVerify, GetPublicKey], true),
         Role::KeyAdministrator => {
             let administers: &[Action] = &[
                 CreateKey,
+                UpdateKey,
                 RotateKey,
                 SuspendKeyVersion,
                 ResumeKeyVersion,
+                DeactivateKeyVersion,
+                MarkKeyVersionCompromised,
+                ScheduleKeyVersionDestruction,
+                CancelKeyVersionDestruction,
+                SetCertificateChain,
                 GetPublicKey,
                 ListTokens,
                 GetToken,
@@ -79,6 +97,8 @@ fn is_about_keys(action: Action) -> bool {
             | ActionGroup::GeneratingRandom
             | ActionGroup::ReadingKeys
             | ActionGroup::AdministeringKeys
+            | ActionGroup::ReportingCompromise
+            | ActionGroup::DestroyingKeys
     )
 }
 

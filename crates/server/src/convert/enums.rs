@@ -2,7 +2,7 @@
 
 use super::fields::invalid;
 use chancery_api::v1;
-use chancery_core::Error;
+use chancery_core::{Error, Verdict};
 use chancery_model::{Algorithm, EcdsaEncoding, KeyState};
 
 /// An algorithm that must be given.
@@ -76,6 +76,17 @@ pub(super) const fn state_number(state: KeyState) -> i32 {
         KeyState::Compromised => v1::KeyState::Compromised,
         KeyState::DestroyScheduled => v1::KeyState::DestroyScheduled,
         KeyState::Destroyed => v1::KeyState::Destroyed,
+    }) as i32
+}
+
+/// A verdict, for an answer.
+pub(super) const fn verdict_number(verdict: Verdict) -> i32 {
+    (match verdict {
+        Verdict::Valid => v1::Verdict::Valid,
+        Verdict::Invalid => v1::Verdict::Invalid,
+        Verdict::KeyCompromised => v1::Verdict::KeyCompromised,
+        Verdict::KeyNotYetActive => v1::Verdict::KeyNotYetActive,
+        Verdict::KeyDestroyed => v1::Verdict::KeyDestroyed,
     }) as i32
 }
 

@@ -10,7 +10,7 @@ pub(crate) fn sign_jwt_request(request: v1::SignJwtRequest) -> Result<SignJwtReq
     Ok(SignJwtRequest {
         name: key_or_version("name", &name)?,
         claims,
-        lifetime: lifetime.map(|lifetime| duration("lifetime", lifetime)).transpose()?,
+        lifetime: optional_duration("lifetime", lifetime)?,
         token_type: r#type,
     })
 }
@@ -26,6 +26,11 @@ pub(crate) fn sign_jwt_response(answer: SignJwtAnswer) -> v1::SignJwtResponse {
         expire_time: Some(timestamp(expires)),
         record_index,
     }
+}
+
+/// A span of time that may be given.
+pub(super) fn optional_duration(field: &str, given: Option<prost_types::Duration>) -> Result<Option<Duration>, Error> {
+    given.map(|given| duration(field, given)).transpose()
 }
 
 /// A span of time. How long it may be is for the core to say.

@@ -1,12 +1,13 @@
 //! KeyService.
 
 use super::enums::{algorithm, algorithm_number, state_number};
-use super::fields::{invalid, name, reason, request_id, timestamp};
-use super::jwt::{duration, duration_proto};
+use super::fields::{invalid, name, request_id, time, timestamp};
+use super::jwt::{duration_proto, optional_duration};
 use super::page::PageOf;
 use chancery_api::v1;
-use chancery_core::{CreateKey, Error, KeyEntry, RingView, RotateKey, Suspended, VersionEntry};
-use chancery_model::{Id, KeyName, KeyVersionName, RingName};
+use chancery_core::{CreateKey, Error, KeyView, RingView, RotateKey, RuleChanges, VersionEntry};
+use chancery_model::{Id, KeyName, KeyRules, KeyVersionName, RingName};
+use std::time::Duration;
 
 pub(crate) fn list_key_rings_request(request: v1::ListKeyRingsRequest) -> Result<PageOf, Error> {
     let v1::ListKeyRingsRequest { page_size, page_token } = request;
@@ -43,6 +44,16 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
         update_time,
         etag,
         max_jwt_lifetime,
+        owner,
+        deletion_protection,
+        rotation_period,
+        next_rotation_time,
+        publish_ahead,
+        signing_period,
+        max_signatures,
+        max_daily_signatures,
+        signature_count,
+        daily_signature_count,
     } = key;
     // What the service sets is not taken from a caller, and not silently dropped either.
     for (field, is_empty) in [
@@ -51,6 +62,8 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
         ("key.create_time", create_time.is_none()),
         ("key.update_time", update_time.is_none()),
         ("key.etag", etag.is_empty()),
+        ("key.signature_count", signature_count == 0),
+        ("key.daily_signature_count", daily_signature_count == 0),
     ] {
         if !is_empty {
             return Err(invalid(field, "is set by the service; leave it empty"));
@@ -61,9 +74,24 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
         algorithm: algorithm("key.algorithm", number)?,
         allow_digest,
         labels: labels.into_iter().collect(),
-        max_jwt_lifetime: max_jwt_lifetime.map(|given| duration("key.max_jwt_lifetime", given)).transpose()?,
+        max_jwt_lifetime: optional_duration("key.max_jwt_lifetime", max_jwt_lifetime)?,
+        rules: RuleChanges {
+            owner: (!owner.is_empty()).then_some(Some(owner)),
+            deletion_protection: Some(deletion_protection),
+            rotation_period: Some(optional_duration("key.rotation_period", rotation_period)?),
+            next_rotation: next_rotation_time.map(|at| time("key.next_rotation_time", at)).transpose()?,
+            publish_ahead: Some(optional_duration("key.publish_ahead", publish_ahead)?),
+            signing_period: Some(optional_duration("key.signing_period", signing_period)?),
+            max_signatures: Some(limit(max_signatures)),
+            max_daily_signatures: Some(limit(max_daily_signatures)),
+        },
         request_id: request_id(id)?,
     })
+}
+
+/// A limit; none where it is 0.
+pub(super) fn limit(count: u64) -> Option<u64> {
+    (count > 0).then_some(count)
 }
 
 pub(crate) fn get_key_request(request: v1::GetKeyRequest) -> Result<KeyName, Error> {
@@ -77,7 +105,18 @@ pub(crate) fn list_keys_request(request: v1::ListKeysRequest) -> Result<(RingNam
     Ok((name("parent", &parent)?, page))
 }
 
-pub(crate) fn key(key: &KeyEntry) -> v1::Key {
+pub(crate) fn key(key: &KeyView) -> v1::Key {
+    let KeyView { entry: key, usage } = key;
+    let KeyRules {
+        owner,
+        deletion_protection,
+        rotation_period_seconds,
+        next_rotation: _,
+        publish_ahead_seconds,
+        signing_period_seconds,
+        limits,
+    } = &key.rules;
+    let period = |seconds: &Option<u32>| seconds.map(|seconds| duration_proto(Duration::from_secs(seconds.into())));
     v1::Key {
         name: key.name.to_string(),
         algorithm: algorithm_number(key.algorithm),
@@ -88,6 +127,16 @@ pub(crate) fn key(key: &KeyEntry) -> v1::Key {
         update_time: Some(timestamp(key.updated)),
         etag: key.etag.clone(),
         max_jwt_lifetime: key.max_jwt_lifetime().map(duration_proto),
+        owner: owner.clone().unwrap_or_default(),
+        deletion_protection: *deletion_protection,
+        rotation_period: period(rotation_period_seconds),
+        next_rotation_time: key.next_rotation().map(timestamp),
+        publish_ahead: period(publish_ahead_seconds),
+        signing_period: period(signing_period_seconds),
+        max_signatures: limits.total.unwrap_or(0),
+        max_daily_signatures: limits.daily.unwrap_or(0),
+        signature_count: usage.total,
+        daily_signature_count: usage.today,
     }
 }
 
@@ -118,22 +167,11 @@ pub(crate) fn key_version(version: &VersionEntry) -> v1::KeyVersion {
         state_change_time: Some(timestamp(version.state_changed)),
         public_key_sha256: version.public.as_ref().map(|public| public.spki_sha256().to_vec()).unwrap_or_default(),
         token_object_id: version.uid.as_bytes().to_vec(),
+        activate_time: version.activated().or(version.life.activation).map(timestamp),
+        compromise_time: version.life.compromised.map(timestamp),
+        destroy_time: version.life.destroy_at.map(timestamp),
+        certificate_chain: version.life.certificates.clone(),
     }
-}
-
-pub(crate) fn suspend_request(request: v1::SuspendKeyVersionRequest) -> Result<(KeyVersionName, String), Error> {
-    let v1::SuspendKeyVersionRequest { name: text, reason: why } = request;
-    Ok((name("name", &text)?, reason(why)?))
-}
-
-pub(crate) fn suspend_response(suspended: Suspended) -> v1::SuspendKeyVersionResponse {
-    let Suspended { version, open_intents } = suspended;
-    v1::SuspendKeyVersionResponse { key_version: Some(key_version(&version)), open_intents }
-}
-
-pub(crate) fn resume_request(request: v1::ResumeKeyVersionRequest) -> Result<(KeyVersionName, String), Error> {
-    let v1::ResumeKeyVersionRequest { name: text, reason: why } = request;
-    Ok((name("name", &text)?, reason(why)?))
 }
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ pub(crate) fn explain_request(request: v1::ExplainAuthorizationRequest) -> Resul
         length,
         time: at,
         input_bytes,
+        certificate,
         batch_size,
         documents: proposed,
     } = request;
@@ -123,6 +124,11 @@ pub(crate) fn explain_request(request: v1::ExplainAuthorizationRequest) -> Resul
         jwt: jwt.map(hypothetical_jwt).transpose()?.unwrap_or_default(),
         length: optional_number("length", length)?,
         time: at.map(|at| time("time", at)).transpose()?,
+        certificate: certificate
+            .map(|v1::HypotheticalCertificate { subject, subject_alternative_names }| {
+                (subject, subject_alternative_names)
+            })
+            .unwrap_or_default(),
         input_bytes: optional_number("input_bytes", input_bytes)?,
         batch_size: optional_number("batch_size", batch_size)?,
         documents: documents(proposed),

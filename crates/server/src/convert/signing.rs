@@ -1,10 +1,10 @@
 //! SigningService.
 
-use super::enums::{algorithm_number, encoding, state_number};
+use super::enums::{algorithm_number, encoding, state_number, verdict_number};
 use super::fields::{crc32c, invalid, key_or_version};
 use crate::errors::Refusal;
 use chancery_api::v1;
-use chancery_core::{Error, Input, SignAnswer, SignRequest, VerifyAnswer, VerifyRequest};
+use chancery_core::{Error, Input, SignAnswer, SignRequest, Verdict, VerifyAnswer, VerifyRequest};
 
 /// All inputs of a batch together, in bytes: what fits into one message with room to spare.
 const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
@@ -127,10 +127,11 @@ pub(crate) fn verify_request(request: v1::VerifyRequest) -> Result<Verification,
 }
 
 pub(crate) fn verify_response(answer: &VerifyAnswer, input: bool, signature: bool) -> v1::VerifyResponse {
-    let VerifyAnswer { version, valid, state } = answer;
+    let VerifyAnswer { version, verdict, state } = answer;
     v1::VerifyResponse {
         name: version.to_string(),
-        valid: *valid,
+        valid: *verdict == Verdict::Valid,
+        verdict: verdict_number(*verdict),
         state: state_number(*state),
         verified_input_crc32c: input,
         verified_signature_crc32c: signature,

@@ -3,7 +3,7 @@
 use super::Refusal;
 use super::device;
 use chancery_core::Error;
-use chancery_model::{Action, KeyPurpose, KeyState};
+use chancery_model::{Action, KeyPurpose, KeyState, LimitKind};
 use chancery_policy::{PolicyError, PolicyErrors};
 use tonic::Code;
 
@@ -106,6 +106,15 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 .with("resource", key)
                 .with("algorithm", algorithm)
         }
+        Error::NotInX509 { key, algorithm } => {
+            let message = format!(
+                "{key} is a key of {algorithm}, which X.509 has no name for: there is no certificate of it; create a key of \
+                 another algorithm"
+            );
+            Refusal::new(Code::FailedPrecondition, "ALGORITHM_NOT_IN_X509", message)
+                .with("resource", key)
+                .with("algorithm", algorithm)
+        }
         Error::NotActive { version, state } => {
             let message = format!("{version} is {state}, and only an ACTIVE version signs; {}", way_back(*state));
             Refusal::new(Code::FailedPrecondition, "KEY_VERSION_NOT_ACTIVE", message)
@@ -125,6 +134,19 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 .with("resource", version)
                 .with("action", action)
                 .with("state", state)
+        }
+        Error::DeletionProtected { key } => {
+            let message = format!(
+                "{key} is protected against deletion, so none of its versions is destroyed; switch deletion_protection off \
+                 with UpdateKey (chancery keys update --deletion-protection off) if it is to be"
+            );
+            Refusal::new(Code::FailedPrecondition, "DELETION_PROTECTED", message).with("resource", key)
+        }
+        Error::DestructionBegun { version } => {
+            let message = format!(
+                "the token has been asked to destroy {version}, and there is no way back; rotate the key for a new version"
+            );
+            Refusal::new(Code::FailedPrecondition, "DESTRUCTION_BEGUN", message).with("resource", version)
         }
         Error::AlreadyExists { name } => {
             let message = format!("{name} exists already; choose another id, or use RotateKey for a new version");
@@ -162,6 +184,29 @@ pub(super) fn refusal(error: &Error) -> Refusal {
             let message = "after this policy set no registered caller could apply another one; permit ApplyPolicySet to \
                            somebody";
             Refusal::new(Code::FailedPrecondition, "POLICY_SET_LOCKS_OUT", message)
+        }
+        Error::UsageLimit { key, kind, limit, retry_after } => {
+            let (which, next) = match kind {
+                LimitKind::Total => {
+                    ("in all", "rotating does not help; whoever administers the key can raise its max_signatures")
+                }
+                LimitKind::Daily => (
+                    "today (UTC)",
+                    "wait until midnight; whoever administers the key can raise its max_daily_signatures",
+                ),
+            };
+            let message = format!("{key} has made the {limit} signatures that it may make {which}; {next}");
+            let field = match kind {
+                LimitKind::Total => "max_signatures",
+                LimitKind::Daily => "max_daily_signatures",
+            };
+            let refusal = Refusal::new(Code::ResourceExhausted, "KEY_USAGE_LIMIT", message)
+                .with("resource", key)
+                .with("limit", field);
+            match retry_after {
+                Some(wait) => refusal.retry_after(*wait),
+                None => refusal,
+            }
         }
         Error::StateChanging => {
             let message = "keys or policy kept changing while the call was decided; nothing was done, try again";
@@ -243,19 +288,30 @@ const fn needed_for(action: Action) -> &'static str {
     match action {
         Action::SuspendKeyVersion => "only an ACTIVE version can be suspended",
         Action::ResumeKeyVersion => "only a SUSPENDED version can be resumed",
+        Action::DeactivateKeyVersion => "only an ACTIVE or SUSPENDED version can be deactivated",
+        Action::MarkKeyVersionCompromised => "wait until the token has made it",
+        Action::ScheduleKeyVersionDestruction => {
+            "it is being made, is gone, or its destruction is scheduled already: cancel that to choose another time"
+        }
+        Action::CancelKeyVersionDestruction => {
+            "only of a version that is DESTROY_SCHEDULED can the destruction be cancelled"
+        }
+        Action::GetPublicKey => "only public keys that verifiers may trust are handed out",
+        Action::SetCertificateChain => "only public keys that verifiers may trust have certificates",
         Action::Sign
         | Action::SignJwt
         | Action::MacSign
         | Action::Verify
         | Action::MacVerify
-        | Action::GetPublicKey
         | Action::GenerateRandomBytes
         | Action::ListKeyRings
         | Action::GetKeyRing
         | Action::CreateKey
         | Action::GetKey
         | Action::ListKeys
+        | Action::UpdateKey
         | Action::RotateKey
+        | Action::CreateCertificateSigningRequest
         | Action::ListKeyVersions
         | Action::GetKeyVersion
         | Action::GetPolicySet

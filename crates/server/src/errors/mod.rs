@@ -128,9 +128,13 @@ pub(crate) fn log(error: &Error) {
         | Error::WrongPurpose { .. }
         | Error::DigestNotAllowed { .. }
         | Error::NotInJose { .. }
+        | Error::NotInX509 { .. }
         | Error::NotActive { .. }
         | Error::NoPrimary { .. }
         | Error::WrongState { .. }
+        | Error::DeletionProtected { .. }
+        | Error::DestructionBegun { .. }
+        | Error::UsageLimit { .. }
         | Error::AlreadyExists { .. }
         | Error::NotFound { .. }
         | Error::BeyondRecord { .. }

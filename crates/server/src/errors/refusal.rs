@@ -46,6 +46,12 @@ impl Refusal {
         self
     }
 
+    /// Says when a retry may help.
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry = Some(wait);
+        self
+    }
+
     /// Says that a retry may help.
     pub(super) fn retry_soon(mut self) -> Self {
         self.retry = Some(SOON);

@@ -1,7 +1,7 @@
 //! KeyService.
 
 use super::Office;
-use crate::convert::keys as convert;
+use crate::convert::{certificates, keys as convert, life_cycle};
 use chancery_api::v1;
 use chancery_api::v1::key_service_server::KeyService;
 use chancery_core::Page;
@@ -57,8 +57,17 @@ impl KeyService for Keys {
         let handler = |from, message| async move {
             let (ring, page) = convert::list_keys_request(message)?;
             let Page { items, next } = core.list_keys(&from, ring, page.after()?, page.size).await?;
-            let keys = items.iter().map(|key| convert::key(key)).collect();
+            let keys = items.iter().map(convert::key).collect();
             Ok(v1::ListKeysResponse { keys, next_page_token: page.next(next) })
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn update_key(&self, request: Request<v1::UpdateKeyRequest>) -> Result<Response<v1::Key>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let update = life_cycle::update_key_request(message)?;
+            core.update_key(&from, update).await.map(|key| convert::key(&key))
         };
         self.0.handle(request, handler).await
     }
@@ -104,8 +113,8 @@ impl KeyService for Keys {
     ) -> Result<Response<v1::SuspendKeyVersionResponse>, Status> {
         let core = &self.0.core;
         let handler = |from, message| async move {
-            let (name, reason) = convert::suspend_request(message)?;
-            core.suspend_key_version(&from, name, reason).await.map(convert::suspend_response)
+            let (name, reason) = life_cycle::suspend_request(message)?;
+            core.suspend_key_version(&from, name, reason).await.map(life_cycle::suspend_response)
         };
         self.0.handle(request, handler).await
     }
@@ -116,8 +125,83 @@ impl KeyService for Keys {
     ) -> Result<Response<v1::KeyVersion>, Status> {
         let core = &self.0.core;
         let handler = |from, message| async move {
-            let (name, reason) = convert::resume_request(message)?;
+            let (name, reason) = life_cycle::resume_request(message)?;
             core.resume_key_version(&from, name, reason).await.map(|version| convert::key_version(&version))
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn deactivate_key_version(
+        &self,
+        request: Request<v1::DeactivateKeyVersionRequest>,
+    ) -> Result<Response<v1::DeactivateKeyVersionResponse>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (name, reason) = life_cycle::deactivate_request(message)?;
+            core.deactivate_key_version(&from, name, reason).await.map(life_cycle::deactivate_response)
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn mark_key_version_compromised(
+        &self,
+        request: Request<v1::MarkKeyVersionCompromisedRequest>,
+    ) -> Result<Response<v1::MarkKeyVersionCompromisedResponse>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (name, reason) = life_cycle::compromised_request(message)?;
+            core.mark_key_version_compromised(&from, name, reason).await.map(life_cycle::compromised_response)
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn schedule_key_version_destruction(
+        &self,
+        request: Request<v1::ScheduleKeyVersionDestructionRequest>,
+    ) -> Result<Response<v1::ScheduleKeyVersionDestructionResponse>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (name, grace, reason) = life_cycle::schedule_destruction_request(message)?;
+            let stopped = core.schedule_key_version_destruction(&from, name, grace, reason).await;
+            stopped.map(life_cycle::schedule_destruction_response)
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn cancel_key_version_destruction(
+        &self,
+        request: Request<v1::CancelKeyVersionDestructionRequest>,
+    ) -> Result<Response<v1::KeyVersion>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (name, reason) = life_cycle::cancel_destruction_request(message)?;
+            let version = core.cancel_key_version_destruction(&from, name, reason).await;
+            version.map(|version| convert::key_version(&version))
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn create_certificate_signing_request(
+        &self,
+        request: Request<v1::CreateCertificateSigningRequestRequest>,
+    ) -> Result<Response<v1::CreateCertificateSigningRequestResponse>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let request = certificates::signing_request_request(message)?;
+            let answer = core.create_certificate_signing_request(&from, request).await;
+            answer.map(certificates::signing_request_response)
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn set_certificate_chain(
+        &self,
+        request: Request<v1::SetCertificateChainRequest>,
+    ) -> Result<Response<v1::KeyVersion>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (name, chain) = certificates::set_chain_request(message)?;
+            core.set_certificate_chain(&from, name, chain).await.map(|version| convert::key_version(&version))
         };
         self.0.handle(request, handler).await
     }

@@ -13,11 +13,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// How many sets of attributes may name a key.
-pub(super) const MAX_WITH_KEY: usize = 700;
+pub(super) const MAX_WITH_KEY: usize = 600;
 
 /// How many sets there may be before new ones no longer name a key ring. With those that name neither, which are as many
 /// as there are actions and reasons, they stay below the 2,000 at which the SDK would lump them together.
-pub(super) const MAX_WITH_RING: usize = 900;
+pub(super) const MAX_WITH_RING: usize = 800;
 
 /// The counter, and the attributes of what was seen.
 pub(super) struct Decisions {

@@ -34,6 +34,7 @@ pub(super) struct Route {
     record_leaves: Counter<u64>,
     tokens: HashMap<Id, Stages>,
     token_failures: Counter<u64>,
+    by_rule: Counter<u64>,
 }
 
 /// The stages in one token.
@@ -91,6 +92,11 @@ impl Route {
                 .with_unit("{signature}")
                 .with_description("Signatures and MACs that a token did not make, by token and kind of failure")
                 .build(),
+            by_rule: meter
+                .u64_counter("chancery.key.rules")
+                .with_unit("{act}")
+                .with_description("What the rules of keys asked for when it was due, by rule and result")
+                .build(),
         }
     }
 
@@ -119,6 +125,11 @@ impl Route {
                 }
             }
             Observation::Asked { token, end: Err(kind) } => self.failed(token, kind),
+            Observation::ByRule { due, failed } => {
+                let result = if failed { "failed" } else { "succeeded" };
+                let rule = KeyValue::new("chancery.rule", due.as_str());
+                self.by_rule.add(1, &[rule, KeyValue::new("chancery.result", result)]);
+            }
         }
     }
 

@@ -18,6 +18,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "state_and_log", sql: include_str!("../../migrations/0001_state_and_log.sql") },
     Migration { name: "jwt_lifetime", sql: include_str!("../../migrations/0002_jwt_lifetime.sql") },
+    Migration { name: "life_cycle", sql: include_str!("../../migrations/0003_life_cycle.sql") },
     Migration { name: "callers", sql: include_str!("../../migrations/0004_callers.sql") },
 ];
 
@@ -88,6 +89,7 @@ fn apply(connection: &mut Connection, number: u32, step: &Migration) -> rusqlite
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_model::{KeyRules, VersionLife};
 
     const ONE: Migration =
         Migration { name: "one", sql: "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);" };
@@ -145,6 +147,29 @@ mod tests {
         assert_eq!((row.id.as_str(), &row.registration), ("shop", &None));
         let bytes = crate::RowChange::PutCaller(row.clone()).canonical_bytes().unwrap();
         assert_eq!(bytes[0], 1, "the version that it was recorded in");
+    }
+
+    /// The same for a version, and for a key with what the version before this one knew.
+    #[test]
+    fn rows_made_before_life_cycles_keep_their_canonical_bytes() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &MIGRATIONS[..2]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO keys (uid, ring, key, algorithm, allow_digest, created, updated, max_jwt_lifetime)
+                 VALUES (x'07070707070707070707070707070707', 'r', 'k', 'ED25519', 0, 1, 2, 900);
+                 INSERT INTO key_versions (uid, key_uid, version, state, created, state_changed)
+                 VALUES (x'08080808080808080808080808080808', x'07070707070707070707070707070707', 1, 'ACTIVE', 1, 2);",
+            )
+            .unwrap();
+        run(&mut connection, path).unwrap();
+        let state = super::super::state::load(&mut connection).unwrap();
+        let [key] = state.keys.as_slice() else { panic!("{:?}", state.keys) };
+        assert_eq!(key.rules, KeyRules::default());
+        assert_eq!(crate::RowChange::PutKey(key.clone()).canonical_bytes().unwrap()[0], 2);
+        let [version] = state.key_versions.as_slice() else { panic!("{:?}", state.key_versions) };
+        assert_eq!(version.life, VersionLife::default());
+        assert_eq!(crate::RowChange::PutKeyVersion(version.clone()).canonical_bytes().unwrap()[0], 1);
     }
 
     #[test]

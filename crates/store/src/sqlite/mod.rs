@@ -10,6 +10,7 @@ pub(crate) mod query;
 pub(crate) mod rows;
 pub(crate) mod state;
 pub(crate) mod until;
+pub(crate) mod usage;
 
 use crate::StoreError;
 

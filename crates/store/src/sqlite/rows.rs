@@ -2,7 +2,7 @@
 
 use super::{callers, failed, to_sql};
 use crate::{KeyRow, KeyVersionRow, PolicySetRow, RowChange, StoreError};
-use chancery_model::Uid;
+use chancery_model::{KeyRules, KeyState, Timestamp, Uid, UsageLimits, VersionLife};
 use rusqlite::{Connection, Params, params};
 
 /// Writes or removes one row.
@@ -29,21 +29,38 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
         allow_digest,
         labels,
         max_jwt_lifetime_seconds,
+        rules,
         primary_version,
         created,
         updated,
         request_id,
     } = row;
+    let KeyRules {
+        owner,
+        deletion_protection,
+        rotation_period_seconds,
+        next_rotation,
+        publish_ahead_seconds,
+        signing_period_seconds,
+        limits: UsageLimits { total, daily },
+    } = rules;
+    let limit = |limit: &Option<u64>| limit.map(|count| to_sql(count, "a limit of signatures")).transpose();
     execute(
         connection,
         "INSERT INTO keys
-             (uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             (uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime,
+              owner, deletion_protection, rotation_period, next_rotation, publish_ahead, signing_period, max_signatures,
+              max_daily_signatures)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
          ON CONFLICT (uid) DO UPDATE SET
              ring = excluded.ring, key = excluded.key, algorithm = excluded.algorithm,
              allow_digest = excluded.allow_digest, primary_version = excluded.primary_version,
              created = excluded.created, updated = excluded.updated, request_id = excluded.request_id,
-             max_jwt_lifetime = excluded.max_jwt_lifetime",
+             max_jwt_lifetime = excluded.max_jwt_lifetime, owner = excluded.owner,
+             deletion_protection = excluded.deletion_protection, rotation_period = excluded.rotation_period,
+             next_rotation = excluded.next_rotation, publish_ahead = excluded.publish_ahead,
+             signing_period = excluded.signing_period, max_signatures = excluded.max_signatures,
+             max_daily_signatures = excluded.max_daily_signatures",
         params![
             uid.as_bytes(),
             name.ring.as_str(),
@@ -55,6 +72,14 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
             updated.unix_micros(),
             request_id,
             max_jwt_lifetime_seconds,
+            owner,
+            deletion_protection,
+            rotation_period_seconds,
+            next_rotation.map(Timestamp::unix_micros),
+            publish_ahead_seconds,
+            signing_period_seconds,
+            limit(total)?,
+            limit(daily)?,
         ],
         DOING,
     )?;
@@ -71,16 +96,22 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
 }
 
 fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), StoreError> {
-    let KeyVersionRow { uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id } = row;
+    const DOING: &str = "writing a key version";
+    let KeyVersionRow { uid, key_uid, version, state, spki_der, created, generated, state_changed, life, request_id } =
+        row;
+    let VersionLife { activation, compromised, destroy_at, before_destruction, certificates } = life;
     execute(
         connection,
         "INSERT INTO key_versions
-             (uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             (uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id, activation,
+              compromised, destroy_at, before_destruction)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
          ON CONFLICT (uid) DO UPDATE SET
              key_uid = excluded.key_uid, version = excluded.version, state = excluded.state,
              spki_der = excluded.spki_der, created = excluded.created, generated = excluded.generated,
-             state_changed = excluded.state_changed, request_id = excluded.request_id",
+             state_changed = excluded.state_changed, request_id = excluded.request_id,
+             activation = excluded.activation, compromised = excluded.compromised, destroy_at = excluded.destroy_at,
+             before_destruction = excluded.before_destruction",
         params![
             uid.as_bytes(),
             key_uid.as_bytes(),
@@ -88,12 +119,26 @@ fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), S
             state.as_str(),
             spki_der,
             created.unix_micros(),
-            generated.map(|time| time.unix_micros()),
+            generated.map(Timestamp::unix_micros),
             state_changed.unix_micros(),
             request_id,
+            activation.map(Timestamp::unix_micros),
+            compromised.map(Timestamp::unix_micros),
+            destroy_at.map(Timestamp::unix_micros),
+            before_destruction.map(KeyState::as_str),
         ],
-        "writing a key version",
-    )
+        DOING,
+    )?;
+    execute(connection, "DELETE FROM key_version_certificates WHERE version_uid = ?1", [uid.as_bytes()], DOING)?;
+    for (position, der) in (0_i64..).zip(certificates) {
+        execute(
+            connection,
+            "INSERT INTO key_version_certificates (version_uid, position, der) VALUES (?1, ?2, ?3)",
+            params![uid.as_bytes(), position, der],
+            DOING,
+        )?;
+    }
+    Ok(())
 }
 
 fn put_policy_set(connection: &Connection, row: &PolicySetRow) -> Result<(), StoreError> {

@@ -2,8 +2,8 @@
 
 use super::{callers, failed, from_sql, head};
 use crate::{KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
-use chancery_model::{Id, KeyName, Timestamp, Uid};
-use rusqlite::types::Type;
+use chancery_model::{Id, KeyName, KeyRules, Timestamp, Uid, UsageLimits, VersionLife};
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -30,7 +30,9 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
         labels.entry(uid(row, 0)?).or_default().insert(row.get(1)?, row.get(2)?);
     }
     let mut statement = connection.prepare_cached(
-        "SELECT uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime
+        "SELECT uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime,
+                owner, deletion_protection, rotation_period, next_rotation, publish_ahead, signing_period,
+                max_signatures, max_daily_signatures
          FROM keys ORDER BY uid",
     )?;
     statement
@@ -47,28 +49,56 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
                 updated: time(row, 7)?,
                 request_id: row.get(8)?,
                 max_jwt_lifetime_seconds: row.get(9)?,
+                rules: KeyRules {
+                    owner: row.get(10)?,
+                    deletion_protection: row.get(11)?,
+                    rotation_period_seconds: row.get(12)?,
+                    next_rotation: optional_time(row, 13)?,
+                    publish_ahead_seconds: row.get(14)?,
+                    signing_period_seconds: row.get(15)?,
+                    limits: UsageLimits { total: optional_count(row, 16)?, daily: optional_count(row, 17)? },
+                },
             })
         })?
         .collect()
 }
 
 fn key_versions(connection: &Connection) -> rusqlite::Result<Vec<KeyVersionRow>> {
+    let mut certificates: HashMap<Uid, Vec<Vec<u8>>> = HashMap::new();
+    let mut statement = connection
+        .prepare_cached("SELECT version_uid, der FROM key_version_certificates ORDER BY version_uid, position")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        certificates.entry(uid(row, 0)?).or_default().push(row.get(1)?);
+    }
     let mut statement = connection.prepare_cached(
-        "SELECT uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id
+        "SELECT uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id, activation,
+                compromised, destroy_at, before_destruction
          FROM key_versions ORDER BY key_uid, version",
     )?;
     statement
         .query_map([], |row| {
+            let uid = uid(row, 0)?;
             Ok(KeyVersionRow {
-                uid: uid(row, 0)?,
-                key_uid: uid(row, 1)?,
+                uid,
+                key_uid: row.get(1).map(Uid::from_bytes)?,
                 version: row.get(2)?,
                 state: parsed(row, 3, str::parse)?,
                 spki_der: row.get(4)?,
                 created: time(row, 5)?,
-                generated: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_unix_micros),
+                generated: optional_time(row, 6)?,
                 state_changed: time(row, 7)?,
                 request_id: row.get(8)?,
+                life: VersionLife {
+                    activation: optional_time(row, 9)?,
+                    compromised: optional_time(row, 10)?,
+                    destroy_at: optional_time(row, 11)?,
+                    before_destruction: match row.get_ref(12)? {
+                        ValueRef::Null => None,
+                        _ => Some(parsed(row, 12, str::parse)?),
+                    },
+                    certificates: certificates.remove(&uid).unwrap_or_default(),
+                },
             })
         })?
         .collect()
@@ -101,6 +131,17 @@ pub(super) fn uid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uid> {
 
 pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_unix_micros)
+}
+
+fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_unix_micros))
+}
+
+fn optional_count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    let count: Option<i64> = row.get(column)?;
+    let positive =
+        |count: i64| u64::try_from(count).map_err(|_negative| rusqlite::Error::IntegralValueOutOfRange(column, count));
+    count.map(positive).transpose()
 }
 
 pub(super) fn id(row: &Row<'_>, column: usize, what: &'static str) -> rusqlite::Result<Id> {

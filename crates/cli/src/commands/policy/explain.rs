@@ -43,9 +43,12 @@ pub struct Explain {
     /// For SignJwt: the token's claim iss
     #[arg(long, value_name = "TEXT")]
     issuer: Option<String>,
-    /// For SignJwt: the token's claim sub
+    /// For SignJwt: the token's claim sub; for CreateCertificateSigningRequest: whom the certificate would name
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
+    /// For CreateCertificateSigningRequest: a name with its kind, such as dns:shop.example; can be given several times
+    #[arg(long = "alternative-name", value_name = "KIND:NAME")]
+    alternative_names: Vec<String>,
     /// For SignJwt: one of the token's audiences; can be given several times
     #[arg(long = "audience", value_name = "TEXT")]
     audiences: Vec<String>,
@@ -94,6 +97,7 @@ fn explain_request(arguments: Explain) -> Result<v1::ExplainAuthorizationRequest
         source_address,
         issuer,
         subject,
+        alternative_names,
         audiences,
         lifetime,
         token_type,
@@ -103,6 +107,10 @@ fn explain_request(arguments: Explain) -> Result<v1::ExplainAuthorizationRequest
         batch_size,
         documents,
     } = arguments;
+    let certificate = v1::HypotheticalCertificate {
+        subject: subject.clone().unwrap_or_default(),
+        subject_alternative_names: alternative_names,
+    };
     let jwt = v1::HypotheticalJwt {
         issuer: issuer.unwrap_or_default(),
         subject: subject.unwrap_or_default(),
@@ -119,6 +127,7 @@ fn explain_request(arguments: Explain) -> Result<v1::ExplainAuthorizationRequest
         digest,
         source_address: source_address.map(|address| address.to_string()).unwrap_or_default(),
         jwt: Some(jwt),
+        certificate: Some(certificate),
         length: length.unwrap_or_default(),
         time,
         input_bytes: input_bytes.unwrap_or_default().into(),
@@ -143,6 +152,7 @@ mod tests {
             source_address: Some("::1".parse().unwrap()),
             issuer: Some("https://issuer.example".to_owned()),
             subject: None,
+            alternative_names: Vec::new(),
             audiences: vec!["a".to_owned(), "b".to_owned()],
             lifetime: Some(Duration::from_secs(300)),
             token_type: None,

@@ -178,8 +178,13 @@ fn the_signatures_checksum_is_checked_too() {
 #[test]
 fn a_verdict_names_version_and_state() {
     let version: KeyVersionName = "keyRings/payments/keys/jwt/versions/2".parse().unwrap();
-    let answer = VerifyAnswer { version, valid: true, state: KeyState::Suspended };
+    let answer = VerifyAnswer { version, verdict: Verdict::Valid, state: KeyState::Suspended };
     let response = verify_response(&answer, false, true);
     assert_eq!((response.valid, response.state()), (true, v1::KeyState::Suspended));
     assert!(response.verified_signature_crc32c && !response.verified_input_crc32c);
+    for verdict in [Verdict::Invalid, Verdict::KeyCompromised, Verdict::KeyNotYetActive, Verdict::KeyDestroyed] {
+        let response = verify_response(&VerifyAnswer { verdict, ..answer.clone() }, true, true);
+        assert!(!response.valid, "{verdict:?}");
+        assert!(!matches!(response.verdict(), v1::Verdict::Unspecified | v1::Verdict::Valid), "{verdict:?}");
+    }
 }

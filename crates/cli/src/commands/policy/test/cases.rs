@@ -132,12 +132,14 @@ pub struct ContextTable {
     pub input_bytes: Option<u32>,
     /// For Sign: how many items the call holds; 1 where not given.
     pub batch_size: Option<u16>,
-    /// For Sign, SignJwt, MacSign and MacVerify: the key version's number; 1 where not given.
+    /// For Sign, SignJwt, CreateCertificateSigningRequest, MacSign and MacVerify: the key version's number; 1 where not given.
     pub version: Option<u32>,
     /// For SignJwt: the claim `iss`.
     pub issuer: Option<String>,
-    /// For SignJwt: the claim `sub`.
+    /// For SignJwt: the claim `sub`. For CreateCertificateSigningRequest: the subject; empty where not given.
     pub subject: Option<String>,
+    /// For CreateCertificateSigningRequest: the subject alternative names, each with its kind, for example `dns:shop.example`.
+    pub alternative_names: Option<Vec<String>>,
     /// For SignJwt: the claim `aud`.
     pub audiences: Option<Vec<String>>,
     /// For SignJwt: from `iat` to `exp`, for example `5m`; an hour where not given.
@@ -177,6 +179,7 @@ impl ContextTable {
             version,
             issuer,
             subject,
+            alternative_names,
             audiences,
             lifetime,
             token_type,
@@ -185,15 +188,17 @@ impl ContextTable {
             allow_digest,
         } = self;
         let (sign, jwt) = (action == Action::Sign, action == Action::SignJwt);
+        let csr = action == Action::CreateCertificateSigningRequest;
         let mac = matches!(action, Action::MacSign | Action::MacVerify);
         let (random, create) = (action == Action::GenerateRandomBytes, action == Action::CreateKey);
         let given = [
             ("input", input.is_some(), sign),
             ("input_bytes", input_bytes.is_some(), sign || mac),
             ("batch_size", batch_size.is_some(), sign),
-            ("version", version.is_some(), sign || jwt || mac),
+            ("version", version.is_some(), sign || jwt || mac || csr),
             ("issuer", issuer.is_some(), jwt),
-            ("subject", subject.is_some(), jwt),
+            ("subject", subject.is_some(), jwt || csr),
+            ("alternative_names", alternative_names.is_some(), csr),
             ("audiences", audiences.is_some(), jwt),
             ("lifetime", lifetime.is_some(), jwt),
             ("type", token_type.is_some(), jwt),

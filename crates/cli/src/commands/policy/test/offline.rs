@@ -209,6 +209,11 @@ fn operation(
             token_type: context.token_type.clone().unwrap_or_else(|| "JWT".to_owned()),
             version,
         },
+        Action::CreateCertificateSigningRequest => OperationContext::SigningRequest {
+            subject: context.subject.clone().unwrap_or_default(),
+            alternative_names: context.alternative_names.clone().unwrap_or_default(),
+            version,
+        },
         Action::MacSign | Action::MacVerify => {
             OperationContext::Mac { input_bytes: context.input_bytes.unwrap_or(1).into(), version }
         }
@@ -230,6 +235,12 @@ fn operation(
         | Action::GetKeyVersion
         | Action::SuspendKeyVersion
         | Action::ResumeKeyVersion
+        | Action::UpdateKey
+        | Action::DeactivateKeyVersion
+        | Action::MarkKeyVersionCompromised
+        | Action::ScheduleKeyVersionDestruction
+        | Action::CancelKeyVersionDestruction
+        | Action::SetCertificateChain
         | Action::GetPolicySet
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet

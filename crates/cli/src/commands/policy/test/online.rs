@@ -47,6 +47,7 @@ fn question(
         version,
         issuer,
         subject,
+        alternative_names,
         audiences,
         lifetime: _,
         token_type,
@@ -78,10 +79,14 @@ fn question(
         source_address: source_address.map(|address| address.to_string()).unwrap_or_default(),
         jwt: Some(v1::HypotheticalJwt {
             issuer: issuer.unwrap_or_default(),
-            subject: subject.unwrap_or_default(),
+            subject: subject.clone().unwrap_or_default(),
             audiences: audiences.unwrap_or_default(),
             lifetime: Some(prost_types::Duration { seconds, nanos: 0 }),
             r#type: token_type.unwrap_or_default(),
+        }),
+        certificate: Some(v1::HypotheticalCertificate {
+            subject: subject.unwrap_or_default(),
+            subject_alternative_names: alternative_names.unwrap_or_default(),
         }),
         length: i32::try_from(length.unwrap_or_default())
             .map_err(|_too_large| "context.length is too large".to_owned())?,

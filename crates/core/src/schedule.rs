@@ -1,0 +1,317 @@
+//! What the rules of keys ask for, at its time: the next version made and published, then taking over, old ones deactivated,
+//! and those whose grace period is over destroyed.
+//!
+//! Each act is decided on the state of its epoch and committed with its record, as every change is: two schedulers, a
+//! restart, or an administrator who is faster find that nothing is due any more. After a time without service each key
+//! is rotated once. The acts are the service's own; that there is a rule was permitted when it was laid down.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_model::{Action, KeyName, KeyState, Step, Timestamp, Transition, Uid, VersionLife};
+use chancery_store::{KeyRow, KeyVersionRow, RowChange};
+use tokio::time::Instant;
+
+use crate::change::{Done, Plan};
+use crate::details;
+use crate::generate::{Generation, Warrant};
+use crate::rotation::{number_of_next, rows_of_take_over};
+use crate::rules::{of_seconds, rotation_set_back};
+use crate::state::{KeyEntry, Snapshot, VersionEntry};
+use crate::{Chancery, Error, Observation};
+
+/// After a failure a key is left alone for a while, and longer each time: each attempt to make a version is on the record.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// What a rule asks for. The number is that of the version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Due {
+    /// A plan that a wrong clock made is corrected.
+    CorrectPlan,
+    /// A PRE_ACTIVE version becomes the primary one.
+    TakeOver(u32),
+    /// The next version is made: to take over later, or at once.
+    MakeNext,
+    /// A version has signed for as long as it may.
+    Deactivate(u32),
+    /// A version's grace period is over.
+    Destroy(u32),
+}
+
+impl Due {
+    /// A word for it, for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CorrectPlan => "correct-plan",
+            Self::TakeOver(_) => "take-over",
+            Self::MakeNext => "make-next",
+            Self::Deactivate(_) => "deactivate",
+            Self::Destroy(_) => "destroy",
+        }
+    }
+}
+
+/// A rule of a key that has come due. Made here only, where the rules are read.
+#[derive(Debug)]
+pub(crate) struct ByRule(());
+
+/// What a look at all keys came to.
+#[derive(Debug, Default)]
+pub struct ScheduleReport {
+    /// What was done, in order.
+    pub done: Vec<(KeyName, Due)>,
+    /// What could not be done; it is still due.
+    pub failed: Vec<(KeyName, Due, Error)>,
+}
+
+impl Chancery {
+    /// Does once what the rules of all keys ask for now.
+    pub async fn act_on_schedule(&self) -> ScheduleReport {
+        self.act_on_schedule_but_for(|_| false).await
+    }
+
+    /// Looks at the rules every [`crate::Limits::schedule_interval`], as long as the service lives.
+    pub(crate) fn keep_schedule(&self) {
+        let (inner, interval) = (Arc::downgrade(&self.inner), self.inner.limits.schedule_interval);
+        tokio::spawn(async move {
+            let mut pauses: HashMap<KeyName, Pause> = HashMap::new();
+            loop {
+                tokio::time::sleep(interval).await;
+                let Some(inner) = inner.upgrade() else { return };
+                let this = Self { inner };
+                pauses.retain(|_, pause| pause.length < LONGEST_PAUSE || pause.until > Instant::now());
+                let paused = |key: &KeyName| pauses.get(key).is_some_and(|pause| pause.until > Instant::now());
+                let report = this.act_on_schedule_but_for(paused).await;
+                for (key, _) in report.done {
+                    pauses.remove(&key);
+                }
+                for (key, due, error) in report.failed {
+                    if let Error::RecordClosed { .. } = error {
+                        // Nothing is changed any more until the service was started again.
+                        return;
+                    }
+                    let pause =
+                        pauses.entry(key.clone()).or_insert(Pause { until: Instant::now(), length: FIRST_PAUSE });
+                    tracing::warn!(%key, rule = due.as_str(), %error, again_in_seconds = pause.length.as_secs(),
+                        "what a key's rule asks for could not be done");
+                    pause.until = Instant::now() + pause.length;
+                    pause.length = (pause.length * 2).min(LONGEST_PAUSE);
+                }
+            }
+        });
+    }
+
+    async fn act_on_schedule_but_for(&self, paused: impl Fn(&KeyName) -> bool) -> ScheduleReport {
+        let (snapshot, now) = (self.snapshot(), self.inner.clock.now());
+        let mut report = ScheduleReport::default();
+        let due: Vec<(KeyName, Uid)> = snapshot
+            .keys
+            .values()
+            .filter(|key| first_due(key, now).is_some() && !paused(&key.name))
+            .map(|key| (key.name.clone(), key.uid))
+            .collect();
+        for (name, uid) in due {
+            // A key may have several acts due; each is decided on what the one before has left.
+            let mut last = None;
+            while let Some(due) = self.due_of(&name, uid).filter(|due| last != Some(*due)) {
+                last = Some(due);
+                let this = self.clone();
+                let key = name.clone();
+                let end = self.to_the_end(async move { this.act(&key, due).await }).await;
+                let failed = end.is_err();
+                self.observe(Observation::ByRule { due, failed });
+                match end {
+                    Ok(true) => {
+                        tracing::info!(key = %name, rule = due.as_str(), "done by a key's rule");
+                        report.done.push((name.clone(), due));
+                    }
+                    Ok(false) => {}
+                    Err(error) => report.failed.push((name.clone(), due, error)),
+                }
+                if failed {
+                    break;
+                }
+            }
+        }
+        report
+    }
+
+    fn due_of(&self, name: &KeyName, uid: Uid) -> Option<Due> {
+        let snapshot = self.snapshot();
+        let key = snapshot.keys.get(name).filter(|key| key.uid == uid)?;
+        first_due(key, self.inner.clock.now())
+    }
+
+    /// Does what is due, if it still is. Whether there was anything to do.
+    async fn act(&self, key: &KeyName, due: Due) -> Result<bool, Error> {
+        match due {
+            Due::CorrectPlan => self.by_rule(key, due, corrected_plan).await,
+            Due::TakeOver(number) => {
+                self.by_rule(key, due, |key, now| {
+                    let rows = rows_of_take_over(key, version(key, number)?, None, now);
+                    let why = "published long enough: it is the primary version from now on";
+                    Ok((rows, details::by_rule_on(key, number, Some(Action::RotateKey), why)))
+                })
+                .await
+            }
+            Due::Deactivate(number) => {
+                self.by_rule(key, due, |key, now| {
+                    let entry = version(key, number)?;
+                    let state = KeyState::Deactivated;
+                    let row = KeyVersionRow { state, state_changed: now, ..entry.to_row() };
+                    let why = "it has signed for as long as its key's signing period says";
+                    let act = details::by_rule_on(key, number, Some(Action::DeactivateKeyVersion), why);
+                    Ok((vec![RowChange::PutKeyVersion(row)], act))
+                })
+                .await
+            }
+            Due::MakeNext => self.make_next(key).await,
+            Due::Destroy(number) => {
+                let snapshot = self.snapshot();
+                let uid = snapshot.keys.get(key).and_then(|key| Some(key.versions.get(&number)?.uid));
+                match uid {
+                    Some(uid) => self.destroy_by_rule(ByRule(()), uid).await,
+                    None => Ok(false),
+                }
+            }
+        }
+    }
+
+    /// A change of rows alone.
+    async fn by_rule(
+        &self,
+        name: &KeyName,
+        due: Due,
+        change: impl Fn(&KeyEntry, Timestamp) -> Result<(Vec<RowChange>, chancery_audit::Act), Error>,
+    ) -> Result<bool, Error> {
+        let done = self
+            .change(|snapshot| {
+                let now = self.inner.clock.now();
+                let key = key(snapshot, name)?;
+                if !is_due(key, due, now) {
+                    return Ok(Plan::Nothing(()));
+                }
+                let (rows, act) = change(key, now)?;
+                Ok(Plan::Change { rows, act: Box::new(act), then: () })
+            })
+            .await?;
+        Ok(matches!(done, Done::Changed { .. }))
+    }
+
+    async fn make_next(&self, name: &KeyName) -> Result<bool, Error> {
+        let begun = self
+            .change(|snapshot| {
+                let now = self.inner.clock.now();
+                let key = key(snapshot, name)?;
+                if !is_due(key, Due::MakeNext, now) {
+                    return Ok(Plan::Nothing(()));
+                }
+                let activation = planned_activation(key, now);
+                let row = KeyVersionRow {
+                    uid: chancery_crypto::new_uid()?,
+                    key_uid: key.uid,
+                    version: number_of_next(key)?,
+                    state: KeyState::PendingGeneration,
+                    spki_der: None,
+                    created: now,
+                    generated: None,
+                    state_changed: now,
+                    life: VersionLife { activation, ..VersionLife::default() },
+                    request_id: None,
+                };
+                let version = key.name.version(row.version);
+                let token = self.token_of(self.ring_of(&key.name)?)?.clone();
+                let why = if activation.is_some() {
+                    "the next version is made, to be published"
+                } else {
+                    "its key's rotation period is over"
+                };
+                let act = details::by_rule(Some(Action::RotateKey), &version, row.uid, why, true);
+                let generation = Generation::new(Warrant::Rule(ByRule(())), &row, version, key.algorithm, token);
+                Ok(Plan::Change { rows: vec![RowChange::PutKeyVersion(row)], act: Box::new(act), then: generation })
+            })
+            .await?;
+        match begun {
+            Done::Nothing(()) => Ok(false),
+            Done::Changed { recorded, then, .. } => self.finish_generation(recorded, then).await.map(|_| true),
+        }
+    }
+}
+
+/// For how long a key is left alone.
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+fn key<'a>(snapshot: &'a Snapshot, name: &KeyName) -> Result<&'a Arc<KeyEntry>, Error> {
+    snapshot.keys.get(name).ok_or_else(|| Error::NotFound { name: name.to_string() })
+}
+
+fn version(key: &KeyEntry, number: u32) -> Result<&Arc<VersionEntry>, Error> {
+    let name = || key.name.version(number).to_string();
+    key.versions.get(&number).ok_or_else(|| Error::NotFound { name: name() })
+}
+
+fn corrected_plan(key: &KeyEntry, now: Timestamp) -> Result<(Vec<RowChange>, chancery_audit::Act), Error> {
+    let next_rotation = rotation_set_back(&key.rules, now);
+    let mut row = KeyRow { updated: now, ..key.to_row() };
+    row.rules.next_rotation = next_rotation;
+    let mut rows = vec![RowChange::PutKey(row)];
+    if let Some(waiting) = key.waiting() {
+        let life = VersionLife { activation: next_rotation, ..waiting.life.clone() };
+        rows.push(RowChange::PutKeyVersion(KeyVersionRow { life, ..waiting.to_row() }));
+    }
+    let why = "the clock was set back: the next rotation is a rotation period from now";
+    Ok((rows, details::key_by_rule(key, Action::UpdateKey, why)))
+}
+
+/// When a version that is made now is to take over; `None`: at once. One that is made late is published for as long all the
+/// same, unless the key would have no version that signs until then.
+fn planned_activation(key: &KeyEntry, now: Timestamp) -> Option<Timestamp> {
+    let published = now.after(of_seconds(key.rules.publish_ahead_seconds?));
+    let at = key.rules.next_rotation.map_or(published, |planned| planned.max(published));
+    let primary = key.primary().filter(|version| version.state.may_sign())?;
+    let end = key.rules.signing_period_seconds.and_then(|period| Some(primary.activated()?.after(of_seconds(period))));
+    end.is_none_or(|end| end > at).then_some(at)
+}
+
+/// Whether `due` is what the key's rules ask for.
+pub(crate) fn is_due(key: &KeyEntry, due: Due, now: Timestamp) -> bool {
+    all_due(key, now).any(|one| one == due)
+}
+
+fn first_due(key: &KeyEntry, now: Timestamp) -> Option<Due> {
+    all_due(key, now).next()
+}
+
+/// Everything that the key's rules ask for. New versions come before the end of old ones, so that there is always one.
+fn all_due(key: &KeyEntry, now: Timestamp) -> impl Iterator<Item = Due> {
+    let correction = rotation_set_back(&key.rules, now).map(|_| Due::CorrectPlan);
+    let waiting = key.waiting();
+    let take_over = waiting.filter(|version| version.life.activation.is_some_and(|at| at <= now));
+    let next = key.rules.next_rotation.filter(|next| {
+        let ahead = of_seconds(key.rules.publish_ahead_seconds.unwrap_or(0));
+        let being_made = key.versions.values().any(|version| version.state == KeyState::PendingGeneration);
+        now.after(ahead) >= *next && waiting.is_none() && !being_made
+    });
+    let ends = key.versions.values().filter_map(move |version| {
+        let number = version.name.version;
+        if let Some(period) = key.rules.signing_period_seconds
+            && version.state.step(Transition::Deactivate) == Step::To(KeyState::Deactivated)
+            && version.activated().is_some_and(|since| since.after(of_seconds(period)) <= now)
+        {
+            return Some(Due::Deactivate(number));
+        }
+        let to_be_destroyed = version.state == KeyState::DestroyScheduled
+            && version.life.before_destruction.is_some()
+            && !key.rules.deletion_protection
+            && version.life.destroy_at.is_some_and(|at| at <= now);
+        to_be_destroyed.then_some(Due::Destroy(number))
+    });
+    let first = [correction, take_over.map(|version| Due::TakeOver(version.name.version)), next.map(|_| Due::MakeNext)];
+    first.into_iter().flatten().chain(ends)
+}

@@ -1,0 +1,105 @@
+//! What a key's administrators lay down for it.
+
+use crate::Timestamp;
+
+/// The rules of a key. Without any it is nobody's in particular, may be destroyed, is rotated by hand, and signs without
+/// end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyRules {
+    /// Who answers for the key; for people.
+    pub owner: Option<String>,
+    /// Whether no version of the key may be destroyed.
+    pub deletion_protection: bool,
+    /// How often a new version takes over, in seconds.
+    pub rotation_period_seconds: Option<u32>,
+    /// When the next one does.
+    pub next_rotation: Option<Timestamp>,
+    /// How long before it takes over the next version is made and published, in seconds.
+    pub publish_ahead_seconds: Option<u32>,
+    /// How long a version signs from when it became ACTIVE, in seconds; then it is DEACTIVATED.
+    pub signing_period_seconds: Option<u32>,
+    /// How often the key signs.
+    pub limits: UsageLimits,
+}
+
+/// How many signatures a key makes; without end where there is no number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct UsageLimits {
+    /// In all.
+    pub total: Option<u64>,
+    /// On one day (UTC).
+    pub daily: Option<u64>,
+}
+
+impl UsageLimits {
+    /// Whether there is any.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.total.is_some() || self.daily.is_some()
+    }
+}
+
+/// How many signatures a key has made since it has had a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Usage {
+    /// In all.
+    pub total: u64,
+    /// The last day on which it signed: days since 1970-01-01, UTC.
+    pub day: i64,
+    /// On that day.
+    pub today: u64,
+}
+
+impl Usage {
+    /// As it stands on `day`. A clock that was set back gives no day a second time.
+    #[must_use]
+    pub const fn on(self, day: i64) -> Self {
+        if day > self.day { Self { day, today: 0, ..self } } else { self }
+    }
+
+    /// How many more signatures `limits` allow, and which of them allows the fewest; none where there is no limit.
+    #[must_use]
+    pub fn left(self, limits: UsageLimits) -> Option<(u64, LimitKind)> {
+        let total = limits.total.map(|limit| (limit.saturating_sub(self.total), LimitKind::Total));
+        let daily = limits.daily.map(|limit| (limit.saturating_sub(self.today), LimitKind::Daily));
+        match (total, daily) {
+            // Of two that are used up, the one that no waiting cures is the one to be told of.
+            (Some(total), Some(daily)) => Some(if daily.0 < total.0 { daily } else { total }),
+            (total, daily) => total.or(daily),
+        }
+    }
+}
+
+/// One of a key's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LimitKind {
+    /// Signatures in all.
+    Total,
+    /// Signatures on one day.
+    Daily,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_day_begins_anew_and_an_old_one_does_not() {
+        let used = Usage { total: 10, day: 100, today: 4 };
+        assert_eq!(used.on(101), Usage { total: 10, day: 101, today: 0 });
+        assert_eq!(used.on(100), used);
+        assert_eq!(used.on(99), used, "the clock was set back");
+    }
+
+    #[test]
+    fn the_tighter_limit_counts() {
+        let used = Usage { total: 10, day: 100, today: 4 };
+        let limits = |total, daily| UsageLimits { total, daily };
+        assert_eq!(used.left(limits(None, None)), None);
+        assert_eq!(used.left(limits(Some(12), None)), Some((2, LimitKind::Total)));
+        assert_eq!(used.left(limits(None, Some(5))), Some((1, LimitKind::Daily)));
+        assert_eq!(used.left(limits(Some(12), Some(5))), Some((1, LimitKind::Daily)));
+        assert_eq!(used.left(limits(Some(10), Some(4))), Some((0, LimitKind::Total)));
+        assert_eq!(used.left(limits(Some(3), Some(1))), Some((0, LimitKind::Total)), "a limit below what was used");
+    }
+}
