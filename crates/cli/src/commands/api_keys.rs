@@ -29,8 +29,8 @@ The key alone goes to standard output, or with --key-file into a new file that o
 know of it goes to standard error. It is never shown again.
 
 Examples:
-  chancery api-keys issue checkout --lifetime 30d --action Sign --key-ring payments --key-file checkout.key
-  chancery api-keys issue dashboard --lifetime 90d --read-only --network 10.20.0.0/16 | vault kv put kv/x key=-")]
+  chancery api-keys issue checkout --lifetime 30d --action Sign --key-ring payments --key-file key
+  chancery api-keys issue board --lifetime 90d --read-only --network 10.2.0.0/16 --key-file board.key")]
     Issue(Issue),
     /// List the API keys of a caller; never their secrets
     #[command(after_long_help = "\

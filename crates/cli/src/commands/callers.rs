@@ -29,7 +29,7 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   chancery callers list
-  chancery callers list --output json | jq -r '.callers[] | select(.roles | index(\"signer\")) | .name'")]
+  chancery callers list -o json | jq -r '.callers[] | select(.roles | index(\"signer\")) | .name'")]
     List,
     /// Show a caller
     #[command(after_long_help = "Example:\n  chancery callers show checkout")]

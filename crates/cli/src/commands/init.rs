@@ -27,7 +27,8 @@ Examples:
     --server-cert tls/server.pem --server-key tls/server.key --client-ca tls/clients.pem \\
     --token main,module=/usr/lib/vendor-pkcs11.so,label=signing,pin-file=pin \\
     --ring payments \\
-    --caller operator,identity=spiffe://example.org/operator,role=policy-administrator,role=caller-administrator \\
+    --caller operator,identity=spiffe://example.org/operator,role=policy-administrator \\
+    --caller registrar,identity=spiffe://example.org/registrar,role=caller-administrator \\
     --caller checkout,identity=spiffe://example.org/checkout,role=signer,ring=payments")]
 pub struct InitCommand {
     /// The configuration file to write

@@ -95,6 +95,7 @@ shop = { roles = ["signer"], key_rings = ["payments"] }
 till = { roles = ["verifier"], key_rings = ["payments"] }
 keeper = { roles = ["key-administrator"], key_rings = ["payments"] }
 operator = { roles = ["policy-administrator"] }
+registrar = { roles = ["caller-administrator"] }
 approver = { roles = ["approver"], key_rings = ["payments"] }
 auditor = { roles = ["auditor"] }
 stranger = { key_rings = ["payments"] }
@@ -108,7 +109,7 @@ algorithm = "ED25519"
 "#;
 
 /// Who, what, on what, and what more is to be said: a call of each role that it is for, and some that it is not.
-const CALLS: [(&str, &str, Option<&str>, &str); 15] = [
+const CALLS: [(&str, &str, Option<&str>, &str); 22] = [
     ("shop", "Sign", Some("payments/jwt"), ""),
     ("shop", "Sign", Some("other/jwt"), ""),
     ("shop", "CreateKey", Some("payments"), "context = { algorithm = \"ED25519\" }\n"),
@@ -119,9 +120,16 @@ const CALLS: [(&str, &str, Option<&str>, &str); 15] = [
     ("keeper", "ListTokens", None, ""),
     ("operator", "ApplyPolicySet", None, ""),
     ("operator", "Sign", Some("payments/jwt"), ""),
+    ("registrar", "CreateCaller", None, ""),
+    ("registrar", "UpdateCaller", Some("callers/shop"), ""),
+    ("registrar", "UpdateCaller", Some("callers/registrar"), ""),
+    ("registrar", "ListCallers", None, ""),
+    ("registrar", "IssueApiKey", Some("callers/shop"), ""),
+    ("registrar", "Sign", Some("payments/jwt"), ""),
     ("approver", "GetKey", Some("payments/jwt"), ""),
     ("auditor", "ListRecords", None, ""),
     ("auditor", "GetKey", Some("other/jwt"), ""),
+    ("auditor", "GetCaller", Some("callers/shop"), ""),
     ("auditor", "ApplyPolicySet", None, ""),
     ("stranger", "Sign", Some("payments/jwt"), ""),
 ];
@@ -184,6 +192,6 @@ mod tests {
         assert_eq!(report.failed, 0, "{report:?}");
         assert!(report.covers_all(), "{report:?}");
         let allowed = text.matches("expect = \"allow\"").count();
-        assert_eq!((allowed, text.matches("[[case]]").count()), (8, CALLS.len()));
+        assert_eq!((allowed, text.matches("[[case]]").count()), (13, CALLS.len()));
     }
 }
