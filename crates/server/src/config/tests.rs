@@ -27,6 +27,7 @@ impl Folder {
         }
         let authority = TestAuthority::new("authority");
         folder.write("tls/ca.pem", &authority.certificate.pem());
+        folder.revoke(&authority, Duration::from_secs(48 * 3600));
         folder.certify(&authority, Duration::from_secs(3600));
         folder
     }
@@ -36,6 +37,12 @@ impl Folder {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Gives the authority a CRL with this much time left.
+    fn revoke(&self, authority: &TestAuthority, left: Duration) {
+        let until = SystemTime::now() + left;
+        self.write("tls/ca.crl", &authority.crl(&[], until - Duration::from_secs(72 * 3600), until).pem().unwrap());
     }
 
     /// Gives the service a certificate with this much of an hour's life left.
@@ -387,7 +394,7 @@ fn what_cannot_work_is_an_error() {
     }
     let authority = "[[listener.client_ca]]\ncertificate = \"tls/ca.pem\"";
     let start = usable_example().find(authority).unwrap();
-    let block: String = usable_example()[start..].lines().take(3).collect::<Vec<_>>().join("\n");
+    let block: String = usable_example()[start..].split("\n\n").next().unwrap().to_owned();
     let fields: Vec<String> = folder.findings(&block, "").into_iter().map(|(_, field, _)| field).collect();
     assert!(fields.contains(&"listener.client_ca".to_owned()), "{fields:?}");
 }
@@ -487,6 +494,27 @@ fn a_certificate_that_ends_or_does_not_fit_is_found_before_the_start() {
     folder.write("tls/server.pem", "content");
     let (severity, _, message) = found();
     assert!(severity == Severity::Error && message.contains("holds no PEM certificate"), "{message}");
+}
+
+#[test]
+fn a_crl_that_is_late_or_of_another_is_found_before_the_start() {
+    let folder = Folder::new();
+    let authority = TestAuthority::new("authority");
+    folder.write("tls/ca.pem", &authority.certificate.pem());
+    let found = || check(&folder.load(&usable_example()).unwrap());
+    // Of the authority before, which had the same name.
+    let [Finding { severity: Severity::Error, field, message }] = &*found() else { panic!("{:?}", found()) };
+    assert!(field == "listener" && message.contains("is not signed by its key"), "{field}: {message}");
+    folder.revoke(&authority, Duration::from_secs(48 * 3600));
+    assert_eq!(found(), []);
+    folder.revoke(&authority, Duration::from_secs(23 * 3600));
+    let [Finding { severity: Severity::Warning, field, message }] = &*found() else { panic!("{:?}", found()) };
+    assert!(field == "listener.client_ca.crl" && message.contains("less than 23 hours"), "{field}: {message}");
+    folder.revoke(&authority, Duration::ZERO);
+    let [Finding { severity: Severity::Warning, field, message }] = &*found() else { panic!("{:?}", found()) };
+    assert!(field == "listener.client_ca.crl" && message.contains("past its nextUpdate"), "{field}: {message}");
+    let field = folder.only_finding("crl = \"tls/ca.crl\"", "crl = \"tls/missing.crl\"").1;
+    assert_eq!(field, "listener.client_ca.crl");
 }
 
 #[test]
