@@ -14,7 +14,7 @@ fn examples() -> PolicySet {
     let blocks = PAGE.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let mut documents: Vec<_> =
         blocks.enumerate().map(|(number, text)| document(&format!("example-{number}.cedar"), text)).collect();
-    assert_eq!(documents.len(), 5);
+    assert_eq!(documents.len(), 6);
     documents.extend_from_slice(PolicySet::shipped().documents());
     parse(documents)
 }
