@@ -30,7 +30,7 @@ know of it goes to standard error. It is never shown again.
 
 Examples:
   chancery api-keys issue checkout --lifetime 30d --action Sign --key-ring payments --key-file key
-  chancery api-keys issue board --lifetime 90d --read-only --network 10.2.0.0/16 --key-file board.key")]
+  chancery api-keys issue web --lifetime 90d --read-only --network 10.2.0.0/16 --key-file board.key")]
     Issue(Issue),
     /// List the API keys of a caller; never their secrets
     #[command(after_long_help = "\

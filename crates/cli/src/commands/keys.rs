@@ -25,7 +25,7 @@ Examples:
   chancery keys create dev/invoices --algorithm ECDSA_P256_SHA256
   chancery keys create dev/hashes -a RSA_PSS_3072_SHA256 --allow-digest --label team=billing
   chancery keys create dev/tokens -a ED25519 --max-jwt-lifetime 15m
-  chancery keys create dev/api -a ED25519 --rotation-period 90d --publish-ahead 7d --signing-period 180d
+  chancery keys create dev/api -a ED25519 --rotation-period 90d --publish-ahead 7d
   chancery keys create dev/k --algorithm ED25519 --request-id \"$(uuidgen)\"    # safe to repeat")]
     Create(Create),
     /// List the keys of a ring, or of all rings that you may see
