@@ -227,6 +227,36 @@ async fn what_the_token_cannot_do_now_is_still_due() {
 }
 
 #[tokio::test]
+async fn a_version_signs_for_no_longer_although_the_next_one_cannot_be_made() {
+    let office = Office::open().await;
+    let rules = RuleChanges { rotation_period: days(90), signing_period: days(90), ..RuleChanges::default() };
+    let key = office.create("jwt", rules).await;
+    office.pass(DAY * 90);
+    office.token.shutdown().await;
+    let report = office.core.act_on_schedule().await;
+    let [(_, due, _)] = report.failed.as_slice() else { panic!("{report:?}") };
+    assert_eq!(due.as_str(), "make-next");
+    assert_eq!(office.states(&key).await, [Deactivated]);
+}
+
+#[tokio::test]
+async fn a_version_whose_destruction_is_cancelled_after_its_successor_took_over_does_not_come_back() {
+    let office = Office::open().await;
+    let key = office.create("jwt", RuleChanges { signing_period: None, ..quarterly() }).await;
+    office.live(84).await;
+    assert_eq!(office.states(&key).await, [Active, PreActive]);
+    schedule_destruction(&office, &key, 2, DAY * 60).await;
+    office.live(1).await;
+    assert_eq!(office.states(&key).await, [Active, DestroyScheduled, PreActive]);
+    office.live(10).await;
+    assert_eq!(office.states(&key).await, [Active, DestroyScheduled, Active]);
+    let keeper = office.requester("keeper");
+    office.core.cancel_key_version_destruction(&keeper, key.version(2), String::new()).await.unwrap();
+    assert_eq!(office.look().await, [""; 0], "nobody asked for a rotation");
+    assert_eq!(office.sign(&key).await.unwrap().version, key.version(3));
+}
+
+#[tokio::test]
 async fn the_primary_version_is_deactivated_too_where_nothing_follows_it() {
     let office = Office::open().await;
     let rules = RuleChanges { signing_period: days(30), ..RuleChanges::default() };

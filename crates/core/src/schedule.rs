@@ -5,7 +5,7 @@
 //! restart, or an administrator who is faster find that nothing is due any more. After a time without service each key
 //! is rotated once. The acts are the service's own; that there is a rule was permitted when it was laid down.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::rules::{of_seconds, rotation_set_back};
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
 use crate::{Chancery, Error, Observation};
 
-/// After a failure a key is left alone for a while, and longer each time: each attempt to make a version is on the record.
+/// After a failure an act of a key is left alone for a while, and longer each time: each attempt to make a version is on the record.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -70,33 +70,37 @@ pub struct ScheduleReport {
 impl Chancery {
     /// Does once what the rules of all keys ask for now.
     pub async fn act_on_schedule(&self) -> ScheduleReport {
-        self.act_on_schedule_but_for(|_| false).await
+        self.act_on_schedule_but_for(|_, _| false).await
     }
 
     /// Looks at the rules every [`crate::Limits::schedule_interval`], as long as the service lives.
     pub(crate) fn keep_schedule(&self) {
         let (inner, interval) = (Arc::downgrade(&self.inner), self.inner.limits.schedule_interval);
         tokio::spawn(async move {
-            let mut pauses: HashMap<KeyName, Pause> = HashMap::new();
+            let mut pauses: HashMap<(KeyName, Due), Pause> = HashMap::new();
             loop {
                 tokio::time::sleep(interval).await;
                 let Some(inner) = inner.upgrade() else { return };
                 let this = Self { inner };
-                pauses.retain(|_, pause| pause.length < LONGEST_PAUSE || pause.until > Instant::now());
-                let paused = |key: &KeyName| pauses.get(key).is_some_and(|pause| pause.until > Instant::now());
+                // Kept for a while after its end: who fails again then waits for longer.
+                pauses.retain(|_, pause| pause.until + LONGEST_PAUSE > Instant::now());
+                let paused = |key: &KeyName, due: Due| {
+                    pauses.get(&(key.clone(), due)).is_some_and(|pause| pause.until > Instant::now())
+                };
                 let report = this.act_on_schedule_but_for(paused).await;
-                for (key, _) in report.done {
-                    pauses.remove(&key);
+                for done in report.done {
+                    pauses.remove(&done);
                 }
                 for (key, due, error) in report.failed {
                     if let Error::RecordClosed { .. } = error {
                         // Nothing is changed any more until the service was started again.
                         return;
                     }
-                    let pause =
-                        pauses.entry(key.clone()).or_insert(Pause { until: Instant::now(), length: FIRST_PAUSE });
-                    tracing::warn!(%key, rule = due.as_str(), %error, again_in_seconds = pause.length.as_secs(),
-                        "what a key's rule asks for could not be done");
+                    let pause = pauses
+                        .entry((key.clone(), due))
+                        .or_insert(Pause { until: Instant::now(), length: FIRST_PAUSE });
+                    tracing::warn!(%key, rule = due.as_str(), error = &error as &dyn std::error::Error,
+                        again_in_seconds = pause.length.as_secs(), "what a key's rule asks for could not be done");
                     pause.until = Instant::now() + pause.length;
                     pause.length = (pause.length * 2).min(LONGEST_PAUSE);
                 }
@@ -104,25 +108,25 @@ impl Chancery {
         });
     }
 
-    async fn act_on_schedule_but_for(&self, paused: impl Fn(&KeyName) -> bool) -> ScheduleReport {
+    async fn act_on_schedule_but_for(&self, paused: impl Fn(&KeyName, Due) -> bool) -> ScheduleReport {
         let (snapshot, now) = (self.snapshot(), self.inner.clock.now());
         let mut report = ScheduleReport::default();
         let due: Vec<(KeyName, Uid)> = snapshot
             .keys
             .values()
-            .filter(|key| first_due(key, now).is_some() && !paused(&key.name))
+            .filter(|key| all_due(key, now).any(|due| !paused(&key.name, due)))
             .map(|key| (key.name.clone(), key.uid))
             .collect();
         for (name, uid) in due {
-            // A key may have several acts due; each is decided on what the one before has left.
-            let mut last = None;
-            while let Some(due) = self.due_of(&name, uid).filter(|due| last != Some(*due)) {
-                last = Some(due);
+            // A key may have several acts due; each is decided on what the one before has left. One that fails keeps none of
+            // the others from being done: a version's time to sign ends although the next one cannot be made.
+            let mut tried = HashSet::new();
+            while let Some(due) = self.due_of(&name, uid, |due| !tried.contains(&due) && !paused(&name, due)) {
+                tried.insert(due);
                 let this = self.clone();
                 let key = name.clone();
                 let end = self.to_the_end(async move { this.act(&key, due).await }).await;
-                let failed = end.is_err();
-                self.observe(Observation::ByRule { due, failed });
+                self.observe(Observation::ByRule { due, failed: end.is_err() });
                 match end {
                     Ok(true) => {
                         tracing::info!(key = %name, rule = due.as_str(), "done by a key's rule");
@@ -131,18 +135,15 @@ impl Chancery {
                     Ok(false) => {}
                     Err(error) => report.failed.push((name.clone(), due, error)),
                 }
-                if failed {
-                    break;
-                }
             }
         }
         report
     }
 
-    fn due_of(&self, name: &KeyName, uid: Uid) -> Option<Due> {
+    fn due_of(&self, name: &KeyName, uid: Uid, which: impl Fn(Due) -> bool) -> Option<Due> {
         let snapshot = self.snapshot();
         let key = snapshot.keys.get(name).filter(|key| key.uid == uid)?;
-        first_due(key, self.inner.clock.now())
+        all_due(key, self.inner.clock.now()).find(|due| which(*due))
     }
 
     /// Does what is due, if it still is. Whether there was anything to do.
@@ -241,7 +242,7 @@ impl Chancery {
     }
 }
 
-/// For how long a key is left alone.
+/// For how long an act of a key is left alone.
 struct Pause {
     until: Instant,
     length: Duration,
@@ -284,15 +285,13 @@ pub(crate) fn is_due(key: &KeyEntry, due: Due, now: Timestamp) -> bool {
     all_due(key, now).any(|one| one == due)
 }
 
-fn first_due(key: &KeyEntry, now: Timestamp) -> Option<Due> {
-    all_due(key, now).next()
-}
-
 /// Everything that the key's rules ask for. New versions come before the end of old ones, so that there is always one.
 fn all_due(key: &KeyEntry, now: Timestamp) -> impl Iterator<Item = Due> {
     let correction = rotation_set_back(&key.rules, now).map(|_| Due::CorrectPlan);
     let waiting = key.waiting();
-    let take_over = waiting.filter(|version| version.life.activation.is_some_and(|at| at <= now));
+    // A plan outlives its rule where the version was just being made when the rule was taken away.
+    let ruled = key.rules.rotation_period_seconds.is_some();
+    let take_over = waiting.filter(|version| ruled && version.life.activation.is_some_and(|at| at <= now));
     let next = key.rules.next_rotation.filter(|next| {
         let ahead = of_seconds(key.rules.publish_ahead_seconds.unwrap_or(0));
         let being_made = key.versions.values().any(|version| version.state == KeyState::PendingGeneration);

@@ -89,9 +89,11 @@ impl KeyEntry {
         self.waiting().and_then(|version| version.life.activation).or(self.rules.next_rotation)
     }
 
-    /// The version that is made and not yet in use; the newest, should there be several.
+    /// The version that is made and not yet in use; the newest, should there be several. One that is older than the primary
+    /// version has been passed by (its destruction was scheduled meanwhile, and cancelled later) and follows on nothing.
     pub(crate) fn waiting(&self) -> Option<&Arc<VersionEntry>> {
-        self.versions.values().rev().find(|version| version.state == KeyState::PreActive)
+        let newest = self.versions.values().rev().find(|version| version.state == KeyState::PreActive)?;
+        self.primary_version.is_none_or(|primary| newest.name.version > primary).then_some(newest)
     }
 
     /// The number of the version that `name`, a name of this key, stands for; 0 where it has no primary version.
