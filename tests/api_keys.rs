@@ -340,6 +340,35 @@ async fn a_scope_narrows_what_policy_allows_and_never_adds() {
     }
 }
 
+/// Rotation hands out a key with the scope of the old one, so a narrow key must not get at a wide one by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_may_rotate_his_keys_rotates_with_each_key_only_that_key() {
+    let chancery = setup().start().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let policy = operator.policy().get_policy_set(v1::GetPolicySetRequest {}).await.unwrap().into_inner();
+    let mut documents = policy.documents;
+    documents.push(v1::PolicyDocument {
+        name: "own-keys.cedar".to_owned(),
+        text: r#"@id("own-keys-are-rotated")
+            permit (principal, action == Chancery::Action::"RotateApiKey", resource is Chancery::Caller)
+            when { resource == principal };"#
+            .to_owned(),
+    });
+    let request = v1::ApplyPolicySetRequest { documents, etag: policy.etag };
+    operator.policy().apply_policy_set(request).await.unwrap();
+    let rotating = v1::ApiKeyScope { actions: vec!["RotateApiKey".to_owned()], ..everything() };
+    let (narrow, text) = issue(&operator, rotating).await;
+    let (wide, _) = issue(&operator, everything()).await;
+    let client = connect(&chancery, &text).await;
+    let rotate = async |name: &str| {
+        let request = v1::RotateApiKeyRequest { name: name.to_owned(), ..v1::RotateApiKeyRequest::default() };
+        client.callers().rotate_api_key(request).await.map(|answer| answer.into_inner().api_key.unwrap())
+    };
+    assert_refused(rotate(&wide).await, Code::PermissionDenied, "ACCESS_DENIED");
+    assert_eq!(listed(&operator, &wide).await.state(), ApiKeyState::Active, "and nothing happened to it");
+    assert_eq!(rotate(&narrow).await.unwrap().scope.unwrap().actions, ["RotateApiKey"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_of_use_from_its_networks_only() {
     let chancery = CHANCERY.get().await;

@@ -75,6 +75,12 @@ impl Chancery {
         self.deny(asked, None, refused, Duration::ZERO)
     }
 
+    /// Refuses what policy allows the caller, and not with the API key that he came with.
+    pub(crate) fn deny_out_of_scope(&self, asked: Asked<'_>, resource: &Resource) -> Error {
+        let _span = span(&asked).entered();
+        self.deny(asked, Some(resource), Refused::OutOfScope, Duration::ZERO)
+    }
+
     /// Within the span of the decision.
     fn deny(&self, asked: Asked<'_>, resource: Option<&Resource>, refused: Refused, took: Duration) -> Error {
         let Asked { from, action, named, uid } = asked;

@@ -1,14 +1,16 @@
 //! Rotating an API key: a new one of the same scope, and the old one for a while beside it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_crypto::ApiKeyText;
 use chancery_model::{Action, Caller, Timestamp};
-use chancery_policy::OperationContext;
+use chancery_policy::{OperationContext, Resource};
 use chancery_store::{ApiKeyRow, RowChange};
 
 use super::issue::{IssuedApiKey, words};
-use super::{ApiKeyName, ApiKeyState};
+use super::{ApiKeyEntry, ApiKeyName, ApiKeyState};
+use crate::authorize::Asked;
 use crate::change::{Done, Plan};
 use crate::{Chancery, Error, Requester, details};
 
@@ -44,7 +46,8 @@ impl Chancery {
         let lifetime = lifetime.or(known).unwrap_or(Duration::from_secs(1));
         let operation = |_: &Caller| OperationContext::ApiKey { lifetime_seconds: lifetime.as_secs() };
         let allowed = self.authorize_caller(&snapshot, from, Action::RotateApiKey, &name.caller, operation)?;
-        Self::api_key_of(&snapshot, &allowed.entry.caller, name)?;
+        let old = Self::api_key_of(&snapshot, &allowed.entry.caller, name)?;
+        self.require_no_other_of_his_own(from, &allowed.entry.caller, old)?;
         self.check_lifetime(&allowed.entry.caller, lifetime)?;
         let pepper = self.pepper_for_issuing().await?;
         let text = ApiKeyText::generate(&allowed.entry.caller.environment)?;
@@ -55,6 +58,7 @@ impl Chancery {
                 let allowed = self.authorize_caller(snapshot, from, Action::RotateApiKey, &name.caller, operation)?;
                 let caller = &allowed.entry.caller;
                 let old = Self::api_key_of(snapshot, caller, name)?;
+                self.require_no_other_of_his_own(from, caller, old)?;
                 Self::check_room(snapshot, caller, request_id.as_ref())?;
                 let now = Timestamp::now();
                 if old.state(now) != ApiKeyState::Active || old.replaced_by.is_some() {
@@ -83,6 +87,22 @@ impl Chancery {
             })
             .await?;
         self.issued(done, uid, &new_name, text)
+    }
+
+    /// Who comes with an API key rotates none of his own but that one: the new key has the scope of the old one, and a narrow
+    /// key must not get at a wide one.
+    fn require_no_other_of_his_own(
+        &self,
+        from: &Requester,
+        owner: &Arc<Caller>,
+        old: &ApiKeyEntry,
+    ) -> Result<(), Error> {
+        let another = from.authentication.api_key().is_some_and(|key| key.uid != old.uid);
+        if from.caller.uid != owner.uid || !another {
+            return Ok(());
+        }
+        let asked = Asked { uid: owner.uid, ..Asked::of(from, Action::RotateApiKey, &format!("callers/{}", owner.id)) };
+        Err(self.deny_out_of_scope(asked, &Resource::Caller(Arc::clone(owner))))
     }
 }
 
