@@ -31,6 +31,12 @@ async fn page() -> Page {
     let chancery = Chancery::setup().crl(Crl::new()).start().await.unwrap();
     let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
     let key = create(&operator, new_key("keyRings/dev", "shown", Algorithm::EcdsaP256Sha256)).await.name;
+    // A key whose rule is due at once.
+    let mut ruled = new_key("keyRings/dev", "ruled", Algorithm::EcdsaP256Sha256);
+    let rules = ruled.key.as_mut().unwrap();
+    rules.rotation_period = Some(prost_types::Duration { seconds: 86_400, nanos: 0 });
+    rules.next_rotation_time = Some(std::time::SystemTime::now().into());
+    create(&operator, ruled).await;
     for _ in 0..3 {
         caller.signing().sign(sign(&key, b"m")).await.unwrap();
     }
@@ -48,7 +54,12 @@ async fn page() -> Page {
     fail_in_the_token(&chancery, &operator, &caller, &key).await;
     let page = eventually("a sample of everything", async || {
         let (_, page) = Page::fetch(&chancery, "text/plain").await;
-        let all = ["chancery_connections_refused_total", "chancery_tls_reloads_total", "chancery_token_failures_total"];
+        let all = [
+            "chancery_connections_refused_total",
+            "chancery_key_rules_total",
+            "chancery_tls_reloads_total",
+            "chancery_token_failures_total",
+        ];
         all.iter().all(|name| page.names().contains(name)).then_some(page)
     })
     .await;
