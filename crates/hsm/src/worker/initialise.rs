@@ -32,7 +32,7 @@ pub(super) fn run(task: Initialise) -> Result<Started, Fault> {
     check_mark(&mark, &label)?;
     let pkcs11 = module::load(&module)?;
     look_for_absence(&pkcs11, &label, if storage_is_new { 1 } else { LOOKS })?;
-    let (slot, info) = free_slot(&pkcs11, slot)?;
+    let (slot, info) = free_slot(&pkcs11, slot, storage_is_new)?;
     check_pins(&info, &[("SO PIN", &so_pin), ("user PIN", &user_pin)])?;
     let so_pin = AuthPin::from(so_pin.expose());
     pkcs11.init_token(slot, &so_pin, &label).map_err(|error| Fault::pkcs11("initialising the token", &error))?;
@@ -154,8 +154,9 @@ fn check_absent(slots: &[SlotReading], label: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The slot to make a token in: the one with this number, or else the only one that is free.
-fn free_slot(pkcs11: &Pkcs11, wanted: Option<u64>) -> Result<(Slot, TokenInfo), Fault> {
+/// The slot to make a token in: the one with this number, or else the only one that is free. In storage that is new the first
+/// one will do: nobody else's can be there.
+fn free_slot(pkcs11: &Pkcs11, wanted: Option<u64>, storage_is_new: bool) -> Result<(Slot, TokenInfo), Fault> {
     let refused = |message: String| Err(Fault::new(HsmErrorKind::Configuration, message));
     let slots = module::read_slots(pkcs11)?.into_iter();
     let mut free: Vec<_> = slots
@@ -166,6 +167,9 @@ fn free_slot(pkcs11: &Pkcs11, wanted: Option<u64>) -> Result<(Slot, TokenInfo), 
             Some(found) => Ok(found),
             None => refused(format!("slot {wanted} holds no uninitialised token; an initialised one is never taken")),
         };
+    }
+    if storage_is_new {
+        free.truncate(1);
     }
     match (free.pop(), free.as_slice()) {
         (None, _) => refused("the module shows no slot with an uninitialised token to make one in".to_owned()),

@@ -78,11 +78,16 @@ async fn a_tiny_deadline_does_not_cost_the_worker() {
     let token = tokens.token().await;
     let (_, key) = make_key(&token, Algorithm::RsaPss4096Sha256).await;
     let pid = token.status().worker_pid;
+    let mut late = 0;
     for _ in 0..40 {
         let deadline = Instant::now() + Duration::from_micros(200);
-        let failure = token.sign(&key, SignInput::Message(b"m"), deadline).await.unwrap_err();
-        assert_eq!(failure.kind, HsmErrorKind::Deadline);
+        // A timer may be slower than a token.
+        if let Err(failure) = token.sign(&key, SignInput::Message(b"m"), deadline).await {
+            assert_eq!(failure.kind, HsmErrorKind::Deadline);
+            late += 1;
+        }
     }
+    assert!(late > 0, "no signature took as long as its deadline");
     tokio::time::sleep(Duration::from_millis(1500)).await;
     sign(&token, &key, b"m").await.unwrap();
     assert_eq!((token.status().worker_pid, token.status().restarts), (pid, 0));

@@ -4,7 +4,7 @@ use crate::module_under_test::module_under_test;
 use chancery_crypto::{PublicKey, new_uid};
 use chancery_hsm::{
     DeviceSignature, GeneratedKey, HsmError, HsmFailure, InitialiseToken, InitialisedToken, MacKey, Pin, SignInput,
-    SigningKey, Token, TokenHealth, TokenSettings, WorkerCommand, initialise_token,
+    SigningKey, SlotToken, Token, TokenHealth, TokenSettings, WorkerCommand, initialise_token, list_slots,
 };
 use chancery_model::{Algorithm, Id};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -32,12 +32,16 @@ impl Tokens {
     }
 
     pub async fn initialise(&self, label: &str) -> Result<InitialisedToken, HsmError> {
+        // Kryoptic shows a free slot for each token of its configuration, SoftHSM one in all.
+        let library = module_under_test().library.clone();
+        let slots = list_slots(&worker(), library, &self.environment()).await?;
+        let free = slots.iter().find(|report| matches!(report.token, SlotToken::Uninitialised(_)));
         let request = InitialiseToken {
             module: module_under_test().library.clone(),
             module_environment: self.environment(),
             lock_dir: self.directory.path().to_owned(),
             label: label.to_owned(),
-            slot: None,
+            slot: free.map(|report| report.slot),
             so_pin: pin("5678"),
             user_pin: pin(PIN),
             storage_is_new: false,
