@@ -110,12 +110,13 @@ def sign_jwt(signing: SigningServiceStub, key: str, connection: Connection) -> N
 
 def stream(signing: SigningServiceStub, key: str) -> None:
     messages = {f"invoice-{n}": f"pay {n} to Ada".encode() for n in range(5)}
-    requests = (
+    # Made before the first answer comes: gRPC reads the requests on a thread of its own, while `messages` shrinks below.
+    requests = [
         pb.StreamSignRequest(correlation_id=number, request=sign_request(key, message))
         for number, message in messages.items()
-    )
+    ]
     # Answers come as they are ready, in any order. One that failed does not end the stream.
-    for answer in signing.StreamSign(requests, timeout=TIMEOUT):
+    for answer in signing.StreamSign(iter(requests), timeout=TIMEOUT):
         if answer.WhichOneof("result") == "error":
             raise RuntimeError(f"{answer.correlation_id}: {answer.error.message}")
         signed = intact(answer.response)
