@@ -36,6 +36,12 @@ pub mod web;
 #[path = "support/jose.rs"]
 pub mod jose;
 
+#[path = "../crates/oidc/tests/oidc/keys.rs"]
+pub mod issuer_keys;
+
+#[path = "../crates/oidc/tests/oidc/server.rs"]
+pub mod issuer_server;
+
 #[path = "support/faults.rs"]
 pub mod faults;
 

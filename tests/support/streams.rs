@@ -96,6 +96,15 @@ impl SignStream {
         Self::try_open(channel, timeout).await.unwrap()
     }
 
+    /// Opens one without a deadline, with this header.
+    pub async fn open_with_authorization(channel: &Channel, authorization: &str) -> Self {
+        let (messages, waiting) = mpsc::channel(1);
+        let mut request = Request::new(ReceiverStream::new(waiting));
+        request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+        let answers = SigningServiceClient::new(channel.clone()).stream_sign(request).await.unwrap().into_inner();
+        Self { messages, answers }
+    }
+
     /// Opens one, if it may.
     ///
     /// # Errors

@@ -92,6 +92,34 @@ pub enum AuthenticationDetails {
         /// As for an API key.
         api_key: String,
     },
+    /// By a token of an OpenID Connect issuer.
+    OidcToken {
+        /// Whom it names, and who says so: `oidc:https://issuer#subject`.
+        oidc_identity: String,
+        /// SHA-256 of the token's `jti`, where it has one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        token_id_sha256: Option<Hex>,
+        /// SHA-256 of the `kid` of the key that signed it, where it names one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        key_id_sha256: Option<Hex>,
+    },
+    /// By a certificate and such a token.
+    CertificateAndOidcToken {
+        /// As for a certificate.
+        identity: String,
+        /// As for a certificate.
+        certificate_sha256: Hex,
+        /// As for a certificate.
+        certificate_serial: String,
+        /// As for an OIDC token.
+        oidc_identity: String,
+        /// As for an OIDC token.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        token_id_sha256: Option<Hex>,
+        /// As for an OIDC token.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        key_id_sha256: Option<Hex>,
+    },
 }
 
 /// What is to be signed: never the message itself.

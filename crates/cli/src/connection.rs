@@ -31,11 +31,14 @@ pub struct ConnectionArguments {
     /// File that holds your API key, in place of --cert and --key [env: CHANCERY_API_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["cert", "private-key"])]
     pub api_key_file: Option<PathBuf>,
+    /// File that holds your token of an OIDC issuer, in place of --cert and --key [env: CHANCERY_OIDC_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["cert", "private-key", "api_key_file"])]
+    pub oidc_token_file: Option<PathBuf>,
     /// The name that the server's certificate must bear, where it is not the endpoint's host
     #[arg(long, global = true, value_name = "NAME")]
     pub server_name: Option<String>,
     /// The folder of a running `chancery dev`: takes all of the above from DIR/dev.json [env: CHANCERY_DEV]
-    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["endpoint", "ca", "cert", "private-key", "api_key_file"])]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["endpoint", "ca", "cert", "private-key", "api_key_file", "oidc_token_file"])]
     pub dev: Option<PathBuf>,
     /// With --dev: as whom [default: caller for what signs and verifies, operator for the rest]
     #[arg(long = "as", global = true, value_name = "WHO")]
@@ -72,7 +75,8 @@ impl ConnectionArguments {
             || self.ca.is_some()
             || self.cert.is_some()
             || self.key.is_some()
-            || self.api_key_file.is_some();
+            || self.api_key_file.is_some()
+            || self.oidc_token_file.is_some();
         let dev = match &self.dev {
             Some(dev) => Some(dev.clone()),
             None if explicit => None,
@@ -105,14 +109,15 @@ impl ConnectionArguments {
         let ca = path(&self.ca, "CHANCERY_CA");
         let cert = path(&self.cert, "CHANCERY_CERT");
         let key = path(&self.key, "CHANCERY_KEY");
-        // An option before the environment: a certificate that is named is not passed over for a key that is not.
-        let api_key = match (&self.api_key_file, &self.cert) {
-            (Some(file), _) => Some(file.clone()),
-            (None, None) => environment("CHANCERY_API_KEY_FILE").map(PathBuf::from),
-            (None, Some(_)) => None,
-        };
-        if let (Some(file), Some(endpoint), Some(ca)) = (&api_key, &endpoint, &ca) {
-            return Ok(ConnectOptions::with_api_key(endpoint, ca, read_api_key(file)?));
+        let bearer = self.bearer(&environment);
+        match (&bearer, &endpoint, &ca) {
+            (Some(BearerFile::ApiKey(file)), Some(endpoint), Some(ca)) => {
+                return Ok(ConnectOptions::with_api_key(endpoint, ca, read_api_key(file)?));
+            }
+            (Some(BearerFile::OidcToken(file)), Some(endpoint), Some(ca)) => {
+                return Ok(ConnectOptions::with_oidc_token_file(endpoint, ca, file));
+            }
+            _ => {}
         }
         match (endpoint, ca, cert, key) {
             (Some(endpoint), Some(ca), Some(cert), Some(key)) => Ok(ConnectOptions::new(endpoint, ca, cert, key)),
@@ -120,8 +125,8 @@ impl ConnectionArguments {
                 let missing: Vec<&str> = [
                     (endpoint.is_none(), "--endpoint (CHANCERY_ENDPOINT)"),
                     (ca.is_none(), "--ca (CHANCERY_CA)"),
-                    (cert.is_none() && api_key.is_none(), "--cert (CHANCERY_CERT)"),
-                    (key.is_none() && api_key.is_none(), "--key (CHANCERY_KEY)"),
+                    (cert.is_none() && bearer.is_none(), "--cert (CHANCERY_CERT)"),
+                    (key.is_none() && bearer.is_none(), "--key (CHANCERY_KEY)"),
                 ]
                 .into_iter()
                 .filter_map(|(missing, name)| missing.then_some(name))
@@ -134,6 +139,25 @@ impl ConnectionArguments {
             }
         }
     }
+
+    /// An option before the environment: a certificate that is named is not passed over for a key that is not.
+    fn bearer(&self, environment: impl Fn(&str) -> Option<OsString>) -> Option<BearerFile> {
+        match (&self.api_key_file, &self.oidc_token_file, &self.cert) {
+            (Some(file), _, _) => Some(BearerFile::ApiKey(file.clone())),
+            (None, Some(file), _) => Some(BearerFile::OidcToken(file.clone())),
+            (None, None, Some(_)) => None,
+            (None, None, None) => {
+                let api_key = environment("CHANCERY_API_KEY_FILE").map(|file| BearerFile::ApiKey(file.into()));
+                api_key.or_else(|| Some(BearerFile::OidcToken(environment("CHANCERY_OIDC_TOKEN_FILE")?.into())))
+            }
+        }
+    }
+}
+
+/// What calls bring in place of a certificate.
+enum BearerFile {
+    ApiKey(PathBuf),
+    OidcToken(PathBuf),
 }
 
 /// A file that holds an API key and nothing else, which nobody else can read.
@@ -193,6 +217,28 @@ mod tests {
         let (text, exit) = arguments.options(DevIdentity::Caller, known).unwrap_err().report();
         assert_eq!(exit, crate::exit::Exit::Usage);
         assert!(text.contains("missing: --ca (CHANCERY_CA), --cert (CHANCERY_CERT)\n"), "{text}");
+    }
+
+    #[test]
+    fn a_token_of_an_issuer_takes_the_place_of_the_certificate() {
+        const TOKEN: &[(&str, &str)] = &[
+            ("CHANCERY_ENDPOINT", "https://env:1"),
+            ("CHANCERY_CA", "env-ca"),
+            ("CHANCERY_OIDC_TOKEN_FILE", "env-token"),
+        ];
+        let file = |arguments: &ConnectionArguments| match arguments
+            .options(DevIdentity::Caller, environment(TOKEN))
+            .unwrap()
+            .credentials
+        {
+            Credentials::OidcTokenFile(path) => Some(path),
+            _ => None,
+        };
+        assert_eq!(file(&arguments()), Some("env-token".into()));
+        let named = ConnectionArguments { oidc_token_file: Some("token".into()), ..arguments() };
+        assert_eq!(file(&named), Some("token".into()));
+        let certificate = ConnectionArguments { cert: Some("cert".into()), key: Some("key".into()), ..arguments() };
+        assert_eq!(file(&certificate), None, "an option before the environment");
     }
 
     #[test]

@@ -165,7 +165,9 @@ impl From<ClientError> for Failure {
             | ClientError::Setup { .. }
             | ClientError::Refused(_)
             | ClientError::Shared(_) => failure,
-            ClientError::ReadFile { source, .. } => failure.because(source),
+            ClientError::ReadFile { source, .. } | ClientError::OidcTokenFile { source: Some(source), .. } => {
+                failure.because(source)
+            }
             ClientError::Endpoint { source: Some(source), .. } => failure.because(source),
             ClientError::PublicKey { source, .. } => failure.because(source),
             _ => failure,
@@ -177,6 +179,7 @@ fn exit_of_error(error: &ClientError) -> Exit {
     match error {
         ClientError::ReadFile { .. }
         | ClientError::NotPem { .. }
+        | ClientError::OidcTokenFile { .. }
         | ClientError::TlsIdentity { .. }
         | ClientError::Setup { .. }
         | ClientError::Random(_) => Exit::Local,
@@ -217,6 +220,9 @@ const fn exit_of(code: Code) -> Exit {
 
 fn hint(error: &ClientError) -> Option<String> {
     let text = match error {
+        ClientError::OidcTokenFile { .. } => {
+            "the file comes from --oidc-token-file or CHANCERY_OIDC_TOKEN_FILE, and holds one token and nothing else"
+        }
         ClientError::ReadFile { .. }
         | ClientError::NotPem { .. }
         | ClientError::TlsIdentity { .. }

@@ -44,8 +44,9 @@ impl Client {
     /// not the right one.
     pub async fn connect(options: ConnectOptions) -> Result<Self, ClientError> {
         let material = pem::read(&options)?;
-        let current = Arc::new(CurrentChannel::new(transport::open(&options, &material).await?));
-        let connection = Connection::new(Arc::clone(&current), options.request_timeout, Some(&options.credentials));
+        let channel = transport::open(&options, &material).await?;
+        let current = Arc::new(CurrentChannel::new(channel, material.authorization.clone()));
+        let connection = Connection::new(Arc::clone(&current), options.request_timeout);
         let client = Self::over(connection, &options.endpoint, options.request_timeout, options.retry);
         if let Some(interval) = options.reload_interval {
             reload::watch(options, interval, material.fingerprint(), &current);

@@ -1,6 +1,6 @@
 //! The Rust client.
 //!
-//! In scope: connections to Chancery by mutual TLS or API key, kept, balanced and renewed; every call of SigningService,
+//! In scope: connections to Chancery by mutual TLS, API key or OIDC token, kept, balanced and renewed; every call of SigningService,
 //! the keys and the record with the words of `chancery_model`; checksums sent and compared with every payload; deadlines;
 //! repetition of what is safe to repeat; verification of signatures on this side for those who want it; the `signature`
 //! crate's asynchronous signer; errors that say what happened and what to do. Out of scope: the words themselves
@@ -103,7 +103,8 @@
 //! # Certificates that change
 //!
 //! The files of the TLS identity are looked at every [`ConnectOptions::reload_interval`]; when they changed, new calls use
-//! a new connection, and calls under way end on the old one. Nothing needs to be restarted.
+//! a new connection, and calls under way end on the old one. Nothing needs to be restarted. The same holds of the file of an OIDC
+//! token ([`ConnectOptions::with_oidc_token_file`]), whose next content new calls bring on the connection that there is.
 
 mod answer;
 mod api_key;
@@ -118,6 +119,7 @@ mod keys;
 mod local;
 mod mac;
 mod name;
+mod oidc_token;
 mod options;
 mod pages;
 mod pem;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::{ApiKey, RetryPolicy};
 
-/// Where to connect to, as whom, and how patiently. Begin with [`ConnectOptions::new`] (mutual TLS) or
-/// [`ConnectOptions::with_api_key`], and change what should be different:
+/// Where to connect to, as whom, and how patiently. Begin with [`ConnectOptions::new`] (mutual TLS),
+/// [`ConnectOptions::with_api_key`] or [`ConnectOptions::with_oidc_token_file`], and change what should be different:
 ///
 /// ```
 /// # use std::time::Duration;
@@ -61,6 +61,9 @@ pub enum Credentials {
     },
     /// An API key, for listeners that say `client_auth = "optional"`.
     ApiKey(ApiKey),
+    /// File of a token of an OpenID Connect issuer that the service trusts, for such listeners. It is looked at as often as
+    /// the files of the TLS identity, since such tokens are replaced long before they expire.
+    OidcTokenFile(PathBuf),
 }
 
 impl ConnectOptions {
@@ -81,7 +84,16 @@ impl ConnectOptions {
         Self::with_credentials(endpoint, ca, Credentials::ApiKey(api_key))
     }
 
-    /// The same for either.
+    /// The same for a caller whose OpenID Connect issuer puts tokens into a file, as Kubernetes does for its service accounts.
+    pub fn with_oidc_token_file(
+        endpoint: impl Into<String>,
+        ca: impl Into<PathBuf>,
+        token_file: impl Into<PathBuf>,
+    ) -> Self {
+        Self::with_credentials(endpoint, ca, Credentials::OidcTokenFile(token_file.into()))
+    }
+
+    /// The same for any of these.
     pub fn with_credentials(endpoint: impl Into<String>, ca: impl Into<PathBuf>, credentials: Credentials) -> Self {
         Self {
             endpoint: endpoint.into(),

@@ -1,13 +1,14 @@
-//! The files of the TLS identity, read with errors that name them.
+//! The files of the TLS identity, and of who calls, read with errors that name them.
 
 use std::fmt;
 use std::path::Path;
 
 use chancery_crypto::sha256;
 use chancery_model::Sha256Hash;
+use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::{ClientError, ConnectOptions, Credentials};
+use crate::{ClientError, ConnectOptions, Credentials, oidc_token};
 
 /// Which of the files that TLS needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ impl fmt::Display for TlsFile {
 pub(crate) struct Material {
     pub(crate) ca: Vec<u8>,
     pub(crate) identity: Option<PemIdentity>,
+    /// What each call brings, where that is not the connection's matter.
+    pub(crate) authorization: Option<HeaderValue>,
 }
 
 /// The files of a client certificate.
@@ -43,7 +46,7 @@ pub(crate) struct PemIdentity {
 }
 
 impl Material {
-    /// Tells one content of the files from another, without keeping the private key for it.
+    /// Tells one content of the files of the TLS identity from another, without keeping the private key for it.
     pub(crate) fn fingerprint(&self) -> Sha256Hash {
         let mut hashes = Zeroizing::new(sha256(&self.ca).to_vec());
         if let Some(PemIdentity { certificate, private_key }) = &self.identity {
@@ -57,14 +60,18 @@ impl Material {
 /// Reads the files of the options; what is in them is checked later, by rustls.
 pub(crate) fn read(options: &ConnectOptions) -> Result<Material, ClientError> {
     let ca = read_certificates(TlsFile::Ca, &options.ca)?;
-    let identity = match &options.credentials {
-        Credentials::Certificate { certificate, private_key } => Some(PemIdentity {
-            certificate: read_certificates(TlsFile::Certificate, certificate)?,
-            private_key: Zeroizing::new(read_private_key(private_key)?),
-        }),
-        Credentials::ApiKey(_) => None,
+    let (identity, authorization) = match &options.credentials {
+        Credentials::Certificate { certificate, private_key } => {
+            let identity = PemIdentity {
+                certificate: read_certificates(TlsFile::Certificate, certificate)?,
+                private_key: Zeroizing::new(read_private_key(private_key)?),
+            };
+            (Some(identity), None)
+        }
+        Credentials::ApiKey(key) => (None, Some(key.authorization())),
+        Credentials::OidcTokenFile(path) => (None, Some(oidc_token::read(path)?)),
     };
-    Ok(Material { ca, identity })
+    Ok(Material { ca, identity, authorization })
 }
 
 fn read_certificates(file: TlsFile, path: &Path) -> Result<Vec<u8>, ClientError> {

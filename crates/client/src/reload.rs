@@ -1,4 +1,5 @@
-//! New certificates without a restart: the files are looked at now and then, and the channel is replaced.
+//! New certificates and tokens without a restart: the files are looked at now and then, and the channel is replaced, or what
+//! calls on it bring.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -49,6 +50,10 @@ impl Reloader {
             // Where the runtime stops, nothing is left to do.
             Ok(Err(_)) | Err(_) => return Ok(()),
         };
+        // A token that is refused is told of by the calls that bring it.
+        if current.authorize(material.authorization.clone()) {
+            tracing::debug!("the file of the OIDC token changed; new calls bring the new one");
+        }
         let fingerprint = material.fingerprint();
         if fingerprint == self.in_force || self.refused == Some(fingerprint) {
             return Ok(());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 use tonic::body::Body;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -24,16 +24,27 @@ const UNBOUNDED: [&str; 3] = [
     "/grpc.health.v1.Health/Watch",
 ];
 
-/// The channel in force. New calls take it; calls under way keep the one that they began on.
+/// The channel in force, and what calls on it bring. New calls take them; calls under way keep what they began with.
 #[derive(Debug)]
 pub(crate) struct CurrentChannel {
     channel: ArcSwap<Channel>,
     generation: AtomicU64,
+    authorization: ArcSwapOption<HeaderValue>,
 }
 
 impl CurrentChannel {
-    pub(crate) fn new(channel: Channel) -> Self {
-        Self { channel: ArcSwap::from_pointee(channel), generation: AtomicU64::new(0) }
+    pub(crate) fn new(channel: Channel, authorization: Option<HeaderValue>) -> Self {
+        let authorization = ArcSwapOption::from_pointee(authorization);
+        Self { channel: ArcSwap::from_pointee(channel), generation: AtomicU64::new(0), authorization }
+    }
+
+    /// Lets new calls bring this from now on; says whether it is another than before.
+    pub(crate) fn authorize(&self, authorization: Option<HeaderValue>) -> bool {
+        let other = self.authorization.load().as_deref() != authorization.as_ref();
+        if other {
+            self.authorization.store(authorization.map(Arc::new));
+        }
+        other
     }
 
     pub(crate) fn replace(&self, channel: Channel) {
@@ -48,21 +59,16 @@ impl CurrentChannel {
 }
 
 /// Carries calls of tonic's typed clients: tells the service how long the caller waits (`grpc-timeout`), unless the request
-/// already says so or the method is a stream that stays open, and who calls, where that is an API key.
+/// already says so or the method is a stream that stays open, and who calls, where that is not the connection's matter.
 #[derive(Debug, Clone)]
 pub struct Connection {
     current: Arc<CurrentChannel>,
     timeout: Option<HeaderValue>,
-    authorization: Option<HeaderValue>,
 }
 
 impl Connection {
-    pub(crate) fn new(current: Arc<CurrentChannel>, timeout: Duration, credentials: Option<&Credentials>) -> Self {
-        let authorization = match credentials {
-            Some(Credentials::ApiKey(key)) => Some(key.authorization()),
-            Some(Credentials::Certificate { .. }) | None => None,
-        };
-        Self { current, timeout: timeout_header(timeout), authorization }
+    pub(crate) fn new(current: Arc<CurrentChannel>, timeout: Duration) -> Self {
+        Self { current, timeout: timeout_header(timeout) }
     }
 
     /// The same with another deadline.
@@ -80,7 +86,7 @@ impl Connection {
         if let Some(timeout) = self.timeout.as_ref().filter(|_| bounded && !headers.contains_key(GRPC_TIMEOUT)) {
             headers.insert(GRPC_TIMEOUT, timeout.clone());
         }
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = self.current.authorization.load().as_deref() {
             headers.insert(http::header::AUTHORIZATION, authorization.clone());
         }
     }
@@ -144,7 +150,9 @@ fn endpoint(options: &ConnectOptions, text: &str, material: &Material) -> Result
         Credentials::Certificate { certificate, private_key } => {
             ClientError::TlsIdentity { certificate: certificate.clone(), private_key: private_key.clone(), source }
         }
-        Credentials::ApiKey(_) => ClientError::Setup { endpoint: text.to_owned(), source },
+        Credentials::ApiKey(_) | Credentials::OidcTokenFile(_) => {
+            ClientError::Setup { endpoint: text.to_owned(), source }
+        }
     };
     endpoint
         .connect_timeout(options.connect_timeout)
@@ -202,8 +210,8 @@ mod tests {
     #[tokio::test]
     async fn each_request_carries_the_deadline_but_keeps_its_own() {
         let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        let current = Arc::new(CurrentChannel::new(channel));
-        let connection = Connection::new(current, Duration::from_secs(30), None);
+        let current = Arc::new(CurrentChannel::new(channel, None));
+        let connection = Connection::new(Arc::clone(&current), Duration::from_secs(30));
         let to = |path: &str| http::Request::post(format!("https://h{path}"));
         let sign = "/chancery.v1.SigningService/Sign";
         let headers = prepared(&connection, to(sign));
@@ -214,8 +222,8 @@ mod tests {
             assert!(prepared(&connection, to(stream)).get(GRPC_TIMEOUT).is_none(), "{stream}");
         }
 
-        let key = Credentials::ApiKey(ApiKey::parse("chy_dev_secret").unwrap());
-        let connection = Connection::new(connection.current, Duration::from_secs(30), Some(&key));
+        let key = ApiKey::parse("chy_dev_secret").unwrap();
+        assert!(current.authorize(Some(key.authorization())) && !current.authorize(Some(key.authorization())));
         assert_eq!(prepared(&connection, to(sign)).get("authorization").unwrap(), "Bearer chy_dev_secret");
         assert!(!format!("{connection:?}").contains("secret"), "{connection:?}");
     }

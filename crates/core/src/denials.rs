@@ -185,6 +185,7 @@ impl Chancery {
             | Unidentified::NoLongerTheirs(caller)
             | Unidentified::AnotherCaller(caller)
             | Unidentified::ApiKeyOver(caller, _)
+            | Unidentified::OidcTokenOver(caller)
             | Unidentified::ApiKeySource(caller) => {
                 denials.add_unfit(caller, source, action, DenialReason::CredentialRefused, reason);
             }

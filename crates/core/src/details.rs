@@ -5,7 +5,8 @@ use chancery_audit::{
 };
 use chancery_hsm::{ClearLatchError, DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, SignTimes};
 use chancery_model::{
-    Action, Algorithm, Authentication, CertificateProof, HashAlgorithm, KeyVersionName, Sha256Hash, Timestamp, Uid,
+    Action, Algorithm, Authentication, CertificateProof, HashAlgorithm, KeyVersionName, OidcProof, Sha256Hash,
+    Timestamp, Uid,
 };
 use chancery_policy::Permit;
 use chancery_store::CallerRow;
@@ -34,6 +35,25 @@ pub(crate) fn requester(from: &Requester) -> Details {
                 certificate_sha256: Hex::from(fingerprint),
                 certificate_serial: serial,
                 api_key: key.id.to_string(),
+            }
+        }
+        Authentication::OidcToken(OidcProof { identity, expires: _, token_id, key_id }) => {
+            AuthenticationDetails::OidcToken {
+                oidc_identity: identity.to_string(),
+                token_id_sha256: token_id.map(Hex::from),
+                key_id_sha256: key_id.map(Hex::from),
+            }
+        }
+        Authentication::CertificateAndOidcToken(certificate, token) => {
+            let CertificateProof { identity, fingerprint, serial } = certificate;
+            let OidcProof { identity: oidc_identity, expires: _, token_id, key_id } = token;
+            AuthenticationDetails::CertificateAndOidcToken {
+                identity: identity.to_string(),
+                certificate_sha256: Hex::from(fingerprint),
+                certificate_serial: serial,
+                oidc_identity: oidc_identity.to_string(),
+                token_id_sha256: token_id.map(Hex::from),
+                key_id_sha256: key_id.map(Hex::from),
             }
         }
     };

@@ -76,7 +76,7 @@ pub use api_keys::{
     RotateApiKey,
 };
 pub use callers::{
-    BootstrapError, CallerChange, CallerDeclaration, NewCaller, SuspendedCaller, Unidentified, bootstrap,
+    Bearer, BootstrapError, CallerChange, CallerDeclaration, NewCaller, SuspendedCaller, Unidentified, bootstrap,
 };
 pub use certificates::{CertificateRequest, CertificateRequestAnswer};
 pub use clock::Clock;

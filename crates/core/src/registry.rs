@@ -161,13 +161,13 @@ impl Callers {
         self.unregistered.get(id).copied()
     }
 
-    /// Those who can come with a certificate alone, which does not end like an API key: what administers must be among
-    /// them.
+    /// Those who can come with a certificate alone, which does not end like an API key, and needs no other service as an
+    /// OIDC token does: what administers must be among them.
     pub fn able(&self) -> Vec<Arc<Caller>> {
         let able = |caller: &&Arc<Caller>| {
             caller.state == CallerState::Active
-                && !caller.identities.is_empty()
-                && !caller.required_factors.contains(&Factor::ApiKey)
+                && caller.identities.iter().any(Identity::is_of_certificate)
+                && caller.required_factors.iter().all(|factor| *factor == Factor::Certificate)
         };
         self.all.iter().filter(able).map(Arc::clone).collect()
     }

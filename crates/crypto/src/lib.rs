@@ -2,8 +2,8 @@
 //!
 //! In scope: hashing, random bytes, public keys as SubjectPublicKeyInfo (DER and PEM), as JWK and as OpenSSH writes
 //! them, the encodings of ECDSA signatures, the low-S form and recovery id of secp256k1, verification in software, requests
-//! for certificates (PKCS #10) but for their signatures, whether a chain of certificates is one of a key, and API keys as
-//! they are written.
+//! for certificates (PKCS #10) but for their signatures, whether a chain of certificates is one of a key, API keys as
+//! they are written, and the JSON of tokens and key sets (JOSE), read strictly.
 //! Out of scope: private keys (they live in tokens, behind `hsm`), the names and states of keys (`model`,
 //! `core`), who asks and whether he may (`policy`), TLS and whom its certificates name (`server`), message authentication codes
 //! (their keys are secret, so only the token can make and check them).
@@ -24,6 +24,7 @@ mod ecdsa;
 mod ed25519_point;
 mod hash;
 mod hex;
+mod json;
 mod jwk;
 mod openssh;
 mod public_key;
@@ -37,6 +38,7 @@ pub use api_key::{API_KEY_PREFIX, ApiKeyText, InvalidApiKey};
 pub use certificate::{CertificateChainError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, check_certificate_chain};
 pub use ecdsa::{SignatureEncodingError, ecdsa_der_from_fixed, ecdsa_fixed_from_der};
 pub use hash::{digest_info, hash, sha256};
+pub use json::{InvalidJson, Json, JsonObject, WrongKind};
 pub use jwk::{Jwk, JwkKey, jose_algorithm};
 pub use public_key::PublicKey;
 pub use random::{RandomError, new_uid, random_bytes};

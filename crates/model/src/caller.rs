@@ -1,6 +1,6 @@
 //! Who asks: registered principals, the identities by which they are known, their roles.
 
-use crate::{ApiKeyId, Id, Uid};
+use crate::{ApiKeyId, Id, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -79,11 +79,13 @@ pub enum Factor {
     Certificate,
     /// An API key with the request.
     ApiKey,
+    /// A token of an OpenID Connect issuer with the request.
+    OidcToken,
 }
 
 impl Factor {
     /// Every factor.
-    pub const ALL: [Self; 2] = [Self::Certificate, Self::ApiKey];
+    pub const ALL: [Self; 3] = [Self::Certificate, Self::ApiKey, Self::OidcToken];
 
     /// The name used in policies, the store and the record.
     #[must_use]
@@ -91,7 +93,14 @@ impl Factor {
         match self {
             Self::Certificate => "certificate",
             Self::ApiKey => "api-key",
+            Self::OidcToken => "oidc-token",
         }
+    }
+
+    /// Whether one request can bring all of these: API key and OIDC token come in the same header.
+    #[must_use]
+    pub fn go_together(factors: &BTreeSet<Self>) -> bool {
+        !(factors.contains(&Self::ApiKey) && factors.contains(&Self::OidcToken))
     }
 }
 
@@ -103,7 +112,7 @@ impl fmt::Display for Factor {
 
 /// A word that names no factor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown factor {0:?}; the factors are certificate and api-key")]
+#[error("unknown factor {0:?}; the factors are certificate, api-key and oidc-token")]
 pub struct UnknownFactor(pub String);
 
 impl FromStr for Factor {
@@ -121,7 +130,19 @@ pub enum Identity {
     SpiffeId(String),
     /// A DNS name, from a DNS SAN; lower case.
     DnsName(String),
+    /// Whom an OpenID Connect issuer names in its tokens.
+    Oidc {
+        /// The issuer, to the letter (`iss`).
+        issuer: String,
+        /// Whom it names, to the letter (`sub`).
+        subject: String,
+    },
 }
+
+/// Length of the longest issuer, in bytes.
+const MAX_ISSUER_BYTES: usize = 512;
+/// Length of the longest subject, in bytes. (OpenID Connect allows 255; a Kubernetes service account may have more.)
+const MAX_SUBJECT_BYTES: usize = 1024;
 
 /// A text that is no identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,8 +153,19 @@ pub enum InvalidIdentity {
     /// Not a DNS name.
     #[error("a DNS name has 1 to 253 lower-case letters, digits, hyphens and dots, and no wildcard")]
     DnsName,
-    /// Neither of the two.
-    #[error("an identity is a SPIFFE id, spiffe://trust-domain/path, or a DNS name, dns:name")]
+    /// Not an issuer of OpenID Connect.
+    #[error("an issuer has the form https://host/path, in printable ASCII, without query and fragment")]
+    OidcIssuer,
+    /// Not a subject of one.
+    #[error(
+        "a subject of an OIDC issuer has 1 to {MAX_SUBJECT_BYTES} characters of printable ASCII, without blanks around it"
+    )]
+    OidcSubject,
+    /// None of the three.
+    #[error(
+        "an identity is a SPIFFE id, spiffe://trust-domain/path, a DNS name, dns:name, or the subject of an OIDC issuer, \
+         oidc:https://issuer#subject"
+    )]
     Form,
 }
 
@@ -172,6 +204,39 @@ impl Identity {
         });
         if labels_ok && name.len() <= 253 { Ok(Self::DnsName(name)) } else { Err(InvalidIdentity::DnsName) }
     }
+
+    /// Whom an issuer of OpenID Connect names. The issuer is an HTTPS URL without query and fragment (OpenID Connect Core,
+    /// section 2), so that the first `#` in the displayed form ends it. Both are printable ASCII, so that what looks alike is
+    /// alike.
+    ///
+    /// # Errors
+    /// [`InvalidIdentity::OidcIssuer`], [`InvalidIdentity::OidcSubject`].
+    pub fn oidc(issuer: &str, subject: &str) -> Result<Self, InvalidIdentity> {
+        let rest = issuer.strip_prefix("https://").ok_or(InvalidIdentity::OidcIssuer)?;
+        let issuer_ok = !rest.is_empty()
+            && !rest.starts_with('/')
+            && rest.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
+        if !issuer_ok || issuer.len() > MAX_ISSUER_BYTES {
+            return Err(InvalidIdentity::OidcIssuer);
+        }
+        let subject_ok = (1..=MAX_SUBJECT_BYTES).contains(&subject.len())
+            && subject.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+            && !subject.starts_with(' ')
+            && !subject.ends_with(' ');
+        if !subject_ok {
+            return Err(InvalidIdentity::OidcSubject);
+        }
+        Ok(Self::Oidc { issuer: issuer.to_owned(), subject: subject.to_owned() })
+    }
+
+    /// Whether a client certificate can carry it.
+    #[must_use]
+    pub const fn is_of_certificate(&self) -> bool {
+        match self {
+            Self::SpiffeId(_) | Self::DnsName(_) => true,
+            Self::Oidc { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for Identity {
@@ -179,19 +244,25 @@ impl fmt::Display for Identity {
         match self {
             Self::SpiffeId(id) => f.write_str(id),
             Self::DnsName(name) => write!(f, "dns:{name}"),
+            Self::Oidc { issuer, subject } => write!(f, "oidc:{issuer}#{subject}"),
         }
     }
 }
 
-/// The form in which [`Identity`] is displayed: `spiffe://trust-domain/path` or `dns:name`.
+/// The form in which [`Identity`] is displayed: `spiffe://trust-domain/path`, `dns:name` or `oidc:https://issuer#subject`.
 impl FromStr for Identity {
     type Err = InvalidIdentity;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("dns:") {
-            Some(name) => Self::dns_name(name),
-            None if text.starts_with("spiffe://") => Self::spiffe_id(text),
-            None => Err(InvalidIdentity::Form),
+        if let Some(name) = text.strip_prefix("dns:") {
+            Self::dns_name(name)
+        } else if let Some(named) = text.strip_prefix("oidc:") {
+            let (issuer, subject) = named.split_once('#').ok_or(InvalidIdentity::Form)?;
+            Self::oidc(issuer, subject)
+        } else if text.starts_with("spiffe://") {
+            Self::spiffe_id(text)
+        } else {
+            Err(InvalidIdentity::Form)
         }
     }
 }
@@ -205,6 +276,10 @@ pub enum Authentication {
     ApiKey(ApiKeyProof),
     /// By both.
     CertificateAndApiKey(CertificateProof, ApiKeyProof),
+    /// By a token of an OpenID Connect issuer.
+    OidcToken(OidcProof),
+    /// By a certificate and such a token.
+    CertificateAndOidcToken(CertificateProof, OidcProof),
 }
 
 /// A client certificate in the TLS handshake.
@@ -227,13 +302,32 @@ pub struct ApiKeyProof {
     pub uid: Uid,
 }
 
+/// A token of an OpenID Connect issuer that was verified. Nothing of the token itself is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OidcProof {
+    /// Whom it names, and who says so.
+    pub identity: Identity,
+    /// From when on it proves nothing any more.
+    pub expires: Timestamp,
+    /// SHA-256 of the token's id (`jti`), where it has one.
+    pub token_id: Option<crate::Sha256Hash>,
+    /// SHA-256 of the id of the key that signed it (`kid`), where it names one.
+    pub key_id: Option<crate::Sha256Hash>,
+}
+
 impl Authentication {
+    /// The names used in policies: those of [`Authentication::as_str`].
+    pub const NAMES: [&'static str; 5] =
+        ["certificate", "api-key", "certificate-and-api-key", "oidc-token", "certificate-and-oidc-token"];
+
     /// The certificate, where there is one.
     #[must_use]
     pub const fn certificate(&self) -> Option<&CertificateProof> {
         match self {
-            Self::Certificate(certificate) | Self::CertificateAndApiKey(certificate, _) => Some(certificate),
-            Self::ApiKey(_) => None,
+            Self::Certificate(certificate)
+            | Self::CertificateAndApiKey(certificate, _)
+            | Self::CertificateAndOidcToken(certificate, _) => Some(certificate),
+            Self::ApiKey(_) | Self::OidcToken(_) => None,
         }
     }
 
@@ -242,7 +336,16 @@ impl Authentication {
     pub const fn api_key(&self) -> Option<&ApiKeyProof> {
         match self {
             Self::ApiKey(key) | Self::CertificateAndApiKey(_, key) => Some(key),
-            Self::Certificate(_) => None,
+            Self::Certificate(_) | Self::OidcToken(_) | Self::CertificateAndOidcToken(..) => None,
+        }
+    }
+
+    /// The OIDC token, where there is one.
+    #[must_use]
+    pub const fn oidc_token(&self) -> Option<&OidcProof> {
+        match self {
+            Self::OidcToken(token) | Self::CertificateAndOidcToken(_, token) => Some(token),
+            Self::Certificate(_) | Self::ApiKey(_) | Self::CertificateAndApiKey(..) => None,
         }
     }
 
@@ -252,16 +355,19 @@ impl Authentication {
         match factor {
             Factor::Certificate => self.certificate().is_some(),
             Factor::ApiKey => self.api_key().is_some(),
+            Factor::OidcToken => self.oidc_token().is_some(),
         }
     }
 
-    /// The name used in policies: `certificate`, `api-key` or `certificate-and-api-key`.
+    /// The name used in policies; one of [`Authentication::NAMES`].
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Certificate(_) => "certificate",
             Self::ApiKey(_) => "api-key",
             Self::CertificateAndApiKey(..) => "certificate-and-api-key",
+            Self::OidcToken(_) => "oidc-token",
+            Self::CertificateAndOidcToken(..) => "certificate-and-oidc-token",
         }
     }
 }
@@ -361,12 +467,68 @@ mod tests {
 
     #[test]
     fn an_identity_is_read_as_it_is_shown() {
-        for text in ["spiffe://td/a", "dns:a.example"] {
+        let account = "oidc:https://kubernetes.default.svc#system:serviceaccount:shop:checkout";
+        for text in ["spiffe://td/a", "dns:a.example", account, "oidc:https://i.example/a#b#c d"] {
             assert_eq!(text.parse::<Identity>().unwrap().to_string(), text);
         }
-        for text in ["", "a.example", "dns:", "https://td/a"] {
+        let account = Identity::oidc("https://kubernetes.default.svc", "system:serviceaccount:shop:checkout").unwrap();
+        assert!(!account.is_of_certificate() && "dns:a.example".parse::<Identity>().unwrap().is_of_certificate());
+        for text in ["", "a.example", "dns:", "https://td/a", "oidc:", "oidc:https://i.example", "OIDC:https://i#s"] {
             assert!(text.parse::<Identity>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn oidc_subjects() {
+        let (issuer, subject) = (InvalidIdentity::OidcIssuer, InvalidIdentity::OidcSubject);
+        let long = "s".repeat(MAX_SUBJECT_BYTES);
+        assert!(Identity::oidc("https://i.example", &long).is_ok());
+        // The first # ends the issuer, so no two pairs are displayed alike.
+        assert!(
+            Identity::oidc("https://i.example", "a#b").is_ok() && Identity::oidc("https://i.example#a", "b").is_err()
+        );
+        for text in
+            ["", "i.example", "http://i.example", "https://", "https:///a", "https://i?a=b", "https://ï", "https://i a"]
+        {
+            assert_eq!(Identity::oidc(text, "s"), Err(issuer.clone()), "{text:?}");
+        }
+        assert_eq!(Identity::oidc(&format!("https://{long}"), "s"), Err(issuer));
+        for text in ["", " s", "s ", "a\nb", "a\u{202e}b", "ä", &format!("{long}s")] {
+            assert_eq!(Identity::oidc("https://i", text), Err(subject.clone()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_way_to_authenticate_has_a_name_and_its_factors() {
+        let certificate = CertificateProof {
+            identity: Identity::dns_name("a.example").unwrap(),
+            fingerprint: [0; 32],
+            serial: "1".to_owned(),
+        };
+        let key = ApiKeyProof { id: "0aZ9bY8cX7dW".parse().unwrap(), uid: Uid::from_bytes([1; 16]) };
+        let token = OidcProof {
+            identity: Identity::oidc("https://i", "s").unwrap(),
+            expires: Timestamp::from_unix_micros(1),
+            token_id: None,
+            key_id: None,
+        };
+        let all = [
+            Authentication::Certificate(certificate.clone()),
+            Authentication::ApiKey(key),
+            Authentication::CertificateAndApiKey(certificate.clone(), key),
+            Authentication::OidcToken(token.clone()),
+            Authentication::CertificateAndOidcToken(certificate, token),
+        ];
+        assert_eq!(all.each_ref().map(Authentication::as_str), Authentication::NAMES);
+        for authentication in all {
+            let has: BTreeSet<_> = Factor::ALL.into_iter().filter(|factor| authentication.has(*factor)).collect();
+            assert_eq!(
+                has.iter().map(|factor| factor.as_str()).collect::<Vec<_>>().join("-and-"),
+                authentication.as_str()
+            );
+            assert!(Factor::go_together(&has));
+        }
+        assert!(!Factor::go_together(&[Factor::ApiKey, Factor::OidcToken].into()));
     }
 
     #[test]

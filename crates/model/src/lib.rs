@@ -22,8 +22,8 @@ pub use action::{Action, ActionGroup, UnknownAction};
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use api_key::{ApiKeyAccess, ApiKeyId, ApiKeyScope, InvalidApiKeyId, InvalidNetwork, Network, UnknownApiKeyAccess};
 pub use caller::{
-    ApiKeyProof, Authentication, Caller, CallerState, CertificateProof, Factor, Identity, InvalidIdentity, Role,
-    UnknownCallerState, UnknownFactor, UnknownRole,
+    ApiKeyProof, Authentication, Caller, CallerState, CertificateProof, Factor, Identity, InvalidIdentity, OidcProof,
+    Role, UnknownCallerState, UnknownFactor, UnknownRole,
 };
 pub use digest::{Digest, InvalidDigest, Sha256Hash};
 pub use hash::HashAlgorithm;

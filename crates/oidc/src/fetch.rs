@@ -1,8 +1,8 @@
 //! A key set over HTTPS: one request, bounded in size and time, to an address whose certificate an authority of ours issued.
 //! No redirect is followed, and no proxy asked.
 
-use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use http::{Request, StatusCode, Uri};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, USER_AGENT};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -49,6 +49,15 @@ pub enum FetchError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The file with what is shown to whoever answers.
+    #[error("{path} cannot be read, or holds no bearer token; correct the file, its rights or its path")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What the system says, where it says anything.
+        #[source]
+        source: Option<io::Error>,
+    },
     /// No TLS connection.
     #[error("there is no connection")]
     Connect(#[source] io::Error),
@@ -87,26 +96,43 @@ impl fmt::Display for HttpsUrl {
     }
 }
 
-/// Fetches what is at `url`.
-pub(crate) async fn fetch(url: &HttpsUrl, authorities: &Path) -> Result<Vec<u8>, FetchError> {
+/// Fetches what is at `url`, and shows who asks where there is a file with a bearer token of ours.
+pub(crate) async fn fetch(url: &HttpsUrl, authorities: &Path, token: Option<&Path>) -> Result<Vec<u8>, FetchError> {
     let tls = tls(authorities)?;
-    tokio::time::timeout(PATIENCE, get(url, tls)).await.or(Err(FetchError::Timeout))?
+    let authorization = token.map(authorization).transpose()?;
+    tokio::time::timeout(PATIENCE, get(url, tls, authorization)).await.or(Err(FetchError::Timeout))?
 }
 
-async fn get(url: &HttpsUrl, tls: ClientConfig) -> Result<Vec<u8>, FetchError> {
+/// Read anew for each request, since such files are replaced.
+fn authorization(path: &Path) -> Result<HeaderValue, FetchError> {
+    let unusable = |source| FetchError::Token { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(Some(error)))?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(unusable(None));
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).or(Err(unusable(None)))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn get(url: &HttpsUrl, tls: ClientConfig, authorization: Option<HeaderValue>) -> Result<Vec<u8>, FetchError> {
     let http = |error: hyper::Error| FetchError::Http(error.into());
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(FetchError::Connect)?;
     let name = ServerName::try_from(url.host.clone())
         .map_err(|error| FetchError::Connect(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(FetchError::Connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-    let request = Request::get(url.path.as_str())
+    let mut request = Request::get(url.path.as_str())
         .header(HOST, url.authority.as_str())
         .header(ACCEPT, "application/jwk-set+json, application/json")
         .header(USER_AGENT, concat!("chancery/", env!("CARGO_PKG_VERSION")))
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| FetchError::Http(error.into()))?;
+    if let Some(authorization) = authorization {
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+    }
     let answer = async {
         let response = sender.send_request(request).await.map_err(http)?;
         if response.status() != StatusCode::OK {

@@ -5,10 +5,13 @@ use crate::jwks::{JwksError, KeySet};
 use crate::token::{Times, Token};
 use crate::{JwsAlgorithm, Refused};
 use arc_swap::ArcSwapOption;
-use std::collections::BTreeSet;
+use chancery_crypto::sha256;
+use chancery_model::{Identity, OidcProof, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -18,14 +21,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub struct Settings {
     /// The issuer: what its tokens' `iss` is, to the letter.
     pub issuer: String,
-    /// For whom its tokens have to be: one of the values of `aud`, to the letter.
-    pub audience: String,
+    /// For whom its tokens have to be: `aud` is, or has among its values, one of these, to the letter.
+    pub audiences: BTreeSet<String>,
     /// Where its keys are.
     pub keys: KeySource,
     /// What its tokens may be signed by.
     pub algorithms: BTreeSet<JwsAlgorithm>,
     /// What `typ` has to be; `None`: it is not looked at.
     pub token_type: Option<String>,
+    /// The claim that names whom the token is of: `sub`, unless the issuer promises another to be one's own for ever.
+    pub subject_claim: String,
+    /// What other claims have to be.
+    pub required_claims: BTreeMap<String, RequiredClaim>,
     /// By how much its clock and ours may differ.
     pub leeway: Duration,
     /// The longest time for which a token may be issued, from `iat` to `exp`.
@@ -36,6 +43,15 @@ pub struct Settings {
     pub least_pause: Duration,
     /// How old the keys may become while they cannot be read again. Then no token is accepted.
     pub max_age: Duration,
+}
+
+/// What a claim has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequiredClaim {
+    /// This text, or an array with it.
+    Text(String),
+    /// `true` or `false`.
+    Flag(bool),
 }
 
 /// Where an issuer's keys are, as JWKS.
@@ -49,6 +65,8 @@ pub enum KeySource {
         url: HttpsUrl,
         /// PEM file of the authorities that may have issued the certificate of whoever answers there.
         ca: PathBuf,
+        /// File with a bearer token to show there, where the keys are not for everybody.
+        token: Option<PathBuf>,
     },
 }
 
@@ -84,17 +102,40 @@ pub enum RefreshError {
     },
 }
 
-/// Whom a token named, how long it holds, and by which key it is signed.
+/// What a token proved, and by which of its issuer's keys. Nothing of the token itself is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
-    /// Who issued it.
-    pub issuer: String,
-    /// Whom it names (`sub`).
-    pub subject: String,
-    /// Until when it holds, without leeway.
-    pub expires: SystemTime,
+    /// Whom it names, and until when.
+    pub credential: OidcProof,
+    issuer: String,
     key_id: Option<String>,
     algorithm: JwsAlgorithm,
+}
+
+/// How an issuer's keys are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeysState {
+    /// They were read when they were to be.
+    Fresh,
+    /// They cannot be read, and the last good ones are in use.
+    Old,
+    /// There are none, or they are too old: no token is accepted.
+    Missing,
+}
+
+impl KeysState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Fresh, Self::Old, Self::Missing];
+
+    /// The name used in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Old => "old",
+            Self::Missing => "missing",
+        }
+    }
 }
 
 /// An issuer and its keys. Cheap to clone.
@@ -105,6 +146,8 @@ pub struct Issuer(Arc<Inner>);
 struct Inner {
     settings: Settings,
     held: ArcSwapOption<Held>,
+    /// Whether the keys could not be read the last time.
+    failing: AtomicBool,
     /// A token named a key that is not there.
     wanted: Notify,
 }
@@ -119,7 +162,8 @@ impl Issuer {
     /// Without keys yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self(Arc::new(Inner { settings, held: ArcSwapOption::empty(), wanted: Notify::new() }))
+        let (held, failing, wanted) = (ArcSwapOption::empty(), AtomicBool::new(false), Notify::new());
+        Self(Arc::new(Inner { settings, held, failing, wanted }))
     }
 
     /// What its tokens' `iss` is.
@@ -134,27 +178,41 @@ impl Issuer {
         self.0.held.load().as_ref().map(|held| held.since.elapsed())
     }
 
+    /// How they are.
+    #[must_use]
+    pub fn state(&self) -> KeysState {
+        match self.held() {
+            Err(_) => KeysState::Missing,
+            Ok(_) if self.0.failing.load(Ordering::Relaxed) => KeysState::Old,
+            Ok(_) => KeysState::Fresh,
+        }
+    }
+
     /// Reads the keys again; where that fails, the old ones stay, until they are too old. Answers how many there are.
     ///
     /// # Errors
     /// [`RefreshError`] says which file or address, and why.
     pub async fn refresh(&self) -> Result<usize, RefreshError> {
-        let (bytes, place) = match &self.0.settings.keys {
-            KeySource::File(path) => {
-                let read = tokio::fs::read(path).await;
-                let read = read.map_err(|source| RefreshError::File { path: path.clone(), source })?;
-                (read, path.display().to_string())
-            }
-            KeySource::Url { url, ca } => {
-                let fetched = fetch(url, ca).await;
-                let fetched = fetched.map_err(|source| RefreshError::Fetch { url: url.clone(), source })?;
-                (fetched, url.to_string())
-            }
-        };
-        let keys = KeySet::read(&bytes).map_err(|source| RefreshError::Jwks { place, source })?;
+        let read = self.read().await;
+        self.0.failing.store(read.is_err(), Ordering::Relaxed);
+        let keys = read?;
         let count = keys.len();
         self.0.held.store(Some(Arc::new(Held { keys, since: Instant::now() })));
         Ok(count)
+    }
+
+    async fn read(&self) -> Result<KeySet, RefreshError> {
+        match &self.0.settings.keys {
+            KeySource::File(path) => {
+                let bytes = tokio::fs::read(path).await;
+                in_file(path, bytes)
+            }
+            KeySource::Url { url, ca, token } => {
+                let fetched = fetch(url, ca, token.as_deref()).await;
+                let fetched = fetched.map_err(|source| RefreshError::Fetch { url: url.clone(), source })?;
+                KeySet::read(&fetched).map_err(|source| RefreshError::Jwks { place: url.to_string(), source })
+            }
+        }
     }
 
     /// Keeps the keys fresh until dropped: reads them at once, again and again, and when a token names one that is not there.
@@ -214,10 +272,13 @@ impl Issuer {
             return Err(Refused::Signature);
         }
         // From here on it is its issuer who speaks.
-        if !token.is_for(&settings.audience)? {
+        if !token.is_for(&settings.audiences)? {
             return Err(Refused::Audience);
         }
-        let subject = token.subject()?;
+        let subject = token.subject(&settings.subject_claim)?;
+        let identity = Identity::oidc(&settings.issuer, subject).or(Err(Refused::Claims))?;
+        let hash = |text: &str| sha256(text.as_bytes());
+        let token_id = token.id()?.map(hash);
         let Times { issued_at, not_before, expires } = token.times()?;
         if now >= expires + settings.leeway {
             return Err(Refused::Expired);
@@ -230,17 +291,20 @@ impl Issuer {
             Ok(_) => return Err(Refused::Lifetime),
             Err(_) => return Err(Refused::Claims),
         }
+        if settings.required_claims.iter().any(|(name, wanted)| !token.has(name, wanted)) {
+            return Err(Refused::RequiredClaim);
+        }
+        let expires = Timestamp::from(expires + settings.leeway);
         Ok(Proof {
+            credential: OidcProof { identity, expires, token_id, key_id: key_id.map(hash) },
             issuer: settings.issuer.clone(),
-            subject: subject.to_owned(),
-            expires,
             key_id: token.key_id.clone(),
             algorithm: token.algorithm,
         })
     }
 
     fn still(&self, proof: &Proof, now: SystemTime) -> Result<(), Refused> {
-        if now >= proof.expires + self.0.settings.leeway {
+        if Timestamp::from(now) >= proof.credential.expires {
             return Err(Refused::Expired);
         }
         if self.held()?.keys.knows(proof.key_id.as_deref(), proof.algorithm) {
@@ -251,38 +315,45 @@ impl Issuer {
     }
 }
 
+/// How many keys of use a key set in a file has.
+///
+/// # Errors
+/// [`RefreshError`] says what is wrong with the file.
+pub fn check_key_file(path: &Path) -> Result<usize, RefreshError> {
+    in_file(path, std::fs::read(path)).map(|keys| keys.len())
+}
+
+fn in_file(path: &Path, read: io::Result<Vec<u8>>) -> Result<KeySet, RefreshError> {
+    let bytes = read.map_err(|source| RefreshError::File { path: path.to_owned(), source })?;
+    KeySet::read(&bytes).map_err(|source| RefreshError::Jwks { place: path.display().to_string(), source })
+}
+
 /// The issuers whose tokens are accepted. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Issuers(Arc<[Issuer]>);
+pub struct Issuers(Arc<BTreeMap<String, Issuer>>);
 
 impl FromIterator<Issuer> for Issuers {
+    /// Of several of one name, the last one counts.
     fn from_iter<T: IntoIterator<Item = Issuer>>(issuers: T) -> Self {
-        Self(issuers.into_iter().collect())
+        let by_name = issuers.into_iter().map(|issuer| (issuer.name().to_owned(), issuer));
+        Self(Arc::new(by_name.collect()))
     }
 }
 
 impl Issuers {
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Issuer> {
-        self.0.iter()
+        self.0.values()
     }
 
-    /// Whom a token names, at `now`. The token alone decides nothing: neither the key nor the address of one is taken from it.
+    /// What a token proves, at `now`. The token alone decides nothing: neither the key nor the address of one is taken from
+    /// it.
     ///
     /// # Errors
     /// [`Refused`].
     pub fn verify(&self, token: &str, now: SystemTime) -> Result<Proof, Refused> {
         let token = Token::read(token)?;
-        let name = token.issuer()?;
-        let mut refused = Refused::Issuer;
-        // One issuer may be configured more than once, for more than one audience.
-        for issuer in self.0.iter().filter(|issuer| issuer.name() == name) {
-            match issuer.verify(&token, now) {
-                Ok(proof) => return Ok(proof),
-                Err(reason) => refused = reason,
-            }
-        }
-        Err(refused)
+        self.0.get(token.issuer()?).ok_or(Refused::Issuer)?.verify(&token, now)
     }
 
     /// Whether what was proved holds at `now`: the token has not expired, and its key is still its issuer's.
@@ -290,13 +361,6 @@ impl Issuers {
     /// # Errors
     /// [`Refused`].
     pub fn still(&self, proof: &Proof, now: SystemTime) -> Result<(), Refused> {
-        let mut refused = Refused::Issuer;
-        for issuer in self.0.iter().filter(|issuer| issuer.name() == proof.issuer) {
-            match issuer.still(proof, now) {
-                Ok(()) => return Ok(()),
-                Err(reason) => refused = reason,
-            }
-        }
-        Err(refused)
+        self.0.get(&proof.issuer).ok_or(Refused::Issuer)?.still(proof, now)
     }
 }

@@ -1,9 +1,8 @@
 //! An issuer's key set: JWKS (RFC 7517, section 5).
 
 use crate::JwsAlgorithm;
-use crate::json::{Json, Object};
 use base64ct::{Base64UrlUnpadded, Encoding};
-use chancery_crypto::{PublicKey, SignedInput, ec_spki, ed25519_spki, rsa_spki};
+use chancery_crypto::{InvalidJson, Json, JsonObject, PublicKey, SignedInput, ec_spki, ed25519_spki, rsa_spki};
 use chancery_model::{Algorithm, Curve, EcdsaEncoding};
 
 /// More keys than any issuer has at once.
@@ -14,7 +13,7 @@ const MAX_KEYS: usize = 64;
 pub enum JwksError {
     /// Not JSON, or JSON that is read in more than one way.
     #[error("the key set is no JSON object in which each name occurs once")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] InvalidJson),
     /// Not a key set.
     #[error("the key set has no array \"keys\" of objects")]
     NoKeys,
@@ -44,7 +43,7 @@ struct Key {
 impl KeySet {
     /// Reads a key set. Keys of other kinds and for other uses are left out, as RFC 7517 wants it.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, JwksError> {
-        let set = Object::read(bytes).map_err(JwksError::Json)?;
+        let set = JsonObject::read(bytes).map_err(JwksError::Json)?;
         let Some(Json::Array(members)) = set.get("keys") else { return Err(JwksError::NoKeys) };
         if members.len() > MAX_KEYS {
             return Err(JwksError::TooMany);
@@ -84,7 +83,7 @@ impl KeySet {
 }
 
 /// The key for each of its algorithms; nothing where it is of no use to us.
-fn read_key(jwk: &Object) -> Option<Vec<Key>> {
+fn read_key(jwk: &JsonObject) -> Option<Vec<Key>> {
     let is_for_verifying = match jwk.get("key_ops") {
         None => true,
         Some(Json::Array(operations)) => operations.contains(&Json::Text("verify".to_owned())),

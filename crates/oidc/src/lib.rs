@@ -11,13 +11,12 @@
 mod algorithm;
 mod fetch;
 mod issuer;
-mod json;
 mod jwks;
 mod refused;
 mod token;
 
 pub use algorithm::{JwsAlgorithm, UnknownAlgorithm};
 pub use fetch::{FetchError, HttpsUrl, InvalidUrl};
-pub use issuer::{Issuer, Issuers, KeySource, Proof, RefreshError, Settings};
+pub use issuer::{Issuer, Issuers, KeySource, KeysState, Proof, RefreshError, RequiredClaim, Settings, check_key_file};
 pub use jwks::JwksError;
 pub use refused::Refused;

@@ -1,6 +1,6 @@
 //! Why a token is not accepted.
 
-/// Why a token is not accepted. For the service's log and record: whoever sent it learns no more than that it was refused.
+/// Why a token is not accepted. For the service's record and metrics: whoever sent it learns no more than that it was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
 pub enum Refused {
     /// Not a JWS in the compact serialization whose header and payload are JSON objects.
@@ -33,6 +33,9 @@ pub enum Refused {
     /// For somebody else.
     #[error("it is not for the configured audience")]
     Audience,
+    /// A claim that the configuration requires is missing, or has another value.
+    #[error("a claim that the configuration requires is missing, or has another value")]
+    RequiredClaim,
     /// A claim that is needed is missing or malformed.
     #[error("a claim that is needed is missing or malformed")]
     Claims,
@@ -49,7 +52,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::TooLong,
         Self::Algorithm,
@@ -60,6 +63,7 @@ impl Refused {
         Self::UnknownKey,
         Self::Signature,
         Self::Audience,
+        Self::RequiredClaim,
         Self::Claims,
         Self::Expired,
         Self::NotYetValid,
@@ -70,20 +74,21 @@ impl Refused {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::Malformed => "token_malformed",
-            Self::TooLong => "token_too_long",
-            Self::Algorithm => "token_algorithm",
-            Self::Critical => "token_critical_header",
-            Self::Type => "token_type",
-            Self::Issuer => "token_issuer",
-            Self::KeysUnavailable => "token_keys_unavailable",
-            Self::UnknownKey => "token_key_unknown",
-            Self::Signature => "token_signature",
-            Self::Audience => "token_audience",
-            Self::Claims => "token_claims",
-            Self::Expired => "token_expired",
-            Self::NotYetValid => "token_not_yet_valid",
-            Self::Lifetime => "token_lifetime",
+            Self::Malformed => "oidc_token_malformed",
+            Self::TooLong => "oidc_token_too_long",
+            Self::Algorithm => "oidc_token_algorithm",
+            Self::Critical => "oidc_token_critical_header",
+            Self::Type => "oidc_token_type",
+            Self::Issuer => "oidc_token_issuer",
+            Self::KeysUnavailable => "oidc_token_keys_unavailable",
+            Self::UnknownKey => "oidc_token_key_unknown",
+            Self::Signature => "oidc_token_signature",
+            Self::Audience => "oidc_token_audience",
+            Self::RequiredClaim => "oidc_token_required_claim",
+            Self::Claims => "oidc_token_claims",
+            Self::Expired => "oidc_token_expired",
+            Self::NotYetValid => "oidc_token_not_yet_valid",
+            Self::Lifetime => "oidc_token_lifetime",
         }
     }
 }

@@ -1,14 +1,13 @@
 //! A token taken apart: JWS in its compact serialization (RFC 7515, section 7.1), nothing of which is believed yet.
 
-use crate::json::{Json, Object};
-use crate::{JwsAlgorithm, Refused};
+use crate::{JwsAlgorithm, Refused, RequiredClaim};
 use base64ct::{Base64UrlUnpadded, Encoding};
+use chancery_crypto::{Json, JsonObject};
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 /// Longer than the tokens of issuers are, and shorter than the headers of a call may be; in bytes.
 const MAX_LENGTH: usize = 12 * 1024;
-/// Longer than any name of a caller, in bytes.
-const MAX_SUBJECT: usize = 1024;
 /// The end of the year 9999, in seconds since 1970.
 const MAX_TIME: f64 = 253_402_300_799.0;
 
@@ -20,7 +19,7 @@ pub(crate) struct Token<'a> {
     pub(crate) algorithm: JwsAlgorithm,
     pub(crate) key_id: Option<String>,
     kind: Option<String>,
-    claims: Object,
+    claims: JsonObject,
 }
 
 /// When it was issued, and from when until when it is valid.
@@ -68,26 +67,41 @@ impl<'a> Token<'a> {
         self.kind.as_deref().is_some_and(|kind| short(kind) == short(wanted))
     }
 
-    /// Whether it is for this audience, among others or alone.
-    pub(crate) fn is_for(&self, audience: &str) -> Result<bool, Refused> {
+    /// Whether it is for one of these audiences, among others or alone.
+    pub(crate) fn is_for(&self, audiences: &BTreeSet<String>) -> Result<bool, Refused> {
         match self.claims.get("aud").ok_or(Refused::Audience)? {
-            Json::Text(one) => Ok(one == audience),
+            Json::Text(one) => Ok(audiences.contains(one)),
             Json::Array(several) => {
                 let texts = several.iter().map(|one| match one {
                     Json::Text(text) => Ok(text),
-                    Json::Number(_) | Json::Array(_) | Json::Object(_) | Json::Other => Err(Refused::Claims),
+                    _ => Err(Refused::Claims),
                 });
-                Ok(texts.collect::<Result<Vec<_>, _>>()?.into_iter().any(|one| one == audience))
+                Ok(texts.collect::<Result<Vec<_>, _>>()?.into_iter().any(|one| audiences.contains(one)))
             }
-            Json::Number(_) | Json::Object(_) | Json::Other => Err(Refused::Claims),
+            _ => Err(Refused::Claims),
         }
     }
 
-    /// Whom it names.
-    pub(crate) fn subject(&self) -> Result<&str, Refused> {
-        let subject = self.claims.text("sub").ok().flatten().ok_or(Refused::Claims)?;
-        let usable = (1..=MAX_SUBJECT).contains(&subject.len()) && !subject.chars().any(char::is_control);
-        if usable { Ok(subject) } else { Err(Refused::Claims) }
+    /// Whether it has a claim with this value, which may be one of several where it is a text.
+    pub(crate) fn has(&self, name: &str, wanted: &RequiredClaim) -> bool {
+        match (self.claims.get(name), wanted) {
+            (Some(Json::Text(text)), RequiredClaim::Text(wanted)) => text == wanted,
+            (Some(Json::Array(several)), RequiredClaim::Text(wanted)) => {
+                several.iter().any(|one| matches!(one, Json::Text(text) if text == wanted))
+            }
+            (Some(Json::Flag(flag)), RequiredClaim::Flag(wanted)) => flag == wanted,
+            _ => false,
+        }
+    }
+
+    /// Whom it names, by this claim.
+    pub(crate) fn subject(&self, claim: &str) -> Result<&str, Refused> {
+        self.claims.text(claim).ok().flatten().ok_or(Refused::Claims)
+    }
+
+    /// Its id (`jti`), where it has one.
+    pub(crate) fn id(&self) -> Result<Option<&str>, Refused> {
+        self.claims.text("jti").or(Err(Refused::Claims))
     }
 
     pub(crate) fn times(&self) -> Result<Times, Refused> {
@@ -111,6 +125,6 @@ fn octets(text: &str) -> Result<Vec<u8>, Refused> {
     Base64UrlUnpadded::decode_vec(text).or(Err(Refused::Malformed))
 }
 
-fn object(text: &str) -> Result<Object, Refused> {
-    Object::read(&octets(text)?).or(Err(Refused::Malformed))
+fn object(text: &str) -> Result<JsonObject, Refused> {
+    JsonObject::read(&octets(text)?).or(Err(Refused::Malformed))
 }

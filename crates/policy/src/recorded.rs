@@ -1,7 +1,7 @@
 //! Calls as the record has them, read back so that another policy set can be asked about them.
 
 use crate::request::{AccessRequest, KeyFacts, OperationContext, RequestContext, Resource, RingFacts, SignInputKind};
-use chancery_model::{Action, Caller, CallerState, Id, KeyName, Timestamp, Uid};
+use chancery_model::{Action, Authentication, Caller, CallerState, Id, KeyName, Timestamp, Uid};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,9 +38,8 @@ impl RecordedCall {
             resource: recorded_resource(&resource)?,
             context: RequestContext {
                 source: context.optional("sourceAddress", |text| text.parse().ok())?,
-                authentication: context.read("authentication", |text| {
-                    ["certificate", "api-key", "certificate-and-api-key"].into_iter().find(|known| *known == text)
-                })?,
+                authentication: context
+                    .read("authentication", |text| Authentication::NAMES.into_iter().find(|known| *known == text))?,
                 now: context.read("now", moment)?,
                 operation: operation(action, &context)?,
             },

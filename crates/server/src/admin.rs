@@ -8,6 +8,7 @@ use crate::tls::{Freshness, Tls};
 use chancery_audit::LogHealth;
 use chancery_core::{Chancery, Health};
 use chancery_hsm::TokenState;
+use chancery_oidc::{Issuer, Issuers, KeysState};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -44,6 +45,8 @@ pub(crate) struct Admin {
     pub(crate) core: Arc<OnceLock<Chancery>>,
     /// Set once certificates and authorities have been read.
     pub(crate) tls: Arc<OnceLock<Tls>>,
+    /// Whose tokens are accepted.
+    pub(crate) issuers: Issuers,
     /// True once it is stopping.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -103,6 +106,7 @@ impl Admin {
                 if let Some(tls) = self.tls.get() {
                     words.push_str(&crls(tls, SystemTime::now()));
                 }
+                words.push_str(&issuers(&self.issuers));
                 text(status, words)
             }
         }
@@ -163,6 +167,27 @@ fn crls(tls: &Tls, now: SystemTime) -> String {
     lines.collect()
 }
 
+/// A line for each OIDC issuer whose keys cannot be read. The service is ready all the same: other callers are let in, and
+/// another instance would ask the same issuer.
+fn issuers(issuers: &Issuers) -> String {
+    let line = |issuer: &Issuer| {
+        let name = issuer.name();
+        match (issuer.state(), issuer.age()) {
+            (KeysState::Fresh, _) => String::new(),
+            (KeysState::Old, age) => format!(
+                "oidc: old: the keys of {name} cannot be read again, and those of {} seconds ago are used until they are too \
+                 old; the log says why\n",
+                age.unwrap_or_default().as_secs()
+            ),
+            (KeysState::Missing, _) => format!(
+                "oidc: missing: the keys of {name} cannot be read, or were not yet, so none of its tokens is accepted; the \
+                 log says why\n"
+            ),
+        }
+    };
+    issuers.iter().map(line).collect()
+}
+
 fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(words.into()));
     *response.status_mut() = status;
@@ -219,7 +244,8 @@ mod tests {
         let (_stop, stopped) = watch::channel(stopping);
         let scrape = Scrape::new(Exemplars::default());
         let _provider = SdkMeterProvider::builder().with_reader(scrape.reader()).build();
-        let admin = Admin { scrape, core: Arc::default(), tls: Arc::default(), stop: stopped };
+        let admin =
+            Admin { scrape, core: Arc::default(), tls: Arc::default(), issuers: Issuers::default(), stop: stopped };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let serving = tokio::spawn(admin.serve(listener));

@@ -1,5 +1,5 @@
-//! Who is at the other end: from a client certificate to an identity, and from a header to an API key. The common name is
-//! never looked at.
+//! Who is at the other end: from a client certificate to an identity, and from a header to an API key or an OIDC token. The
+//! common name is never looked at.
 //!
 //! The certificate is read once, when the connection is made ([`Peer::new`]); what can change while a connection lives
 //! for days is looked at again on each call ([`Peer::identify`]): the clock, the authorities we trust, and what they have
@@ -7,7 +7,7 @@
 
 mod bearer;
 
-pub(crate) use bearer::take_api_key;
+pub(crate) use bearer::{Bearer, take_bearer};
 
 use crate::config::IdentityKind;
 use crate::tls::{Authorities, Trust};
@@ -55,12 +55,13 @@ pub(crate) struct PeerCertificate {
     not_after: SystemTime,
 }
 
-/// Why a call has no caller. The text is for the caller; [`Unidentified::reason`] for record and metrics.
+/// Why a call has no caller. The text and [`Unidentified::told`] are for the caller; [`Unidentified::reason`] is for record and
+/// metrics.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unidentified {
     #[error(
-        "the connection has no client certificate and the call no API key; connect with the certificate of a registered \
-         caller, or send an API key as authorization: Bearer"
+        "the connection has no client certificate and the call neither API key nor OIDC token; connect with the certificate of \
+         a registered caller, or send one of these as authorization: Bearer"
     )]
     NoCertificate,
     #[error("the client certificate cannot be read as X.509 (RFC 5280); have it issued anew")]
@@ -102,7 +103,9 @@ pub(crate) enum Unidentified {
     Unregistered(Identity),
     #[error("callers/{0} is suspended; ask whoever administers callers (they can run: chancery callers resume)")]
     Suspended(Id),
-    #[error("the authorization header is not of the form Bearer chy_..., or there is more than one; send one API key")]
+    #[error(
+        "the authorization header is not of the form Bearer ..., or there is more than one; send one API key or OIDC token"
+    )]
     Authorization,
     #[error("what was sent as API key is none: {0}; send it as it was issued")]
     ApiKeyMalformed(InvalidApiKey),
@@ -117,7 +120,14 @@ pub(crate) enum Unidentified {
     #[error("API keys cannot be checked now, because the token that is needed for it is away; try again")]
     ApiKeysUnavailable,
     #[error(
-        "the client certificate is that of callers/{0}, and the API key another caller's; send those of one caller"
+        "the OIDC token is not accepted here; check that it is for this service (aud), of an issuer that is configured here, \
+         and has not expired: the service's record and metrics say what it is, and its operator can look there"
+    )]
+    OidcToken(chancery_oidc::Refused),
+    #[error("OIDC tokens of this issuer cannot be checked now, because its keys could not be read; try again")]
+    OidcKeysUnavailable,
+    #[error(
+        "the client certificate is that of callers/{0}, and the API key or OIDC token another caller's; send those of one caller"
     )]
     AnotherCaller(Id),
     #[error("what this call came with is no longer a credential of callers/{0}; ask whoever administers callers")]
@@ -151,9 +161,30 @@ impl Unidentified {
             Self::ApiKeyRevoked => "api_key_revoked",
             Self::ApiKeySource(_) => "api_key_source",
             Self::ApiKeysUnavailable => "api_keys_unavailable",
+            Self::OidcToken(refused) => refused.reason(),
+            Self::OidcKeysUnavailable => chancery_oidc::Refused::KeysUnavailable.reason(),
             Self::AnotherCaller(_) => "credentials_of_different_callers",
             Self::NoLongerTheirs(_) => "credential_refused",
             Self::FactorMissing { .. } => "factor_missing",
+        }
+    }
+
+    /// The word that the caller is told. What is wrong with a token is for its issuer and for us: whoever tries tokens out is
+    /// to learn nothing by it.
+    pub(crate) const fn told(&self) -> &'static str {
+        match self {
+            Self::OidcToken(_) => "oidc_token_refused",
+            Self::OidcKeysUnavailable => "oidc_keys_unavailable",
+            _ => self.reason(),
+        }
+    }
+}
+
+impl From<chancery_oidc::Refused> for Unidentified {
+    fn from(refused: chancery_oidc::Refused) -> Self {
+        match refused {
+            chancery_oidc::Refused::KeysUnavailable => Self::OidcKeysUnavailable,
+            refused => Self::OidcToken(refused),
         }
     }
 }
@@ -169,6 +200,7 @@ const fn missing(factor: Factor) -> &'static str {
     match factor {
         Factor::Certificate => "connect with a client certificate, too",
         Factor::ApiKey => "send an API key, too, as authorization: Bearer",
+        Factor::OidcToken => "send an OIDC token, too, as authorization: Bearer",
     }
 }
 
@@ -185,6 +217,7 @@ impl From<chancery_core::Unidentified> for Unidentified {
             Core::NoLongerTheirs(caller) => Self::NoLongerTheirs(caller.id.clone()),
             Core::ApiKeyOver(_, ApiKeyState::Revoked) => Self::ApiKeyRevoked,
             Core::ApiKeyOver(_, ApiKeyState::Expired | ApiKeyState::Active) => Self::ApiKeyExpired,
+            Core::OidcTokenOver(_) => Self::OidcToken(chancery_oidc::Refused::Expired),
             Core::ApiKeySource(caller) => Self::ApiKeySource(caller.id.clone()),
             Core::FactorMissing(caller, factor) => Self::FactorMissing { caller: caller.id.clone(), factor },
         }

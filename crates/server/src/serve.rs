@@ -6,7 +6,7 @@
 
 use crate::admin::Admin;
 use crate::assembly::{AssemblyError, Parts, assemble};
-use crate::config::{Config, Finding, Severity};
+use crate::config::{self, Config, Finding, Severity};
 use crate::connections::Connections;
 use crate::grpc::{self, Office, ReflectionError, health};
 use crate::layers::{self, Gates, InFlight, ObserveLayer};
@@ -16,6 +16,7 @@ use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls::{Reloader, TlsError};
 use crate::web::{Jwks, Split, Web};
 use chancery_hsm::WorkerCommand;
+use chancery_oidc::{Issuer, Issuers};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -123,13 +124,16 @@ async fn run(
     let supervisor = Supervisor::from_environment();
     let ready_core = Arc::new(OnceLock::new());
     let ready_tls = Arc::new(OnceLock::new());
+    // Where it is not said where an issuer's keys are, the check has refused the configuration.
+    let issuers: Issuers = config.listener.oidc.iter().filter_map(config::Oidc::to_issuer).collect();
     // First, so that probes can tell a start that takes its time from one that hangs.
     let admin_address = match &config.admin {
         None => None,
         Some(admin) => {
             let (listener, address) = listen("admin.address", admin.address).await?;
             let (core, tls) = (Arc::clone(&ready_core), Arc::clone(&ready_tls));
-            let admin = Admin { scrape: telemetry.scrape(), core, tls, stop: stopped.clone() };
+            let issuers = issuers.clone();
+            let admin = Admin { scrape: telemetry.scrape(), core, tls, issuers, stop: stopped.clone() };
             background.spawn(admin.serve(listener));
             Some(address)
         }
@@ -148,6 +152,9 @@ async fn run(
     let _unread = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(ServeError::Signals)?;
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
     background.spawn(reloader.run(hangup, metrics.clone(), supervisor.clone()));
+    for issuer in issuers.iter().cloned() {
+        background.spawn(Issuer::follow(issuer));
+    }
 
     let mut shutdown = pin!(shutdown);
     let (assembled, stop_asked_for) = alongside(pin!(assemble(config, worker, &metrics)), shutdown.as_mut()).await;
@@ -160,7 +167,7 @@ async fn run(
         let routes = grpc::routes(&office, health, limits, config.listener.reflection)?;
         let (listener, address) = listen("listener.address", config.listener.address).await?;
         let observed = ObserveLayer::new(metrics.clone(), telemetry.traced().then_some(address));
-        let gates = Gates::new(&core, &tls, limits, in_flight.clone(), &metrics);
+        let gates = Gates::new(&core, &tls, &issuers, limits, in_flight.clone(), &metrics);
         // Outermost, so that what the gates refuse is seen too: a span that continues the caller's trace, and the metric.
         let grpc = observed.layer(layers::gated(routes, gates.clone()));
         let jwks = Jwks(office);
@@ -170,7 +177,8 @@ async fn run(
         });
         let web = Web { gated: layers::gated(jwks, gates), metrics: metrics.clone() };
         let service = Split { grpc, web };
-        Observed { core: core.clone(), tokens, in_flight, tls: tls.clone() }.register(&telemetry.meter());
+        Observed { core: core.clone(), tokens, in_flight, tls: tls.clone(), issuers: issuers.clone() }
+            .register(&telemetry.meter());
         background.spawn(follower);
         // The core was set nowhere else.
         let _first = ready_core.set(core.clone());

@@ -138,6 +138,7 @@ pub(crate) fn listener(folder: &Path, server: &Issued, authorities: &[(&TestAuth
         private_key,
         client_auth: ClientAuth::Required,
         client_cas,
+        oidc: Vec::new(),
         reflection: true,
         limits: Limits::default(),
     }

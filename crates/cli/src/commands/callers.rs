@@ -62,7 +62,7 @@ pub struct Create {
     /// The one environment whose key rings it may use; fixed for its life
     #[arg(long, value_name = "ID", value_parser = environment)]
     environment: Id,
-    /// How it is recognised: spiffe://trust-domain/path or dns:name; may be repeated
+    /// How it is recognised: spiffe://trust-domain/path, dns:name or oidc:https://issuer#subject; may be repeated
     #[arg(long = "identity", value_name = "IDENTITY")]
     identities: Vec<Identity>,
     /// A role; may be repeated
@@ -77,7 +77,7 @@ pub struct Create {
     /// An attribute that policies can speak of; may be repeated
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = label)]
     attributes: Vec<(String, String)>,
-    /// What each of its calls must bring: certificate, api-key; may be repeated
+    /// What each of its calls must bring: certificate, api-key, oidc-token; may be repeated
     #[arg(long = "require", value_name = "FACTOR", value_parser = factor())]
     required_factors: Vec<Factor>,
     /// A UUID that makes the command safe to repeat [default: a random one]
@@ -129,7 +129,7 @@ pub struct Update {
     /// One attribute less, by its name; may be repeated
     #[arg(long, value_name = "NAME")]
     remove_attribute: Vec<String>,
-    /// What each of its calls must bring from now on: certificate, api-key; may be repeated
+    /// What each of its calls must bring from now on: certificate, api-key, oidc-token; may be repeated
     #[arg(long = "require", value_name = "FACTOR", value_parser = factor())]
     require: Vec<Factor>,
     /// What its calls need not bring any more; may be repeated
@@ -226,6 +226,7 @@ fn numbers(factors: &[Factor]) -> Vec<i32> {
     let number = |factor: &Factor| match factor {
         Factor::Certificate => v1::AuthenticationFactor::Certificate.into(),
         Factor::ApiKey => v1::AuthenticationFactor::ApiKey.into(),
+        Factor::OidcToken => v1::AuthenticationFactor::OidcToken.into(),
     };
     factors.iter().map(number).collect()
 }

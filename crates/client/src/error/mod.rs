@@ -39,6 +39,17 @@ pub enum ClientError {
         /// Where it is.
         path: PathBuf,
     },
+    /// The file of an OIDC token cannot be read, or holds none.
+    #[error(
+        "{} {}", path.display(),
+        if source.is_some() { "cannot be read, which should hold an OIDC token" } else { "holds no OIDC token (JWT)" }
+    )]
+    OidcTokenFile {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: Option<io::Error>,
+    },
     /// The certificate and the private key cannot be used, or do not belong together.
     #[error(
         "the client certificate {} and the private key {} cannot be used together ({})",

@@ -108,9 +108,9 @@ impl Faults {
 
     /// A client whose calls take at most 10 seconds.
     pub(super) fn client(self: &Arc<Self>, retry: RetryPolicy) -> Client {
-        let current = Arc::new(CurrentChannel::new(self.channel()));
+        let current = Arc::new(CurrentChannel::new(self.channel(), None));
         let timeout = Duration::from_secs(10);
-        Client::over(Connection::new(current, timeout, None), "https://faults", timeout, retry)
+        Client::over(Connection::new(current, timeout), "https://faults", timeout, retry)
     }
 
     fn channel(self: &Arc<Self>) -> Channel {

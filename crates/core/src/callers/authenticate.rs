@@ -4,15 +4,30 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chancery_crypto::ApiKeyText;
-use chancery_model::{ApiKeyProof, Authentication, Caller, CertificateProof, Factor, Identity};
+use chancery_model::{ApiKeyProof, Authentication, Caller, CertificateProof, Factor, Identity, OidcProof};
 
 use crate::Chancery;
 use crate::api_keys::ApiKeyState;
 
+/// What a call brings in its `authorization` header.
+#[derive(Debug, Clone, Copy)]
+pub enum Bearer<'a> {
+    /// An API key, not yet checked.
+    ApiKey(&'a ApiKeyText),
+    /// What a token of an OpenID Connect issuer proves, which has been verified.
+    OidcToken(&'a OidcProof),
+}
+
+/// The same, checked, with the caller whose it is.
+enum Checked {
+    ApiKey(ApiKeyProof),
+    OidcToken(OidcProof),
+}
+
 /// Why credentials let nobody in.
 #[derive(Debug, Clone)]
 pub enum Unidentified {
-    /// There is neither a certificate nor an API key.
+    /// There is neither a certificate nor an API key nor an OIDC token.
     NoCredential,
     /// No registered caller has this identity.
     Unregistered(Identity),
@@ -20,7 +35,7 @@ pub enum Unidentified {
     ApiKeyUnknown,
     /// Whether it is an API key cannot be said now: the token that is needed for it is away.
     ApiKeysUnavailable,
-    /// Certificate and API key are of different callers; this one's is the certificate.
+    /// The certificate and what comes with the call are of different callers; this one's is the certificate.
     AnotherCaller(Arc<Caller>),
     /// The caller is suspended.
     Suspended(Arc<Caller>),
@@ -28,6 +43,8 @@ pub enum Unidentified {
     NoLongerTheirs(Arc<Caller>),
     /// The API key is expired or revoked.
     ApiKeyOver(Arc<Caller>, ApiKeyState),
+    /// The OIDC token has expired since it was verified.
+    OidcTokenOver(Arc<Caller>),
     /// The API key is for other addresses than the one the call comes from.
     ApiKeySource(Arc<Caller>),
     /// The caller requires a factor that the call does not bring.
@@ -43,33 +60,41 @@ impl Chancery {
     pub fn authenticate(
         &self,
         certificate: Option<&CertificateProof>,
-        api_key: Option<&ApiKeyText>,
+        bearer: Option<Bearer<'_>>,
         source: Option<IpAddr>,
     ) -> Result<(Arc<Caller>, Authentication), Unidentified> {
         let snapshot = self.snapshot();
-        let key = api_key.map(|key| self.check_api_key(&snapshot, key)).transpose()?;
+        let registered = |identity: &Identity| {
+            let caller = snapshot.callers.by_identity(identity);
+            caller.ok_or_else(|| Unidentified::Unregistered(identity.clone()))
+        };
+        let by_bearer = match bearer {
+            None => None,
+            Some(Bearer::ApiKey(key)) => {
+                let key = self.check_api_key(&snapshot, key)?;
+                let caller = snapshot.callers.by_uid(key.caller_uid).ok_or(Unidentified::ApiKeyUnknown)?;
+                Some((caller, Checked::ApiKey(ApiKeyProof { id: key.id, uid: key.uid })))
+            }
+            Some(Bearer::OidcToken(proof)) => Some((registered(&proof.identity)?, Checked::OidcToken(proof.clone()))),
+        };
         let by_certificate = match certificate {
             None => None,
-            Some(proof) => {
-                let caller = snapshot.callers.by_identity(&proof.identity);
-                Some((caller.ok_or_else(|| Unidentified::Unregistered(proof.identity.clone()))?, proof.clone()))
-            }
+            Some(proof) => Some((registered(&proof.identity)?, proof.clone())),
         };
-        let by_key = match key {
-            None => None,
-            Some(key) => {
-                let caller = snapshot.callers.by_uid(key.caller_uid).ok_or(Unidentified::ApiKeyUnknown)?;
-                Some((caller, ApiKeyProof { id: key.id, uid: key.uid }))
-            }
-        };
-        let (caller, authentication) = match (by_certificate, by_key) {
+        let (caller, authentication) = match (by_certificate, by_bearer) {
             (None, None) => return Err(Unidentified::NoCredential),
             (Some((caller, proof)), None) => (caller, Authentication::Certificate(proof)),
-            (None, Some((caller, key))) => (caller, Authentication::ApiKey(key)),
+            (None, Some((caller, Checked::ApiKey(key)))) => (caller, Authentication::ApiKey(key)),
+            (None, Some((caller, Checked::OidcToken(token)))) => (caller, Authentication::OidcToken(token)),
             (Some((caller, _)), Some((other, _))) if caller.uid != other.uid => {
                 return Err(Unidentified::AnotherCaller(Arc::clone(caller)));
             }
-            (Some((caller, proof)), Some((_, key))) => (caller, Authentication::CertificateAndApiKey(proof, key)),
+            (Some((caller, proof)), Some((_, Checked::ApiKey(key)))) => {
+                (caller, Authentication::CertificateAndApiKey(proof, key))
+            }
+            (Some((caller, proof)), Some((_, Checked::OidcToken(token)))) => {
+                (caller, Authentication::CertificateAndOidcToken(proof, token))
+            }
         };
         snapshot.holds(caller, &authentication, source)?;
         if let Some(key) = authentication.api_key() {

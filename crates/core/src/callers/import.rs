@@ -46,6 +46,12 @@ pub enum BootstrapError {
         /// One of them.
         first: Id,
     },
+    /// Nothing else than another service's tokens would let it in.
+    #[error(
+        "none of these identities can be in a certificate, and whoever administers must not depend on another service; give \
+         spiffe://trust-domain/path or dns:name"
+    )]
+    NoCertificate,
     /// The store or the record failed.
     #[error("the caller cannot be registered")]
     State(#[source] Error),
@@ -59,6 +65,9 @@ pub async fn bootstrap(log: &Log, reader: &Reader, first: CallerDeclaration) -> 
     let reader = reader.clone();
     let read = crate::blocking(move || reader.load_state()).await.map_err(BootstrapError::State)?;
     let state = read.map_err(|error| BootstrapError::State(error.into()))?;
+    if !first.identities.iter().any(Identity::is_of_certificate) {
+        return Err(BootstrapError::NoCertificate);
+    }
     let known = Callers::from_rows(state.callers);
     if let Some(entry) = known.entries_after(None).next() {
         return Err(BootstrapError::Refused { registered: known.all.len(), first: entry.caller.id.clone() });

@@ -10,7 +10,7 @@ mod standing;
 mod state;
 mod words;
 
-pub use authenticate::Unidentified;
+pub use authenticate::{Bearer, Unidentified};
 pub use change::CallerChange;
 pub(crate) use import::take_callers;
 pub use import::{BootstrapError, CallerDeclaration, bootstrap};

@@ -116,6 +116,10 @@ impl Chancery {
             }
         }
         check_labels("caller.attributes", "attribute", &registration.attributes)?;
+        if !Factor::go_together(&registration.required_factors) {
+            let why = "api-key and oidc-token come in the same header, so no call can bring both; require one of them";
+            return Err(Error::invalid("caller.required_factors", why));
+        }
         for identity in &registration.identities {
             if callers.by_identity(identity).is_some_and(|owner| owner.uid != row.uid) {
                 let why = format!("{identity} belongs to another caller; an identity belongs to one");

@@ -67,6 +67,14 @@ impl Snapshot {
                 return Err(Unidentified::ApiKeySource(Arc::clone(caller)));
             }
         }
+        if let Some(token) = authentication.oidc_token() {
+            if !caller.identities.contains(&token.identity) {
+                return Err(Unidentified::NoLongerTheirs(Arc::clone(caller)));
+            }
+            if token.expires <= Timestamp::now() {
+                return Err(Unidentified::OidcTokenOver(Arc::clone(caller)));
+            }
+        }
         match caller.required_factors.iter().find(|factor| !authentication.has(**factor)) {
             Some(factor) => Err(Unidentified::FactorMissing(Arc::clone(caller), *factor)),
             None => Ok(()),

@@ -1,81 +1,17 @@
 //! A real HTTPS server in the issuer's place: keys that change, and a server that is down, slow, wrong or somebody else's.
 
 use crate::keys::{Signer, jwks};
+use crate::server::Server;
 use crate::{AUDIENCE, ISSUER, now, settings};
-use chancery_oidc::{FetchError, HttpsUrl, Issuer, Issuers, JwsAlgorithm, KeySource, RefreshError, Refused, Settings};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use chancery_oidc::{FetchError, Issuer, Issuers, JwsAlgorithm, KeySource, KeysState, RefreshError, Refused, Settings};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server that answers every request with the same.
-struct Server {
-    answer: Arc<Mutex<Vec<u8>>>,
-    requests: Arc<AtomicUsize>,
-    url: HttpsUrl,
-    ca: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
 impl Server {
-    /// Its certificate is for `name`, and the address that it is asked at has `127.0.0.1`.
-    async fn start(name: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
-        let ca = folder.path().join("ca.pem");
-        std::fs::write(&ca, cert.pem()).unwrap();
-        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("https://{}/keys", listener.local_addr().unwrap()).parse().unwrap();
-        let (answer, requests) = (Arc::<Mutex<Vec<u8>>>::default(), Arc::<AtomicUsize>::default());
-        let (answers, counted) = (Arc::clone(&answer), Arc::clone(&requests));
-        tokio::spawn(async move {
-            let acceptor = TlsAcceptor::from(Arc::new(config));
-            while let Ok((stream, _)) = listener.accept().await {
-                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") {
-                    let Ok(byte) = stream.read_u8().await else { break };
-                    request.push(byte);
-                }
-                assert!(request.starts_with(b"GET /keys HTTP/1.1\r\n"));
-                counted.fetch_add(1, Ordering::SeqCst);
-                let answer = answers.lock().unwrap().clone();
-                let _gone = stream.write_all(&answer).await;
-                let _gone = stream.shutdown().await;
-            }
-        });
-        Self { answer, requests, url, ca, _folder: folder }
-    }
-
-    fn answers(&self, status: &str, body: &str) {
-        let head =
-            format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        *self.answer.lock().unwrap() = format!("{head}{body}").into_bytes();
-    }
-
     fn settings(&self) -> Settings {
-        settings(KeySource::Url { url: self.url.clone(), ca: self.ca.clone() })
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
+        settings(KeySource::Url { url: self.url(), ca: self.ca.clone(), token: None })
     }
 }
 
@@ -161,11 +97,12 @@ async fn while_the_issuer_is_down_its_keys_are_used_until_they_are_too_old() {
     until("it is asked again", || server.requests() > asked + 2).await;
     // What is asked for often is answered by what is there; on a machine that stands still for seconds, it is too old already.
     assert!(verify().is_ok() || read.elapsed() > Duration::from_secs(2));
+    assert!(issuer.state() == KeysState::Old || read.elapsed() > Duration::from_secs(2));
     until("the keys are too old", || verify() == Err(Refused::KeysUnavailable)).await;
     assert!(read.elapsed() >= Duration::from_secs(2), "not before their time");
-    assert!(issuer.age().unwrap() >= Duration::from_secs(2));
+    assert!(issuer.age().unwrap() >= Duration::from_secs(2) && issuer.state() == KeysState::Missing);
     server.answers("200 OK", &jwks(&[&signer]));
-    until("the issuer is back", || verify().is_ok()).await;
+    until("the issuer is back", || verify().is_ok() && issuer.state() == KeysState::Fresh).await;
     following.abort();
 }
 
@@ -186,12 +123,12 @@ async fn what_is_no_answer_of_the_issuers_is_refused() {
     server.answers("200 OK", "<html></html>");
     assert!(matches!(refresh(server.settings()).await.unwrap_err(), RefreshError::Jwks { .. }));
     // Cut off in the middle.
-    *server.answer.lock().unwrap() = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"keys\":[".to_vec();
+    server.answers_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"keys\":[");
     assert!(matches!(fetch_error(refresh(server.settings()).await.unwrap_err()), FetchError::Http(_)));
 
     server.answers("200 OK", &jwks(&[&signer]));
     let other = Server::start("127.0.0.1").await;
-    let keys = KeySource::Url { url: server.url.clone(), ca: other.ca.clone() };
+    let keys = KeySource::Url { url: server.url(), ca: other.ca.clone(), token: None };
     assert!(
         matches!(fetch_error(refresh(settings(keys)).await.unwrap_err()), FetchError::Connect(_)),
         "another's authority"
@@ -202,8 +139,31 @@ async fn what_is_no_answer_of_the_issuers_is_refused() {
         matches!(fetch_error(refresh(elsewhere.settings()).await.unwrap_err()), FetchError::Connect(_)),
         "another's name"
     );
-    let keys = KeySource::Url { url: server.url.clone(), ca: "/nowhere/ca.pem".into() };
+    let keys = KeySource::Url { url: server.url(), ca: "/nowhere/ca.pem".into(), token: None };
     assert!(matches!(fetch_error(refresh(settings(keys)).await.unwrap_err()), FetchError::Authorities { .. }));
-    let keys = KeySource::Url { url: "https://127.0.0.1:1/".parse().unwrap(), ca: server.ca.clone() };
+    let keys = KeySource::Url { url: "https://127.0.0.1:1/".parse().unwrap(), ca: server.ca.clone(), token: None };
     assert!(matches!(fetch_error(refresh(settings(keys)).await.unwrap_err()), FetchError::Connect(_)), "nobody there");
+}
+
+#[tokio::test]
+async fn who_asks_is_shown_where_the_keys_are_not_for_everybody() {
+    let server = Server::start("127.0.0.1").await;
+    server.answers("200 OK", &jwks(&[&Signer::new(JwsAlgorithm::Es256, "k")]));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let keys = KeySource::Url { url: server.url(), ca: server.ca.clone(), token: Some(path.clone()) };
+    let issuer = Issuer::new(settings(keys));
+    let unreadable = |error| matches!(fetch_error(error), FetchError::Token { .. });
+    assert!(unreadable(issuer.refresh().await.unwrap_err()), "no file");
+    for nothing in ["", "\n", "a\nb"] {
+        std::fs::write(&path, nothing).unwrap();
+        let error = issuer.refresh().await.unwrap_err();
+        assert!(!error.to_string().contains("a\nb") && unreadable(error));
+    }
+    assert_eq!(server.requests(), 0);
+    for token in ["one", "another"] {
+        std::fs::write(&path, format!("{token}\n")).unwrap();
+        issuer.refresh().await.unwrap();
+        assert!(server.last_request().contains(&format!("authorization: Bearer {token}\r\n")), "read anew each time");
+    }
 }

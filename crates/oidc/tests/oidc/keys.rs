@@ -1,4 +1,10 @@
-//! Keys that sign tokens, and their public halves as JWK.
+//! Keys that sign tokens, and their public halves as JWK. Also used by `tests/oidc.rs` of the workspace.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "these functions run inside tests, which stop at the first surprise"
+)]
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -9,10 +15,13 @@ use aws_lc_rs::signature::{
 use base64ct::{Base64UrlUnpadded, Encoding};
 use chancery_oidc::JwsAlgorithm;
 
+/// base64url without padding (RFC 7515, section 2).
+#[must_use]
 pub fn base64(bytes: &[u8]) -> String {
     Base64UrlUnpadded::encode_string(bytes)
 }
 
+#[derive(Debug)]
 enum Pair {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
@@ -20,13 +29,18 @@ enum Pair {
 }
 
 /// A key pair for one algorithm.
+#[derive(Debug)]
 pub struct Signer {
+    /// By which it signs.
     pub algorithm: JwsAlgorithm,
+    /// How its tokens and key set name it.
     pub kid: String,
     pair: Pair,
 }
 
 impl Signer {
+    /// A new one.
+    #[must_use]
     pub fn new(algorithm: JwsAlgorithm, kid: &str) -> Self {
         let pair = match algorithm {
             JwsAlgorithm::Rs256 | JwsAlgorithm::Ps256 => Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()),
@@ -38,6 +52,7 @@ impl Signer {
     }
 
     /// The members of the public key, without `kid`, `alg` and `use`.
+    #[must_use]
     pub fn bare_jwk(&self) -> String {
         match &self.pair {
             Pair::Rsa(pair) => {
@@ -59,19 +74,26 @@ impl Signer {
         }
     }
 
+    /// The public key.
+    #[must_use]
     pub fn jwk(&self) -> String {
         format!(r#"{{{},"kid":"{}","alg":"{}","use":"sig"}}"#, self.bare_jwk(), self.kid, self.algorithm)
     }
 
+    /// The header of its tokens.
+    #[must_use]
     pub fn header(&self) -> String {
         format!(r#"{{"alg":"{}","kid":"{}"}}"#, self.algorithm, self.kid)
     }
 
+    /// A token.
+    #[must_use]
     pub fn sign(&self, claims: &str) -> String {
         self.sign_with(&self.header(), claims)
     }
 
     /// A token with any header.
+    #[must_use]
     pub fn sign_with(&self, header: &str, claims: &str) -> String {
         let signed = format!("{}.{}", base64(header.as_bytes()), base64(claims.as_bytes()));
         let random = SystemRandom::new();
@@ -91,6 +113,7 @@ impl Signer {
 }
 
 /// A key set.
+#[must_use]
 pub fn jwks(keys: &[&Signer]) -> String {
     format!(r#"{{"keys":[{}]}}"#, keys.iter().map(|key| key.jwk()).collect::<Vec<_>>().join(","))
 }

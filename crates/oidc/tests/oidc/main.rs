@@ -12,9 +12,11 @@
 mod https;
 mod key_sets;
 mod keys;
+mod server;
 mod tokens;
 
 use chancery_oidc::{Issuer, Issuers, JwsAlgorithm, KeySource, Settings};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -24,10 +26,12 @@ const AUDIENCE: &str = "https://chancery.internal";
 fn settings(keys: KeySource) -> Settings {
     Settings {
         issuer: ISSUER.to_owned(),
-        audience: AUDIENCE.to_owned(),
+        audiences: ["https://other.example".to_owned(), AUDIENCE.to_owned()].into(),
         keys,
         algorithms: JwsAlgorithm::ALL.into(),
         token_type: None,
+        subject_claim: "sub".to_owned(),
+        required_claims: BTreeMap::new(),
         leeway: Duration::from_secs(30),
         max_lifetime: Duration::from_secs(24 * 3600),
         refresh: Duration::from_secs(300),

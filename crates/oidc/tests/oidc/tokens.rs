@@ -3,7 +3,9 @@
 use crate::keys::{Signer, base64, jwks};
 use crate::{AUDIENCE, ISSUER, in_file, now};
 use aws_lc_rs::hmac;
-use chancery_oidc::{Issuers, JwsAlgorithm, Refused};
+use chancery_crypto::sha256;
+use chancery_model::{Identity, Timestamp};
+use chancery_oidc::{Issuers, JwsAlgorithm, Proof, Refused, RequiredClaim};
 use std::time::{Duration, SystemTime};
 
 /// Claims of a token for an hour, with other ones in the place of some.
@@ -32,8 +34,14 @@ async fn trusting(keys: &[&Signer]) -> (Issuers, tempfile::TempDir) {
     (in_file(folder.path(), &jwks(keys), |_| {}).await, folder)
 }
 
+fn named(proof: &Proof) -> String {
+    let Identity::Oidc { issuer, subject } = &proof.credential.identity else { panic!("{proof:?}") };
+    assert_eq!(issuer, ISSUER);
+    subject.clone()
+}
+
 fn subject(issuers: &Issuers, token: &str) -> Result<String, Refused> {
-    issuers.verify(token, SystemTime::now()).map(|proof| proof.subject)
+    issuers.verify(token, SystemTime::now()).map(|proof| named(&proof))
 }
 
 #[tokio::test]
@@ -43,7 +51,7 @@ async fn a_token_of_each_algorithm_holds_and_no_changed_one() {
     for signer in &signers {
         let token = signer.sign(&claims(&[]));
         let proof = issuers.verify(&token, SystemTime::now()).unwrap();
-        assert_eq!((proof.issuer.as_str(), proof.subject.as_str()), (ISSUER, "checkout"), "{}", signer.algorithm);
+        assert_eq!(named(&proof), "checkout", "{}", signer.algorithm);
         // Another payload under the same signature, and the same one under another.
         let other = signer.sign(&claims(&[("sub", "\"admin\"")]));
         let (signed, signature) = token.rsplit_once('.').unwrap();
@@ -68,7 +76,12 @@ async fn a_kubernetes_service_account_is_taken() {
         now + 3607,
         now + 3000
     ));
-    assert_eq!(subject(&issuers, &token).unwrap(), "system:serviceaccount:shop:checkout");
+    let proof = issuers.verify(&token, SystemTime::now()).unwrap();
+    assert_eq!(named(&proof), "system:serviceaccount:shop:checkout");
+    let credential = proof.credential;
+    assert_eq!(credential.token_id, Some(sha256(b"8a2c6b9e-7d5c-4f6f-b8f6-0d7e3f6f1a11")));
+    assert_eq!(credential.key_id, Some(sha256(b"a5cdFv")));
+    assert_eq!(credential.expires, Timestamp::from_unix_micros((now + 3607 + 30) * 1_000_000), "with leeway");
 }
 
 #[tokio::test]
@@ -109,7 +122,7 @@ async fn each_claim_is_looked_at() {
     let day_and_more = at(24 * 3600 + 60);
     let long = format!("\"{}\"", "x".repeat(1025));
     let near = format!("[\"{AUDIENCE}/\",\"{}\"]", AUDIENCE.to_uppercase());
-    let cases: [Case<'_>; 34] = [
+    let cases: [Case<'_>; 38] = [
         (&[], Ok(())),
         (&[("iss", "\"https://elsewhere\"")], Err(Refused::Issuer)),
         (&[("iss", "\"https://kubernetes.default.svc.cluster.local/\"")], Err(Refused::Issuer)),
@@ -124,7 +137,12 @@ async fn each_claim_is_looked_at() {
         (&[("sub", "")], Err(Refused::Claims)),
         (&[("sub", "\"\"")], Err(Refused::Claims)),
         (&[("sub", "7")], Err(Refused::Claims)),
-        (&[("sub", "\"a\\u0000b\"")], Err(Refused::Claims)),
+        // Where readers in C end a string, no two readers see the same.
+        (&[("sub", "\"a\\u0000b\"")], Err(Refused::Malformed)),
+        (&[("sub", "\"a\\u202eb\"")], Err(Refused::Claims)),
+        (&[("sub", "\" checkout\"")], Err(Refused::Claims)),
+        (&[("jti", "7")], Err(Refused::Claims)),
+        (&[("aud", "\"https://other.example\"")], Ok(())),
         (&[("sub", "\"a\\nb\"")], Err(Refused::Claims)),
         (&[("sub", &long)], Err(Refused::Claims)),
         (&[("exp", "")], Err(Refused::Claims)),
@@ -151,6 +169,40 @@ async fn each_claim_is_looked_at() {
         let found = subject(&issuers, &signer.sign(&claims(other))).map(drop);
         assert_eq!(found, expected, "{other:?}");
     }
+}
+
+#[tokio::test]
+async fn claims_that_are_required_are_there() {
+    let signer = Signer::new(JwsAlgorithm::Es256, "k");
+    let folder = tempfile::tempdir().unwrap();
+    let keys = jwks(&[&signer]);
+    let issuers = in_file(folder.path(), &keys, |settings| {
+        settings.subject_claim = "email".to_owned();
+        let text = |text: &str| RequiredClaim::Text(text.to_owned());
+        settings.required_claims = [
+            ("email_verified".to_owned(), RequiredClaim::Flag(true)),
+            ("groups".to_owned(), text("signers")),
+            ("org".to_owned(), text("acme")),
+        ]
+        .into();
+    });
+    let issuers = issuers.await;
+    let good =
+        [("email", "\"a@b\""), ("email_verified", "true"), ("groups", "[\"x\",\"signers\"]"), ("org", "\"acme\"")];
+    let with = |name: &str, value: &'static str| {
+        let changed = good.map(|(known, old)| (known, if known == name { value } else { old }));
+        subject(&issuers, &signer.sign(&claims(&changed)))
+    };
+    assert_eq!(with("", "").unwrap(), "a@b");
+    assert_eq!(with("groups", "\"signers\"").unwrap(), "a@b");
+    for value in ["", "false", "\"true\"", "1"] {
+        assert_eq!(with("email_verified", value), Err(Refused::RequiredClaim), "{value}");
+    }
+    for value in ["", "[]", "[[\"signers\"]]", "{\"signers\":\"signers\"}", "\"signers \"", "true"] {
+        assert_eq!(with("groups", value), Err(Refused::RequiredClaim), "{value}");
+    }
+    assert_eq!(with("org", "\"ACME\""), Err(Refused::RequiredClaim));
+    assert_eq!(with("email", ""), Err(Refused::Claims), "sub is not asked");
 }
 
 #[tokio::test]
@@ -250,5 +302,5 @@ async fn what_was_proved_holds_until_it_expires_or_its_key_goes() {
 fn each_reason_has_a_word_of_its_own() {
     let words: std::collections::HashSet<_> = Refused::ALL.map(Refused::reason).into();
     assert_eq!(words.len(), Refused::ALL.len());
-    assert!(words.iter().all(|word| word.starts_with("token_")));
+    assert!(words.iter().all(|word| word.starts_with("oidc_token_")));
 }

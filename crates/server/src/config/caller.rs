@@ -17,7 +17,7 @@ pub struct Caller {
     #[serde(deserialize_with = "parse::id")]
     pub environment: Id,
     /// What names the caller in its certificates: `spiffe://trust-domain/path`, or `dns:name` for authorities with
-    /// `identity = "dns"`. An identity belongs to one caller.
+    /// `identity = "dns"`; or in tokens, `oidc:https://issuer#subject`. An identity belongs to one caller.
     #[serde(deserialize_with = "parse::identities")]
     pub identities: BTreeSet<Identity>,
     /// Groups that policies can speak of.
@@ -33,7 +33,7 @@ pub struct Caller {
     /// Names and values that policies can speak of.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-    /// What each call must bring: certificate, api-key.
+    /// What each call must bring: certificate, api-key, oidc-token.
     #[serde(default, deserialize_with = "parse::factors")]
     pub required_factors: BTreeSet<Factor>,
 }

@@ -4,7 +4,7 @@ use super::{ApiKeys, Caller, ClientAuth, Config, IdentityKind, KeyRing, SystemRi
 use crate::tls::{self, Freshness};
 use chancery_core::SYSTEM_RING;
 use chancery_hsm::PinSource;
-use chancery_model::{Id, Identity};
+use chancery_model::{Factor, Id, Identity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::Metadata;
@@ -54,6 +54,7 @@ impl Config {
         let mut report = Report::default();
         report.listener(self);
         report.tls(self);
+        report.oidc(self);
         report.files(self);
         report.tokens(&self.tokens);
         report.key_rings(&self.key_rings, &self.tokens);
@@ -73,7 +74,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.findings.push(Finding { severity: Severity::Error, field: field.into(), message: message.into() });
     }
 
@@ -97,8 +98,9 @@ impl Report {
             self.error("listener.client_ca", message);
         }
         if listener.client_auth == ClientAuth::Optional {
-            let message = "connections without a client certificate are accepted: without an API key all that they can reach \
-                           is the health service; write \"required\" unless callers have API keys or a probe needs that";
+            let message = "connections without a client certificate are accepted: without an API key or OIDC token all that \
+                           they can reach is the health service; write \"required\" unless callers have such, or a probe \
+                           needs that";
             self.warning("listener.client_auth", message);
         }
         let limits = &listener.limits;
@@ -285,11 +287,12 @@ impl Report {
                     let message = format!("{identity} belongs to the caller {owner:?} already; remove one of them");
                     self.error(field("identities"), message);
                 }
-                if !config.listener.client_cas.iter().any(|authority| names(authority.identity, identity)) {
-                    let message =
-                        format!("no [[listener.client_ca]] issues certificates with an identity like {identity}");
-                    self.warning(field("identities"), message);
-                }
+                self.unvouched(config, &caller.id, identity);
+            }
+            if !Factor::go_together(&caller.required_factors) {
+                let message =
+                    "api-key and oidc-token come in the same header, so no call can bring both; require one of them";
+                self.error(field("required_factors"), message);
             }
             self.rings_of(caller, &config.key_rings);
         }
@@ -343,7 +346,7 @@ impl Report {
         }
     }
 
-    fn readable(&mut self, field: &str, path: &Path) {
+    pub(super) fn readable(&mut self, field: &str, path: &Path) {
         self.file(field, path);
     }
 
@@ -361,7 +364,7 @@ impl Report {
         }
     }
 
-    fn file(&mut self, field: &str, path: &Path) -> Option<Metadata> {
+    pub(super) fn file(&mut self, field: &str, path: &Path) -> Option<Metadata> {
         let shown = path.display();
         // Opened, not only looked at: the service will have to.
         match std::fs::File::open(path).and_then(|file| file.metadata()) {
@@ -388,10 +391,11 @@ fn is_of_another_unit(path: &Path) -> bool {
 }
 
 /// Whether certificates of such an authority carry such an identity.
-fn names(kind: IdentityKind, identity: &Identity) -> bool {
+pub(super) fn names(kind: IdentityKind, identity: &Identity) -> bool {
     match identity {
         Identity::SpiffeId(_) => kind == IdentityKind::Spiffe,
         Identity::DnsName(_) => kind == IdentityKind::Dns,
+        Identity::Oidc { .. } => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[listener]` and `[admin]`: where the service is reached, and by whom.
 
-use super::{Limits, parse};
+use super::{Limits, Oidc, parse};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ pub struct Listener {
     /// The authorities whose client certificates are accepted.
     #[serde(rename = "client_ca", default)]
     pub client_cas: Vec<ClientCa>,
+    /// The OpenID Connect issuers whose tokens are accepted.
+    #[serde(default)]
+    pub oidc: Vec<Oidc>,
     /// Whether gRPC reflection answers registered callers; it tells them what the proto files tell. Default true.
     #[serde(default = "yes")]
     pub reflection: bool,
@@ -38,7 +41,7 @@ pub enum ClientAuth {
     /// A connection without a client certificate is refused in the handshake.
     #[default]
     Required,
-    /// A connection may come without one; its calls need an API key, but for those of the health service.
+    /// A connection may come without one; its calls need an API key or an OIDC token, but for those of the health service.
     Optional,
 }
 

@@ -8,10 +8,12 @@
 mod api_keys;
 mod caller;
 mod check;
+mod check_oidc;
 mod error;
 mod limits;
 mod listener;
 mod mounts;
+mod oidc;
 mod parse;
 mod telemetry;
 mod token;
@@ -23,6 +25,7 @@ pub use check::{Finding, Severity};
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
 pub use listener::{Admin, ClientAuth, ClientCa, IdentityKind, Listener};
+pub use oidc::{Oidc, RequiredValue};
 pub use parse::parse_identity;
 pub use telemetry::{LogFormat, Telemetry};
 pub use token::{Environment, Hsm, KeyRing, SystemRing, Token};
@@ -127,6 +130,9 @@ impl Config {
             .client_cas
             .iter_mut()
             .flat_map(|authority| [Some(&mut authority.certificate), authority.crl.as_mut()]);
+        let issuers = listener.oidc.iter_mut().flat_map(|oidc| {
+            [oidc.jwks_file.as_mut(), oidc.jwks_ca.as_mut(), oidc.jwks_token_file.as_mut()].into_iter().flatten()
+        });
         let tokens = tokens.iter_mut().flat_map(|token| {
             let pin_file = match &mut token.pin {
                 PinSource::File(path) => Some(path),
@@ -137,6 +143,7 @@ impl Config {
         [&mut listener.certificate, &mut listener.private_key, &mut store.path, &mut hsm.lock_dir]
             .into_iter()
             .chain(authorities.flatten())
+            .chain(issuers)
             .chain(policy.first.iter_mut())
             .chain(tokens)
             .for_each(|path| *path = folder.join(&*path));

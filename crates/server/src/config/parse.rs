@@ -1,6 +1,7 @@
 //! From the file's words to our types, so that what is malformed is refused with its line.
 
 use chancery_model::{Factor, Id, Identity, InvalidIdentity, Role};
+use chancery_oidc::{HttpsUrl, JwsAlgorithm};
 use serde::de::{Deserialize, Deserializer, Error};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,6 +27,14 @@ pub(super) fn identities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<B
     set(deserializer, "identity", parse_identity)
 }
 
+pub(super) fn jws_algorithms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<JwsAlgorithm>, D::Error> {
+    set(deserializer, "algorithm", |text| text.parse::<JwsAlgorithm>().map_err(|error| error.to_string()))
+}
+
+pub(super) fn optional_https_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HttpsUrl>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
 /// Whole seconds, at least one.
 pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     match u32::deserialize(deserializer)? {
@@ -43,16 +52,20 @@ fn parse_id(text: &str) -> Result<Id, String> {
     Id::parse("an id", text).map_err(|error| format!("{text:?}: {error}"))
 }
 
-/// What names a caller in its certificate: `spiffe://trust-domain/path`, or `dns:name`.
+/// What names a caller in its certificate, `spiffe://trust-domain/path` or `dns:name`, or in an issuer's tokens,
+/// `oidc:https://issuer#subject`.
 ///
 /// # Errors
 /// What is wrong with it, and how to write it.
 pub fn parse_identity(text: &str) -> Result<Identity, String> {
     text.parse().map_err(|error: InvalidIdentity| match error {
         InvalidIdentity::Form => {
-            format!("{text:?}: write a SPIFFE id as spiffe://trust-domain/path, or a DNS name as dns:name")
+            format!(
+                "{text:?}: write a SPIFFE id as spiffe://trust-domain/path, a DNS name as dns:name, or the subject of an \
+                 OIDC issuer as oidc:https://issuer#subject"
+            )
         }
-        error @ (InvalidIdentity::SpiffeId | InvalidIdentity::DnsName) => format!("{text:?}: {error}"),
+        error => format!("{text:?}: {error}"),
     })
 }
 

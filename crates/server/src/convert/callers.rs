@@ -164,6 +164,7 @@ const fn factor_number(factor: Factor) -> i32 {
     (match factor {
         Factor::Certificate => v1::AuthenticationFactor::Certificate,
         Factor::ApiKey => v1::AuthenticationFactor::ApiKey,
+        Factor::OidcToken => v1::AuthenticationFactor::OidcToken,
     }) as i32
 }
 
@@ -172,6 +173,7 @@ fn factors(field: &str, numbers: &[i32]) -> Result<BTreeSet<Factor>, Error> {
         v1::AuthenticationFactor::Unspecified => Err(invalid(field, "each must be given, or none at all")),
         v1::AuthenticationFactor::Certificate => Ok(Factor::Certificate),
         v1::AuthenticationFactor::ApiKey => Ok(Factor::ApiKey),
+        v1::AuthenticationFactor::OidcToken => Ok(Factor::OidcToken),
     })
 }
 

@@ -34,13 +34,13 @@ pub(crate) const fn token_reason(cause: HealthCause) -> &'static str {
 
 /// A call without a registered caller, or of one that is not let in.
 pub(crate) fn unauthenticated(unidentified: &Unidentified) -> Status {
-    let reason = unidentified.reason().to_ascii_uppercase();
+    let reason = unidentified.told().to_ascii_uppercase();
     // Who is suspended is known, and may come again as often as they like: PERMISSION_DENIED is no reason to look for
     // another credential.
     let code = match unidentified {
         Unidentified::Suspended(_) | Unidentified::ApiKeySource(_) => Code::PermissionDenied,
-        // A retry helps as soon as the token is there again.
-        Unidentified::ApiKeysUnavailable => Code::Unavailable,
+        // A retry helps as soon as the token, or the issuer, is there again.
+        Unidentified::ApiKeysUnavailable | Unidentified::OidcKeysUnavailable => Code::Unavailable,
         Unidentified::NoCertificate
         | Unidentified::Unreadable
         | Unidentified::NoIdentity(_)
@@ -60,6 +60,7 @@ pub(crate) fn unauthenticated(unidentified: &Unidentified) -> Status {
         | Unidentified::ApiKeyUnknown
         | Unidentified::ApiKeyExpired
         | Unidentified::ApiKeyRevoked
+        | Unidentified::OidcToken(_)
         | Unidentified::NoLongerTheirs(_)
         | Unidentified::AnotherCaller(_) => Code::Unauthenticated,
     };

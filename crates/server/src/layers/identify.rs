@@ -3,12 +3,13 @@
 use super::room::is_stream;
 use super::{Deadline, Gate, TraceId};
 use crate::errors;
-use crate::identity::{Peer, PeerCertificate, Unidentified, take_api_key};
+use crate::identity::{Bearer, Peer, PeerCertificate, Unidentified, take_bearer};
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use crate::web::JWKS_PATH;
 use chancery_core::{Chancery, Requester};
 use chancery_model::{Action, Authentication, Caller, CertificateProof};
+use chancery_oidc::{Issuers, Proof};
 use http::{HeaderMap, Request};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -25,7 +26,18 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 pub(crate) struct Identify {
     core: Chancery,
     tls: Tls,
+    issuers: Issuers,
     metrics: Metrics,
+}
+
+/// Who a call is of, and how that was proved.
+#[derive(Clone)]
+struct Identified {
+    caller: Arc<Caller>,
+    /// The secret of an API key, and an OIDC token, are not kept.
+    authentication: Authentication,
+    /// What an OIDC token proved: its issuer may take its key back.
+    oidc: Option<Proof>,
 }
 
 /// What needs no registered caller.
@@ -38,15 +50,28 @@ enum Turned {
 }
 
 impl Identify {
-    pub(crate) fn new(core: Chancery, tls: Tls, metrics: Metrics) -> Self {
-        Self { core, tls, metrics }
+    pub(crate) fn new(core: Chancery, tls: Tls, issuers: Issuers, metrics: Metrics) -> Self {
+        Self { core, tls, issuers, metrics }
     }
 
-    /// The caller of a call, whose API key, where it brings one, is gone from its headers afterwards.
-    fn caller(&self, peer: &Peer, headers: &mut HeaderMap) -> Result<(Arc<Caller>, Authentication), Turned> {
-        let api_key = take_api_key(headers).map_err(Turned::ByTransport)?;
+    /// The caller of a call, whose API key or OIDC token, where it brings one, is gone from its headers afterwards.
+    fn caller(&self, peer: &Peer, headers: &mut HeaderMap) -> Result<Identified, Turned> {
+        let bearer = take_bearer(headers).map_err(Turned::ByTransport)?;
         let certificate = self.certificate(peer).map_err(Turned::ByTransport)?;
-        self.core.authenticate(certificate, api_key.as_ref(), Some(peer.source.ip())).map_err(Turned::ByCore)
+        let oidc = match &bearer {
+            Some(Bearer::OidcToken(token)) => Some(
+                self.issuers.verify(token, SystemTime::now()).map_err(|refused| Turned::ByTransport(refused.into()))?,
+            ),
+            Some(Bearer::ApiKey(_)) | None => None,
+        };
+        let bearer = match (&bearer, &oidc) {
+            (_, Some(proof)) => Some(chancery_core::Bearer::OidcToken(&proof.credential)),
+            (Some(Bearer::ApiKey(key)), None) => Some(chancery_core::Bearer::ApiKey(key)),
+            (Some(Bearer::OidcToken(_)) | None, None) => None,
+        };
+        let (caller, authentication) =
+            self.core.authenticate(certificate, bearer, Some(peer.source.ip())).map_err(Turned::ByCore)?;
+        Ok(Identified { caller, authentication, oidc })
     }
 
     /// What the connection's certificate proves now; `None` where it has none, which its listener allows then.
@@ -59,11 +84,15 @@ impl Identify {
     }
 
     /// The caller of a stream, as it is now.
-    fn still(&self, peer: &Peer, caller: &Arc<Caller>, proved: &Authentication) -> Result<Arc<Caller>, Turned> {
-        if proved.certificate().is_some() {
+    fn still(&self, peer: &Peer, identified: &Identified) -> Result<Arc<Caller>, Turned> {
+        let Identified { caller, authentication, oidc } = identified;
+        if authentication.certificate().is_some() {
             self.certificate(peer).map_err(Turned::ByTransport)?;
         }
-        self.core.still_authenticated(caller, proved, Some(peer.source.ip())).map_err(Turned::ByCore)
+        if let Some(proof) = oidc {
+            self.issuers.still(proof, SystemTime::now()).map_err(|refused| Turned::ByTransport(refused.into()))?;
+        }
+        self.core.still_authenticated(caller, authentication, Some(peer.source.ip())).map_err(Turned::ByCore)
     }
 
     /// Counts and records that nobody registered asked for something, and words it for whoever it was.
@@ -94,9 +123,8 @@ impl Identify {
 pub(crate) struct Standing {
     identify: Identify,
     peer: Arc<Peer>,
-    /// Who it was when the stream was opened, and how that was proved. The secret of an API key is not kept.
-    caller: Arc<Caller>,
-    authentication: Authentication,
+    /// Who it was when the stream was opened.
+    identified: Identified,
     trace_id: Option<String>,
     action: Option<Action>,
 }
@@ -112,11 +140,11 @@ impl Standing {
     /// # Errors
     /// UNAUTHENTICATED, as another call on the same connection would be answered; counted and recorded.
     pub(crate) fn requester(&self, deadline: Instant) -> Result<Requester, Status> {
-        let Self { identify, peer, caller, authentication, trace_id, action } = self;
-        match identify.still(peer, caller, authentication) {
+        let Self { identify, peer, identified, trace_id, action } = self;
+        match identify.still(peer, identified) {
             Ok(caller) => Ok(Requester {
                 caller,
-                authentication: authentication.clone(),
+                authentication: identified.authentication.clone(),
                 source: Some(peer.source),
                 trace_id: trace_id.clone(),
                 deadline,
@@ -147,7 +175,8 @@ impl Gate for Identify {
         let identified = self.caller(&peer, request.headers_mut());
         let extensions = request.extensions_mut();
         match identified {
-            Ok((caller, authentication)) => {
+            Ok(identified) => {
+                let Identified { caller, authentication, oidc: _ } = identified.clone();
                 if !span.is_disabled() {
                     span.record("chancery.caller", caller.id.as_str());
                     call.set_attribute("chancery.caller", caller.id.to_string());
@@ -155,8 +184,7 @@ impl Gate for Identify {
                 let trace_id = extensions.remove::<TraceId>().map(|TraceId(id)| id);
                 if stream {
                     let (identify, peer, trace_id) = (self.clone(), Arc::clone(&peer), trace_id.clone());
-                    let (caller, authentication) = (Arc::clone(&caller), authentication.clone());
-                    extensions.insert(Standing { identify, peer, caller, authentication, trace_id, action });
+                    extensions.insert(Standing { identify, peer, identified, trace_id, action });
                 }
                 extensions.insert(Requester { caller, authentication, source: Some(peer.source), trace_id, deadline });
                 Ok(())

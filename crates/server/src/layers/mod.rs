@@ -23,6 +23,7 @@ use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use chancery_core::Chancery;
+use chancery_oidc::Issuers;
 use http::{Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
@@ -44,11 +45,18 @@ pub(crate) struct Gates {
 }
 
 impl Gates {
-    pub(crate) fn new(core: &Chancery, tls: &Tls, limits: &Limits, in_flight: InFlight, metrics: &Metrics) -> Self {
+    pub(crate) fn new(
+        core: &Chancery,
+        tls: &Tls,
+        issuers: &Issuers,
+        limits: &Limits,
+        in_flight: InFlight,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
             in_flight,
             deadline: DeadlineLayer::new(limits.default_deadline, limits.max_deadline),
-            identify: Identify::new(core.clone(), tls.clone(), metrics.clone()),
+            identify: Identify::new(core.clone(), tls.clone(), issuers.clone(), metrics.clone()),
             per_caller: PerCaller::new(limits),
         }
     }

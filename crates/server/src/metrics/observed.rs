@@ -7,6 +7,7 @@ use chancery_audit::LogHealth;
 use chancery_core::{ApiKeyCensus, Chancery};
 use chancery_hsm::{HealthCause, Token, TokenState};
 use chancery_model::{Id, KeyName, Timestamp};
+use chancery_oidc::{Issuer, Issuers, KeysState};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use std::collections::BTreeMap;
@@ -21,12 +22,14 @@ pub(crate) struct Observed {
     pub(crate) tokens: BTreeMap<Id, Token>,
     pub(crate) in_flight: InFlight,
     pub(crate) tls: Tls,
+    pub(crate) issuers: Issuers,
 }
 
 impl Observed {
     /// Registers the instruments; they look as long as the meter's provider lives.
     pub(crate) fn register(self, meter: &Meter) {
-        let Self { core, tokens, in_flight, tls } = self;
+        let Self { core, tokens, in_flight, tls, issuers } = self;
+        observe_issuers(meter, issuers);
         let tokens: Vec<(Token, [KeyValue; 1])> =
             tokens.into_iter().map(|(id, token)| (token, [KeyValue::new("chancery.token", id.to_string())])).collect();
         let api_keys = core.clone();
@@ -209,6 +212,36 @@ impl Observed {
             })
             .build();
     }
+}
+
+fn observe_issuers(meter: &Meter, issuers: Issuers) {
+    let named = |issuer: &Issuer| KeyValue::new("chancery.issuer", issuer.name().to_owned());
+    let watched = issuers.clone();
+    meter
+        .u64_observable_gauge("chancery.oidc.keys.state")
+        .with_description("1 for the state that the issuer's keys are in, 0 for the others")
+        .with_callback(move |gauge| {
+            for issuer in watched.iter() {
+                let now = issuer.state();
+                for state in KeysState::ALL {
+                    let attributes = [named(issuer), KeyValue::new("chancery.state", state.as_str())];
+                    gauge.observe(u64::from(state == now), &attributes);
+                }
+            }
+        })
+        .build();
+    meter
+        .u64_observable_gauge("chancery.oidc.keys.age")
+        .with_unit("s")
+        .with_description("How long ago the issuer's keys were read")
+        .with_callback(move |gauge| {
+            for issuer in issuers.iter() {
+                if let Some(age) = issuer.age() {
+                    gauge.observe(age.as_secs(), &[named(issuer)]);
+                }
+            }
+        })
+        .build();
 }
 
 /// The file, as the configuration names it.
