@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use chancery_api::v1::{self, Algorithm};
+use chancery_oidc::JwsAlgorithm;
 use chancery_testkit::{Chancery, Crl, Leaf};
 use chancery_tests::contract::{create, eventually, new_key, refused, sign};
+use chancery_tests::issuer_keys::{Signer, jwks};
 use chancery_tests::metrics_page::Page;
 use chancery_tests::promql::Names;
 use chancery_tests::web::{self, Web};
@@ -28,7 +30,18 @@ fn file(path: &str) -> String {
 
 /// A service to which everything has happened that is counted, and its page.
 async fn page() -> Page {
-    let chancery = Chancery::setup().crl(Crl::new()).start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let jwks_file = folder.path().join("jwks.json");
+    std::fs::write(&jwks_file, jwks(&[&Signer::new(JwsAlgorithm::Es256, "k")])).unwrap();
+    let issuer = format!(
+        "issuer = \"https://issuer.example\"\naudiences = [\"https://chancery.example\"]\njwks_file = \"{}\"",
+        jwks_file.display()
+    );
+    let issuer: toml::Table = issuer.parse().unwrap();
+    let setup = Chancery::setup().crl(Crl::new()).configure(|config| {
+        config["listener"].as_table_mut().unwrap().insert("oidc".to_owned(), vec![issuer].into());
+    });
+    let chancery = setup.start().await.unwrap();
     let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
     let key = create(&operator, new_key("keyRings/dev", "shown", Algorithm::EcdsaP256Sha256)).await.name;
     // A key whose rule is due at once.
@@ -57,6 +70,7 @@ async fn page() -> Page {
         let all = [
             "chancery_connections_refused_total",
             "chancery_key_rules_total",
+            "chancery_oidc_keys_age_seconds",
             "chancery_tls_reloads_total",
             "chancery_token_failures_total",
         ];

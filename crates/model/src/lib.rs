@@ -7,9 +7,11 @@
 mod action;
 mod algorithm;
 mod api_key;
+mod authentication;
 mod caller;
 mod digest;
 mod hash;
+mod identity;
 mod key;
 mod key_type;
 mod life_cycle;
@@ -21,12 +23,11 @@ mod uid;
 pub use action::{Action, ActionGroup, UnknownAction};
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use api_key::{ApiKeyAccess, ApiKeyId, ApiKeyScope, InvalidApiKeyId, InvalidNetwork, Network, UnknownApiKeyAccess};
-pub use caller::{
-    ApiKeyProof, Authentication, Caller, CallerState, CertificateProof, Factor, Identity, InvalidIdentity, OidcProof,
-    Role, UnknownCallerState, UnknownFactor, UnknownRole,
-};
+pub use authentication::{ApiKeyProof, Authentication, CertificateProof, Factor, OidcProof, UnknownFactor};
+pub use caller::{Caller, CallerState, Role, UnknownCallerState, UnknownRole};
 pub use digest::{Digest, InvalidDigest, Sha256Hash};
 pub use hash::HashAlgorithm;
+pub use identity::{Identity, InvalidIdentity};
 pub use key::{EcdsaEncoding, KeyState, UnknownKeyState};
 pub use key_type::{Curve, KeyPurpose, KeyType, MlDsaParameterSet, SignatureScheme};
 pub use life_cycle::{Step, Transition, VersionLife};

@@ -102,9 +102,13 @@ fn the_examples_about_callers_do_what_their_page_says() {
     let point = point(&set, &[&signer]);
     let mut sign = request(Action::Sign, key("payments/jwt", "prod"));
     let mut rotate = request(Action::RotateApiKey, Resource::Caller(Arc::clone(&signer)));
-    for (authentication, signs, rotates) in
-        [("certificate", true, false), ("api-key", false, false), ("certificate-and-api-key", true, true)]
-    {
+    for (authentication, signs, rotates) in [
+        ("certificate", true, false),
+        ("api-key", false, false),
+        ("certificate-and-api-key", true, true),
+        ("oidc-token", false, false),
+        ("certificate-and-oidc-token", true, false),
+    ] {
         (sign.context.authentication, rotate.context.authentication) = (authentication, authentication);
         assert_eq!(point.explain(&signer, &sign).allowed, signs, "{authentication}");
         assert_eq!(point.explain(&signer, &rotate).allowed, rotates, "{authentication}");

@@ -1,5 +1,7 @@
 //! The shape that the documents promise, and each way to get it wrong.
 
+mod oidc;
+
 use super::*;
 use crate::test_authority::{TestAuthority, client, dns};
 use chancery_hsm::PinSource;

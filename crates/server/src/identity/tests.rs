@@ -188,6 +188,9 @@ fn each_reason_has_a_word_of_its_own_and_says_what_to_do() {
         Unidentified::RevocationUnknown,
         Unidentified::AmbiguousAuthority,
         Unidentified::Unregistered(Identity::spiffe_id(CHECKOUT).unwrap()),
+        Unidentified::OidcToken(chancery_oidc::Refused::Expired),
+        Unidentified::OidcToken(chancery_oidc::Refused::Signature),
+        Unidentified::OidcKeysUnavailable,
     ];
     let words: std::collections::HashSet<_> = all.iter().map(Unidentified::reason).collect();
     assert_eq!(words.len(), all.len());
