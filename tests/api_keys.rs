@@ -17,7 +17,8 @@ use chancery_testkit::{Chancery, Setup};
 use chancery_tests::canary::{Canary, found, found_in_folder};
 use chancery_tests::collector::Collector;
 use chancery_tests::contract::{
-    Fixture, PATIENCE, assert_field, assert_refused, create, eventually, message, new_key, records, refused, sign, uuid,
+    Fixture, PATIENCE, assert_field, assert_refused, create, eventually, message, new_key, records, refused, seen,
+    sign, uuid,
 };
 use chancery_tests::load::{Record, admin_page, details, metric};
 use prost_types::FieldMask;
@@ -187,18 +188,6 @@ async fn an_api_key_is_shown_once_and_signs() {
         let request = v1::MacSignRequest { name: own.to_owned(), message: "m".into(), message_crc32c: None };
         assert_refused(caller.signing().mac_sign(request).await, Code::PermissionDenied, "ACCESS_DENIED");
     }
-}
-
-/// What a caller is told of a refusal, headers and all, without what differs from call to call.
-fn seen(status: &Status) -> (Code, String, Vec<(String, Vec<u8>)>) {
-    let headers = status.metadata().clone().into_headers();
-    let mut headers: Vec<_> = headers
-        .iter()
-        .filter(|(name, _)| name.as_str() != "date")
-        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-        .collect();
-    headers.sort();
-    (status.code(), status.message().to_owned(), headers)
 }
 
 #[tokio::test(flavor = "multi_thread")]

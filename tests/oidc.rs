@@ -20,7 +20,7 @@ use chancery_oidc::JwsAlgorithm;
 use chancery_testkit::{CallerSetup, Chancery, Setup};
 use chancery_tests::canary::{Canary, found, found_in_folder};
 use chancery_tests::collector::Collector;
-use chancery_tests::contract::{assert_field, assert_refused, create, eventually, new_key, sha256, sign, uuid};
+use chancery_tests::contract::{assert_field, assert_refused, create, eventually, new_key, seen, sha256, sign, uuid};
 use chancery_tests::issuer_keys::{Signer, base64, jwks};
 use chancery_tests::issuer_server::Server;
 use chancery_tests::load::{Record, admin_page, details, metric};
@@ -207,18 +207,6 @@ async fn a_service_account_signs_and_its_token_is_written_down_nowhere() {
     assert_eq!(found(&canaries, exported.as_bytes()), BTreeSet::new());
     assert_eq!(found_in_folder(&canaries, &chancery.dir()), []);
     chancery.stop().await.unwrap();
-}
-
-/// What a caller is told of a refusal, headers and all, without what differs from call to call.
-fn seen(status: &Status) -> (Code, String, Vec<(String, Vec<u8>)>) {
-    let headers = status.metadata().clone().into_headers();
-    let mut headers: Vec<_> = headers
-        .iter()
-        .filter(|(name, _)| name.as_str() != "date")
-        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-        .collect();
-    headers.sort();
-    (status.code(), status.message().to_owned(), headers)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -511,10 +499,12 @@ async fn clients_take_the_next_token_from_its_file() {
     signs().await.unwrap();
 
     replace(&token(&signer));
+    let message = folder.path().join("message");
+    std::fs::write(&message, "m").unwrap();
     let chancery_command = |file: &Path| -> Command {
         let mut command = program::command(program::chancery());
-        command.args(["sign", &key, "--endpoint", chancery.endpoint(), "--in", "/dev/null", "--oidc-token-file"]);
-        command.arg(file).arg("--ca").arg(chancery.ca());
+        command.args(["sign", &key, "--endpoint", chancery.endpoint(), "--oidc-token-file"]);
+        command.arg(file).arg("--ca").arg(chancery.ca()).arg("--in").arg(&message);
         command
     };
     assert!(!program::succeed(&mut chancery_command(&file)).is_empty());

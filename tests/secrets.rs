@@ -14,26 +14,36 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use chancery_api::v1::{self, Algorithm, TokenHealth};
-use chancery_client::Client;
+use chancery_client::{Client, ConnectOptions};
+use chancery_oidc::JwsAlgorithm;
 use chancery_pkcs11_fault::{Crash, FaultRules, Rule, Then, library, return_codes};
 use chancery_testkit::{Chancery, Setup, signal};
 use chancery_tests::canary::{Canary, found, found_in_folder};
 use chancery_tests::collector::Collector;
 use chancery_tests::contract::{PATIENCE, create, eventually, new_key, records, refused, sign};
 use chancery_tests::faults::clear_pin_latch;
+use chancery_tests::issuer_keys::{Signer, jwks};
 use chancery_tests::load::{admin_page, token, until};
 use chancery_tests::program::{self, Running, succeed};
 use prost::Message as _;
 
 const RING: &str = "keyRings/dev";
 
-/// A service behind whose token the faulty module stands, that says all it can say: to its log and to the collector.
-fn setup(faults: &FaultRules, collector: &Collector) -> Setup {
+const ISSUER: &str = "https://issuer.example";
+
+/// A service behind whose token the faulty module stands, that says all it can say: to its log and to the collector. It takes
+/// tokens of [`ISSUER`], whose keys are in a file.
+fn setup(faults: &FaultRules, collector: &Collector, jwks_file: &Path) -> Setup {
     let (faults, endpoint) = (faults.clone(), collector.endpoint());
+    let issuer = format!("issuer = {ISSUER:?}\naudiences = [\"chancery\"]\njwks_file = {jwks_file:?}");
+    let issuer: toml::Table = issuer.parse().unwrap();
     Chancery::setup().environment("OTEL_BSP_SCHEDULE_DELAY", "50").configure(move |config| {
+        let listener = config["listener"].as_table_mut().unwrap();
+        listener.insert("client_auth".to_owned(), "optional".into());
+        listener.insert("oidc".to_owned(), vec![issuer].into());
         let token = config["token"][0].as_table_mut().unwrap();
         let behind = PathBuf::from(token["module"].as_str().unwrap());
         token.insert("module".to_owned(), library().unwrap().display().to_string().into());
@@ -101,6 +111,40 @@ fn examine(pid: u32, secrets: &Secrets) {
     }
 }
 
+/// Signs with a token of the issuer's, whose signature is the secret, and is refused with another.
+async fn bring_tokens(chancery: &Chancery, operator: &Client, issuer: &Signer, key: &str, secrets: &mut Secrets) {
+    let caller = v1::Caller {
+        environment: "dev".to_owned(),
+        identities: vec![format!("oidc:{ISSUER}#checkout")],
+        roles: vec!["signer".to_owned()],
+        key_rings: vec![RING.to_owned()],
+        ..v1::Caller::default()
+    };
+    let request =
+        v1::CreateCallerRequest { caller_id: "checkout".to_owned(), caller: Some(caller), request_id: String::new() };
+    operator.callers().create_caller(request).await.unwrap();
+    let tokens = tempfile::tempdir().unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    for (audience, taken) in [("chancery", true), ("somebody", false)] {
+        let exp = now + 1800;
+        let token = issuer
+            .sign(&format!(r#"{{"iss":"{ISSUER}","aud":"{audience}","sub":"checkout","iat":{now},"exp":{exp}}}"#));
+        let (_, signature) = token.rsplit_once('.').unwrap();
+        secrets.0.push(Canary::new(&format!("a token for {audience}"), signature.as_bytes()));
+        let file = tokens.path().join(audience);
+        std::fs::write(&file, &token).unwrap();
+        let options = ConnectOptions::with_oidc_token_file(chancery.endpoint(), chancery.ca(), &file);
+        let client = Client::connect(options).await.unwrap();
+        let signs = async || client.signing().sign(sign(key, b"m")).await;
+        if taken {
+            // The issuer's keys may not have been read yet.
+            until("the token is taken", async || signs().await.ok()).await;
+        } else {
+            assert_eq!(refused(signs().await).reason.as_deref(), Some("OIDC_TOKEN_REFUSED"));
+        }
+    }
+}
+
 async fn make_signature(client: &Client, key: &str, message: &[u8]) {
     client.signing().sign(sign(key, message)).await.unwrap();
 }
@@ -122,7 +166,10 @@ async fn a_run_with_faults_leaves_no_secret_behind() {
     let folder = tempfile::tempdir().unwrap();
     let faults = FaultRules::new(folder.path()).unwrap();
     let collector = Collector::start().await;
-    let mut chancery = setup(&faults, &collector).start().await.unwrap();
+    let issuer = Signer::new(JwsAlgorithm::Es256, "k");
+    let jwks_file = folder.path().join("jwks.json");
+    std::fs::write(&jwks_file, jwks(&[&issuer])).unwrap();
+    let mut chancery = setup(&faults, &collector, &jwks_file).start().await.unwrap();
     let mut secrets = Secrets::default();
     let pin_file = chancery.token_dir().join("pin");
     let pin = secrets.file(&pin_file);
@@ -153,6 +200,7 @@ async fn a_run_with_faults_leaves_no_secret_behind() {
         ..request
     };
     refused(caller.signing().mac_sign(mistaken).await);
+    bring_tokens(&chancery, &operator, &issuer, &key, &mut secrets).await;
     let random = v1::GenerateRandomBytesRequest { name: RING.to_owned(), length: 32 };
     let random = caller.signing().generate_random_bytes(random).await.unwrap().into_inner().data;
     secrets.0.push(Canary::new("random bytes", &random));

@@ -129,6 +129,19 @@ pub fn assert_refused<T: Debug>(answer: Result<T, Status>, code: Code, reason: &
     refusal
 }
 
+/// What a caller is told of a refusal, headers and all, without what differs from call to call.
+#[must_use]
+pub fn seen(status: &Status) -> (Code, String, Vec<(String, Vec<u8>)>) {
+    let headers = status.metadata().clone().into_headers();
+    let mut headers: Vec<_> = headers
+        .iter()
+        .filter(|(name, _)| name.as_str() != "date")
+        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+        .collect();
+    headers.sort();
+    (status.code(), status.message().to_owned(), headers)
+}
+
 /// Checks that a call was refused for one field of the request; answers what is said about it.
 #[track_caller]
 pub fn assert_field<T: Debug>(answer: Result<T, Status>, field: &str) -> String {

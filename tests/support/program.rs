@@ -16,6 +16,21 @@ use crate::contract::PATIENCE;
 /// Between two looks.
 const POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
+/// What the command line and the service read of the environment, behind `CHANCERY_`.
+const NAMES: [&str; 11] = [
+    "DEV",
+    "ENDPOINT",
+    "CA",
+    "CERT",
+    "KEY",
+    "API_KEY_FILE",
+    "OIDC_TOKEN_FILE",
+    "HOME",
+    "LISTEN",
+    "ADMIN_LISTEN",
+    "OTLP_ENDPOINT",
+];
+
 /// The binary: `CHANCERY_BIN`, or the one that was built with these tests.
 #[must_use]
 pub fn chancery() -> PathBuf {
@@ -37,7 +52,7 @@ pub fn source_tree() -> &'static Path {
 #[must_use]
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    for name in ["DEV", "ENDPOINT", "CA", "CERT", "KEY", "HOME", "LISTEN", "ADMIN_LISTEN", "OTLP_ENDPOINT"] {
+    for name in NAMES {
         command.env_remove(format!("CHANCERY_{name}"));
     }
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"] {

@@ -291,7 +291,8 @@ impl Chancery {
     #[must_use]
     pub fn cli(&self) -> Command {
         let mut command = Command::new(&self.launch.binary);
-        for name in ["CHANCERY_ENDPOINT", "CHANCERY_CA", "CHANCERY_CERT", "CHANCERY_KEY"] {
+        let of_others = ["ENDPOINT", "CA", "CERT", "KEY", "API_KEY_FILE", "OIDC_TOKEN_FILE"];
+        for name in of_others.map(|name| format!("CHANCERY_{name}")) {
             command.env_remove(name);
         }
         command.env("CHANCERY_DEV", self.dir());

@@ -35,7 +35,8 @@ fn an_issuer_is_parsed_as_documented_and_each_mistake_is_found() {
     assert_eq!(oidc.jwks_ca.as_deref(), Some(folder.0.path().join("tls/ca.pem").as_path()));
     assert_eq!((oidc.subject_claim.as_str(), oidc.max_token_lifetime), ("sub", Duration::from_secs(3600)));
     assert_eq!(oidc.to_issuer().unwrap().name(), "https://kubernetes.default.svc.cluster.local");
-    let [Finding { severity: Severity::Warning, field, .. }] = check(&config).try_into().unwrap() else { panic!() };
+    let findings = check(&config);
+    let [Finding { severity: Severity::Warning, field, .. }] = findings.as_slice() else { panic!("{findings:?}") };
     assert_eq!(field, "listener.oidc", "tokens count only beside a certificate");
 
     let url = "jwks_url = \"https://kubernetes.default.svc/openid/v1/jwks\"\n";
