@@ -6,7 +6,7 @@ use crate::token::{Times, Token};
 use crate::{JwsAlgorithm, Refused};
 use arc_swap::ArcSwapOption;
 use chancery_crypto::sha256;
-use chancery_model::{Identity, OidcProof, Timestamp};
+use chancery_model::{Identity, OidcProof, Sha256Hash, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,8 @@ pub struct Proof {
     /// Whom it names, and until when.
     pub credential: OidcProof,
     issuer: String,
-    key_id: Option<String>,
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    key: Sha256Hash,
     algorithm: JwsAlgorithm,
 }
 
@@ -268,9 +269,8 @@ impl Issuer {
             self.0.wanted.notify_one();
             return Err(Refused::UnknownKey);
         }
-        if !held.keys.verify(key_id, token.algorithm, token.signed, &token.signature) {
-            return Err(Refused::Signature);
-        }
+        let signer = held.keys.signer(key_id, token.algorithm, token.signed, &token.signature);
+        let key = signer.ok_or(Refused::Signature)?;
         // From here on it is its issuer who speaks.
         if !token.is_for(&settings.audiences)? {
             return Err(Refused::Audience);
@@ -298,7 +298,7 @@ impl Issuer {
         Ok(Proof {
             credential: OidcProof { identity, expires, token_id, key_id: key_id.map(hash) },
             issuer: settings.issuer.clone(),
-            key_id: token.key_id.clone(),
+            key,
             algorithm: token.algorithm,
         })
     }
@@ -307,11 +307,7 @@ impl Issuer {
         if Timestamp::from(now) >= proof.credential.expires {
             return Err(Refused::Expired);
         }
-        if self.held()?.keys.knows(proof.key_id.as_deref(), proof.algorithm) {
-            Ok(())
-        } else {
-            Err(Refused::UnknownKey)
-        }
+        if self.held()?.keys.holds(&proof.key, proof.algorithm) { Ok(()) } else { Err(Refused::UnknownKey) }
     }
 }
 

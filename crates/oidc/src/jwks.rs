@@ -3,7 +3,7 @@
 use crate::JwsAlgorithm;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use chancery_crypto::{InvalidJson, Json, JsonObject, PublicKey, SignedInput, ec_spki, ed25519_spki, rsa_spki};
-use chancery_model::{Algorithm, Curve, EcdsaEncoding};
+use chancery_model::{Algorithm, Curve, EcdsaEncoding, Sha256Hash};
 
 /// More keys than any issuer has at once.
 const MAX_KEYS: usize = 64;
@@ -74,11 +74,23 @@ impl KeySet {
         self.candidates(id, algorithm).next().is_some()
     }
 
-    /// Whether one of them signed it.
-    pub(crate) fn verify(&self, id: Option<&str>, algorithm: JwsAlgorithm, signed: &str, signature: &[u8]) -> bool {
+    /// Whether it still has a key for an algorithm, by SHA-256 of its SubjectPublicKeyInfo: ids are given again.
+    pub(crate) fn holds(&self, key: &Sha256Hash, algorithm: JwsAlgorithm) -> bool {
+        self.keys.iter().any(|held| held.algorithm == algorithm && held.key.spki_sha256() == *key)
+    }
+
+    /// Which of them signed it, by SHA-256 of its SubjectPublicKeyInfo.
+    pub(crate) fn signer(
+        &self,
+        id: Option<&str>,
+        algorithm: JwsAlgorithm,
+        signed: &str,
+        signature: &[u8],
+    ) -> Option<Sha256Hash> {
         let input = SignedInput::Message(signed.as_bytes());
         // Of ECDSA, JWS has r and s one after the other (RFC 7518, section 3.4).
-        self.candidates(id, algorithm).any(|key| key.key.verify(input, signature, EcdsaEncoding::P1363).is_ok())
+        let signed_it = |key: &&Key| key.key.verify(input, signature, EcdsaEncoding::P1363).is_ok();
+        self.candidates(id, algorithm).find(signed_it).map(|key| key.key.spki_sha256())
     }
 }
 

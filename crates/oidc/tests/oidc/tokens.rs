@@ -285,13 +285,14 @@ async fn what_is_no_token_is_refused() {
 
 #[tokio::test]
 async fn what_was_proved_holds_until_it_expires_or_its_key_goes() {
-    let (signer, next) = (Signer::new(JwsAlgorithm::Es256, "k"), Signer::new(JwsAlgorithm::Es256, "next"));
+    let (signer, next) = (Signer::new(JwsAlgorithm::Es256, "k"), Signer::new(JwsAlgorithm::Es256, "k"));
     let (issuers, folder) = trusting(&[&signer]).await;
     let now = SystemTime::now();
     let proof = issuers.verify(&signer.sign(&claims(&[])), now).unwrap();
     let after = |seconds: u64| now + Duration::from_secs(seconds);
     assert_eq!(issuers.still(&proof, after(3600)), Ok(()));
     assert_eq!(issuers.still(&proof, after(3600 + 31)), Err(Refused::Expired));
+    // Another key in its place, which has the same name.
     std::fs::write(folder.path().join("jwks.json"), jwks(&[&next])).unwrap();
     issuers.iter().next().unwrap().refresh().await.unwrap();
     assert_eq!(issuers.still(&proof, now), Err(Refused::UnknownKey));

@@ -176,16 +176,17 @@ impl Gate for Identify {
         let extensions = request.extensions_mut();
         match identified {
             Ok(identified) => {
-                let Identified { caller, authentication, oidc: _ } = identified.clone();
                 if !span.is_disabled() {
-                    span.record("chancery.caller", caller.id.as_str());
-                    call.set_attribute("chancery.caller", caller.id.to_string());
+                    span.record("chancery.caller", identified.caller.id.as_str());
+                    call.set_attribute("chancery.caller", identified.caller.id.to_string());
                 }
                 let trace_id = extensions.remove::<TraceId>().map(|TraceId(id)| id);
                 if stream {
                     let (identify, peer, trace_id) = (self.clone(), Arc::clone(&peer), trace_id.clone());
+                    let identified = identified.clone();
                     extensions.insert(Standing { identify, peer, identified, trace_id, action });
                 }
+                let Identified { caller, authentication, oidc: _ } = identified;
                 extensions.insert(Requester { caller, authentication, source: Some(peer.source), trace_id, deadline });
                 Ok(())
             }
