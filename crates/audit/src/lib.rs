@@ -23,6 +23,7 @@ mod queue;
 mod record;
 mod slot;
 mod thread;
+pub mod tree;
 #[cfg(test)]
 mod vectors;
 
