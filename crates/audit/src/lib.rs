@@ -9,20 +9,24 @@
 //! else. It is guarded by the state's epoch: what was decided on an older state is not recorded. If the database
 //! refuses a write, the log closes and stays closed until a restart: nothing is signed that is not on the record.
 
+pub mod checkpoint;
 mod codes;
 mod commitment;
+mod decimal;
 mod details;
 mod group;
 mod health;
 mod hex;
 mod leaf;
 mod log;
+pub mod note;
 mod observer;
 mod prepared;
 mod queue;
 mod record;
 mod slot;
 mod thread;
+mod tlog_proof;
 pub mod tree;
 #[cfg(test)]
 mod vectors;
@@ -37,3 +41,4 @@ pub use log::{Log, LogSettings, RecordError, StartError};
 pub use observer::{GroupObserver, GroupWritten};
 pub use record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded, UsageClaim};
 pub use slot::OutcomeSlot;
+pub use tlog_proof::{MAX_EXTRA_BYTES, TlogProof, TlogProofError};

@@ -8,7 +8,11 @@
     reason = "tests are free to stop at the first surprise"
 )]
 
+mod checkpoint;
 mod growing;
+mod notaries;
+mod note;
 mod rfc6962;
 mod tiles;
+mod tlog_proof;
 mod tree;
