@@ -210,7 +210,13 @@ impl Writing<'_> {
         mut records: Vec<Prepared>,
         answer: Answer<Changed>,
     ) -> Result<(), StoreError> {
-        let result = match self.transaction.raise_epoch(epoch, count(&records))? {
+        // An outcome that changes no row is guarded by the epoch, and leaves it as it is.
+        let taken = if records.iter().any(|record| record.leaf.body.raises_epoch()) {
+            self.transaction.raise_epoch(epoch, count(&records))?
+        } else {
+            self.transaction.take_indexes_at(epoch, count(&records))?
+        };
+        let result = match taken {
             None => Err(RecordError::StaleEpoch),
             Some(taken) => {
                 for row in rows {

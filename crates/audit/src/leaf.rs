@@ -156,6 +156,17 @@ impl Leaf {
     }
 }
 
+impl Body {
+    /// Whether the state's epoch grows by one with this leaf: docs/audit-record.md, "Rule of the epoch".
+    pub(crate) const fn raises_epoch(&self) -> bool {
+        match self {
+            Self::Act { continues, .. } => !*continues,
+            Self::Outcome { continues, rows, .. } => !*continues && !rows.is_empty(),
+            Self::Intent(_) | Self::Denial { .. } => false,
+        }
+    }
+}
+
 /// Bits of the flags of acts and outcomes.
 const OPENS: u8 = 1;
 const CONTINUES: u8 = 2;

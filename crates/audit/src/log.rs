@@ -184,7 +184,7 @@ impl Log {
     }
 
     /// Closes an open act, which the outcome's items name: outcome, rows and raised epoch are one transaction, durable
-    /// when this returns. Decided at `epoch`.
+    /// when this returns. Decided at `epoch`, which stays as it is where no row changes.
     ///
     /// # Errors
     /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Closed`].

@@ -137,6 +137,24 @@ async fn a_change_its_record_and_the_epoch_are_one() {
 }
 
 #[tokio::test]
+async fn the_end_of_an_act_that_changes_no_row_leaves_the_epoch() {
+    let (_folder, path) = folder();
+    let (log, reader) = start(&path);
+    let old = reader.load_state().unwrap().epoch;
+    let opened = log.change(old, vec![], act(true)).await.unwrap();
+    let closing = || outcome(&[opened.recorded.index()], OutcomeResult::Done);
+    let stale = log.complete(old, vec![], closing()).await;
+    assert_eq!(stale.map(|_| ()), Err(RecordError::StaleEpoch), "guarded all the same");
+    let closed = log.complete(opened.epoch, vec![], closing()).await.unwrap();
+    assert_eq!(closed.epoch, opened.epoch);
+    assert_eq!(reader.load_state().unwrap().epoch, opened.epoch);
+    let seen = read(&reader);
+    assert_eq!((seen.len(), closed.recorded.index()), (2, 1));
+    assert!(matches!(seen[0].0.progress, RecordProgress::Ended(end) if end.outcome == 1));
+    log.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_act_of_very_many_rows_goes_on_in_further_leaves_under_one_epoch() {
     let (_folder, path) = folder();
     let (log, reader) = start(&path);
