@@ -1,9 +1,10 @@
 //! The record: what was authorised, how it ended, what was changed and what was refused.
 //!
 //! In scope: the encoding of leaves (final: docs/audit-record.md), salted commitments to details, and the group
-//! commit, on the one thread that writes to the database. Out of scope: how rows are stored (`store`), what is
-//! allowed (`policy`), what is recorded when (`core`), and Merkle tree, checkpoints and proofs, which will stand
-//! on these leaves.
+//! commit, on the one thread that writes to the database. On these leaves stands the transparency log
+//! (docs/transparency-log.md): the Merkle tree ([`tree`]), signed [`checkpoint`]s, proofs to keep ([`TlogProof`]), and
+//! the verification of a whole log ([`verify`]). Out of scope: how rows are stored (`store`), what is allowed
+//! (`policy`), what is recorded when (`core`), and private keys: who signs a checkpoint hands in a function.
 //!
 //! An intent is durable when [`Log::record_intents`] returns, and [`Recorded`] is the proof of it, made nowhere
 //! else. It is guarded by the state's epoch: what was decided on an older state is not recorded. If the database
@@ -30,6 +31,7 @@ mod tlog_proof;
 pub mod tree;
 #[cfg(test)]
 mod vectors;
+pub mod verify;
 
 pub use codes::{Decision, DenialReason, Kind, OutcomeResult, action_code, action_from_code};
 pub use commitment::{commitment_to_details, commitment_to_row};

@@ -1,9 +1,10 @@
 //! A log on a real database in a temporary folder.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use chancery_audit::verify::{LogRecord, LogVerifier};
 use chancery_audit::{Act, Details, Intent, Leaf, Log, LogSettings, Outcome, OutcomeItem, OutcomeResult};
 use chancery_model::{Action, Id, Timestamp, Uid};
-use chancery_store::{Order, Reader, RecordQuery, StoredRecord};
+use chancery_store::{Order, Reader, RecordProgress, RecordQuery, StoredRecord};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -71,11 +72,12 @@ pub fn outcome(intents: &[u64], result: OutcomeResult) -> Outcome {
 }
 
 /// The whole log; its indexes are checked to be dense, its commitments to hold, and its epochs to follow the rule
-/// of docs/audit-record.md.
+/// of docs/audit-record.md, here and by the verifier, for whom as much is open as the database says.
 pub fn read(reader: &Reader) -> Vec<(StoredRecord, Leaf)> {
     let query = RecordQuery { order: Order::OldestFirst, limit: u32::MAX, ..RecordQuery::default() };
     let mut epoch = None;
     let mut log = Vec::new();
+    let mut verifier = LogVerifier::new(Vec::new());
     for (place, record) in reader.list_records(&query).unwrap().into_iter().enumerate() {
         assert_eq!(record.index, place as u64, "indexes are dense");
         let leaf = Leaf::decode(&record.leaf).unwrap();
@@ -90,8 +92,13 @@ pub fn read(reader: &Reader) -> Vec<(StoredRecord, Leaf)> {
             assert_eq!(leaf.epoch, before + u64::from(changes), "record {place}");
         }
         epoch = Some(leaf.epoch);
+        let bytes = record.leaf.clone();
+        let details = Some((details.salt, details.content.clone()));
+        verifier.record(&LogRecord { index: record.index, leaf: bytes, details }).unwrap();
         log.push((record, leaf));
     }
+    let open = log.iter().filter(|(record, _)| record.progress == RecordProgress::Open);
+    assert_eq!(verifier.finish().open, open.map(|(record, _)| record.index).collect::<Vec<_>>());
     log
 }
 

@@ -1,0 +1,184 @@
+//! Verifying a log from the outside: leaf by leaf, in one pass, with nothing but the leaves, the checkpoints, and the log's
+//! public key. Says where the first fault is.
+//!
+//! In scope: everything that docs/audit-record.md lets a reader check, the tree, and the checkpoints. Out of scope: where
+//! records come from (an export, a database, a server), and the state root (`core`).
+//!
+//! Memory does not grow with the log: the tree's right edge, and the intents that are open, of which a log that Chancery
+//! wrote has few ([`MAX_OPEN`] is refused).
+
+mod fault;
+mod order;
+#[cfg(test)]
+mod tests;
+
+pub use fault::{Check, Fault, Place};
+pub use order::MAX_OPEN;
+
+use crate::checkpoint::SignedCheckpoint;
+use crate::commitment::commitment_to_details;
+use crate::leaf::Leaf;
+use crate::note::VerifierKey;
+use crate::tree::{Appender, leaf_hash};
+use chancery_model::Sha256Hash;
+use order::Order;
+
+/// A record as it is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// The index that the source gives it.
+    pub index: u64,
+    /// The leaf's bytes.
+    pub leaf: Vec<u8>,
+    /// Salt and details; `None` where they were erased, or where the source has none.
+    pub details: Option<([u8; 32], Vec<u8>)>,
+}
+
+/// What a log without a fault is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How many leaves.
+    pub size: u64,
+    /// The root over them.
+    pub root: Sha256Hash,
+    /// Intents and acts that have no outcome yet, ascending.
+    pub open: Vec<u64>,
+    /// How many checkpoints were checked.
+    pub checkpoints: u64,
+    /// How many leaves the last of them vouches for; what comes after them is vouched for by nobody yet.
+    pub attested: u64,
+    /// How many records had their details, which match.
+    pub details: u64,
+}
+
+/// Why a log was not verified to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError<E> {
+    /// The log has a fault.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// Records or checkpoints could not be read.
+    #[error("the log could not be read on after {after} records")]
+    Read {
+        /// How many records were verified.
+        after: u64,
+        /// Why.
+        source: E,
+    },
+}
+
+/// The verification of one log, from its first leaf.
+#[derive(Debug)]
+pub struct LogVerifier {
+    log_keys: Vec<VerifierKey>,
+    tree: Appender,
+    order: Order,
+    checkpoints: u64,
+    attested: u64,
+    details: u64,
+}
+
+impl LogVerifier {
+    /// `log_keys` are pinned: known from elsewhere than from the log. Several are for a log that changed its key.
+    #[must_use]
+    pub const fn new(log_keys: Vec<VerifierKey>) -> Self {
+        Self { log_keys, tree: Appender::new(), order: Order::new(), checkpoints: 0, attested: 0, details: 0 }
+    }
+
+    /// How many records were verified.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Verifies the next record.
+    ///
+    /// # Errors
+    /// [`Fault`]: the first. What comes after it means nothing.
+    pub fn record(&mut self, record: &LogRecord) -> Result<(), Fault> {
+        self.check_record(record).map_err(|check| Fault { at: Place::Record(self.size()), check })
+    }
+
+    fn check_record(&mut self, record: &LogRecord) -> Result<(), Check> {
+        let LogRecord { index, leaf: bytes, details } = record;
+        if *index != self.size() {
+            return Err(Check::Index { found: *index });
+        }
+        let leaf = Leaf::decode(bytes)?;
+        if let Some((salt, details)) = details {
+            if commitment_to_details(salt, details) != leaf.commitment {
+                return Err(Check::Commitment);
+            }
+            self.details += 1;
+        }
+        self.order.next(*index, leaf)?;
+        self.tree.append(leaf_hash(bytes), |_, _| ());
+        Ok(())
+    }
+
+    /// Verifies a checkpoint of as many leaves as there have been records: signed by the log, and of the same root. Since
+    /// all checkpoints are held against the same leaves, they are consistent with each other, too.
+    ///
+    /// # Errors
+    /// [`Fault`], as [`LogVerifier::record`].
+    pub fn checkpoint(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), Fault> {
+        let at = Place::Checkpoint(checkpoint.unverified().size());
+        self.check_checkpoint(checkpoint).map_err(|check| Fault { at, check })
+    }
+
+    fn check_checkpoint(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), Check> {
+        let checkpoint = checkpoint.verify(&self.log_keys)?;
+        let records = self.size();
+        if checkpoint.size() > records {
+            return Err(Check::Truncated { records });
+        }
+        if checkpoint.size() < records {
+            return Err(Check::Backwards { records });
+        }
+        if *checkpoint.root() != self.tree.root() {
+            return Err(Check::Root);
+        }
+        self.checkpoints += 1;
+        self.attested = records;
+        Ok(())
+    }
+
+    /// The end of the log: what was found.
+    #[must_use]
+    pub fn finish(self) -> Report {
+        let Self { log_keys: _, tree, order, checkpoints, attested, details } = self;
+        Report { size: tree.size(), root: tree.root(), open: order.into_open(), checkpoints, attested, details }
+    }
+}
+
+/// Verifies a whole log: records from index 0 on, and checkpoints in the order of their sizes, read as they are needed.
+///
+/// # Errors
+/// [`VerifyError`]: the first fault, or the first error of the source.
+pub fn verify_log<E>(
+    log_keys: Vec<VerifierKey>,
+    records: impl IntoIterator<Item = Result<LogRecord, E>>,
+    checkpoints: impl IntoIterator<Item = Result<SignedCheckpoint, E>>,
+) -> Result<Report, VerifyError<E>> {
+    let mut verifier = LogVerifier::new(log_keys);
+    let mut checkpoints = checkpoints.into_iter();
+    let mut due = read_on(checkpoints.next(), &verifier)?;
+    let mut records = records.into_iter();
+    loop {
+        while let Some(checkpoint) = due.take_if(|due| due.unverified().size() <= verifier.size()) {
+            verifier.checkpoint(&checkpoint)?;
+            due = read_on(checkpoints.next(), &verifier)?;
+        }
+        let Some(record) = read_on(records.next(), &verifier)? else { break };
+        verifier.record(&record)?;
+    }
+    // What is left vouches for more leaves than there are: a fault.
+    if let Some(checkpoint) = due {
+        verifier.checkpoint(&checkpoint)?;
+    }
+    Ok(verifier.finish())
+}
+
+fn read_on<T, E>(next: Option<Result<T, E>>, verifier: &LogVerifier) -> Result<Option<T>, VerifyError<E>> {
+    next.transpose().map_err(|source| VerifyError::Read { after: verifier.size(), source })
+}
