@@ -18,10 +18,11 @@
 //! ```
 //!
 //! A call goes straight into the lane with the least to do. When all are full it waits in the service's queue, where
-//! the death of the worker does not touch it. No module is ever loaded in the service process.
+//! the death of the worker does not touch it, and where flows take turns ([`Flow`]). No module is ever loaded in the service process.
 
 mod doctor;
 mod error;
+mod flow;
 mod health;
 mod key;
 mod offer;
@@ -42,6 +43,7 @@ pub use doctor::{
     examine,
 };
 pub use error::{ClearLatchError, HsmError, HsmErrorKind, HsmFailure, MissingMechanism};
+pub use flow::Flow;
 pub use health::{HealthCause, TokenHealth, TokenState};
 pub use key::{
     DeviceMac, DeviceSignature, DeviceVerdict, GeneratedKey, KeyAttributes, KeyPresence, MacKey, SignInput, SignTimes,

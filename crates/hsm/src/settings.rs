@@ -76,7 +76,7 @@ pub struct TokenSettings {
     /// much (RLIMIT_DATA), which stops a leak that is faster than that.
     pub max_worker_memory_bytes: u64,
     /// Requests to sign and the like that may wait in the service when every lane is full; beyond it a request is refused as
-    /// overloaded.
+    /// overloaded. One flow gets four fifths of it at most.
     pub queue_limit: usize,
 }
 

@@ -89,7 +89,8 @@ impl Token {
     ) -> Result<Vec<u8>, CallFailure> {
         let (reply, answer) = oneshot::channel();
         let progress = Arc::new(Progress::begin());
-        let call = Call { frame, deadline, again, progress: Arc::clone(&progress), stage: Stage::queue(), reply };
+        let flow = self.flow;
+        let call = Call { flow, frame, deadline, again, progress: Arc::clone(&progress), stage: Stage::queue(), reply };
         self.shared.dispatch.submit(call).map_err(CallFailure::last)?;
         let answer = timeout_at(deadline, answer).await;
         let (queue, device) = progress.times();

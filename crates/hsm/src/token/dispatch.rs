@@ -1,9 +1,9 @@
-//! Calls, and the bounded queue in front of the lanes.
+//! Calls on their way into the lanes, and through the bounded queue in front of them.
 
 use super::lane::LaneSet;
 use super::progress::{Progress, Stage};
-use crate::{HsmErrorKind, HsmFailure};
-use std::collections::VecDeque;
+use super::queue::{Full, Queue};
+use crate::{Flow, HsmErrorKind, HsmFailure};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::oneshot;
@@ -33,9 +33,11 @@ impl CallFailure {
 /// A call on its way into a lane.
 #[derive(Debug)]
 pub(super) struct Call {
+    /// In whose turn it waits.
+    pub(super) flow: Flow,
     pub(super) frame: Vec<u8>,
     pub(super) deadline: Instant,
-    /// It was let in once already: the queue's limit is not for it, and it goes to the front.
+    /// It was let in once already: the queue's limits are not for it, and it goes to the front.
     pub(super) again: bool,
     /// Whether the worker may have seen it, and since when.
     pub(super) progress: Arc<Progress>,
@@ -47,10 +49,9 @@ pub(super) struct Call {
 #[derive(Debug)]
 pub(super) struct Dispatch {
     lanes: RwLock<Option<Arc<LaneSet>>>,
-    queue: Mutex<VecDeque<Call>>,
+    queue: Mutex<Queue>,
     /// Length of the queue, to look at without its mutex.
     queued: AtomicUsize,
-    queue_limit: usize,
     /// Why nothing is taken at present, for example because the token is down.
     refusal: RwLock<Option<HsmFailure>>,
 }
@@ -59,9 +60,8 @@ impl Dispatch {
     pub(super) fn new(queue_limit: usize) -> Self {
         Self {
             lanes: RwLock::new(None),
-            queue: Mutex::new(VecDeque::new()),
+            queue: Mutex::new(Queue::new(queue_limit)),
             queued: AtomicUsize::new(0),
-            queue_limit,
             refusal: RwLock::new(None),
         }
     }
@@ -91,41 +91,28 @@ impl Dispatch {
 
     fn enqueue(&self, call: Call) -> Result<(), HsmFailure> {
         let mut queue = lock(&self.queue);
-        if call.again {
-            // Never more than what the lanes of a lost worker held.
+        let let_in = if call.again {
             queue.push_front(call);
-            self.queued.store(queue.len(), Ordering::SeqCst);
-            return Ok(());
-        }
-        if queue.len() >= self.queue_limit {
-            // Those that gave up while they waited make room.
-            queue.retain(|waiting| !waiting.reply.is_closed());
-        }
-        let length = queue.len();
-        if length >= self.queue_limit {
-            self.queued.store(length, Ordering::SeqCst);
-            let message = format!("{length} requests wait for this token already; try again later");
-            return Err(HsmFailure::new(HsmErrorKind::Overloaded, message));
-        }
-        queue.push_back(call);
-        self.queued.store(length + 1, Ordering::SeqCst);
-        Ok(())
+            Ok(())
+        } else {
+            queue.push(call)
+        };
+        self.queued.store(queue.len(), Ordering::SeqCst);
+        let_in.map_err(|full| {
+            let message = match full {
+                Full::Queue(length) => format!("{length} requests wait for this token already; try again later"),
+                Full::Flow(length) => {
+                    format!("{length} requests of the same flow wait for this token already; try again later")
+                }
+            };
+            HsmFailure::new(HsmErrorKind::Overloaded, message)
+        })
     }
 
     /// The next call that somebody still waits for and that fits into `room` bytes.
     pub(super) fn next(&self, room: usize) -> Option<Call> {
         let mut queue = lock(&self.queue);
-        let next = loop {
-            match queue.front() {
-                None => break None,
-                Some(call) if call.reply.is_closed() || call.deadline <= Instant::now() => {
-                    // Whoever waits for it has a timer of his own.
-                    queue.pop_front();
-                }
-                Some(call) if call.frame.len() > room => break None,
-                Some(_) => break queue.pop_front(),
-            }
-        };
+        let next = queue.pop(room);
         self.queued.store(queue.len(), Ordering::SeqCst);
         next
     }
@@ -175,8 +162,11 @@ impl Dispatch {
 
     /// Fails what waits in the queue.
     pub(super) fn fail_queued(&self, failure: &HsmFailure) {
-        let waiting = std::mem::take(&mut *lock(&self.queue));
-        self.queued.store(0, Ordering::SeqCst);
+        let waiting = {
+            let mut queue = lock(&self.queue);
+            self.queued.store(0, Ordering::SeqCst);
+            queue.take()
+        };
         for call in waiting {
             // Whoever gave up does not need to know.
             let _gone = call.reply.send(Err(CallFailure::last(failure.clone())));
@@ -193,6 +183,10 @@ impl Dispatch {
 
     pub(super) fn queued(&self) -> usize {
         self.queued.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn flows_waiting(&self) -> usize {
+        lock(&self.queue).flows()
     }
 
     pub(super) fn in_flight(&self) -> usize {

@@ -8,7 +8,7 @@ use super::dispatch::{Call, CallEnd, CallFailure, Dispatch, lock};
 use super::launch::LaneSocket;
 use super::progress::{Progress, Stage};
 use crate::wire::{FrameBuffer, LaneReply, LaneRequest, Operation, decode_lane_reply};
-use crate::{HANG_PATIENCE, HsmErrorKind, HsmFailure, LANE_DEPTH};
+use crate::{Flow, HANG_PATIENCE, HsmErrorKind, HsmFailure, LANE_DEPTH};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::Shutdown;
@@ -328,6 +328,7 @@ impl Lane {
         let (reply, _nobody_waits) = oneshot::channel();
         let frame = LaneRequest { fresh_session: false, operation: Operation::Random { length: 1 } }.encode();
         let call = Call {
+            flow: Flow::OWN,
             frame,
             deadline: now + PROBE_DEADLINE,
             again: false,
@@ -420,7 +421,7 @@ impl Lane {
             state.heard = Instant::now();
             self.heard.store(self.after_made(state.heard), Ordering::SeqCst);
         }
-        for Call { frame, deadline, again: _, progress: _, stage, reply } in calls {
+        for Call { flow: _, frame, deadline, again: _, progress: _, stage, reply } in calls {
             state.bytes += frame.len();
             state.sent.push_back(Sent { reply: Some(reply), deadline, bytes: frame.len(), device: stage.device() });
         }

@@ -8,6 +8,7 @@ mod lane;
 pub(crate) mod launch;
 mod mac;
 mod progress;
+mod queue;
 mod random;
 mod shared;
 mod sign;
@@ -18,9 +19,9 @@ mod vitals;
 
 use crate::wire::{ControlReply, ControlRequest, TokenFacts, WireKey, algorithm_index};
 use crate::{
-    ClearLatchError, FIRST_START_PATIENCE, GeneratedKey, HealthCause, HsmError, HsmErrorKind, HsmFailure, KeyPresence,
-    MacKey, MissingMechanism, ORDERLY_GRACE, Pin, SigningKey, TokenHealth, TokenObject, TokenSettings, TokenState,
-    TokenStatus, WorkerCommand,
+    ClearLatchError, FIRST_START_PATIENCE, Flow, GeneratedKey, HealthCause, HsmError, HsmErrorKind, HsmFailure,
+    KeyPresence, MacKey, MissingMechanism, ORDERLY_GRACE, Pin, SigningKey, TokenHealth, TokenObject, TokenSettings,
+    TokenState, TokenStatus, WorkerCommand,
 };
 use chancery_crypto::PublicKey;
 use chancery_model::{Algorithm, Uid};
@@ -44,6 +45,8 @@ pub struct Token {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<ControlJob>,
     _guard: Arc<LetGo>,
+    /// In whose turn what is asked through this handle waits.
+    flow: Flow,
 }
 
 /// Lets the token go when the last handle is dropped.
@@ -106,7 +109,15 @@ impl Token {
         let shared = Arc::new(Shared::new(settings, worker, events.clone()));
         let (first, started) = oneshot::channel();
         tokio::spawn(supervisor::supervise(Arc::clone(&shared), First { first, insistence }, received, control));
-        (Self { shared, jobs, _guard: Arc::new(LetGo(events)) }, started)
+        (Self { shared, jobs, _guard: Arc::new(LetGo(events)), flow: Flow::OWN }, started)
+    }
+
+    /// The same token, asked on behalf of a flow: where calls wait, flows take turns, and none has the whole queue. What is
+    /// asked through a handle that was not made so is the service's own.
+    #[must_use]
+    pub fn in_flow(mut self, flow: Flow) -> Self {
+        self.flow = flow;
+        self
     }
 
     fn ended(&self) -> HsmError {
@@ -291,6 +302,12 @@ impl Token {
     #[must_use]
     pub fn breaker_is_open(&self) -> bool {
         self.shared.breaker_is_open()
+    }
+
+    /// How many flows have calls that wait for a lane.
+    #[must_use]
+    pub fn flows_waiting(&self) -> usize {
+        self.shared.dispatch.flows_waiting()
     }
 
     /// How often the token has come into each state, and for which cause, since the service took it.
