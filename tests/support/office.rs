@@ -19,8 +19,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chancery_audit::{Log, LogSettings};
 use chancery_core::{
-    ApiKeySettings, Assembly, CallerDeclaration, Chancery as Core, Clock, Error, Input, KeyOrVersion, Limits, Observer,
-    Requester, Ring, RuleChanges, SignAnswer, SignRequest, VersionEntry,
+    ApiKeySettings, Assembly, CallerChange, CallerDeclaration, Chancery as Core, Clock, Error, Input, KeyOrVersion,
+    LimitChanges, Limits, Observer, Requester, Ring, RuleChanges, SignAnswer, SignRequest, VersionEntry,
 };
 use chancery_hsm::{Pin, Token, TokenSettings, WorkerCommand};
 use chancery_model::{
@@ -68,6 +68,7 @@ impl Office {
                 ("keeper", Role::KeyAdministrator),
                 ("signer", Role::Signer),
                 ("boss", Role::PolicyAdministrator),
+                ("registrar", Role::CallerAdministrator),
             ]
             .map(|(name, role)| declaration(name, role))
             .into(),
@@ -152,6 +153,22 @@ impl Office {
         };
         self.core.create_key(&self.requester("keeper"), request).await.unwrap();
         name
+    }
+
+    /// Changes a caller's limits.
+    pub async fn limit_caller(&self, name: &str, limits: LimitChanges) {
+        let change = CallerChange {
+            id: id(name),
+            etag: None,
+            identities: None,
+            groups: None,
+            roles: None,
+            rings: None,
+            attributes: None,
+            required_factors: None,
+            limits,
+        };
+        self.core.update_caller(&self.requester("registrar"), change).await.unwrap();
     }
 
     /// All versions, the first one first.

@@ -5,7 +5,7 @@ use crate::prepared::Prepared;
 use crate::queue::{Answer, Background, Delivery, Group, Queue, Request};
 use crate::record::{Changed, Recorded, UsageClaim};
 use chancery_fail_point::FailPoint;
-use chancery_model::{Id, Uid, Usage};
+use chancery_model::{Id, Usage, UsageOf};
 use chancery_store::{Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -172,11 +172,11 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Counts the intents of a run against the limits of their keys: of each request all, or none and why. What was decided
-    /// on a state that has changed since is counted nowhere. Costs nothing where no key has limits.
+    /// Counts the intents of a run against the limits of their keys and callers: of each request all, or none and why. What was decided
+    /// on a state that has changed since is counted nowhere. Costs nothing where nobody has limits.
     fn count_usage(&mut self, epoch: Epoch, run: &Run) -> Result<Vec<Option<RecordError>>, StoreError> {
         let claims =
-            |(records, _): &(Vec<Prepared>, Answer<Delivery>)| records.iter().any(|one| one.counts().is_some());
+            |(records, _): &(Vec<Prepared>, Answer<Delivery>)| records.iter().any(|one| !one.counts().is_empty());
         if !run.requests.iter().any(claims) || self.transaction.epoch()? != epoch {
             return Ok(run.requests.iter().map(|_| None).collect());
         }
@@ -184,21 +184,21 @@ impl Writing<'_> {
     }
 
     fn count_request(&mut self, records: &[Prepared]) -> Result<Option<RecordError>, StoreError> {
-        let mut wanted: BTreeMap<Uid, (UsageClaim, u64)> = BTreeMap::new();
-        for claim in records.iter().filter_map(Prepared::counts) {
-            wanted.entry(claim.key).or_insert((*claim, 0)).1 += 1;
+        let mut wanted: BTreeMap<UsageOf, (UsageClaim, u64)> = BTreeMap::new();
+        for claim in records.iter().flat_map(Prepared::counts) {
+            wanted.entry(claim.of).or_insert((*claim, 0)).1 += 1;
         }
         let mut counted = Vec::with_capacity(wanted.len());
-        for (key, (UsageClaim { limits, day, .. }, number)) in wanted {
-            let usage = self.transaction.usage(key)?.on(day);
+        for (of, (UsageClaim { limits, day, .. }, number)) in wanted {
+            let usage = self.transaction.usage(of)?.on(day);
             if let Some((left, kind)) = usage.left(limits).filter(|(left, _)| *left < number) {
-                return Ok(Some(RecordError::UsageLimit { key, kind, left }));
+                return Ok(Some(RecordError::UsageLimit { of, kind, left }));
             }
             let (total, today) = (usage.total.saturating_add(number), usage.today.saturating_add(number));
-            counted.push((key, Usage { total, today, ..usage }));
+            counted.push((of, Usage { total, today, ..usage }));
         }
-        for (key, usage) in counted {
-            self.transaction.set_usage(key, usage)?;
+        for (of, usage) in counted {
+            self.transaction.set_usage(of, usage)?;
         }
         Ok(None)
     }
@@ -257,8 +257,8 @@ mod tests {
     use super::*;
     use crate::log::LogSettings;
     use crate::{Act, Details, Intent};
-    use chancery_model::{Action, Algorithm, KeyRules, LimitKind, Timestamp, UsageLimits};
-    use chancery_store::KeyRow;
+    use chancery_model::{Action, Algorithm, KeyRules, LimitKind, Timestamp, Uid, UsageLimits};
+    use chancery_store::{CallerRow, KeyRow};
     use tokio::sync::oneshot;
 
     const CALLER: Uid = Uid::from_bytes([1; 16]);
@@ -274,7 +274,7 @@ mod tests {
             resource: CALLER,
             action: Action::Sign,
             policy_set: [0; 32],
-            counts: None,
+            counts: Vec::new(),
             details: Details::default(),
         };
         let records = (0..count).map(|_| Prepared::intent(instance, intent()).unwrap()).collect();
@@ -368,10 +368,10 @@ mod tests {
         let limits = UsageLimits { total: Some(5), daily: Some(4) };
         let (key, epoch) = key_with_limits(&mut writer, limits);
         let claiming = |epoch, day, count| {
-            let counts = Some(UsageClaim { key, limits, day });
+            let counts = vec![UsageClaim { of: UsageOf::Key(key), limits, day }];
             let (request, answer) = intents(&instance, epoch, count);
             let Request::Intents { epoch, records, answer: to } = request else { unreachable!() };
-            let records = records.into_iter().map(|record| record.counting(counts)).collect();
+            let records = records.into_iter().map(|record| record.counting(counts.clone())).collect();
             (Request::Intents { epoch, records, answer: to }, answer)
         };
         let mut ends = Vec::new();
@@ -387,7 +387,7 @@ mod tests {
             let indexes = |delivery: Delivery| delivery.accept().iter().map(Recorded::index).collect::<Vec<_>>();
             ends.push(answer.try_recv().unwrap().map(indexes));
         }
-        let over = |kind, left| Err(RecordError::UsageLimit { key, kind, left });
+        let over = |kind, left| Err(RecordError::UsageLimit { of: UsageOf::Key(key), kind, left });
         assert_eq!(
             ends,
             [
@@ -401,6 +401,39 @@ mod tests {
         );
         assert_eq!(writer.head().unwrap().next_index, first + 5);
         let transaction = writer.begin().unwrap();
-        assert_eq!(transaction.usage(key).unwrap(), Usage { total: 5, day: 8, today: 1 });
+        assert_eq!(transaction.usage(UsageOf::Key(key)).unwrap(), Usage { total: 5, day: 8, today: 1 });
+    }
+
+    #[test]
+    fn what_a_callers_limits_refuse_is_not_counted_for_its_key_either() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
+        let instance = Id::parse("the instance", "one").unwrap();
+        let limits = |total| UsageLimits { total: Some(total), daily: None };
+        let (key, epoch) = key_with_limits(&mut writer, limits(10));
+        let caller = CallerRow { id: instance.clone(), uid: CALLER, registration: None };
+        let mut transaction = writer.begin().unwrap();
+        transaction.apply(&RowChange::PutCaller(caller)).unwrap();
+        transaction.commit().unwrap();
+        let queue = Arc::new(Queue::new(LogSettings::new(instance.clone()), 0));
+        let mut record = |count| {
+            let (request, mut answer) = intents(&instance, epoch, count);
+            let Request::Intents { epoch, records, answer: to } = request else { unreachable!() };
+            let claim = |of, total| UsageClaim { of, limits: limits(total), day: 7 };
+            let counts = vec![claim(UsageOf::Key(key), 10), claim(UsageOf::Caller(CALLER), 3)];
+            let records = records.into_iter().map(|record| record.counting(counts.clone())).collect();
+            let requests = vec![Request::Intents { epoch, records, answer: to }];
+            let group = Group { requests, background: Background::default() };
+            commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
+            answer.try_recv().unwrap().map(|delivery| delivery.accept().len())
+        };
+        assert_eq!(record(2), Ok(2));
+        let over = RecordError::UsageLimit { of: UsageOf::Caller(CALLER), kind: LimitKind::Total, left: 1 };
+        assert_eq!(record(2), Err(over));
+        assert_eq!(record(1), Ok(1));
+        let transaction = writer.begin().unwrap();
+        for of in [UsageOf::Key(key), UsageOf::Caller(CALLER)] {
+            assert_eq!(transaction.usage(of).unwrap(), Usage { total: 3, day: 7, today: 3 });
+        }
     }
 }

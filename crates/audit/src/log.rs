@@ -9,7 +9,7 @@ use crate::slot::OutcomeSlot;
 use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
 use chancery_fail_point::FailPoint;
-use chancery_model::{Id, LimitKind, Timestamp, Uid};
+use chancery_model::{Id, LimitKind, Timestamp, Uid, UsageOf};
 use chancery_store::{Epoch, OpenIntent, RowChange, StoreError, Writer};
 use std::io;
 use std::sync::Arc;
@@ -63,11 +63,11 @@ pub enum RecordError {
     /// Too many intents wait for their outcome to become durable. Come again.
     #[error("too many operations are under way; try again later")]
     Overloaded,
-    /// A key has no such number of signatures left. Nothing of the request was recorded, and nothing counted.
-    #[error("the key {key} has {left} signatures left under its limits")]
+    /// A key or a caller has no such number of signatures left. Nothing of the request was recorded, and nothing counted.
+    #[error("{of} has {left} signatures left under its limits")]
     UsageLimit {
-        /// The key.
-        key: Uid,
+        /// Whose limits.
+        of: UsageOf,
         /// The limit that leaves the fewest.
         kind: LimitKind,
         /// How many it leaves.
@@ -133,7 +133,7 @@ impl Log {
     ///
     /// # Errors
     /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::UsageLimit`] where a key's
-    /// limits leave no room for all of its intents, [`RecordError::Closed`].
+    /// or the caller's limits leave no room for all of its intents, [`RecordError::Closed`].
     pub async fn record_intents(&self, epoch: Epoch, intents: Vec<Intent>) -> Result<Vec<Recorded>, RecordError> {
         let instance = self.instance();
         let records = intents.into_iter().map(|intent| Prepared::intent(instance, intent)).collect();

@@ -18,7 +18,7 @@ pub(crate) struct Prepared {
     caller: Option<String>,
     resource: Option<String>,
     action: Option<Action>,
-    counts: Option<UsageClaim>,
+    counts: Vec<UsageClaim>,
 }
 
 impl Prepared {
@@ -98,18 +98,19 @@ impl Prepared {
         let commitment = commitment_to_details(&salt, &json);
         let leaf = Leaf { epoch: 0, time, instance: instance.clone(), body: body(&salt), commitment };
         let action = leaf.action().or_else(|| details.action.as_deref()?.parse().ok());
-        Self { leaf, salt, details: json, caller: details.caller, resource: details.resource, action, counts: None }
+        let Details { caller, resource, .. } = details;
+        Self { leaf, salt, details: json, caller, resource, action, counts: Vec::new() }
     }
 
     /// The same record, counted against these limits.
     #[cfg(test)]
-    pub fn counting(self, counts: Option<UsageClaim>) -> Self {
+    pub fn counting(self, counts: Vec<UsageClaim>) -> Self {
         Self { counts, ..self }
     }
 
     /// The limits that this record counts against.
-    pub const fn counts(&self) -> Option<&UsageClaim> {
-        self.counts.as_ref()
+    pub fn counts(&self) -> &[UsageClaim] {
+        &self.counts
     }
 
     /// What open intents this record closes.

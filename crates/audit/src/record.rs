@@ -2,7 +2,7 @@
 
 use crate::codes::{DenialReason, OutcomeResult};
 use crate::details::Details;
-use chancery_model::{Action, Sha256Hash, Timestamp, Uid, UsageLimits};
+use chancery_model::{Action, Sha256Hash, Timestamp, Uid, UsageLimits, UsageOf};
 use chancery_store::Epoch;
 
 /// What was authorised and is about to be done.
@@ -18,19 +18,19 @@ pub struct Intent {
     pub action: Action,
     /// The hash of the policy set that allowed it.
     pub policy_set: Sha256Hash,
-    /// The limits that it counts against, where its key has any.
-    pub counts: Option<UsageClaim>,
+    /// The limits that it counts against: of its key and of its caller, where they have any.
+    pub counts: Vec<UsageClaim>,
     /// The rest.
     pub details: Details,
 }
 
-/// One signature of a key that has limits: recorded only where they leave room for it, and then counted, whatever becomes
-/// of it.
+/// One signature of a key, or for a caller, that has limits: recorded only where they leave room for it, and then counted,
+/// whatever becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsageClaim {
-    /// The key.
-    pub key: Uid,
-    /// Its limits, as of the epoch of the decision.
+    /// Whose signature.
+    pub of: UsageOf,
+    /// The limits, as of the epoch of the decision.
     pub limits: UsageLimits,
     /// The day: days since 1970-01-01, UTC.
     pub day: i64,

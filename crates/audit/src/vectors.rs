@@ -6,7 +6,7 @@ use crate::hex::Hex;
 use crate::leaf::{Body, Leaf, RowDigest, Subject};
 use crate::record::OutcomeItem;
 use crate::{commitment_to_details, commitment_to_row};
-use chancery_model::{Action, ApiKeyScope, Id, KeyRules, Timestamp, Uid, UsageLimits, VersionLife};
+use chancery_model::{Action, ApiKeyScope, CallerLimits, Id, KeyRules, Pace, Timestamp, Uid, UsageLimits, VersionLife};
 use chancery_store::{
     ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange, RowId,
     RowTable,
@@ -99,6 +99,32 @@ struct RulesVector {
     signing_period_seconds: Option<u32>,
     max_signatures: Option<u64>,
     max_daily_signatures: Option<u64>,
+    #[serde(default)]
+    pace: PaceVector,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PaceVector {
+    max_uses_per_second: Option<u32>,
+    max_burst: Option<u32>,
+    max_concurrent: Option<u32>,
+}
+
+impl From<PaceVector> for Pace {
+    fn from(said: PaceVector) -> Self {
+        let PaceVector { max_uses_per_second, max_burst, max_concurrent } = said;
+        Self { per_second: max_uses_per_second, burst: max_burst, concurrent: max_concurrent }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsVector {
+    max_signatures: Option<u64>,
+    max_daily_signatures: Option<u64>,
+    #[serde(default)]
+    pace: PaceVector,
 }
 
 #[derive(Default, Deserialize)]
@@ -120,6 +146,8 @@ struct RegistrationVector {
     key_rings: Vec<String>,
     attributes: BTreeMap<String, String>,
     required_factors: Vec<String>,
+    #[serde(default)]
+    limits: LimitsVector,
     state: String,
     created: i64,
     updated: i64,
@@ -271,6 +299,7 @@ fn change(row: Row) -> RowChange {
                 publish_ahead_seconds: rules.publish_ahead_seconds,
                 signing_period_seconds: rules.signing_period_seconds,
                 limits: UsageLimits { total: rules.max_signatures, daily: rules.max_daily_signatures },
+                pace: rules.pace.into(),
             },
             primary_version,
             created: time(created),
@@ -315,6 +344,10 @@ fn change(row: Row) -> RowChange {
                 rings: ids(&said.key_rings),
                 attributes: said.attributes,
                 required_factors: words(&said.required_factors),
+                limits: CallerLimits {
+                    usage: UsageLimits { total: said.limits.max_signatures, daily: said.limits.max_daily_signatures },
+                    pace: said.limits.pace.into(),
+                },
                 state: said.state.parse().unwrap(),
                 created: time(said.created),
                 updated: time(said.updated),
@@ -457,7 +490,7 @@ fn each_code_leads_back_to_its_word() {
 #[test]
 fn rows_have_the_canonical_bytes_of_the_document() {
     let vectors = vectors();
-    assert_eq!(vectors.rows.len(), 12);
+    assert_eq!(vectors.rows.len(), 14);
     for (place, RowVector { row, canonical }) in vectors.rows.into_iter().enumerate() {
         let bytes = change(row).canonical_bytes().unwrap();
         assert_eq!(Hex::from(bytes.as_slice()), canonical, "row {place}");

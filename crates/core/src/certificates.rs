@@ -114,7 +114,7 @@ impl Chancery {
             }
         })?;
         let input = input_for(&public, &info);
-        let prepared = self.prepared(allowed, &version, public, input, EcdsaEncoding::Der)?;
+        let prepared = self.prepared(snapshot, from, allowed, &version, public, input, EcdsaEncoding::Der)?;
         Ok((prepared, info))
     }
 

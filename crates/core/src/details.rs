@@ -131,7 +131,7 @@ pub(crate) fn sign_intent(from: &Requester, item: &Prepared) -> Intent {
     let Described { time, caller, action, policy_set, mut details } = described;
     details.signed = Some(signed(&item.input));
     details.spki_sha256 = Some(Hex::from(public.spki_sha256()));
-    let counts = item.counted.as_ref().map(|counted| counted.claim);
+    let counts = item.counted.iter().map(|counted| counted.claim).collect();
     Intent { time, caller, resource: item.key.uid, action, policy_set, counts, details }
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn mac_intent(from: &Requester, item: &PreparedMac) -> Intent {
     let described = Described::new(from, &item.permit, item.version.to_string()).algorithm(item.key.algorithm);
     let Described { time, caller, action, policy_set, mut details } = described;
     details.signed = Some(sha256_of(&item.message));
-    let counts = item.counted.as_ref().map(|counted| counted.claim);
+    let counts = item.counted.iter().map(|counted| counted.claim).collect();
     Intent { time, caller, resource: item.key.uid, action, policy_set, counts, details }
 }
 

@@ -1,10 +1,11 @@
 //! Why a call was not done, as data. The server maps each case to a status code and a reason; nothing here knows of them.
 
+use std::fmt;
 use std::time::Duration;
 
 use chancery_audit::RecordError;
 use chancery_hsm::{ClearLatchError, HsmFailure, MissingMechanism};
-use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName, LimitKind};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName, LimitKind, Rate};
 use chancery_policy::PolicyErrors;
 
 /// Why a call was not done.
@@ -182,17 +183,39 @@ pub enum Error {
         /// What nobody could do.
         what: &'static str,
     },
-    /// The key has made as many signatures as it may.
-    #[error("{key} has made its {limit} signatures")]
+    /// The key has made, or the caller was given, as many signatures as it may.
+    #[error("{of} has had its {limit} signatures")]
     UsageLimit {
-        /// The key.
-        key: KeyName,
+        /// Whose limit.
+        of: Limited,
         /// Which of its limits.
         kind: LimitKind,
         /// How many it allows.
         limit: u64,
         /// How long until there are more; none where no waiting helps.
         retry_after: Option<Duration>,
+    },
+    /// The key is used, or the caller asks, faster than it may.
+    #[error("{of} may have {} uses in a second and {} at once, and {uses} were asked for", rate.per_second, rate.burst)]
+    RateLimit {
+        /// Whose limit.
+        of: Limited,
+        /// The limit.
+        rate: Rate,
+        /// How many uses the call asked for.
+        uses: u32,
+        /// How long until there are so many; none where there never are.
+        retry_after: Option<Duration>,
+    },
+    /// The key has as many uses under way as it may.
+    #[error("{key} may have {limit} uses under way, and {uses} more were asked for")]
+    ConcurrencyLimit {
+        /// The key.
+        key: KeyName,
+        /// How many it may.
+        limit: u32,
+        /// How many uses the call asked for.
+        uses: u32,
     },
     /// The state changed under the call again and again.
     #[error("the state kept changing while the call was decided")]
@@ -246,6 +269,24 @@ pub enum Error {
     },
 }
 
+/// Whose limit it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Limited {
+    /// A key's.
+    Key(KeyName),
+    /// A caller's.
+    Caller(Id),
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Caller(caller) => write!(f, "callers/{caller}"),
+        }
+    }
+}
+
 impl Error {
     pub(crate) fn invalid(field: &str, description: impl Into<String>) -> Self {
         Self::InvalidField { field: field.to_owned(), description: description.into() }
@@ -261,7 +302,7 @@ impl From<RecordError> for Error {
         match error {
             RecordError::StaleEpoch => Self::StateChanging,
             RecordError::Overloaded => Self::Overloaded,
-            // Who records intents of keys with limits knows the key, and says it better (see `usage`).
+            // Who records intents that count against limits knows whose they are, and says it better (see `usage`).
             error @ RecordError::UsageLimit { .. } => Self::internal(error.to_string()),
             RecordError::Closed { reason } => Self::RecordClosed { reason },
         }

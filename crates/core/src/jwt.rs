@@ -170,7 +170,7 @@ impl Chancery {
         let input = input_for(public, &signing_input);
         // JOSE knows the fixed width only (RFC 7518, section 3.4).
         let public = public.clone();
-        let prepared = self.prepared(allowed, &version, public, input, EcdsaEncoding::P1363)?;
+        let prepared = self.prepared(snapshot, from, allowed, &version, public, input, EcdsaEncoding::P1363)?;
         Ok((prepared, Draft { signing_input, key_id, validity }))
     }
 }

@@ -33,6 +33,7 @@ mod keys;
 mod latch;
 mod mac;
 mod observe;
+mod pace;
 mod paging;
 mod policies;
 mod public_key;
@@ -65,7 +66,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chancery_audit::Log;
 use chancery_hsm::Token;
-use chancery_model::{Caller, Id};
+use chancery_model::{Caller, Id, Rate};
 use chancery_store::Reader;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
@@ -76,11 +77,12 @@ pub use api_keys::{
     RotateApiKey,
 };
 pub use callers::{
-    Bearer, BootstrapError, CallerChange, CallerDeclaration, NewCaller, SuspendedCaller, Unidentified, bootstrap,
+    Bearer, BootstrapError, CallerChange, CallerDeclaration, LimitChanges, NewCaller, SuspendedCaller, Unidentified,
+    bootstrap,
 };
 pub use certificates::{CertificateRequest, CertificateRequestAnswer};
 pub use clock::Clock;
-pub use error::Error;
+pub use error::{Error, Limited};
 pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
 pub use health::{Health, HealthChanges};
 pub use jwks::KeySetOf;
@@ -103,13 +105,14 @@ pub use system_ring::SYSTEM_RING;
 pub use tokens::TokenView;
 pub use transitions::{DEFAULT_DESTRUCTION_GRACE, Stopped};
 pub use update::UpdateKey;
-pub use usage::KeyView;
+pub use usage::{CallerView, KeyView};
 pub use verify::{Verdict, VerifyAnswer, VerifyRequest};
 pub use watch::{RecordChunk, RecordWatch};
 
 use api_keys::{Pepper, Uses};
 use denials::Denials;
 use inflight::InFlight;
+use pace::Paces;
 use state::Snapshot;
 
 /// The office: everything that a call needs. Cheap to clone.
@@ -152,6 +155,7 @@ struct Inner {
     /// Held while it is derived.
     deriving: tokio::sync::Mutex<()>,
     clock: Clock,
+    paces: Paces,
 }
 
 /// How many may read lists of records from the store at the same time, which may take long; and chunks, which do not.
@@ -175,6 +179,8 @@ pub struct Limits {
     pub max_batch_items: usize,
     /// How often the rules of keys are looked at.
     pub schedule_interval: Duration,
+    /// How fast a caller goes that has no rate of its own.
+    pub caller_rate: Option<Rate>,
 }
 
 impl Default for Limits {
@@ -184,6 +190,7 @@ impl Default for Limits {
             max_message_bytes: 1 << 20,
             max_batch_items: 256,
             schedule_interval: Duration::from_secs(1),
+            caller_rate: None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Message authentication codes: made and checked in the token, which alone knows the secret. Both uses of the secret are
 //! on the record before they happen.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
 use chancery_fail_point::FailPoint;
@@ -13,6 +15,7 @@ use tracing::{Instrument as _, debug_span};
 use crate::change::ATTEMPTS;
 use crate::details::{self, MacEnd};
 use crate::keys::KeyOrVersion;
+use crate::pace::paced;
 use crate::state::{KeyEntry, Snapshot};
 use crate::usage::Counted;
 use crate::{Chancery, Error, Observation, Requester};
@@ -69,8 +72,10 @@ pub(crate) struct PreparedMac {
     pub key: MacKey,
     pub version: KeyVersionName,
     pub message: Bytes,
-    /// Where the key has limits, and the use is a signature.
-    pub counted: Option<Counted>,
+    /// Against whose limits of signatures it counts, where it is one.
+    pub counted: Vec<Counted>,
+    /// Where the key has a pace.
+    paced: Option<Arc<KeyEntry>>,
     state: KeyState,
     token: Token,
     token_id: Id,
@@ -127,6 +132,7 @@ impl Chancery {
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
             let item = self.prepare_mac(&snapshot, from, action, name, message)?;
+            let mut admitted = self.admit_one(&snapshot, from, item.paced.as_ref())?;
             let slot = self.inner.log.reserve(1)?;
             let ticket = self.enter(from, item.key.uid, snapshot.epoch);
             let intent = details::mac_intent(from, &item);
@@ -135,16 +141,18 @@ impl Chancery {
             let mut recorded = match self.inner.log.record_intents(snapshot.epoch, vec![intent]).instrument(span).await
             {
                 Ok(recorded) => {
+                    admitted.spend();
                     self.observe(Observation::Recorded { took: begun.elapsed() });
                     recorded
                 }
                 Err(RecordError::StaleEpoch) => {
-                    drop((ticket, slot));
+                    drop((ticket, slot, admitted));
                     self.refresh(snapshot.epoch).await?;
                     continue;
                 }
-                Err(error @ RecordError::UsageLimit { kind, .. }) => {
-                    return Err(item.counted.map_or_else(|| error.into(), |counted| counted.refusal(kind)));
+                Err(error @ RecordError::UsageLimit { of, kind, .. }) => {
+                    let counted = item.counted.iter().find(|counted| counted.claim.of == of);
+                    return Err(counted.map_or_else(|| error.into(), |counted| counted.refusal(kind)));
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -204,13 +212,14 @@ impl Chancery {
             return Err(Error::WrongState { version: version.name.clone(), state: version.state, action });
         }
         Ok(PreparedMac {
-            counted: self.counted(&allowed.key).filter(|_| making),
+            counted: if making { self.counted(snapshot, from, &allowed.key) } else { Vec::new() },
+            paced: paced(&allowed.key),
             permit: allowed.permit,
             key: MacKey { uid: version.uid, algorithm: version.algorithm },
             version: version.name.clone(),
             message: message.clone(),
             state: version.state,
-            token: self.token_of(&allowed.ring)?.clone(),
+            token: self.token_for(from, &allowed.ring)?,
             token_id: allowed.ring.token,
         })
     }

@@ -13,7 +13,7 @@ impl Chancery {
     /// Bytes of the random generator of a ring's token.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`], [`Error::InvalidField`], [`Error::Device`], [`Error::DeadlineExceeded`].
+    /// [`Error::AccessDenied`], [`Error::InvalidField`], [`Error::RateLimit`] of the caller, [`Error::Device`], [`Error::DeadlineExceeded`].
     pub async fn generate_random_bytes(
         &self,
         from: &Requester,
@@ -23,12 +23,14 @@ impl Chancery {
         let action = Action::GenerateRandomBytes;
         let asked = usize::try_from(length).unwrap_or(0);
         let operation = OperationContext::Random { length: asked as u64 };
-        let (ring, _permit) = self.authorize_ring(&self.snapshot(), from, action, ring, operation)?;
+        let snapshot = self.snapshot();
+        let (ring, _permit) = self.authorize_ring(&snapshot, from, action, ring, operation)?;
         if !(1..=MAX_RANDOM_BYTES).contains(&asked) {
             return Err(Error::invalid("length", format!("must be 1 to {MAX_RANDOM_BYTES}, not {length}")));
         }
+        self.admit_one(&snapshot, from, None)?.spend();
         let span = debug_span!("token", chancery.token = %ring.token);
-        let result = self.token_of(&ring)?.random(asked, from.deadline).instrument(span).await;
+        let result = self.token_for(from, &ring)?.random(asked, from.deadline).instrument(span).await;
         result.map_err(|failure| match failure.kind {
             chancery_hsm::HsmErrorKind::Deadline => Error::DeadlineExceeded { record_index: None },
             _ => Error::Device { operation: action, token: ring.token, failure },

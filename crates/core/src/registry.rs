@@ -38,21 +38,44 @@ impl CallerEntry {
             rings,
             attributes,
             required_factors,
+            limits,
             state,
             created,
             updated,
             state_changed,
             request_id,
         } = registration?;
-        let caller =
-            Caller { id, uid, environment, identities, groups, roles, rings, attributes, required_factors, state };
+        let caller = Caller {
+            id,
+            uid,
+            environment,
+            identities,
+            groups,
+            roles,
+            rings,
+            attributes,
+            required_factors,
+            limits,
+            state,
+        };
         Some(Self { caller: Arc::new(caller), created, updated, state_changed, request_id, etag })
     }
 
     /// The row that the store keeps of this caller.
     pub(crate) fn to_row(&self) -> CallerRow {
-        let Caller { id, uid, environment, identities, groups, roles, rings, attributes, required_factors, state } =
-            (*self.caller).clone();
+        let Caller {
+            id,
+            uid,
+            environment,
+            identities,
+            groups,
+            roles,
+            rings,
+            attributes,
+            required_factors,
+            limits,
+            state,
+        } = (*self.caller).clone();
         let registration = CallerRegistration {
             environment,
             identities,
@@ -61,6 +84,7 @@ impl CallerEntry {
             rings,
             attributes,
             required_factors,
+            limits,
             state,
             created: self.created,
             updated: self.updated,
@@ -176,6 +200,7 @@ impl Callers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_model::{CallerLimits, Pace, UsageLimits};
     use std::collections::BTreeSet;
 
     fn row(id: &str, identity: &str) -> CallerRow {
@@ -188,6 +213,10 @@ mod tests {
             rings: BTreeSet::new(),
             attributes: BTreeMap::new(),
             required_factors: BTreeSet::new(),
+            limits: CallerLimits {
+                usage: UsageLimits { total: Some(5), daily: Some(4) },
+                pace: Pace { per_second: Some(3), burst: Some(2), concurrent: Some(1) },
+            },
             state: CallerState::Active,
             created: time,
             updated: time,

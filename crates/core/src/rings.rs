@@ -1,6 +1,6 @@
 //! Key rings: declared in the configuration, each on one token, in one environment.
 
-use chancery_hsm::Token;
+use chancery_hsm::{Flow, Token};
 use chancery_model::{Action, Algorithm, Id, KeyName, RingName, Uid};
 use chancery_policy::{OperationContext, Resource, RingFacts};
 
@@ -107,6 +107,12 @@ impl Chancery {
         self.inner.tokens.get(&ring.token).ok_or_else(|| {
             Error::internal(format!("{} is on the token {}, which is not configured", ring.name, ring.token))
         })
+    }
+
+    /// The same, asked on behalf of a caller: callers take turns where calls wait.
+    pub(crate) fn token_for(&self, from: &Requester, ring: &Ring) -> Result<Token, Error> {
+        let flow = Flow::new(u128::from_be_bytes(*from.caller.uid.as_bytes()));
+        Ok(self.token_of(ring)?.clone().in_flow(flow))
     }
 
     fn ring_view(&self, ring: &Ring) -> RingView {

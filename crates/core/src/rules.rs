@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chancery_model::{KeyRules, Timestamp};
+use chancery_model::{KeyRules, Pace, Timestamp};
 
 use crate::Error;
 
@@ -12,6 +12,8 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// environment `dev`, where people try things, a second.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(3600);
 const SHORTEST_PERIOD_IN_DEV: Duration = Duration::from_secs(1);
+/// The largest number of a pace: faster than any token.
+const LARGEST_PACE: u32 = 1_000_000;
 /// Length of the longest owner, in characters.
 const MAX_OWNER_CHARACTERS: usize = 128;
 /// Clocks are set right by a little all the time: a plan that lies so much farther ahead than its rule allows was made by a
@@ -37,6 +39,12 @@ pub struct RuleChanges {
     pub max_signatures: Option<Option<u64>>,
     /// How many signatures a day (UTC).
     pub max_daily_signatures: Option<Option<u64>>,
+    /// How many uses in a second.
+    pub max_uses_per_second: Option<Option<u32>>,
+    /// How many at once; as many as in a second where there is no number. Only with a number of uses in a second.
+    pub max_burst: Option<Option<u32>>,
+    /// How many under way at the same time.
+    pub max_concurrent_uses: Option<Option<u32>>,
 }
 
 impl RuleChanges {
@@ -51,6 +59,9 @@ impl RuleChanges {
             signing_period,
             max_signatures,
             max_daily_signatures,
+            max_uses_per_second,
+            max_burst,
+            max_concurrent_uses,
         } = self;
         let mut rules = before.clone();
         if let Some(owner) = owner {
@@ -75,6 +86,13 @@ impl RuleChanges {
         if let Some(limit) = max_daily_signatures {
             rules.limits.daily = limit.map(|limit| checked_limit("key.max_daily_signatures", limit)).transpose()?;
         }
+        let Pace { per_second, burst, concurrent } = rules.pace;
+        rules.pace = Pace {
+            per_second: max_uses_per_second.unwrap_or(per_second),
+            burst: max_burst.unwrap_or(burst),
+            concurrent: max_concurrent_uses.unwrap_or(concurrent),
+        };
+        check_pace("key", "max_concurrent_uses", rules.pace)?;
         check_periods(&rules)?;
         rules.next_rotation = self.planned_rotation(&rules, before, now, *next_rotation)?;
         Ok(rules)
@@ -112,6 +130,7 @@ impl RuleChanges {
             publish_ahead_seconds,
             signing_period_seconds,
             limits,
+            pace,
         } = before;
         [
             ("owner", *owner != after.owner),
@@ -122,6 +141,9 @@ impl RuleChanges {
             ("signing_period", *signing_period_seconds != after.signing_period_seconds),
             ("max_signatures", limits.total != after.limits.total),
             ("max_daily_signatures", limits.daily != after.limits.daily),
+            ("max_uses_per_second", pace.per_second != after.pace.per_second),
+            ("max_burst", pace.burst != after.pace.burst),
+            ("max_concurrent_uses", pace.concurrent != after.pace.concurrent),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -173,12 +195,28 @@ fn seconds(field: &str, asked: Duration, dev: bool) -> Result<u32, Error> {
     })
 }
 
-fn checked_limit(field: &str, limit: u64) -> Result<u64, Error> {
+pub(crate) fn checked_limit(field: &str, limit: u64) -> Result<u64, Error> {
     let most = i64::MAX.unsigned_abs();
     if (1..=most).contains(&limit) {
         return Ok(limit);
     }
     Err(Error::invalid(field, format!("must be from 1 to {most}; leave it out for no limit")))
+}
+
+/// What a pace keeps, a key's or a caller's.
+pub(crate) fn check_pace(of: &str, concurrent: &str, pace: Pace) -> Result<(), Error> {
+    let numbers = [("max_uses_per_second", pace.per_second), ("max_burst", pace.burst), (concurrent, pace.concurrent)];
+    for (field, number) in numbers {
+        if number.is_some_and(|number| !(1..=LARGEST_PACE).contains(&number)) {
+            let rule = format!("must be from 1 to {LARGEST_PACE}; leave it out for no limit of its own");
+            return Err(Error::invalid(&format!("{of}.{field}"), rule));
+        }
+    }
+    if pace.burst.is_some() && pace.per_second.is_none() {
+        let rule = "needs a max_uses_per_second; give one, or take this away, too";
+        return Err(Error::invalid(&format!("{of}.max_burst"), rule));
+    }
+    Ok(())
 }
 
 fn check_periods(rules: &KeyRules) -> Result<(), Error> {
@@ -261,6 +299,12 @@ mod tests {
         assert_eq!(refused(RuleChanges { max_signatures: Some(Some(0)), ..changes() }), "key.max_signatures");
         let beyond = RuleChanges { max_daily_signatures: Some(Some(u64::MAX)), ..changes() };
         assert_eq!(refused(beyond), "key.max_daily_signatures");
+        let no_rate = RuleChanges { max_burst: Some(Some(1)), ..changes() };
+        assert_eq!(refused(no_rate), "key.max_burst");
+        let too_fast = RuleChanges { max_uses_per_second: Some(Some(1_000_001)), ..changes() };
+        assert_eq!(refused(too_fast), "key.max_uses_per_second");
+        let none_at_all = RuleChanges { max_concurrent_uses: Some(Some(0)), ..changes() };
+        assert_eq!(refused(none_at_all), "key.max_concurrent_uses");
         let line = RuleChanges { owner: Some(Some("a\nb".to_owned())), ..changes() };
         assert_eq!(refused(line), "key.owner");
     }

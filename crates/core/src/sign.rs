@@ -1,6 +1,7 @@
 //! Signing: find, authorise, record, ask the token, record the outcome. One item or many, the story is the same.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
@@ -18,6 +19,7 @@ use tracing::{Instrument as _, debug_span};
 use crate::change::ATTEMPTS;
 use crate::details;
 use crate::keys::{AllowedKey, KeyOrVersion};
+use crate::pace::paced;
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
 use crate::usage::{Counted, refuse_beyond};
 use crate::{Chancery, Error, Observation, Requester};
@@ -76,8 +78,10 @@ pub(crate) struct Prepared {
     pub token_id: Id,
     pub input: DeviceInput,
     pub encoding: EcdsaEncoding,
-    /// Where the key has limits.
-    pub counted: Option<Counted>,
+    /// Against whose limits of signatures it counts: the key's and the caller's, where they have any.
+    pub counted: Vec<Counted>,
+    /// Where the key has a pace.
+    pub paced: Option<Arc<KeyEntry>>,
 }
 
 /// What goes to the token.
@@ -135,7 +139,7 @@ impl Chancery {
 
     /// Lets `prepare` decide on all items, records the intents of those that are allowed in one commit, asks the token for
     /// each, and records how they ended. Where the state changes in between, `prepare` decides afresh. Items beyond the limits
-    /// of their key are refused, the others made.
+    /// of their key or caller are refused, the others made.
     async fn sign_prepared(
         &self,
         from: &Requester,
@@ -146,6 +150,7 @@ impl Chancery {
             let snapshot = self.snapshot();
             let mut decided: Vec<Result<Prepared, Error>> = prepare(&snapshot);
             loop {
+                let mut admitted = self.admit(&snapshot, from, &mut decided)?;
                 let allowed: Vec<&Prepared> = decided.iter().filter_map(|item| item.as_ref().ok()).collect();
                 if allowed.is_empty() {
                     // None was allowed, so each item is an error already.
@@ -159,17 +164,18 @@ impl Chancery {
                 let begun = Instant::now();
                 let recorded = match self.inner.log.record_intents(snapshot.epoch, intents).instrument(span).await {
                     Ok(recorded) => {
+                        admitted.spend();
                         self.observe(Observation::Recorded { took: begun.elapsed() });
                         recorded
                     }
                     Err(RecordError::StaleEpoch) => {
-                        drop((tickets, slot));
+                        drop((tickets, slot, admitted));
                         self.refresh(snapshot.epoch).await?;
                         break;
                     }
-                    Err(RecordError::UsageLimit { key, kind, left }) => {
+                    Err(RecordError::UsageLimit { of, kind, left }) => {
                         // Fewer items each time, so this ends.
-                        refuse_beyond(&mut decided, key, kind, left);
+                        refuse_beyond(&mut decided, of, kind, left);
                         continue;
                     }
                     Err(error) => return Err(error.into()),
@@ -218,12 +224,15 @@ impl Chancery {
             }
         };
         let public = version.signs_with()?.clone();
-        self.prepared(allowed, &version, public, input, *encoding)
+        self.prepared(snapshot, from, allowed, &version, public, input, *encoding)
     }
 
     /// What policy allowed, put together for the token. `public` is the version's, whose state allows the use.
+    #[allow(clippy::too_many_arguments, reason = "each is one field of what comes out")]
     pub(crate) fn prepared(
         &self,
+        snapshot: &Snapshot,
+        from: &Requester,
         allowed: AllowedKey,
         version: &VersionEntry,
         public: PublicKey,
@@ -231,11 +240,12 @@ impl Chancery {
         encoding: EcdsaEncoding,
     ) -> Result<Prepared, Error> {
         Ok(Prepared {
-            counted: self.counted(&allowed.key),
+            counted: self.counted(snapshot, from, &allowed.key),
+            paced: paced(&allowed.key),
             permit: allowed.permit,
             key: SigningKey { uid: version.uid, public },
             version: version.name.clone(),
-            token: self.token_of(&allowed.ring)?.clone(),
+            token: self.token_for(from, &allowed.ring)?,
             token_id: allowed.ring.token,
             input,
             encoding,
@@ -324,7 +334,7 @@ async fn ask_all(
 }
 
 async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (Result<SignAnswer, Error>, Ended) {
-    let Prepared { permit, key, version, token, token_id, input, encoding, counted: _ } = item;
+    let Prepared { permit, key, version, token, token_id, input, encoding, counted: _, paced: _ } = item;
     let (record_index, operation) = (recorded.index(), permit.action());
     let span = debug_span!(
         "token",

@@ -17,6 +17,7 @@ use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
 use crate::callers::{CallerDeclaration, take_callers};
 use crate::denials::Denials;
 use crate::inflight::InFlight;
+use crate::pace::Paces;
 use crate::policies::{policy_documents, stored};
 use crate::registry::Callers;
 use crate::rings::Ring;
@@ -170,6 +171,7 @@ impl Chancery {
             pepper: ArcSwapOption::empty(),
             deriving: tokio::sync::Mutex::new(()),
             clock,
+            paces: Paces::default(),
         };
         let chancery = Self { inner: Arc::new(inner) };
         chancery.close_what_a_crash_left().await?;

@@ -1,6 +1,6 @@
 //! Who asks: registered principals and their roles.
 
-use crate::{Factor, Id, Identity, Uid};
+use crate::{CallerLimits, Factor, Id, Identity, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -26,6 +26,8 @@ pub struct Caller {
     pub attributes: BTreeMap<String, String>,
     /// What each of the caller's requests must prove; empty: any one credential is enough.
     pub required_factors: BTreeSet<Factor>,
+    /// What it may take of the service.
+    pub limits: CallerLimits,
     /// Whether the caller may ask for anything at all.
     pub state: CallerState,
 }

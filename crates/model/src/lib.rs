@@ -32,6 +32,6 @@ pub use key::{EcdsaEncoding, KeyState, UnknownKeyState};
 pub use key_type::{Curve, KeyPurpose, KeyType, MlDsaParameterSet, SignatureScheme};
 pub use life_cycle::{Step, Transition, VersionLife};
 pub use name::{Id, InvalidName, KeyName, KeyVersionName, RingName};
-pub use rules::{KeyRules, LimitKind, Usage, UsageLimits};
+pub use rules::{CallerLimits, KeyRules, LimitKind, Pace, Rate, Usage, UsageLimits, UsageOf};
 pub use time::Timestamp;
 pub use uid::{InvalidUid, Uid};

@@ -1,6 +1,7 @@
-//! What a key's administrators lay down for it.
+//! What a key's administrators lay down for it, and how much of the service a key or a caller may take.
 
-use crate::Timestamp;
+use crate::{Timestamp, Uid};
+use std::fmt;
 
 /// The rules of a key. Without any it is nobody's in particular, may be destroyed, is rotated by hand, and signs without
 /// end.
@@ -20,9 +21,48 @@ pub struct KeyRules {
     pub signing_period_seconds: Option<u32>,
     /// How often the key signs.
     pub limits: UsageLimits,
+    /// How fast it is used.
+    pub pace: Pace,
 }
 
-/// How many signatures a key makes; without end where there is no number.
+/// What a caller may take of the service; without a number, what everybody may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct CallerLimits {
+    /// How many signatures are made for it.
+    pub usage: UsageLimits,
+    /// How fast: uses in a second, and calls under way.
+    pub pace: Pace,
+}
+
+/// How fast a key or a caller goes. Counted by each instance of the service for itself, and forgotten when it stops.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Pace {
+    /// Uses in a second, in the long run.
+    pub per_second: Option<u32>,
+    /// Uses at once, after a time without any; as many as in a second where there is no number.
+    pub burst: Option<u32>,
+    /// Of a key, uses under way at the same time; of a caller, calls.
+    pub concurrent: Option<u32>,
+}
+
+impl Pace {
+    /// The rate, where there is one.
+    #[must_use]
+    pub fn rate(self) -> Option<Rate> {
+        self.per_second.map(|per_second| Rate { per_second, burst: self.burst.unwrap_or(per_second) })
+    }
+}
+
+/// So many in a second, and so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// In a second, in the long run.
+    pub per_second: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+/// How many signatures a key makes, or are made for a caller; without end where there is no number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct UsageLimits {
     /// In all.
@@ -39,12 +79,12 @@ impl UsageLimits {
     }
 }
 
-/// How many signatures a key has made since it has had a limit.
+/// How many signatures a key has made, or were made for a caller, since it has had a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Usage {
     /// In all.
     pub total: u64,
-    /// The last day on which it signed: days since 1970-01-01, UTC.
+    /// The last day of a signature: days since 1970-01-01, UTC.
     pub day: i64,
     /// On that day.
     pub today: u64,
@@ -70,7 +110,25 @@ impl Usage {
     }
 }
 
-/// One of a key's limits.
+/// Whose signatures are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UsageOf {
+    /// A key's.
+    Key(Uid),
+    /// Those that are made for a caller.
+    Caller(Uid),
+}
+
+impl fmt::Display for UsageOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(uid) => write!(f, "the key {uid}"),
+            Self::Caller(uid) => write!(f, "the caller {uid}"),
+        }
+    }
+}
+
+/// Which limit of signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LimitKind {
     /// Signatures in all.
@@ -89,6 +147,14 @@ mod tests {
         assert_eq!(used.on(101), Usage { total: 10, day: 101, today: 0 });
         assert_eq!(used.on(100), used);
         assert_eq!(used.on(99), used, "the clock was set back");
+    }
+
+    #[test]
+    fn a_burst_is_a_seconds_worth_unless_it_is_said() {
+        let pace = |per_second, burst| Pace { per_second, burst, concurrent: None };
+        assert_eq!(pace(None, Some(5)).rate(), None);
+        assert_eq!(pace(Some(7), None).rate(), Some(Rate { per_second: 7, burst: 7 }));
+        assert_eq!(pace(Some(7), Some(1)).rate(), Some(Rate { per_second: 7, burst: 1 }));
     }
 
     #[test]

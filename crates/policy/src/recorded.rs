@@ -1,7 +1,7 @@
 //! Calls as the record has them, read back so that another policy set can be asked about them.
 
 use crate::request::{AccessRequest, KeyFacts, OperationContext, RequestContext, Resource, RingFacts, SignInputKind};
-use chancery_model::{Action, Authentication, Caller, CallerState, Id, KeyName, Timestamp, Uid};
+use chancery_model::{Action, Authentication, Caller, CallerLimits, CallerState, Id, KeyName, Timestamp, Uid};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -64,6 +64,7 @@ fn recorded_caller(caller: &Fields<'_>) -> Result<Caller, NotReplayable> {
         attributes,
         // What policy does not see.
         required_factors: BTreeSet::new(),
+        limits: CallerLimits::default(),
         state: CallerState::Active,
     })
 }

@@ -169,7 +169,7 @@ async fn start_core(
         first_policy_set: first_policy_set(&config.policy.first)?,
         log,
         reader,
-        limits: Limits::default(),
+        limits: Limits { caller_rate: config.limits.rate(), ..Limits::default() },
         observer: metrics.observer(),
         clock: Clock::system(),
     };

@@ -3,7 +3,7 @@
 //! Every field is written, in a fixed order, so that two rows with the same bytes are the same row.
 
 use crate::{ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange};
-use chancery_model::{ApiKeyScope, KeyRules, Timestamp, UsageLimits, VersionLife};
+use chancery_model::{ApiKeyScope, CallerLimits, KeyRules, Pace, Timestamp, UsageLimits, VersionLife};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of this encoding: the first byte of a row.
@@ -13,8 +13,11 @@ const VERSION: u8 = 1;
 /// recorded before is still what its row comes to.
 const VERSION_2: u8 = 2;
 
-/// The version of a key that has rules.
+/// The version of a key that has rules, and of a caller that has limits.
 const VERSION_3: u8 = 3;
+
+/// The version of a key that has a pace.
+const VERSION_4: u8 = 4;
 
 // The rows are destructured whole: a new column does not compile until it is decided on here, with a new version.
 
@@ -33,6 +36,7 @@ pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
         request_id,
     } = row;
     let version = match max_jwt_lifetime_seconds {
+        _ if rules.pace != Pace::default() => VERSION_4,
         _ if *rules != KeyRules::default() => VERSION_3,
         Some(_) => VERSION_2,
         None => VERSION,
@@ -47,9 +51,12 @@ pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
     bytes.time(*updated);
     bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
     match (version, max_jwt_lifetime_seconds) {
-        (VERSION_3, seconds) => {
+        (VERSION_3 | VERSION_4, seconds) => {
             bytes.optional(seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
             bytes.rules(rules);
+            if version == VERSION_4 {
+                bytes.pace(rules.pace);
+            }
         }
         (_, Some(seconds)) => bytes.u32(*seconds),
         (_, None) => {}
@@ -88,7 +95,11 @@ pub(crate) fn key_version(change: &RowChange, row: &KeyVersionRow) -> Vec<u8> {
 
 pub(crate) fn caller(change: &RowChange, row: &CallerRow) -> Vec<u8> {
     let CallerRow { id, uid: _, registration } = row;
-    let version = if registration.is_some() { VERSION_2 } else { VERSION };
+    let version = match registration {
+        None => VERSION,
+        Some(registration) if registration.limits == CallerLimits::default() => VERSION_2,
+        Some(_) => VERSION_3,
+    };
     let mut bytes = Bytes::start(version, change);
     bytes.text(id.as_str());
     let Some(registration) = registration else { return bytes.0 };
@@ -100,6 +111,7 @@ pub(crate) fn caller(change: &RowChange, row: &CallerRow) -> Vec<u8> {
         rings,
         attributes,
         required_factors,
+        limits,
         state,
         created,
         updated,
@@ -118,6 +130,11 @@ pub(crate) fn caller(change: &RowChange, row: &CallerRow) -> Vec<u8> {
     bytes.time(*updated);
     bytes.time(*state_changed);
     bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
+    if version == VERSION_3 {
+        let CallerLimits { usage, pace } = limits;
+        bytes.usage_limits(*usage);
+        bytes.pace(*pace);
+    }
     bytes.0
 }
 
@@ -223,16 +240,29 @@ impl Bytes {
             publish_ahead_seconds,
             signing_period_seconds,
             limits,
+            // Written apart, since rows of version 3 have none.
+            pace: _,
         } = rules;
-        let UsageLimits { total, daily } = limits;
         self.optional(owner.as_ref(), |bytes, owner| bytes.text(owner));
         self.u8(u8::from(*deletion_protection));
         self.optional(rotation_period_seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
         self.optional(next_rotation.as_ref(), |bytes, time| bytes.time(*time));
         self.optional(publish_ahead_seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
         self.optional(signing_period_seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
+        self.usage_limits(*limits);
+    }
+
+    fn usage_limits(&mut self, limits: UsageLimits) {
+        let UsageLimits { total, daily } = limits;
         self.optional(total.as_ref(), |bytes, count| bytes.u64(*count));
         self.optional(daily.as_ref(), |bytes, count| bytes.u64(*count));
+    }
+
+    fn pace(&mut self, pace: Pace) {
+        let Pace { per_second, burst, concurrent } = pace;
+        for number in [per_second, burst, concurrent] {
+            self.optional(number.as_ref(), |bytes, number| bytes.u32(*number));
+        }
     }
 
     fn life(&mut self, life: &VersionLife) {
@@ -308,6 +338,9 @@ mod tests {
             KeyRow { rules: with(|rules| rules.next_rotation = Some(Timestamp::from_unix_micros(1))), ..row() },
             KeyRow { rules: with(|rules| rules.limits.total = Some(1)), ..row() },
             KeyRow { rules: with(|rules| rules.limits.daily = Some(1)), ..row() },
+            KeyRow { rules: with(|rules| rules.pace.per_second = Some(1)), ..row() },
+            KeyRow { rules: with(|rules| rules.pace.burst = Some(1)), ..row() },
+            KeyRow { rules: with(|rules| rules.pace.concurrent = Some(1)), ..row() },
             KeyRow { primary_version: Some(1), ..row() },
             KeyRow { created: Timestamp::from_unix_micros(3), ..row() },
             KeyRow { updated: Timestamp::from_unix_micros(3), ..row() },
@@ -327,12 +360,19 @@ mod tests {
             rings: BTreeSet::new(),
             attributes: BTreeMap::new(),
             required_factors: BTreeSet::new(),
+            limits: CallerLimits::default(),
             state: CallerState::Active,
             created: Timestamp::from_unix_micros(1),
             updated: Timestamp::from_unix_micros(2),
             state_changed: Timestamp::from_unix_micros(3),
             request_id: None,
         }
+    }
+
+    fn limited(set: fn(&mut CallerLimits)) -> CallerLimits {
+        let mut limits = CallerLimits::default();
+        set(&mut limits);
+        limits
     }
 
     fn id(text: &str) -> Id {
@@ -356,6 +396,11 @@ mod tests {
             of(CallerRegistration { rings: [id("signer")].into(), ..registration() }),
             of(CallerRegistration { attributes: [("a".into(), "b".into())].into(), ..registration() }),
             of(CallerRegistration { required_factors: [Factor::ApiKey].into(), ..registration() }),
+            of(CallerRegistration { limits: limited(|limits| limits.usage.total = Some(1)), ..registration() }),
+            of(CallerRegistration { limits: limited(|limits| limits.usage.daily = Some(1)), ..registration() }),
+            of(CallerRegistration { limits: limited(|limits| limits.pace.per_second = Some(1)), ..registration() }),
+            of(CallerRegistration { limits: limited(|limits| limits.pace.burst = Some(1)), ..registration() }),
+            of(CallerRegistration { limits: limited(|limits| limits.pace.concurrent = Some(1)), ..registration() }),
             of(CallerRegistration { state: CallerState::Suspended, ..registration() }),
             of(CallerRegistration { created: time, ..registration() }),
             of(CallerRegistration { updated: time, ..registration() }),
@@ -366,6 +411,7 @@ mod tests {
         let all: BTreeSet<Vec<u8>> = variants.iter().map(bytes).collect();
         assert_eq!(all.len(), variants.len());
         assert_eq!(bytes(&variants[0])[0], 1, "the version in which an earlier program recorded it");
+        assert_eq!(bytes(&variants[1])[0], 2, "the version in which an earlier program recorded it");
     }
 
     #[test]

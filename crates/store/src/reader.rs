@@ -2,7 +2,7 @@
 
 use crate::sqlite::{connect, failed, query, state, until, usage};
 use crate::{OpenIntent, RecordQuery, State, StoreError, StoredRecord};
-use chancery_model::{Id, Uid, Usage};
+use chancery_model::{Id, Usage, UsageOf};
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,14 +50,14 @@ impl Reader {
         until::within(lent.connection(), until, |connection| query::records(connection, query))
     }
 
-    /// How many signatures of these keys were counted, in their order.
+    /// How many signatures of these keys and callers were counted, in their order.
     ///
     /// # Errors
     /// [`StoreError`]: the database failed.
-    pub fn usage(&self, keys: &[Uid]) -> Result<Vec<Usage>, StoreError> {
+    pub fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, StoreError> {
         let mut lent = self.pool.take()?;
         let connection = lent.connection();
-        keys.iter().map(|key| usage::read(connection, *key)).collect()
+        of.iter().map(|of| usage::read(connection, *of)).collect()
     }
 
     /// The records of `instance` that wait for their outcome, the oldest first.

@@ -1,8 +1,8 @@
 //! The rows of the state, as the rest of the house sees them.
 
 use chancery_model::{
-    Algorithm, ApiKeyId, ApiKeyScope, CallerState, Factor, Id, Identity, KeyName, KeyRules, KeyState, Role, Sha256Hash,
-    Timestamp, Uid, VersionLife,
+    Algorithm, ApiKeyId, ApiKeyScope, CallerLimits, CallerState, Factor, Id, Identity, KeyName, KeyRules, KeyState,
+    Role, Sha256Hash, Timestamp, Uid, VersionLife,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -121,6 +121,8 @@ pub struct CallerRegistration {
     pub attributes: BTreeMap<String, String>,
     /// What each request must prove.
     pub required_factors: BTreeSet<Factor>,
+    /// What it may take of the service.
+    pub limits: CallerLimits,
     /// Whether it may ask for anything.
     pub state: CallerState,
     /// When it was registered.

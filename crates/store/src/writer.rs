@@ -4,7 +4,7 @@ use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
 use crate::sqlite::{callers, connect, failed, head, log, query, rows, usage};
 use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, StoreError};
-use chancery_model::{Id, Timestamp, Uid, Usage};
+use chancery_model::{Id, Timestamp, Uid, Usage, UsageOf};
 use rusqlite::Connection;
 
 /// The only thing that writes to the database. It belongs to one thread at a time, and holds the lock that
@@ -124,20 +124,20 @@ impl Transaction<'_> {
         head::read(self.connection).map(|head| head.epoch)
     }
 
-    /// How many signatures of a key were counted; none where it never was counted.
+    /// How many signatures of a key or caller were counted; none where it never was counted.
     ///
     /// # Errors
     /// [`StoreError`]: the database failed.
-    pub fn usage(&self, key: Uid) -> Result<Usage, StoreError> {
-        usage::read(self.connection, key)
+    pub fn usage(&self, of: UsageOf) -> Result<Usage, StoreError> {
+        usage::read(self.connection, of)
     }
 
     /// Sets it. The state's epoch stays: a count is no change of the state.
     ///
     /// # Errors
-    /// [`StoreError`]: the database failed, or there is no such key.
-    pub fn set_usage(&mut self, key: Uid, counted: Usage) -> Result<(), StoreError> {
-        usage::write(self.connection, key, counted)
+    /// [`StoreError`]: the database failed, or there is no such key or caller.
+    pub fn set_usage(&mut self, of: UsageOf, counted: Usage) -> Result<(), StoreError> {
+        usage::write(self.connection, of, counted)
     }
 
     /// Writes or removes a row of the state.

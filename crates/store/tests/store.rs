@@ -8,8 +8,8 @@
 )]
 
 use chancery_model::{
-    Action, Algorithm, ApiKeyAccess, ApiKeyScope, CallerState, Factor, Id, KeyRules, KeyState, Role, Timestamp, Uid,
-    UsageLimits, VersionLife,
+    Action, Algorithm, ApiKeyAccess, ApiKeyScope, CallerLimits, CallerState, Factor, Id, KeyRules, KeyState, Pace,
+    Role, Timestamp, Uid, UsageLimits, VersionLife,
 };
 use chancery_store::{
     ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order, PolicyDocument,
@@ -58,6 +58,7 @@ fn rules() -> KeyRules {
         publish_ahead_seconds: Some(30),
         signing_period_seconds: Some(180),
         limits: UsageLimits { total: Some(1_000), daily: Some(10) },
+        pace: Pace { per_second: Some(50), burst: Some(100), concurrent: Some(8) },
     }
 }
 
@@ -106,6 +107,10 @@ fn caller(byte: u8, name: &str) -> CallerRow {
         rings: [id("payments")].into(),
         attributes: BTreeMap::from([("team".to_owned(), "checkout".to_owned())]),
         required_factors: [Factor::Certificate, Factor::ApiKey].into(),
+        limits: CallerLimits {
+            usage: UsageLimits { total: Some(2_000), daily: Some(20) },
+            pace: Pace { per_second: Some(5), burst: Some(10), concurrent: Some(2) },
+        },
         state: CallerState::Suspended,
         created: time(1),
         updated: time(2),

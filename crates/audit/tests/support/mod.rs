@@ -49,7 +49,7 @@ pub fn intent() -> Intent {
         resource: uid(2),
         action: Action::Sign,
         policy_set: [3; 32],
-        counts: None,
+        counts: Vec::new(),
         details,
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use prost_types::FieldMask;
 
 use super::PAGE;
+use super::caller_limits::{LimitChanges, Limits};
 use super::keys::label;
 use crate::exit::{Exit, Failure};
 use crate::names::{CallerArgument, RingArgument};
@@ -23,8 +24,10 @@ pub enum CallersCommand {
 Examples:
   chancery callers create checkout --environment prod --identity spiffe://example.org/checkout \\
     --role signer --key-ring payments --attribute team=checkout
-  chancery callers create ada --environment prod --identity dns:ada.example.org --role auditor")]
-    Create(Create),
+  chancery callers create ada --environment prod --identity dns:ada.example.org --role auditor
+  chancery callers create batch --environment prod --identity dns:batch.example.org --role signer \\
+    --key-ring invoices --max-uses-per-second 20 --max-daily-signatures 10000")]
+    Create(Box<Create>),
     /// List the callers that you may see
     #[command(after_long_help = "\
 Examples:
@@ -41,7 +44,8 @@ Nobody changes themselves. Calls that begin after the answer are decided on what
 Examples:
   chancery callers update checkout --add-key-ring invoices --remove-role verifier
   chancery callers update checkout --add-identity spiffe://example.org/checkout-2
-  chancery callers update checkout --attribute tier=gold --require certificate --require api-key")]
+  chancery callers update checkout --attribute tier=gold --require certificate --require api-key
+  chancery callers update checkout --max-uses-per-second 200 --max-daily-signatures none")]
     Update(Box<Update>),
     /// Let a caller do nothing any more; returns when no signature of it is under way
     #[command(after_long_help = "\
@@ -80,6 +84,8 @@ pub struct Create {
     /// What each of its calls must bring: certificate, api-key, oidc-token; may be repeated
     #[arg(long = "require", value_name = "FACTOR", value_parser = factor())]
     required_factors: Vec<Factor>,
+    #[command(flatten)]
+    limits: Limits,
     /// A UUID that makes the command safe to repeat [default: a random one]
     #[arg(long, value_name = "UUID")]
     request_id: Option<String>,
@@ -135,6 +141,8 @@ pub struct Update {
     /// What its calls need not bring any more; may be repeated
     #[arg(long = "no-longer-require", value_name = "FACTOR", value_parser = factor())]
     no_longer_require: Vec<Factor>,
+    #[command(flatten)]
+    limits: LimitChanges,
     /// Only if the caller's etag is still this one [default: the one that it has when the command reads it]
     #[arg(long)]
     etag: Option<String>,
@@ -242,9 +250,10 @@ impl Create {
             groups,
             attributes,
             required_factors,
+            limits,
             request_id,
         } = self;
-        let caller = v1::Caller {
+        let mut caller = v1::Caller {
             environment: environment.to_string(),
             identities: texts(&identities),
             groups: texts(&groups),
@@ -254,6 +263,7 @@ impl Create {
             required_factors: numbers(&required_factors),
             ..v1::Caller::default()
         };
+        limits.set(&mut caller);
         let request_id = request_id.map_or_else(new_request_id, Ok)?;
         Ok(v1::CreateCallerRequest { caller_id: id.to_string(), caller: Some(caller), request_id })
     }
@@ -275,6 +285,7 @@ impl Update {
             remove_attribute,
             require,
             no_longer_require,
+            limits,
             etag,
         } = self;
         let mut paths = Vec::new();
@@ -297,10 +308,7 @@ impl Update {
         change("attributes", !set_attributes.is_empty() || !remove_attribute.is_empty());
         attributes.extend(set_attributes);
         attributes.retain(|name, _| !remove_attribute.contains(name));
-        if paths.is_empty() {
-            return Err(Failure::usage("nothing is to be changed").hint("see `chancery callers update --help`"));
-        }
-        let caller = v1::Caller {
+        let mut caller = v1::Caller {
             name: read.name,
             identities: identities.0,
             groups: groups.0,
@@ -311,6 +319,10 @@ impl Update {
             etag: etag.unwrap_or(read.etag),
             ..v1::Caller::default()
         };
+        paths.extend(limits.set(&mut caller).into_iter().map(str::to_owned));
+        if paths.is_empty() {
+            return Err(Failure::usage("nothing is to be changed").hint("see `chancery callers update --help`"));
+        }
         Ok(v1::UpdateCallerRequest { caller: Some(caller), update_mask: Some(FieldMask { paths }) })
     }
 }
@@ -372,6 +384,10 @@ mod tests {
         let caller = request.caller.unwrap();
         assert_eq!((caller.roles, caller.etag.as_str()), (vec!["signer".to_owned()], "7"));
         assert_eq!(caller.attributes, [("team".to_owned(), "b".to_owned())].into());
+        let request = update("shop --max-uses-per-second 20 --max-signatures none", read.clone()).unwrap();
+        assert_eq!(request.update_mask.unwrap().paths, ["max_uses_per_second", "max_signatures"]);
+        let caller = request.caller.unwrap();
+        assert_eq!((caller.max_uses_per_second, caller.max_signatures), (20, 0));
         assert!(update("shop", read.clone()).is_err(), "nothing is to be changed");
         assert_eq!(update("shop --add-role signer --etag 6", read).unwrap().caller.unwrap().etag, "6");
     }

@@ -1,5 +1,6 @@
 //! What is laid down for a key, as it is typed.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use chancery_client::{KeySettings, KeyUpdate};
@@ -35,6 +36,15 @@ pub struct Settings {
     /// How many signatures the key makes a day, in UTC [default: without end]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_daily_signatures: Option<u64>,
+    /// How many uses the key has in a second, in the long run [default: without limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_uses_per_second: Option<u32>,
+    /// How many uses at once [default: as many as in a second]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "max_uses_per_second")]
+    max_burst: Option<u32>,
+    /// How many uses may be under way at the same time [default: without limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_concurrent_uses: Option<u32>,
 }
 
 impl From<Settings> for KeySettings {
@@ -47,6 +57,9 @@ impl From<Settings> for KeySettings {
             signing_period,
             max_signatures,
             max_daily_signatures,
+            max_uses_per_second,
+            max_burst,
+            max_concurrent_uses,
         } = settings;
         Self {
             owner,
@@ -57,6 +70,9 @@ impl From<Settings> for KeySettings {
             signing_period,
             max_signatures,
             max_daily_signatures,
+            max_uses_per_second,
+            max_burst,
+            max_concurrent_uses,
         }
     }
 }
@@ -65,7 +81,8 @@ impl From<Settings> for KeySettings {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true).args([
     "labels", "no_labels", "owner", "deletion_protection", "rotation_period", "next_rotation", "publish_ahead",
-    "signing_period", "max_signatures", "max_daily_signatures", "max_jwt_lifetime",
+    "signing_period", "max_signatures", "max_daily_signatures", "max_uses_per_second", "max_burst",
+    "max_concurrent_uses", "max_jwt_lifetime",
 ]))]
 pub struct Update {
     /// RING/KEY
@@ -95,11 +112,20 @@ pub struct Update {
     #[arg(long, value_name = "DURATION", value_parser = period)]
     signing_period: Option<OrNone<Duration>>,
     /// How many signatures the key makes in all; none: without end
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = count::<u64>)]
     max_signatures: Option<OrNone<u64>>,
     /// How many signatures the key makes a day, in UTC; none: without end
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = count::<u64>)]
     max_daily_signatures: Option<OrNone<u64>>,
+    /// How many uses the key has in a second, in the long run; none: without limit
+    #[arg(long, value_name = "N", value_parser = count::<u32>)]
+    max_uses_per_second: Option<OrNone<u32>>,
+    /// How many uses at once; none: as many as in a second
+    #[arg(long, value_name = "N", value_parser = count::<u32>)]
+    max_burst: Option<OrNone<u32>>,
+    /// How many uses may be under way at the same time; none: without limit
+    #[arg(long, value_name = "N", value_parser = count::<u32>)]
+    max_concurrent_uses: Option<OrNone<u32>>,
     /// The longest lifetime of a JWT that the key signs, up to 3650d
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     max_jwt_lifetime: Option<Duration>,
@@ -116,16 +142,16 @@ enum Switch {
 
 /// A value, or the word `none`, which takes it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct OrNone<T>(Option<T>);
+pub(super) struct OrNone<T>(pub(super) Option<T>);
 
 fn period(text: &str) -> Result<OrNone<Duration>, String> {
     if text == "none" { Ok(OrNone(None)) } else { duration::parse(text).map(|period| OrNone(Some(period))) }
 }
 
-fn count(text: &str) -> Result<OrNone<u64>, String> {
-    match text.parse() {
+pub(super) fn count<N: FromStr + Default + PartialEq>(text: &str) -> Result<OrNone<N>, String> {
+    match text.parse::<N>() {
         _ if text == "none" => Ok(OrNone(None)),
-        Ok(count) if count > 0 => Ok(OrNone(Some(count))),
+        Ok(count) if count != N::default() => Ok(OrNone(Some(count))),
         _ => Err("expected a whole number from 1, or none".to_owned()),
     }
 }
@@ -145,6 +171,9 @@ impl Update {
             signing_period,
             max_signatures,
             max_daily_signatures,
+            max_uses_per_second,
+            max_burst,
+            max_concurrent_uses,
             max_jwt_lifetime,
             etag,
         } = self;
@@ -176,6 +205,15 @@ impl Update {
         if let Some(OrNone(limit)) = max_daily_signatures {
             change = change.max_daily_signatures(limit);
         }
+        if let Some(OrNone(limit)) = max_uses_per_second {
+            change = change.max_uses_per_second(limit);
+        }
+        if let Some(OrNone(limit)) = max_burst {
+            change = change.max_burst(limit);
+        }
+        if let Some(OrNone(limit)) = max_concurrent_uses {
+            change = change.max_concurrent_uses(limit);
+        }
         if let Some(lifetime) = max_jwt_lifetime {
             change = change.max_jwt_lifetime(lifetime);
         }
@@ -194,10 +232,10 @@ mod tests {
     fn none_takes_away_and_nothing_else_is_taken_for_it() {
         assert_eq!(period("none"), Ok(OrNone(None)));
         assert_eq!(period("90d"), Ok(OrNone(Some(Duration::from_secs(90 * 24 * 3600)))));
-        assert_eq!(count("none"), Ok(OrNone(None)));
+        assert_eq!(count::<u64>("none"), Ok(OrNone(None)));
         assert_eq!(count("7"), Ok(OrNone(Some(7))));
         for text in ["", "0", "None", "-1", "1.5"] {
-            assert!(count(text).is_err(), "{text:?}");
+            assert!(count::<u64>(text).is_err(), "{text:?}");
         }
         assert!(period("never").is_err());
     }

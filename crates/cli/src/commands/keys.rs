@@ -27,7 +27,7 @@ Examples:
   chancery keys create dev/tokens -a ED25519 --max-jwt-lifetime 15m
   chancery keys create dev/api -a ED25519 --rotation-period 90d --publish-ahead 7d
   chancery keys create dev/k --algorithm ED25519 --request-id \"$(uuidgen)\"    # safe to repeat")]
-    Create(Create),
+    Create(Box<Create>),
     /// List the keys of a ring, or of all rings that you may see
     #[command(after_long_help = "\
 Examples:
@@ -173,7 +173,7 @@ impl KeysCommand {
     /// Runs the command.
     pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
         match self {
-            Self::Create(arguments) => out.show(&create(client, arguments).await?),
+            Self::Create(arguments) => out.show(&create(client, *arguments).await?),
             Self::List(List { ring }) => out.show(&list(client, ring).await?),
             Self::Rings => {
                 let key_rings = client.key_rings().collect().await?.into_iter().map(Into::into).collect();

@@ -4,6 +4,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod bench;
 pub mod bootstrap;
+mod caller_limits;
 pub mod callers;
 pub mod completion;
 pub mod config;

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use chancery_api::v1;
 use serde::Serialize;
 
-use super::{time, word};
+use super::{at_most, pace, time, used, word};
 use crate::output::{View, fields, rows};
 
 /// A caller.
@@ -21,6 +21,14 @@ pub struct CallerView {
     key_rings: Vec<String>,
     attributes: BTreeMap<String, String>,
     required_factors: Vec<String>,
+    /// Not given: what everybody may.
+    max_uses_per_second: Option<u32>,
+    max_burst: Option<u32>,
+    max_concurrent_calls: Option<u32>,
+    max_signatures: Option<u64>,
+    max_daily_signatures: Option<u64>,
+    signature_count: u64,
+    daily_signature_count: u64,
     create_time: String,
     update_time: String,
     state_change_time: String,
@@ -43,7 +51,16 @@ impl From<v1::Caller> for CallerView {
             update_time,
             state_change_time,
             etag,
+            max_uses_per_second,
+            max_burst,
+            max_concurrent_calls,
+            max_signatures,
+            max_daily_signatures,
+            signature_count,
+            daily_signature_count,
         } = caller;
+        let pace = |number: u32| (number > 0).then_some(number);
+        let limit = |number: u64| (number > 0).then_some(number);
         let state_name = v1::CallerState::try_from(state).ok().map(|known| known.as_str_name());
         Self {
             name,
@@ -55,6 +72,13 @@ impl From<v1::Caller> for CallerView {
             key_rings,
             attributes: attributes.into_iter().collect(),
             required_factors: required_factors.into_iter().map(factor).collect(),
+            max_uses_per_second: pace(max_uses_per_second),
+            max_burst: pace(max_burst),
+            max_concurrent_calls: pace(max_concurrent_calls),
+            max_signatures: limit(max_signatures),
+            max_daily_signatures: limit(max_daily_signatures),
+            signature_count,
+            daily_signature_count,
             create_time: time(create_time),
             update_time: time(update_time),
             state_change_time: time(state_change_time),
@@ -83,6 +107,10 @@ impl View for CallerView {
                 ("key rings", self.key_rings.join(" ")),
                 ("attributes", attributes.join(" ")),
                 ("required factors", self.required_factors.join(" ")),
+                ("signatures", used(self.signature_count, self.max_signatures)),
+                ("signatures today", used(self.daily_signature_count, self.max_daily_signatures)),
+                ("uses a second", pace(self.max_uses_per_second, self.max_burst)),
+                ("calls under way", at_most(self.max_concurrent_calls)),
                 ("created", self.create_time.clone()),
                 ("updated", self.update_time.clone()),
                 ("state changed", self.state_change_time.clone()),

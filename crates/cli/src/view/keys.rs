@@ -9,7 +9,7 @@ use chancery_client::{Key, KeyRing, KeySettings, KeyVersion};
 use chancery_model::KeyState;
 use serde::Serialize;
 
-use super::moment;
+use super::{at_most, moment, pace, used};
 use crate::duration;
 use crate::input::hex;
 use crate::output::{View, fields, rows};
@@ -68,6 +68,9 @@ pub struct KeyView {
     signing_period_seconds: Option<u64>,
     max_signatures: Option<u64>,
     max_daily_signatures: Option<u64>,
+    max_uses_per_second: Option<u32>,
+    max_burst: Option<u32>,
+    max_concurrent_uses: Option<u32>,
     signature_count: u64,
     daily_signature_count: u64,
 }
@@ -83,6 +86,9 @@ impl From<Key> for KeyView {
             signing_period,
             max_signatures,
             max_daily_signatures,
+            max_uses_per_second,
+            max_burst,
+            max_concurrent_uses,
         } = key.settings;
         let seconds = |period: Option<Duration>| period.map(|period| period.as_secs());
         Self {
@@ -103,6 +109,9 @@ impl From<Key> for KeyView {
             signing_period_seconds: seconds(signing_period),
             max_signatures,
             max_daily_signatures,
+            max_uses_per_second,
+            max_burst,
+            max_concurrent_uses,
             signature_count: key.signature_count,
             daily_signature_count: key.daily_signature_count,
         }
@@ -119,8 +128,6 @@ impl View for KeyView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let period = |seconds: Option<u64>| seconds.map(duration::write).unwrap_or_default();
-        let used =
-            |count: u64, limit: Option<u64>| limit.map(|limit| format!("{count} of {limit}")).unwrap_or_default();
         // What is empty is left out.
         fields(
             out,
@@ -138,6 +145,8 @@ impl View for KeyView {
                 ("signing period", period(self.signing_period_seconds)),
                 ("signatures", used(self.signature_count, self.max_signatures)),
                 ("signatures today", used(self.daily_signature_count, self.max_daily_signatures)),
+                ("uses a second", pace(self.max_uses_per_second, self.max_burst)),
+                ("uses under way", at_most(self.max_concurrent_uses)),
                 ("deletion protection", yes(self.deletion_protection)),
                 ("created", self.create_time.clone()),
                 ("updated", self.update_time.clone()),

@@ -37,6 +37,22 @@ fn algorithm(number: i32) -> String {
     word(Algorithm::try_from(number).ok().map(|known| known.as_str_name()), "ALGORITHM_", number)
 }
 
+/// How much of a limit is used up; empty where there is none.
+fn used(count: u64, limit: Option<u64>) -> String {
+    limit.map(|limit| format!("{count} of {limit}")).unwrap_or_default()
+}
+
+/// A rate; empty where there is none.
+fn pace(per_second: Option<u32>, burst: Option<u32>) -> String {
+    let text = |rate: u32| burst.map_or_else(|| rate.to_string(), |burst| format!("{rate}, at once {burst}"));
+    per_second.map(text).unwrap_or_default()
+}
+
+/// A bound; empty where there is none.
+fn at_most(limit: Option<u32>) -> String {
+    limit.map(|limit| format!("at most {limit}")).unwrap_or_default()
+}
+
 /// Says which intents were still under way when a suspension was answered.
 fn open_intents(out: &mut dyn std::io::Write, open: &[u64]) -> std::io::Result<()> {
     if open.is_empty() {
@@ -58,6 +74,13 @@ mod tests {
     fn words_lose_their_prefix_and_unknown_numbers_stay() {
         assert_eq!(algorithm(13), "ED25519");
         assert_eq!(algorithm(4711), "4711");
+    }
+
+    #[test]
+    fn limits_are_said_where_there_are_any() {
+        assert_eq!((used(3, Some(5)), used(3, None)), ("3 of 5".to_owned(), String::new()));
+        assert_eq!([pace(Some(20), Some(40)), pace(Some(20), None)], ["20, at once 40", "20"]);
+        assert_eq!([pace(None, None), at_most(None), at_most(Some(4))], ["", "", "at most 4"]);
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub struct KeySettings {
     pub max_signatures: Option<u64>,
     /// How many a day (UTC).
     pub max_daily_signatures: Option<u64>,
+    /// How many uses the key has in a second.
+    pub max_uses_per_second: Option<u32>,
+    /// How many at once; as many as in a second where there is no number.
+    pub max_burst: Option<u32>,
+    /// How many may be under way at the same time.
+    pub max_concurrent_uses: Option<u32>,
 }
 
 impl KeySettings {
@@ -40,6 +46,9 @@ impl KeySettings {
         signing_period: None,
         max_signatures: None,
         max_daily_signatures: None,
+        max_uses_per_second: None,
+        max_burst: None,
+        max_concurrent_uses: None,
     };
 
     pub(super) fn into_proto(self) -> v1::Key {
@@ -52,6 +61,9 @@ impl KeySettings {
             signing_period,
             max_signatures,
             max_daily_signatures,
+            max_uses_per_second,
+            max_burst,
+            max_concurrent_uses,
         } = self;
         v1::Key {
             owner: owner.unwrap_or_default(),
@@ -62,6 +74,9 @@ impl KeySettings {
             signing_period: signing_period.map(proto_duration),
             max_signatures: max_signatures.unwrap_or(0),
             max_daily_signatures: max_daily_signatures.unwrap_or(0),
+            max_uses_per_second: max_uses_per_second.unwrap_or(0),
+            max_burst: max_burst.unwrap_or(0),
+            max_concurrent_uses: max_concurrent_uses.unwrap_or(0),
             ..v1::Key::default()
         }
     }
@@ -70,6 +85,7 @@ impl KeySettings {
     pub(super) fn of(key: &v1::Key) -> Self {
         let period = |given: Option<prost_types::Duration>| given.map(whole_seconds);
         let limit = |count| (count > 0).then_some(count);
+        let pace = |number| (number > 0).then_some(number);
         Self {
             owner: Some(key.owner.clone()).filter(|owner| !owner.is_empty()),
             deletion_protection: key.deletion_protection,
@@ -79,6 +95,9 @@ impl KeySettings {
             signing_period: period(key.signing_period),
             max_signatures: limit(key.max_signatures),
             max_daily_signatures: limit(key.max_daily_signatures),
+            max_uses_per_second: pace(key.max_uses_per_second),
+            max_burst: pace(key.max_burst),
+            max_concurrent_uses: pace(key.max_concurrent_uses),
         }
     }
 }
@@ -180,6 +199,27 @@ impl KeyUpdate {
         self.sets("max_daily_signatures")
     }
 
+    /// How many uses the key has in a second; `None`: without limit.
+    #[must_use]
+    pub fn max_uses_per_second(mut self, limit: Option<u32>) -> Self {
+        self.key.max_uses_per_second = limit.unwrap_or(0);
+        self.sets("max_uses_per_second")
+    }
+
+    /// How many at once; `None`: as many as in a second.
+    #[must_use]
+    pub fn max_burst(mut self, limit: Option<u32>) -> Self {
+        self.key.max_burst = limit.unwrap_or(0);
+        self.sets("max_burst")
+    }
+
+    /// How many may be under way at the same time; `None`: without limit.
+    #[must_use]
+    pub fn max_concurrent_uses(mut self, limit: Option<u32>) -> Self {
+        self.key.max_concurrent_uses = limit.unwrap_or(0);
+        self.sets("max_concurrent_uses")
+    }
+
     fn sets(mut self, path: &'static str) -> Self {
         self.paths.push(path);
         self
@@ -215,6 +255,9 @@ mod tests {
             signing_period: Some(Duration::from_secs(15_552_000)),
             max_signatures: Some(1),
             max_daily_signatures: Some(2),
+            max_uses_per_second: Some(3),
+            max_burst: Some(4),
+            max_concurrent_uses: Some(5),
         };
         assert_eq!(KeySettings::of(&settings.clone().into_proto()), settings);
         assert_eq!(KeySettings::of(&v1::Key::default()), KeySettings::NONE);

@@ -127,6 +127,9 @@ impl TryFrom<v1::Key> for Key {
             signing_period: _,
             max_signatures: _,
             max_daily_signatures: _,
+            max_uses_per_second: _,
+            max_burst: _,
+            max_concurrent_uses: _,
             signature_count,
             daily_signature_count,
         } = answer;

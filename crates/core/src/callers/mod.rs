@@ -11,7 +11,7 @@ mod state;
 mod words;
 
 pub use authenticate::{Bearer, Unidentified};
-pub use change::CallerChange;
+pub use change::{CallerChange, LimitChanges};
 pub(crate) use import::take_callers;
 pub use import::{BootstrapError, CallerDeclaration, bootstrap};
 pub use register::NewCaller;

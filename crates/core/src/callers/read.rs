@@ -9,6 +9,7 @@ use crate::authorize::Asked;
 use crate::paging::Page;
 use crate::registry::CallerEntry;
 use crate::state::Snapshot;
+use crate::usage::CallerView;
 use crate::{Chancery, Error, Requester};
 
 /// A caller whom policy lets somebody act on.
@@ -26,10 +27,11 @@ impl Chancery {
     ///
     /// # Errors
     /// [`Error::AccessDenied`], also where there is no such caller.
-    pub async fn get_caller(&self, from: &Requester, id: Id) -> Result<Arc<CallerEntry>, Error> {
+    pub async fn get_caller(&self, from: &Requester, id: Id) -> Result<CallerView, Error> {
         let snapshot = self.snapshot();
         let plain = |_: &Caller| OperationContext::Plain;
-        Ok(self.authorize_caller(&snapshot, from, Action::GetCaller, &id, plain)?.entry)
+        let allowed = self.authorize_caller(&snapshot, from, Action::GetCaller, &id, plain)?;
+        self.view_caller(allowed.entry).await
     }
 
     /// The callers that the asking one may see, by id.
@@ -41,7 +43,7 @@ impl Chancery {
         from: &Requester,
         after: Option<Id>,
         limit: usize,
-    ) -> Result<Page<Arc<CallerEntry>, Id>, Error> {
+    ) -> Result<Page<CallerView, Id>, Error> {
         let snapshot = self.snapshot();
         let asked = Asked::of(from, Action::ListCallers, &"callers");
         self.authorize(&snapshot, asked, Resource::Callers, OperationContext::Plain)?;
@@ -49,7 +51,8 @@ impl Chancery {
             .callers
             .entries_after(after)
             .filter(|entry| snapshot.would_allow(from, Action::GetCaller, Resource::Caller(Arc::clone(&entry.caller))));
-        Ok(Page::take(visible.map(Arc::clone), limit, |entry| entry.caller.id.clone()))
+        let Page { items, next } = Page::take(visible.map(Arc::clone), limit, |entry| entry.caller.id.clone());
+        Ok(Page { items: self.view_callers(items).await?, next })
     }
 
     /// Finds a caller and authorises an action on it. An unknown one answers as one that nobody may act on.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chancery_model::{Action, CallerState, Factor, Id, Identity, Role, Timestamp, Uid};
+use chancery_model::{Action, CallerLimits, CallerState, Factor, Id, Identity, Role, Timestamp, Uid};
 use chancery_policy::{OperationContext, Resource};
 use chancery_store::{CallerRegistration, CallerRow, RowChange};
 
@@ -13,6 +13,8 @@ use crate::authorize::Asked;
 use crate::change::{Done, Plan};
 use crate::keys::check_labels;
 use crate::registry::{CallerEntry, Callers};
+use crate::rules::{check_pace, checked_limit};
+use crate::usage::CallerView;
 use crate::{Chancery, Error, Requester, details};
 
 /// How many identities, groups, and key rings a caller may have.
@@ -37,6 +39,8 @@ pub struct NewCaller {
     pub attributes: BTreeMap<String, String>,
     /// What each request must prove.
     pub required_factors: BTreeSet<Factor>,
+    /// What it may take of the service.
+    pub limits: CallerLimits,
     /// Makes a retry safe.
     pub request_id: Option<String>,
 }
@@ -47,9 +51,10 @@ impl Chancery {
     /// # Errors
     /// [`Error::AccessDenied`], [`Error::InvalidField`], [`Error::CallerExists`], [`Error::RequestIdReused`], and those of
     /// the record.
-    pub async fn create_caller(&self, from: &Requester, new: NewCaller) -> Result<Arc<CallerEntry>, Error> {
+    pub async fn create_caller(&self, from: &Requester, new: NewCaller) -> Result<CallerView, Error> {
         let (this, from) = (self.clone(), from.clone());
-        self.to_the_end(async move { this.create_caller_to_the_end(&from, &new).await }).await
+        let entry = self.to_the_end(async move { this.create_caller_to_the_end(&from, &new).await }).await?;
+        self.view_caller(entry).await
     }
 
     async fn create_caller_to_the_end(&self, from: &Requester, new: &NewCaller) -> Result<Arc<CallerEntry>, Error> {
@@ -115,6 +120,11 @@ impl Chancery {
                 return Err(Error::invalid(field, format!("a caller has at most {MAX_OF_EACH} of these, not {count}")));
             }
         }
+        let CallerLimits { usage, pace } = registration.limits;
+        check_pace("caller", "max_concurrent_calls", pace)?;
+        for (field, limit) in [("caller.max_signatures", usage.total), ("caller.max_daily_signatures", usage.daily)] {
+            limit.map(|limit| checked_limit(field, limit)).transpose()?;
+        }
         check_labels("caller.attributes", "attribute", &registration.attributes)?;
         if !Factor::go_together(&registration.required_factors) {
             let why = "api-key and oidc-token come in the same header, so no call can bring both; require one of them";
@@ -138,8 +148,18 @@ impl Chancery {
 }
 
 fn registration(new: &NewCaller) -> CallerRegistration {
-    let NewCaller { id: _, environment, identities, groups, roles, rings, attributes, required_factors, request_id } =
-        new.clone();
+    let NewCaller {
+        id: _,
+        environment,
+        identities,
+        groups,
+        roles,
+        rings,
+        attributes,
+        required_factors,
+        limits,
+        request_id,
+    } = new.clone();
     let now = Timestamp::now();
     CallerRegistration {
         environment,
@@ -149,6 +169,7 @@ fn registration(new: &NewCaller) -> CallerRegistration {
         rings,
         attributes,
         required_factors,
+        limits,
         state: CallerState::Active,
         created: now,
         updated: now,
@@ -181,6 +202,7 @@ pub(super) fn row_of(declared: super::CallerDeclaration, uid: Uid) -> CallerRow 
         rings,
         attributes,
         required_factors,
+        limits: CallerLimits::default(),
         request_id: None,
     };
     CallerRow { id, uid, registration: Some(registration(&new)) }

@@ -11,13 +11,14 @@ use super::lockout::keeps_administrators;
 use super::read::name_of;
 use crate::change::Plan;
 use crate::registry::CallerEntry;
+use crate::usage::CallerView;
 use crate::{Chancery, Error, Requester, details};
 
 /// A caller that is let in no more, and what of it was still under way.
 #[derive(Debug, Clone)]
 pub struct SuspendedCaller {
     /// The caller.
-    pub entry: Arc<CallerEntry>,
+    pub caller: CallerView,
     /// Indexes of intents of this caller that had not ended when the wait was over.
     pub open_intents: Vec<u64>,
 }
@@ -35,7 +36,7 @@ impl Chancery {
             let deadline = Instant::now() + this.inner.limits.suspend_wait;
             let epoch = this.snapshot().epoch;
             let open_intents = this.inner.callers_in_flight.wait_for_older(entry.caller.uid, epoch, deadline).await;
-            Ok(SuspendedCaller { entry, open_intents })
+            Ok(SuspendedCaller { caller: this.view_caller(entry).await?, open_intents })
         })
         .await
     }
@@ -44,10 +45,11 @@ impl Chancery {
     ///
     /// # Errors
     /// [`Error::AccessDenied`], and those of the record.
-    pub async fn resume_caller(&self, from: &Requester, id: Id, reason: String) -> Result<Arc<CallerEntry>, Error> {
+    pub async fn resume_caller(&self, from: &Requester, id: Id, reason: String) -> Result<CallerView, Error> {
         let (this, from) = (self.clone(), from.clone());
         self.to_the_end(async move {
-            this.turn_caller(&from, Action::ResumeCaller, &id, &reason, CallerState::Active).await
+            let entry = this.turn_caller(&from, Action::ResumeCaller, &id, &reason, CallerState::Active).await?;
+            this.view_caller(entry).await
         })
         .await
     }

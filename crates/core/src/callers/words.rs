@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chancery_model::{CallerLimits, Pace, UsageLimits};
 use chancery_store::{CallerRegistration, CallerRow};
 
 /// All that a new caller has.
@@ -26,7 +27,7 @@ pub(super) fn of_change(before: &CallerRow, after: &CallerRow) -> String {
 }
 
 /// What may change, by name and as words.
-fn parts(registration: &CallerRegistration) -> [(&'static str, BTreeSet<String>); 6] {
+fn parts(registration: &CallerRegistration) -> [(&'static str, BTreeSet<String>); 7] {
     // What is not here changes by calls that say so themselves, or never.
     let CallerRegistration {
         environment: _,
@@ -36,6 +37,7 @@ fn parts(registration: &CallerRegistration) -> [(&'static str, BTreeSet<String>)
         rings,
         attributes,
         required_factors,
+        limits,
         state: _,
         created: _,
         updated: _,
@@ -53,7 +55,22 @@ fn parts(registration: &CallerRegistration) -> [(&'static str, BTreeSet<String>)
         ("key rings", words(rings)),
         ("attributes", pairs(attributes)),
         ("required factors", words(required_factors)),
+        ("limits", limit_words(*limits)),
     ]
+}
+
+fn limit_words(limits: CallerLimits) -> BTreeSet<String> {
+    let CallerLimits { usage: UsageLimits { total, daily }, pace: Pace { per_second, burst, concurrent } } = limits;
+    [
+        ("max_uses_per_second", per_second.map(u64::from)),
+        ("max_burst", burst.map(u64::from)),
+        ("max_concurrent_calls", concurrent.map(u64::from)),
+        ("max_signatures", total),
+        ("max_daily_signatures", daily),
+    ]
+    .into_iter()
+    .filter_map(|(name, limit)| limit.map(|limit| format!("{name}={limit}")))
+    .collect()
 }
 
 #[cfg(test)]
@@ -87,5 +104,10 @@ mod tests {
             "environment: prod; identities: dns:a.example; roles: verifier; key rings: payments; attributes: team=till"
         );
         assert_eq!(of_change(&before, &after), "roles: +signer; key rings: -payments, +invoices");
+        let mut limited = after.clone();
+        if let Some(registration) = &mut limited.registration {
+            registration.limits.pace.per_second = Some(20);
+        }
+        assert_eq!(of_change(&after, &limited), "limits: +max_uses_per_second=20");
     }
 }

@@ -1,6 +1,6 @@
 //! Callers, requests and policy sets to test with.
 
-use chancery_model::{Action, Algorithm, Caller, CallerState, Id, KeyName, Role, Timestamp, Uid};
+use chancery_model::{Action, Algorithm, Caller, CallerLimits, CallerState, Id, KeyName, Role, Timestamp, Uid};
 use chancery_policy::{
     AccessRequest, Decision, Denied, KeyFacts, OperationContext, Permit, PolicyDocument, PolicyPoint, PolicySet,
     RequestContext, Resource, RingFacts, SignInputKind,
@@ -32,6 +32,7 @@ pub fn caller_in(environment: &str, name: &str, groups: &[&str], roles: &[Role],
         rings: ids(rings),
         attributes: BTreeMap::from([("team".to_owned(), "till".to_owned())]),
         required_factors: BTreeSet::new(),
+        limits: CallerLimits::default(),
         state: CallerState::Active,
     })
 }

@@ -60,6 +60,7 @@ impl Config {
         report.key_rings(&self.key_rings, &self.tokens);
         report.system_ring(self.system_ring.as_ref(), &self.tokens);
         report.api_keys(&self.api_keys);
+        report.uses(&self.limits);
         report.callers(self);
         report.telemetry(self);
         report.weaknesses(self);

@@ -17,6 +17,7 @@ mod oidc;
 mod parse;
 mod telemetry;
 mod token;
+mod uses;
 mod weak;
 
 pub use api_keys::ApiKeys;
@@ -29,6 +30,7 @@ pub use oidc::{Oidc, RequiredValue};
 pub use parse::parse_identity;
 pub use telemetry::{LogFormat, Telemetry};
 pub use token::{Environment, Hsm, KeyRing, SystemRing, Token};
+pub use uses::UseLimits;
 pub use weak::looks_secret;
 
 use chancery_hsm::PinSource;
@@ -69,6 +71,9 @@ pub struct Config {
     /// How long API keys may live.
     #[serde(default)]
     pub api_keys: ApiKeys,
+    /// How fast callers go.
+    #[serde(default)]
+    pub limits: UseLimits,
     /// The callers with which an empty store begins.
     #[serde(rename = "caller", default)]
     pub callers: Vec<Caller>,
@@ -123,6 +128,7 @@ impl Config {
             key_rings: _,
             system_ring: _,
             api_keys: _,
+            limits: _,
             callers: _,
             telemetry: _,
         } = self;

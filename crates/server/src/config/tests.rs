@@ -152,6 +152,25 @@ fn every_limit_is_documented_with_its_default() {
 }
 
 #[test]
+fn how_fast_callers_go_is_said_and_makes_sense() {
+    let folder = Folder::new();
+    let rate = |config: Config| config.limits.rate();
+    let documented = rate(folder.load(&example()).unwrap());
+    assert_eq!(documented, Some(chancery_model::Rate { per_second: 500, burst: 1000 }));
+    let without = example().replace("caller_burst = 1000\n", "");
+    assert_eq!(rate(folder.load(&without).unwrap()).map(|rate| rate.burst), Some(500));
+    assert_eq!(rate(folder.load(&without.replace("caller_uses_per_second = 500\n", "")).unwrap()), None);
+    for (from, to, field) in [
+        ("caller_uses_per_second = 500\n", "", "limits.caller_burst"),
+        ("caller_burst = 1000", "caller_burst = 1000001", "limits.caller_burst"),
+        ("_second = 500", "_second = 1000001", "limits.caller_uses_per_second"),
+    ] {
+        let (severity, found, _) = folder.only_finding(from, to);
+        assert_eq!((severity, found.as_str()), (Severity::Error, field));
+    }
+}
+
+#[test]
 fn limits_can_be_set_one_by_one() {
     let folder = Folder::new();
     let text =

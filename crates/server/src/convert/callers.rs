@@ -2,16 +2,29 @@
 
 use super::enums::known;
 use super::fields::{id_in, invalid, name, reason, request_id, timestamp};
+use super::keys::limit;
 use super::page::PageOf;
 use chancery_api::v1;
-use chancery_core::{CallerChange, CallerEntry, Error, NewCaller, SuspendedCaller};
-use chancery_model::{Caller, CallerState, Factor, Id, RingName};
+use chancery_core::{CallerChange, CallerEntry, CallerView, Error, LimitChanges, NewCaller, SuspendedCaller};
+use chancery_model::{Caller, CallerLimits, CallerState, Factor, Id, Pace, RingName, Usage, UsageLimits};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
 
 /// The fields that UpdateCaller changes.
-const CHANGEABLE: [&str; 6] = ["identities", "groups", "roles", "key_rings", "attributes", "required_factors"];
+const CHANGEABLE: [&str; 11] = [
+    "identities",
+    "groups",
+    "roles",
+    "key_rings",
+    "attributes",
+    "required_factors",
+    "max_uses_per_second",
+    "max_burst",
+    "max_concurrent_calls",
+    "max_signatures",
+    "max_daily_signatures",
+];
 
 pub(crate) fn create_caller_request(request: v1::CreateCallerRequest) -> Result<NewCaller, Error> {
     let v1::CreateCallerRequest { caller_id, caller, request_id: id } = request;
@@ -31,6 +44,13 @@ pub(crate) fn create_caller_request(request: v1::CreateCallerRequest) -> Result<
         update_time,
         state_change_time,
         etag,
+        max_uses_per_second,
+        max_burst,
+        max_concurrent_calls,
+        max_signatures,
+        max_daily_signatures,
+        signature_count,
+        daily_signature_count,
     } = caller;
     // What the service sets is not taken from a caller, and not silently dropped either.
     for (field, is_empty) in [
@@ -40,6 +60,8 @@ pub(crate) fn create_caller_request(request: v1::CreateCallerRequest) -> Result<
         ("caller.update_time", update_time.is_none()),
         ("caller.state_change_time", state_change_time.is_none()),
         ("caller.etag", etag.is_empty()),
+        ("caller.signature_count", signature_count == 0),
+        ("caller.daily_signature_count", daily_signature_count == 0),
     ] {
         if !is_empty {
             return Err(invalid(field, "is set by the service; leave it empty"));
@@ -56,6 +78,14 @@ pub(crate) fn create_caller_request(request: v1::CreateCallerRequest) -> Result<
         rings: rings("caller.key_rings", &key_rings)?,
         attributes: attributes.into_iter().collect(),
         required_factors: factors("caller.required_factors", &required_factors)?,
+        limits: CallerLimits {
+            usage: UsageLimits { total: limit(max_signatures), daily: limit(max_daily_signatures) },
+            pace: Pace {
+                per_second: limit(max_uses_per_second),
+                burst: limit(max_burst),
+                concurrent: limit(max_concurrent_calls),
+            },
+        },
         request_id: request_id(id)?,
     })
 }
@@ -88,6 +118,13 @@ pub(crate) fn update_caller_request(request: v1::UpdateCallerRequest) -> Result<
         attributes,
         required_factors,
         etag,
+        max_uses_per_second,
+        max_burst,
+        max_concurrent_calls,
+        max_signatures,
+        max_daily_signatures,
+        signature_count: _,
+        daily_signature_count: _,
     } = caller;
     let paths = update_mask.map(|mask| mask.paths).unwrap_or_default();
     let all = CHANGEABLE.join(", ");
@@ -110,6 +147,13 @@ pub(crate) fn update_caller_request(request: v1::UpdateCallerRequest) -> Result<
         rings: given(wanted("key_rings"), || rings("caller.key_rings", &key_rings))?,
         attributes: given(wanted("attributes"), || Ok(attributes.into_iter().collect()))?,
         required_factors: given(wanted("required_factors"), || factors("caller.required_factors", &required_factors))?,
+        limits: LimitChanges {
+            max_uses_per_second: wanted("max_uses_per_second").then_some(limit(max_uses_per_second)),
+            max_burst: wanted("max_burst").then_some(limit(max_burst)),
+            max_concurrent_calls: wanted("max_concurrent_calls").then_some(limit(max_concurrent_calls)),
+            max_signatures: wanted("max_signatures").then_some(limit(max_signatures)),
+            max_daily_signatures: wanted("max_daily_signatures").then_some(limit(max_daily_signatures)),
+        },
     })
 }
 
@@ -119,8 +163,8 @@ pub(crate) fn suspend_caller_request(request: v1::SuspendCallerRequest) -> Resul
 }
 
 pub(crate) fn suspend_caller_response(suspended: SuspendedCaller) -> v1::SuspendCallerResponse {
-    let SuspendedCaller { entry, open_intents } = suspended;
-    v1::SuspendCallerResponse { caller: Some(caller(&entry)), open_intents }
+    let SuspendedCaller { caller: suspended, open_intents } = suspended;
+    v1::SuspendCallerResponse { caller: Some(caller(&suspended)), open_intents }
 }
 
 pub(crate) fn resume_caller_request(request: v1::ResumeCallerRequest) -> Result<(Id, String), Error> {
@@ -128,10 +172,22 @@ pub(crate) fn resume_caller_request(request: v1::ResumeCallerRequest) -> Result<
     Ok((caller_named("name", &name)?, reason(why)?))
 }
 
-pub(crate) fn caller(entry: &CallerEntry) -> v1::Caller {
-    let CallerEntry { caller, created, updated, state_changed, request_id: _, etag } = entry;
-    let Caller { id, uid: _, environment, identities, groups, roles, rings, attributes, required_factors, state } =
-        &**caller;
+pub(crate) fn caller(view: &CallerView) -> v1::Caller {
+    let CallerView { entry, usage: Usage { total, day: _, today } } = view;
+    let CallerEntry { caller, created, updated, state_changed, request_id: _, etag } = &**entry;
+    let Caller {
+        id,
+        uid: _,
+        environment,
+        identities,
+        groups,
+        roles,
+        rings,
+        attributes,
+        required_factors,
+        limits: CallerLimits { usage, pace },
+        state,
+    } = &**caller;
     v1::Caller {
         name: format!("callers/{id}"),
         environment: environment.to_string(),
@@ -146,6 +202,13 @@ pub(crate) fn caller(entry: &CallerEntry) -> v1::Caller {
         update_time: Some(timestamp(*updated)),
         state_change_time: Some(timestamp(*state_changed)),
         etag: etag.clone(),
+        max_uses_per_second: pace.per_second.unwrap_or(0),
+        max_burst: pace.burst.unwrap_or(0),
+        max_concurrent_calls: pace.concurrent.unwrap_or(0),
+        max_signatures: usage.total.unwrap_or(0),
+        max_daily_signatures: usage.daily.unwrap_or(0),
+        signature_count: *total,
+        daily_signature_count: *today,
     }
 }
 
@@ -240,10 +303,12 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_new_caller_names_its_field() {
         type Change = fn(&mut v1::Caller);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 15] = [
             ("caller.name", |caller| caller.name = "callers/shop".to_owned()),
             ("caller.state", |caller| caller.state = 1),
             ("caller.etag", |caller| caller.etag = "x".to_owned()),
+            ("caller.signature_count", |caller| caller.signature_count = 1),
+            ("caller.daily_signature_count", |caller| caller.daily_signature_count = 1),
             ("caller.create_time", |caller| caller.create_time = Some(prost_types::Timestamp::default())),
             ("caller.update_time", |caller| caller.update_time = Some(prost_types::Timestamp::default())),
             ("caller.state_change_time", |caller| caller.state_change_time = Some(prost_types::Timestamp::default())),
@@ -265,7 +330,8 @@ mod tests {
     #[test]
     fn a_change_takes_what_its_mask_names() {
         let update = |paths: &[&str]| {
-            let caller = v1::Caller { name: "callers/shop".to_owned(), roles: vec!["root".to_owned()], ..new_caller() };
+            let (name, roles) = ("callers/shop".to_owned(), vec!["root".to_owned()]);
+            let caller = v1::Caller { name, roles, max_signatures: 9, ..new_caller() };
             let paths = paths.iter().map(|path| (*path).to_owned()).collect();
             update_caller_request(v1::UpdateCallerRequest {
                 caller: Some(caller),
@@ -275,6 +341,10 @@ mod tests {
         let change = update(&["groups", "key_rings"]).unwrap();
         assert!(change.groups.is_some() && change.rings.is_some());
         assert_eq!((change.identities, change.roles, change.attributes, change.etag), (None, None, None, None));
+        assert_eq!(change.limits, LimitChanges::default());
+        let change = update(&["max_burst", "max_signatures"]).unwrap();
+        let limits = LimitChanges { max_burst: Some(None), max_signatures: Some(Some(9)), ..LimitChanges::default() };
+        assert_eq!((change.limits, change.groups), (limits, None));
         assert_eq!(violation(update(&["*"]).unwrap_err()).0, "caller.roles");
         for paths in [&[][..], &["environment"], &["groups", "state"], &["caller.groups"]] {
             assert_eq!(violation(update(paths).unwrap_err()).0, "update_mask", "{paths:?}");

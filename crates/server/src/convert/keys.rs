@@ -6,7 +6,7 @@ use super::jwt::{duration_proto, optional_duration};
 use super::page::PageOf;
 use chancery_api::v1;
 use chancery_core::{CreateKey, Error, KeyView, RingView, RotateKey, RuleChanges, VersionEntry};
-use chancery_model::{Id, KeyName, KeyRules, KeyVersionName, RingName};
+use chancery_model::{Id, KeyName, KeyRules, KeyVersionName, Pace, RingName};
 use std::time::Duration;
 
 pub(crate) fn list_key_rings_request(request: v1::ListKeyRingsRequest) -> Result<PageOf, Error> {
@@ -54,6 +54,9 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
         max_daily_signatures,
         signature_count,
         daily_signature_count,
+        max_uses_per_second,
+        max_burst,
+        max_concurrent_uses,
     } = key;
     // What the service sets is not taken from a caller, and not silently dropped either.
     for (field, is_empty) in [
@@ -84,14 +87,17 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
             signing_period: Some(optional_duration("key.signing_period", signing_period)?),
             max_signatures: Some(limit(max_signatures)),
             max_daily_signatures: Some(limit(max_daily_signatures)),
+            max_uses_per_second: Some(limit(max_uses_per_second)),
+            max_burst: Some(limit(max_burst)),
+            max_concurrent_uses: Some(limit(max_concurrent_uses)),
         },
         request_id: request_id(id)?,
     })
 }
 
 /// A limit; none where it is 0.
-pub(super) fn limit(count: u64) -> Option<u64> {
-    (count > 0).then_some(count)
+pub(super) fn limit<N: Default + PartialEq>(number: N) -> Option<N> {
+    (number != N::default()).then_some(number)
 }
 
 pub(crate) fn get_key_request(request: v1::GetKeyRequest) -> Result<KeyName, Error> {
@@ -115,6 +121,7 @@ pub(crate) fn key(key: &KeyView) -> v1::Key {
         publish_ahead_seconds,
         signing_period_seconds,
         limits,
+        pace: Pace { per_second, burst, concurrent },
     } = &key.rules;
     let period = |seconds: &Option<u32>| seconds.map(|seconds| duration_proto(Duration::from_secs(seconds.into())));
     v1::Key {
@@ -135,6 +142,9 @@ pub(crate) fn key(key: &KeyView) -> v1::Key {
         signing_period: period(signing_period_seconds),
         max_signatures: limits.total.unwrap_or(0),
         max_daily_signatures: limits.daily.unwrap_or(0),
+        max_uses_per_second: per_second.unwrap_or(0),
+        max_burst: burst.unwrap_or(0),
+        max_concurrent_uses: concurrent.unwrap_or(0),
         signature_count: usage.total,
         daily_signature_count: usage.today,
     }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 /// What UpdateKey changes, by the names of the fields.
 const UPDATABLE: &str = "labels, max_jwt_lifetime, owner, deletion_protection, rotation_period, next_rotation_time, \
-                         publish_ahead, signing_period, max_signatures, max_daily_signatures";
+                         publish_ahead, signing_period, max_signatures, max_daily_signatures, max_uses_per_second, \
+                         max_burst, max_concurrent_uses";
 
 pub(crate) fn update_key_request(request: v1::UpdateKeyRequest) -> Result<UpdateKey, Error> {
     let v1::UpdateKeyRequest { key, update_mask } = request;
@@ -40,6 +41,9 @@ pub(crate) fn update_key_request(request: v1::UpdateKeyRequest) -> Result<Update
         max_daily_signatures,
         signature_count: _,
         daily_signature_count: _,
+        max_uses_per_second,
+        max_burst,
+        max_concurrent_uses,
     } = key;
     let etag = (!etag.is_empty()).then_some(etag);
     let rules = RuleChanges::default();
@@ -70,6 +74,9 @@ pub(crate) fn update_key_request(request: v1::UpdateKeyRequest) -> Result<Update
             }
             "max_signatures" => update.rules.max_signatures = Some(limit(max_signatures)),
             "max_daily_signatures" => update.rules.max_daily_signatures = Some(limit(max_daily_signatures)),
+            "max_uses_per_second" => update.rules.max_uses_per_second = Some(limit(max_uses_per_second)),
+            "max_burst" => update.rules.max_burst = Some(limit(max_burst)),
+            "max_concurrent_uses" => update.rules.max_concurrent_uses = Some(limit(max_concurrent_uses)),
             _ => return Err(invalid("update_mask", format!("{path:?} cannot be changed; it takes: {UPDATABLE}"))),
         }
     }

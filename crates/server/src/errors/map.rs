@@ -1,9 +1,9 @@
 //! Each error of the core, once. No catch-all arm: a new error breaks the build until someone decides.
 
 use super::Refusal;
-use super::device;
+use super::{device, limits};
 use chancery_core::Error;
-use chancery_model::{Action, KeyPurpose, KeyState, LimitKind};
+use chancery_model::{Action, KeyPurpose, KeyState};
 use chancery_policy::{PolicyError, PolicyErrors};
 use tonic::Code;
 
@@ -185,29 +185,9 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                            somebody";
             Refusal::new(Code::FailedPrecondition, "POLICY_SET_LOCKS_OUT", message)
         }
-        Error::UsageLimit { key, kind, limit, retry_after } => {
-            let (which, next) = match kind {
-                LimitKind::Total => {
-                    ("in all", "rotating does not help; whoever administers the key can raise its max_signatures")
-                }
-                LimitKind::Daily => (
-                    "today (UTC)",
-                    "wait until midnight; whoever administers the key can raise its max_daily_signatures",
-                ),
-            };
-            let message = format!("{key} has made the {limit} signatures that it may make {which}; {next}");
-            let field = match kind {
-                LimitKind::Total => "max_signatures",
-                LimitKind::Daily => "max_daily_signatures",
-            };
-            let refusal = Refusal::new(Code::ResourceExhausted, "KEY_USAGE_LIMIT", message)
-                .with("resource", key)
-                .with("limit", field);
-            match retry_after {
-                Some(wait) => refusal.retry_after(*wait),
-                None => refusal,
-            }
-        }
+        Error::UsageLimit { of, kind, limit, retry_after } => limits::usage(of, *kind, *limit, *retry_after),
+        Error::RateLimit { of, rate, uses, retry_after } => limits::rate(of, *rate, *uses, *retry_after),
+        Error::ConcurrencyLimit { key, limit, uses } => limits::concurrency(key, *limit, *uses),
         Error::StateChanging => {
             let message = "keys or policy kept changing while the call was decided; nothing was done, try again";
             Refusal::new(Code::Unavailable, "STATE_CHANGING", message).retry_soon()

@@ -6,6 +6,7 @@
 
 mod device;
 mod health;
+mod limits;
 mod map;
 mod refusal;
 
@@ -136,6 +137,8 @@ pub(crate) fn log(error: &Error) {
         | Error::DeletionProtected { .. }
         | Error::DestructionBegun { .. }
         | Error::UsageLimit { .. }
+        | Error::RateLimit { .. }
+        | Error::ConcurrencyLimit { .. }
         | Error::AlreadyExists { .. }
         | Error::NotFound { .. }
         | Error::BeyondRecord { .. }

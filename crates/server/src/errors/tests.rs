@@ -1,8 +1,9 @@
 //! Every error has a code, a reason and a way on; nothing of ours leaks.
 
 use super::*;
+use chancery_core::Limited;
 use chancery_hsm::{ClearLatchError, HsmErrorKind, HsmFailure, MissingMechanism};
-use chancery_model::{Action, Algorithm, KeyName, KeyState, KeyVersionName};
+use chancery_model::{Action, Algorithm, KeyName, KeyState, KeyVersionName, LimitKind, Rate};
 use chancery_policy::{PolicyError, PolicyErrors};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -126,6 +127,14 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
             "POLICY_SET_INVALID",
         ),
         (Error::PolicyLockout, Code::FailedPrecondition, "POLICY_SET_LOCKS_OUT"),
+        (usage_limit(Limited::Key(key()), LimitKind::Daily), Code::ResourceExhausted, "KEY_USAGE_LIMIT"),
+        (usage_limit(Limited::Key(key()), LimitKind::Total), Code::ResourceExhausted, "KEY_USAGE_LIMIT"),
+        (usage_limit(Limited::Caller(id("till")), LimitKind::Daily), Code::ResourceExhausted, "CALLER_USAGE_LIMIT"),
+        (usage_limit(Limited::Caller(id("till")), LimitKind::Total), Code::ResourceExhausted, "CALLER_USAGE_LIMIT"),
+        (rate_limit(Limited::Key(key()), 1), Code::ResourceExhausted, "KEY_RATE_LIMIT"),
+        (rate_limit(Limited::Caller(id("till")), 21), Code::ResourceExhausted, "CALLER_RATE_LIMIT"),
+        (concurrency_limit(1), Code::ResourceExhausted, "KEY_CONCURRENCY_LIMIT"),
+        (concurrency_limit(9), Code::ResourceExhausted, "KEY_CONCURRENCY_LIMIT"),
         (Error::StateChanging, Code::Unavailable, "STATE_CHANGING"),
         (Error::Overloaded, Code::ResourceExhausted, "OVERLOADED"),
         (
@@ -144,6 +153,41 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
     ];
     all.extend(device_kinds.map(|(kind, code, reason)| (device(Action::Sign, kind), code, reason)));
     all
+}
+
+fn usage_limit(of: Limited, kind: LimitKind) -> Error {
+    let retry_after = (kind == LimitKind::Daily).then_some(Duration::from_secs(3600));
+    Error::UsageLimit { of, kind, limit: 5, retry_after }
+}
+
+fn rate_limit(of: Limited, uses: u32) -> Error {
+    let retry_after = (uses <= 20).then_some(Duration::from_millis(250));
+    Error::RateLimit { of, rate: Rate { per_second: 4, burst: 20 }, uses, retry_after }
+}
+
+fn concurrency_limit(uses: u32) -> Error {
+    Error::ConcurrencyLimit { key: key(), limit: 8, uses }
+}
+
+#[test]
+fn a_limit_says_whose_it_is_which_one_and_how_long_to_wait() {
+    let till = || Limited::Caller(id("till"));
+    let cases = [
+        (usage_limit(till(), LimitKind::Daily), "callers/till", "max_daily_signatures", Some(3_600_000)),
+        (usage_limit(Limited::Key(key()), LimitKind::Total), "keyRings/r/keys/k", "max_signatures", None),
+        (rate_limit(till(), 1), "callers/till", "max_uses_per_second", Some(250)),
+        (rate_limit(till(), 21), "callers/till", "max_burst", None),
+        (concurrency_limit(8), "keyRings/r/keys/k", "max_concurrent_uses", Some(100)),
+        (concurrency_limit(9), "keyRings/r/keys/k", "max_concurrent_uses", None),
+    ];
+    for (error, resource, limit, wait) in cases {
+        let status = status(&error);
+        let info = status.get_details_error_info().unwrap();
+        let resource = if resource.starts_with("keyRings") { key().to_string() } else { resource.to_owned() };
+        assert_eq!((info.metadata["resource"].as_str(), info.metadata["limit"].as_str()), (resource.as_str(), limit));
+        let retry = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
+        assert_eq!(retry, wait.map(Duration::from_millis), "{error}");
+    }
 }
 
 #[test]

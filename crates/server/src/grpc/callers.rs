@@ -15,7 +15,7 @@ impl CallerService for Callers {
         let core = &self.0.core;
         let handler = |from, message| async move {
             let new = convert::create_caller_request(message)?;
-            core.create_caller(&from, new).await.map(|entry| convert::caller(&entry))
+            core.create_caller(&from, new).await.map(|view| convert::caller(&view))
         };
         self.0.handle(request, handler).await
     }
@@ -24,7 +24,7 @@ impl CallerService for Callers {
         let core = &self.0.core;
         let handler = |from, message| async move {
             let id = convert::get_caller_request(message)?;
-            core.get_caller(&from, id).await.map(|entry| convert::caller(&entry))
+            core.get_caller(&from, id).await.map(|view| convert::caller(&view))
         };
         self.0.handle(request, handler).await
     }
@@ -37,7 +37,7 @@ impl CallerService for Callers {
         let handler = |from, message| async move {
             let page = convert::list_callers_request(message)?;
             let Page { items, next } = core.list_callers(&from, page.after()?, page.size).await?;
-            let callers = items.iter().map(|entry| convert::caller(entry)).collect();
+            let callers = items.iter().map(convert::caller).collect();
             Ok(v1::ListCallersResponse { callers, next_page_token: page.next(next) })
         };
         self.0.handle(request, handler).await
@@ -47,7 +47,7 @@ impl CallerService for Callers {
         let core = &self.0.core;
         let handler = |from, message| async move {
             let change = convert::update_caller_request(message)?;
-            core.update_caller(&from, change).await.map(|entry| convert::caller(&entry))
+            core.update_caller(&from, change).await.map(|view| convert::caller(&view))
         };
         self.0.handle(request, handler).await
     }
@@ -68,7 +68,7 @@ impl CallerService for Callers {
         let core = &self.0.core;
         let handler = |from, message| async move {
             let (id, reason) = convert::resume_caller_request(message)?;
-            core.resume_caller(&from, id, reason).await.map(|entry| convert::caller(&entry))
+            core.resume_caller(&from, id, reason).await.map(|view| convert::caller(&view))
         };
         self.0.handle(request, handler).await
     }

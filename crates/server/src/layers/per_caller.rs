@@ -9,12 +9,13 @@ use chancery_model::Id;
 use http::Request;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Refuses calls of a caller above a number of its own under way. Calls without a caller (health) pass. A stream is one
+/// Refuses calls of a caller above a number of its own under way: the caller's, where it is registered with one, and otherwise
+/// everybody's. Calls without a caller (health) pass. A stream is one
 /// call for as long as it is open, and keeps its place itself; of streams, which cost nothing to leave open and take up
 /// places all the same, a caller has fewer.
 #[derive(Clone)]
@@ -28,8 +29,43 @@ pub(crate) struct PerCaller {
 /// A caller's places.
 #[derive(Clone)]
 struct Places {
-    calls: Arc<Semaphore>,
+    calls: Arc<Calls>,
     streams: Arc<Semaphore>,
+}
+
+/// Places for calls, as many as the caller's registration says at the time.
+struct Calls {
+    places: Arc<Semaphore>,
+    size: Mutex<Size>,
+}
+
+struct Size {
+    limit: usize,
+    /// Places that are still taken and go with the calls that have them, since the limit was lowered.
+    owed: usize,
+}
+
+impl Calls {
+    fn new(limit: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(limit)), size: Mutex::new(Size { limit, owed: 0 }) }
+    }
+
+    /// A place, where one of `limit` is free.
+    fn take(&self, limit: usize) -> Option<OwnedSemaphorePermit> {
+        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(more) = limit.checked_sub(size.limit) {
+            let paid = more.min(size.owed);
+            size.owed -= paid;
+            self.places.add_permits(more - paid);
+        } else {
+            size.owed += size.limit - limit;
+        }
+        size.limit = limit;
+        if size.owed > 0 {
+            size.owed -= self.places.forget_permits(size.owed);
+        }
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
 }
 
 impl PerCaller {
@@ -48,7 +84,7 @@ impl PerCaller {
         }
         let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
         let new =
-            || Places { calls: Arc::new(Semaphore::new(self.calls)), streams: Arc::new(Semaphore::new(self.streams)) };
+            || Places { calls: Arc::new(Calls::new(self.calls)), streams: Arc::new(Semaphore::new(self.streams)) };
         places.entry(caller.clone()).or_insert_with(new).clone()
     }
 }
@@ -60,7 +96,9 @@ impl Gate for PerCaller {
         let Some(requester) = request.extensions().get::<Requester>() else { return Ok(None) };
         let caller = &requester.caller.id;
         let Places { calls, streams } = self.places(caller);
-        let Ok(call) = calls.try_acquire_owned() else { return Err(errors::caller_limit(caller, self.calls)) };
+        let own = requester.caller.limits.pace.concurrent;
+        let limit = own.map_or(self.calls, |own| usize::try_from(own).unwrap_or(Semaphore::MAX_PERMITS));
+        let Some(call) = calls.take(limit) else { return Err(errors::caller_limit(caller, limit)) };
         if request.extensions().get::<Room>().is_none() {
             return Ok(Some(call));
         }
@@ -75,11 +113,16 @@ impl Gate for PerCaller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_model::{Authentication, Caller, CallerState, CertificateProof, Identity, Uid};
+    use chancery_model::{Authentication, Caller, CallerLimits, CallerState, CertificateProof, Identity, Pace, Uid};
     use std::collections::{BTreeMap, BTreeSet};
     use tonic::Code;
 
     fn request_of(caller: &str) -> Request<Body> {
+        request_with(caller, None)
+    }
+
+    /// Of a caller whose registration says so many calls.
+    fn request_with(caller: &str, concurrent: Option<u32>) -> Request<Body> {
         let id = Id::parse("the caller id", caller).unwrap();
         let caller = Arc::new(Caller {
             id,
@@ -91,6 +134,7 @@ mod tests {
             rings: BTreeSet::new(),
             attributes: BTreeMap::new(),
             required_factors: BTreeSet::new(),
+            limits: CallerLimits { pace: Pace { concurrent, ..Pace::default() }, ..CallerLimits::default() },
             state: CallerState::Active,
         });
         let authentication = Authentication::Certificate(CertificateProof {
@@ -145,6 +189,30 @@ mod tests {
         assert!(gate.admit(&mut request_of("billing")).is_ok());
         drop(pass);
         assert!(gate.admit(&mut request_of("checkout")).is_ok());
+    }
+
+    #[test]
+    fn a_caller_has_as_many_calls_as_its_registration_says_now() {
+        let gate = gate(2, 1);
+        let call = |limit| gate.admit(&mut request_with("checkout", limit));
+        let mut under_way: Vec<_> = (0..4).map(|_| call(Some(4)).unwrap()).collect();
+        assert!(call(Some(4)).unwrap_err().message().contains("4 calls"));
+        under_way.push(call(Some(5)).unwrap());
+        // Lowered: those that are under way end, and their places with them.
+        assert!(call(Some(3)).is_err());
+        under_way.truncate(3);
+        assert!(call(Some(3)).is_err());
+        under_way.truncate(2);
+        under_way.push(call(Some(3)).unwrap());
+        assert!(call(Some(3)).is_err());
+        // What is still owed is set off against what is given.
+        assert!(call(Some(1)).is_err());
+        under_way.push(call(Some(4)).unwrap());
+        assert!(call(Some(4)).is_err());
+        under_way.clear();
+        // No number of its own any more: everybody's.
+        let _two = [call(None).unwrap(), call(None).unwrap()];
+        assert!(call(None).is_err());
     }
 
     #[test]

@@ -149,6 +149,12 @@ impl Observed {
         per_token("chancery.token.queued", "{call}", "Calls that wait for a signing thread", |token| {
             count(token.status().queued)
         });
+        per_token(
+            "chancery.token.callers_waiting",
+            "{caller}",
+            "Callers whose calls wait for a signing thread",
+            |token| count(token.flows_waiting()),
+        );
         per_token("chancery.token.in_flight", "{call}", "Calls that the worker has", |token| {
             count(token.status().in_flight)
         });

@@ -1,9 +1,10 @@
 //! Callers and their API keys: writing and reading.
 
 use super::rows::execute;
-use super::state::{id, parsed, time, uid};
+use super::state::{id, optional_count, parsed, time, uid};
+use super::to_sql;
 use crate::{ApiKeyRow, CallerRegistration, CallerRow, StoreError};
-use chancery_model::{ApiKeyScope, Id, Timestamp, Uid};
+use chancery_model::{ApiKeyScope, CallerLimits, Id, Pace, Timestamp, Uid, UsageLimits};
 use rusqlite::types::Type;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,19 +30,27 @@ pub(super) fn put_caller(connection: &Connection, row: &CallerRow) -> Result<(),
         rings,
         attributes,
         required_factors,
+        limits,
         state,
         created,
         updated,
         state_changed,
         request_id,
     } = registration;
+    let CallerLimits { usage: UsageLimits { total, daily }, pace: Pace { per_second, burst, concurrent } } = limits;
+    let limit = |limit: &Option<u64>| limit.map(|count| to_sql(count, "a limit of signatures")).transpose();
     execute(
         connection,
-        "INSERT INTO callers (uid, id, environment, state, created, updated, state_changed, request_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO callers
+             (uid, id, environment, state, created, updated, state_changed, request_id, max_uses_per_second, max_burst,
+              max_concurrent_calls, max_signatures, max_daily_signatures)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
          ON CONFLICT (uid) DO UPDATE SET
              id = excluded.id, environment = excluded.environment, state = excluded.state, created = excluded.created,
-             updated = excluded.updated, state_changed = excluded.state_changed, request_id = excluded.request_id",
+             updated = excluded.updated, state_changed = excluded.state_changed, request_id = excluded.request_id,
+             max_uses_per_second = excluded.max_uses_per_second, max_burst = excluded.max_burst,
+             max_concurrent_calls = excluded.max_concurrent_calls, max_signatures = excluded.max_signatures,
+             max_daily_signatures = excluded.max_daily_signatures",
         params![
             uid.as_bytes(),
             id.as_str(),
@@ -51,6 +60,11 @@ pub(super) fn put_caller(connection: &Connection, row: &CallerRow) -> Result<(),
             updated.unix_micros(),
             state_changed.unix_micros(),
             request_id,
+            per_second,
+            burst,
+            concurrent,
+            limit(total)?,
+            limit(daily)?,
         ],
         DOING,
     )?;
@@ -174,7 +188,9 @@ pub(super) fn callers(connection: &Connection) -> rusqlite::Result<Vec<CallerRow
         attributes.entry(uid(row, 0)?).or_default().insert(row.get(1)?, row.get(2)?);
     }
     let mut statement = connection.prepare_cached(
-        "SELECT uid, id, environment, state, created, updated, state_changed, request_id FROM callers ORDER BY id",
+        "SELECT uid, id, environment, state, created, updated, state_changed, request_id, max_uses_per_second, max_burst,
+                max_concurrent_calls, max_signatures, max_daily_signatures
+         FROM callers ORDER BY id",
     )?;
     statement
         .query_map([], |row| {
@@ -190,6 +206,10 @@ pub(super) fn callers(connection: &Connection) -> rusqlite::Result<Vec<CallerRow
                 rings: take_ids(&mut memberships, uid, "key_ring", "the key ring id")?,
                 attributes: attributes.remove(&uid).unwrap_or_default(),
                 required_factors: take(&mut memberships, uid, "required_factor")?,
+                limits: CallerLimits {
+                    pace: Pace { per_second: row.get(8)?, burst: row.get(9)?, concurrent: row.get(10)? },
+                    usage: UsageLimits { total: optional_count(row, 11)?, daily: optional_count(row, 12)? },
+                },
                 state: parsed(row, 3, str::parse)?,
                 created: time(row, 4)?,
                 updated: time(row, 5)?,

@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "jwt_lifetime", sql: include_str!("../../migrations/0002_jwt_lifetime.sql") },
     Migration { name: "life_cycle", sql: include_str!("../../migrations/0003_life_cycle.sql") },
     Migration { name: "callers", sql: include_str!("../../migrations/0004_callers.sql") },
+    Migration { name: "limits", sql: include_str!("../../migrations/0007_limits.sql") },
 ];
 
 /// Runs the steps that the database has not seen.
@@ -89,7 +90,7 @@ fn apply(connection: &mut Connection, number: u32, step: &Migration) -> rusqlite
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_model::{KeyRules, VersionLife};
+    use chancery_model::{CallerLimits, KeyRules, Pace, Usage, UsageOf, VersionLife};
 
     const ONE: Migration =
         Migration { name: "one", sql: "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);" };
@@ -170,6 +171,34 @@ mod tests {
         let [version] = state.key_versions.as_slice() else { panic!("{:?}", state.key_versions) };
         assert_eq!(version.life, VersionLife::default());
         assert_eq!(crate::RowChange::PutKeyVersion(version.clone()).canonical_bytes().unwrap()[0], 1);
+    }
+
+    /// The same for keys with rules and for callers, of a version that knew of no limits but those of signatures.
+    #[test]
+    fn rows_made_before_limits_keep_their_canonical_bytes() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &MIGRATIONS[..4]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO keys (uid, ring, key, algorithm, allow_digest, created, updated, max_signatures)
+                 VALUES (x'07070707070707070707070707070707', 'r', 'k', 'ED25519', 0, 1, 2, 5);
+                 INSERT INTO key_usage (key_uid, signatures, day, day_signatures)
+                 VALUES (x'07070707070707070707070707070707', 4, 20000, 3);
+                 INSERT INTO callers (uid, id, environment, state, created, updated, state_changed)
+                 VALUES (x'08080808080808080808080808080808', 'shop', 'dev', 'ACTIVE', 1, 2, 3);",
+            )
+            .unwrap();
+        run(&mut connection, path).unwrap();
+        let state = super::super::state::load(&mut connection).unwrap();
+        let [key] = state.keys.as_slice() else { panic!("{:?}", state.keys) };
+        assert_eq!((key.rules.limits.total, key.rules.pace), (Some(5), Pace::default()));
+        assert_eq!(crate::RowChange::PutKey(key.clone()).canonical_bytes().unwrap()[0], 3);
+        let [caller] = state.callers.as_slice() else { panic!("{:?}", state.callers) };
+        assert_eq!(caller.registration.as_ref().unwrap().limits, CallerLimits::default());
+        assert_eq!(crate::RowChange::PutCaller(caller.clone()).canonical_bytes().unwrap()[0], 2);
+        let counted = |of| super::super::usage::read(&connection, of).unwrap();
+        assert_eq!(counted(UsageOf::Key(key.uid)), Usage { total: 4, day: 20_000, today: 3 });
+        assert_eq!(counted(UsageOf::Caller(caller.uid)), Usage::default());
     }
 
     #[test]

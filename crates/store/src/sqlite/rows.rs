@@ -2,7 +2,7 @@
 
 use super::{callers, failed, to_sql};
 use crate::{KeyRow, KeyVersionRow, PolicySetRow, RowChange, StoreError};
-use chancery_model::{KeyRules, KeyState, Timestamp, Uid, UsageLimits, VersionLife};
+use chancery_model::{KeyRules, KeyState, Pace, Timestamp, Uid, UsageLimits, VersionLife};
 use rusqlite::{Connection, Params, params};
 
 /// Writes or removes one row.
@@ -43,6 +43,7 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
         publish_ahead_seconds,
         signing_period_seconds,
         limits: UsageLimits { total, daily },
+        pace: Pace { per_second, burst, concurrent },
     } = rules;
     let limit = |limit: &Option<u64>| limit.map(|count| to_sql(count, "a limit of signatures")).transpose();
     execute(
@@ -50,8 +51,8 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
         "INSERT INTO keys
              (uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime,
               owner, deletion_protection, rotation_period, next_rotation, publish_ahead, signing_period, max_signatures,
-              max_daily_signatures)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+              max_daily_signatures, max_uses_per_second, max_burst, max_concurrent_uses)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
          ON CONFLICT (uid) DO UPDATE SET
              ring = excluded.ring, key = excluded.key, algorithm = excluded.algorithm,
              allow_digest = excluded.allow_digest, primary_version = excluded.primary_version,
@@ -60,7 +61,8 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
              deletion_protection = excluded.deletion_protection, rotation_period = excluded.rotation_period,
              next_rotation = excluded.next_rotation, publish_ahead = excluded.publish_ahead,
              signing_period = excluded.signing_period, max_signatures = excluded.max_signatures,
-             max_daily_signatures = excluded.max_daily_signatures",
+             max_daily_signatures = excluded.max_daily_signatures, max_uses_per_second = excluded.max_uses_per_second,
+             max_burst = excluded.max_burst, max_concurrent_uses = excluded.max_concurrent_uses",
         params![
             uid.as_bytes(),
             name.ring.as_str(),
@@ -80,6 +82,9 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
             signing_period_seconds,
             limit(total)?,
             limit(daily)?,
+            per_second,
+            burst,
+            concurrent,
         ],
         DOING,
     )?;

@@ -2,7 +2,7 @@
 
 use super::{callers, failed, from_sql, head};
 use crate::{KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
-use chancery_model::{Id, KeyName, KeyRules, Timestamp, Uid, UsageLimits, VersionLife};
+use chancery_model::{Id, KeyName, KeyRules, Pace, Timestamp, Uid, UsageLimits, VersionLife};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{BTreeMap, HashMap};
@@ -32,7 +32,7 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
     let mut statement = connection.prepare_cached(
         "SELECT uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime,
                 owner, deletion_protection, rotation_period, next_rotation, publish_ahead, signing_period,
-                max_signatures, max_daily_signatures
+                max_signatures, max_daily_signatures, max_uses_per_second, max_burst, max_concurrent_uses
          FROM keys ORDER BY uid",
     )?;
     statement
@@ -57,6 +57,7 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
                     publish_ahead_seconds: row.get(14)?,
                     signing_period_seconds: row.get(15)?,
                     limits: UsageLimits { total: optional_count(row, 16)?, daily: optional_count(row, 17)? },
+                    pace: Pace { per_second: row.get(18)?, burst: row.get(19)?, concurrent: row.get(20)? },
                 },
             })
         })?
@@ -137,7 +138,7 @@ fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timest
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_unix_micros))
 }
 
-fn optional_count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+pub(super) fn optional_count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     let count: Option<i64> = row.get(column)?;
     let positive =
         |count: i64| u64::try_from(count).map_err(|_negative| rusqlite::Error::IntegralValueOutOfRange(column, count));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chancery_model::{Action, Caller, CallerState, Id, Timestamp, Uid};
+use chancery_model::{Action, Caller, CallerLimits, CallerState, Id, Timestamp, Uid};
 use chancery_policy::{
     AccessRequest, Explanation, KeyFacts, OperationContext, PolicyPoint, PolicySet, RequestContext, Resource,
     RingFacts, SignInputKind,
@@ -59,6 +59,7 @@ impl<'a> Office<'a> {
                 rings: table.key_rings.clone(),
                 attributes: table.attributes.clone(),
                 required_factors: BTreeSet::new(),
+                limits: CallerLimits::default(),
                 state: CallerState::Active,
             };
             callers.insert(id.clone(), Arc::new(caller));
