@@ -1,0 +1,112 @@
+//! A caller that floods a token does not starve another: how many of its signatures are made while one of the other's waits,
+//! counted in the record and not by a clock.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise, also in its helper functions"
+)]
+
+use std::collections::HashMap;
+
+use chancery_api::v1;
+use chancery_client::Client;
+use chancery_testkit::{CallerSetup, Chancery, Setup};
+use chancery_tests::load::{Load, Record, failures, sign, token, try_create_key};
+
+/// Threads that sign, and how many calls each is handed ahead (`LANE_DEPTH` of crates/hsm).
+const LANES: usize = 2;
+const LANE_DEPTH: usize = 8;
+/// So many calls of the flood are under way all the time.
+const FLOOD: usize = 360;
+/// While one call of the quiet caller waits, so many of the flood's may end: those that the lanes had before it, what the
+/// other lane makes until the quiet one's turn in its own comes, and one whose turn it was. Three times that, since a lane may
+/// be slower than the other, and the record is written in groups. Without turns it is as many as the flood has under way.
+const BOUND: usize = 3 * (2 * LANES * LANE_DEPTH + 1);
+
+fn setup(queue_limit: i64) -> Setup {
+    let quiet = CallerSetup::new("quiet").role("signer").ring("dev");
+    Chancery::setup().with(quiet).configure(move |config| {
+        let token = config["token"][0].as_table_mut().unwrap();
+        token.insert("signing_threads".to_owned(), toml::Value::Integer(i64::try_from(LANES).unwrap()));
+        token.insert("queue_limit".to_owned(), toml::Value::Integer(queue_limit));
+        let listener = config["listener"].as_table_mut().unwrap();
+        let limits = [("max_in_flight_per_caller", 600)];
+        let limits = limits.map(|(name, value)| (name.to_owned(), toml::Value::Integer(value)));
+        listener.insert("limits".to_owned(), toml::Value::Table(limits.into_iter().collect()));
+    })
+}
+
+/// Keys that are slow enough for the token to be what everybody waits for.
+async fn slow_key(operator: &Client, id: &str) -> String {
+    try_create_key(operator, id, v1::Algorithm::RsaPkcs14096Sha256).await.unwrap().name
+}
+
+async fn flood(chancery: &Chancery, key: &str) -> Load {
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(chancery.caller().await.unwrap());
+    }
+    Load::start(&clients, FLOOD / clients.len(), key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_goes_before_a_quiet_caller_by_a_bounded_number_of_places() {
+    let chancery = setup(1024).start().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let (crowded, calm) = (slow_key(&operator, "crowded").await, slow_key(&operator, "calm").await);
+    let quiet = chancery.connect_as("quiet").await.unwrap();
+    let load = flood(&chancery, &crowded).await;
+    // Until the queue holds most of what the flood has under way, there is nothing to get past.
+    let long = chancery_tests::load::until("the flood waits for the token", async || {
+        (token(&operator).await.queued as usize > FLOOD / 2).then_some(())
+    });
+    long.await;
+    let mut signed = Vec::new();
+    for number in 0..12 {
+        signed.push(sign(&quiet, &calm, &format!("quiet {number}")).await.unwrap().record_index);
+    }
+    let still = token(&operator).await.queued as usize;
+    assert!(still > FLOOD / 2, "the flood went on: {still} waiting");
+    let calls = load.stop().await;
+    assert_eq!(failures(&calls).count(), 0, "the flood was not refused either");
+
+    let record = Record::read_settled(&operator).await;
+    let caller_of: HashMap<u64, &str> = record.intents().map(|intent| (intent.index, intent.caller.as_str())).collect();
+    let ended_at: HashMap<u64, u64> = record
+        .of(v1::RecordKind::Outcome)
+        .flat_map(|outcome| outcome.outcomes.iter().map(|end| (end.record_index, outcome.index)))
+        .collect();
+    let passed: Vec<usize> = signed
+        .iter()
+        .map(|intent| {
+            let ended = ended_at[intent];
+            let of_the_flood = |(other, at): &(&u64, &u64)| {
+                caller_of.get(other) == Some(&"callers/caller") && (*intent..ended).contains(*at)
+            };
+            ended_at.iter().filter(of_the_flood).count()
+        })
+        .collect();
+    assert!(passed.iter().all(|passed| *passed <= BOUND), "{passed:?} went before, not {BOUND} at most");
+    chancery.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_that_fills_its_share_of_the_queue_is_refused_and_a_quiet_caller_is_not() {
+    let chancery = setup(20).start().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let (crowded, calm) = (slow_key(&operator, "crowded").await, slow_key(&operator, "calm").await);
+    let quiet = chancery.connect_as("quiet").await.unwrap();
+    let load = flood(&chancery, &crowded).await;
+    let overloaded =
+        |call: &chancery_tests::load::Call| call.end.as_ref().is_err_and(|error| error.reason() == Some("OVERLOADED"));
+    load.wait_for(FLOOD, "were refused", overloaded).await;
+    for number in 0..20 {
+        sign(&quiet, &calm, &format!("quiet {number}")).await.unwrap();
+    }
+    let calls = load.stop().await;
+    assert!(failures(&calls).all(|error| error.reason() == Some("OVERLOADED")));
+    assert!(calls.iter().any(|call| call.end.is_ok()), "the flood has its share");
+    chancery.stop().await.unwrap();
+}
