@@ -62,7 +62,12 @@ impl Office {
         let shown = Arc::clone(&now);
         let assembly = Assembly {
             instance,
-            rings: vec![Ring { name: RingName { ring: id("dev") }, environment: id("dev"), token: main.clone() }],
+            rings: vec![Ring {
+                name: RingName { ring: id("dev") },
+                environment: id("dev"),
+                token: main.clone(),
+                allow_extractable: false,
+            }],
             tokens: BTreeMap::from([(main, token.clone())]),
             callers: [
                 ("keeper", Role::KeyAdministrator),
@@ -193,7 +198,7 @@ impl Office {
     /// How many objects the token has under a version's CKA_ID.
     pub async fn objects_of(&self, version: &VersionEntry) -> usize {
         let objects = self.token.list(Instant::now() + Duration::from_secs(60)).await.unwrap();
-        objects.iter().filter(|object| object.id == version.uid.as_bytes()).count()
+        objects.iter().filter(|object| object.id == version.object_id().as_bytes()).count()
     }
 }
 

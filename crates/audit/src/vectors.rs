@@ -6,10 +6,12 @@ use crate::hex::Hex;
 use crate::leaf::{Body, Leaf, RowDigest, Subject};
 use crate::record::OutcomeItem;
 use crate::{commitment_to_details, commitment_to_row};
-use chancery_model::{Action, ApiKeyScope, CallerLimits, Id, KeyRules, Pace, Timestamp, Uid, UsageLimits, VersionLife};
+use chancery_model::{
+    Action, Adoption, ApiKeyScope, CallerLimits, Id, KeyRules, Pace, Timestamp, Uid, UsageLimits, VersionLife,
+};
 use chancery_store::{
-    ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange, RowId,
-    RowTable,
+    ApiKeyRow, CallerRegistration, CallerRow, KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow,
+    RowChange, RowId, RowTable,
 };
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +59,15 @@ enum Row {
         state_changed: i64,
         #[serde(default)]
         life: LifeVector,
+        adoption: Option<AdoptionVector>,
         request_id: Option<String>,
+    },
+    KeyRing {
+        uid: Hex,
+        name: String,
+        state: String,
+        state_changed: i64,
+        reason: Option<String>,
     },
     Caller {
         uid: Hex,
@@ -135,6 +145,14 @@ struct LifeVector {
     destroy_at: Option<i64>,
     before_destruction: Option<String>,
     certificates: Vec<Hex>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdoptionVector {
+    object_id: String,
+    imported: bool,
+    extractable: bool,
 }
 
 #[derive(Deserialize)]
@@ -267,6 +285,7 @@ fn table_name(table: RowTable) -> &'static str {
         RowTable::Caller => "CALLER",
         RowTable::PolicySet => "POLICY_SET",
         RowTable::ApiKey => "API_KEY",
+        RowTable::KeyRing => "KEY_RING",
     }
 }
 
@@ -316,6 +335,7 @@ fn change(row: Row) -> RowChange {
             generated,
             state_changed,
             life,
+            adoption,
             request_id,
         } => RowChange::PutKeyVersion(KeyVersionRow {
             uid: uid(&id),
@@ -333,7 +353,19 @@ fn change(row: Row) -> RowChange {
                 before_destruction: life.before_destruction.map(|state| state.parse().unwrap()),
                 certificates: life.certificates.iter().map(|der| der.as_bytes().to_vec()).collect(),
             },
+            adoption: adoption.map(|said| Adoption {
+                object_id: said.object_id.parse().unwrap(),
+                imported: said.imported,
+                extractable: said.extractable,
+            }),
             request_id,
+        }),
+        Row::KeyRing { uid: id, name, state, state_changed, reason } => RowChange::PutKeyRing(KeyRingRow {
+            uid: uid(&id),
+            name: name.parse().unwrap(),
+            state: state.parse().unwrap(),
+            state_changed: time(state_changed),
+            reason,
         }),
         Row::Caller { uid: bytes, id, registration } => {
             let registration = registration.map(|said| CallerRegistration {
@@ -490,7 +522,7 @@ fn each_code_leads_back_to_its_word() {
 #[test]
 fn rows_have_the_canonical_bytes_of_the_document() {
     let vectors = vectors();
-    assert_eq!(vectors.rows.len(), 14);
+    assert_eq!(vectors.rows.len(), 18);
     for (place, RowVector { row, canonical }) in vectors.rows.into_iter().enumerate() {
         let bytes = change(row).canonical_bytes().unwrap();
         assert_eq!(Hex::from(bytes.as_slice()), canonical, "row {place}");

@@ -98,6 +98,7 @@ fn version(state: KeyState) -> KeyVersionRow {
         generated: None,
         state_changed: Timestamp::from_unix_micros(1),
         life: chancery_model::VersionLife::default(),
+        adoption: None,
         request_id: None,
     }
 }

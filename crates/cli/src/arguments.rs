@@ -18,6 +18,7 @@ use crate::commands::mac::MacCommand;
 use crate::commands::policy::PolicyCommand;
 use crate::commands::public_key::PublicKeyCommand;
 use crate::commands::random::RandomCommand;
+use crate::commands::rings::RingsCommand;
 use crate::commands::scan::ScanCommand;
 use crate::commands::serve::ServeCommand;
 use crate::commands::sign::SignCommand;
@@ -74,8 +75,10 @@ pub enum Command {
 /// What calls a running service and has one answer.
 #[derive(Debug, Subcommand)]
 pub enum Call {
-    /// Create, list, change, rotate, retire and destroy keys
+    /// Create, adopt, list, change, rotate, retire and destroy keys
     Keys(CallingGroup<KeysCommand>),
+    /// List and show key rings, freeze and unfreeze them
+    Rings(CallingGroup<RingsCommand>),
     /// Register, list, change and suspend callers
     Callers(CallingGroup<CallersCommand>),
     /// Issue, list, rotate and revoke the API keys of callers
@@ -200,6 +203,9 @@ mod tests {
             "chancery keys create dev/k --algorithm MD5",
             "chancery keys suspend dev/k",
             "chancery keys update dev/k",
+            "chancery keys adopt dev/k --algorithm ED25519",
+            "chancery keys adopt dev/k --algorithm ED25519 --object-id 0g",
+            "chancery rings freeze",
             "chancery keys update dev/k --label a=b --no-labels",
             "chancery keys update dev/k --deletion-protection maybe",
             "chancery keys create dev/k -a ED25519 --publish-ahead 1d",

@@ -52,6 +52,9 @@ async fn make(call: Call) -> Result<Exit, Failure> {
         Call::Keys(CallingGroup { command, output, connection }) => {
             command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
         }
+        Call::Rings(CallingGroup { command, output, connection }) => {
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+        }
         Call::Callers(CallingGroup { command, output, connection }) => {
             command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
         }

@@ -149,8 +149,8 @@ pub use error::{ClientError, ConnectProblem, FieldViolation, Refusal, RefusalKin
 pub use input::{Input, SignItem};
 pub use jwt::{Jwt, JwtRequest};
 pub use keys::{
-    AlternativeName, CertificateRequest, Key, KeyRing, KeySettings, KeyUpdate, KeyVersion, NewKey, Rotation, Stopped,
-    new_request_id,
+    AlternativeName, CertificateRequest, FrozenRing, Key, KeyOrigin, KeyRing, KeySettings, KeyUpdate, KeyVersion,
+    NewKey, Rotation, Stopped, TokenObject, new_request_id,
 };
 pub use local::LocalVerification;
 pub use mac::{Mac, MacVerdict};

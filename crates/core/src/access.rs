@@ -301,7 +301,10 @@ fn is_for(algorithm: Algorithm, action: Action) -> bool {
         Action::GenerateRandomBytes
         | Action::ListKeyRings
         | Action::GetKeyRing
+        | Action::FreezeKeyRing
+        | Action::UnfreezeKeyRing
         | Action::CreateKey
+        | Action::AdoptKey
         | Action::GetKey
         | Action::ListKeys
         | Action::RotateKey
@@ -319,6 +322,7 @@ fn is_for(algorithm: Algorithm, action: Action) -> bool {
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
         | Action::ListEffectiveAccess
+        | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens

@@ -7,6 +7,7 @@ use chancery_policy::{PolicyPoint, PolicySet};
 use chancery_store::{Epoch, RowChange};
 
 use crate::api_keys::ApiKeys;
+use crate::freeze::ring_states;
 use crate::policies::policy_documents;
 use crate::state::{Snapshot, VersionEntry};
 use crate::{Chancery, Error};
@@ -73,6 +74,7 @@ impl Chancery {
         let reader = self.inner.reader.clone();
         let state = crate::blocking(move || reader.load_state()).await??;
         let (keys, key_names) = Snapshot::keys_from_rows(state.keys, state.key_versions)?;
+        let ring_states = ring_states(state.key_rings);
         let callers = Arc::new(old.callers.reloaded(state.callers));
         let row = state.policy_set.ok_or_else(|| Error::internal("the store holds no policy set"))?;
         let (policy, policy_row) = if row.hash == old.policy_row.hash && row.version == old.policy_row.version {
@@ -83,7 +85,8 @@ impl Chancery {
             (Arc::new(PolicyPoint::new(set, &callers.all).map_err(Error::PolicyInvalid)?), Arc::new(row))
         };
         let api_keys = Arc::new(ApiKeys::from_rows(state.api_keys));
-        self.install(Snapshot { epoch: state.epoch, keys, key_names, policy, policy_row, callers, api_keys });
+        let epoch = state.epoch;
+        self.install(Snapshot { epoch, keys, key_names, ring_states, policy, policy_row, callers, api_keys });
         Ok(())
     }
 }

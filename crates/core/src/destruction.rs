@@ -5,7 +5,7 @@
 
 use chancery_audit::{Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
 use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence, Token};
-use chancery_model::{KeyState, Step, Timestamp, Transition, Uid, VersionLife};
+use chancery_model::{KeyState, Step, Timestamp, TokenObjectId, Transition, Uid, VersionLife};
 use chancery_store::{KeyVersionRow, RowChange};
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ impl Chancery {
             .change(|snapshot| {
                 let now = self.inner.clock.now();
                 let (key, entry) = snapshot.version(version)?;
-                if !is_due(key, Due::Destroy(entry.name.version), now) {
+                if !is_due(snapshot, key, Due::Destroy(entry.name.version), now) {
                     return Ok(Plan::Nothing(()));
                 }
                 let life = VersionLife { before_destruction: None, ..entry.life.clone() };
@@ -36,7 +36,8 @@ impl Chancery {
         let Done::Changed { recorded, then, .. } = begun else { return Ok(false) };
         let unfinished = then(recorded.index());
         let token = self.token_of_key(&unfinished.version.key)?;
-        match ask_token(&rule, &recorded, token, &unfinished).await {
+        let objects = self.objects_of(unfinished.uid)?;
+        match ask_token(&rule, &recorded, token, &unfinished, objects).await {
             Ok(()) => self.complete_destruction(unfinished.act, unfinished.uid).await?,
             Err(failure) => {
                 tracing::warn!(version = %unfinished.version, %failure, "the token did not destroy a version; it is asked again");
@@ -50,12 +51,19 @@ impl Chancery {
     pub(crate) async fn go_on_destroying(&self, unfinished: &Unfinished) -> Result<(), Error> {
         let Unfinished { act, uid, version, .. } = unfinished;
         let ring = self.ring_of(&version.key)?;
-        destroy(self.token_of(ring)?, unfinished).await.map_err(|failure| Error::Device {
+        destroy(self.token_of(ring)?, unfinished, self.objects_of(*uid)?).await.map_err(|failure| Error::Device {
             operation: chancery_model::Action::ScheduleKeyVersionDestruction,
             token: ring.token.clone(),
             failure,
         })?;
         self.complete_destruction(*act, *uid).await
+    }
+
+    /// Which objects are to be destroyed, and whether Chancery made them.
+    fn objects_of(&self, version: Uid) -> Result<Objects, Error> {
+        let snapshot = self.snapshot();
+        let (_, entry) = snapshot.version(version)?;
+        Ok(Objects { id: entry.object_id(), adopted: entry.adoption.is_some() })
     }
 
     /// Closes a destruction that is done: the version is DESTROYED. Row, epoch and outcome are one transaction.
@@ -92,15 +100,30 @@ fn unfinished(key: &KeyEntry, entry: &VersionEntry) -> impl FnOnce(u64) -> Unfin
 }
 
 /// The only place where a token is first asked to destroy a version. It takes the rule that has come due and its record.
-async fn ask_token(_rule: &ByRule, _recorded: &Recorded, token: &Token, what: &Unfinished) -> Result<(), HsmFailure> {
-    destroy(token, what).await
+async fn ask_token(
+    _rule: &ByRule,
+    _recorded: &Recorded,
+    token: &Token,
+    what: &Unfinished,
+    objects: Objects,
+) -> Result<(), HsmFailure> {
+    destroy(token, what, objects).await
+}
+
+/// The objects of a version in its token.
+#[derive(Clone, Copy)]
+struct Objects {
+    id: TokenObjectId,
+    adopted: bool,
 }
 
 /// Destroys the objects, and then looks whether any is left: what a token says of its own work is not proof.
-async fn destroy(token: &Token, what: &Unfinished) -> Result<(), HsmFailure> {
+async fn destroy(token: &Token, what: &Unfinished, objects: Objects) -> Result<(), HsmFailure> {
+    let Objects { id, adopted } = objects;
     let deadline = Instant::now() + INSPECTION_DEADLINE;
-    let objects = token.destroy(what.uid, deadline).await?;
-    match token.inspect(what.uid, what.algorithm, deadline).await? {
+    let objects =
+        if adopted { token.destroy_adopted(id, deadline).await? } else { token.destroy(id, deadline).await? };
+    match token.inspect(id, what.algorithm, deadline).await? {
         KeyPresence::Absent => {
             tracing::info!(version = %what.version, objects, "a version was destroyed in its token");
             Ok(())

@@ -132,7 +132,7 @@ pub(crate) fn sign_intent(from: &Requester, item: &Prepared) -> Intent {
     details.signed = Some(signed(&item.input));
     details.spki_sha256 = Some(Hex::from(public.spki_sha256()));
     let counts = item.counted.iter().map(|counted| counted.claim).collect();
-    Intent { time, caller, resource: item.key.uid, action, policy_set, counts, details }
+    Intent { time, caller, resource: item.uid, action, policy_set, counts, details }
 }
 
 /// The digest of what is signed. Of a message that the token reads itself (Ed25519, ML-DSA), SHA-256.
@@ -187,7 +187,7 @@ pub(crate) fn mac_intent(from: &Requester, item: &PreparedMac) -> Intent {
     let Described { time, caller, action, policy_set, mut details } = described;
     details.signed = Some(sha256_of(&item.message));
     let counts = item.counted.iter().map(|counted| counted.claim).collect();
-    Intent { time, caller, resource: item.key.uid, action, policy_set, counts, details }
+    Intent { time, caller, resource: item.uid, action, policy_set, counts, details }
 }
 
 /// What the token answered of a MAC, as far as the record says it.

@@ -4,8 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use chancery_audit::RecordError;
-use chancery_hsm::{ClearLatchError, HsmFailure, MissingMechanism};
-use chancery_model::{Action, Algorithm, Id, KeyName, KeyState, KeyVersionName, LimitKind, Rate};
+use chancery_hsm::{ClearLatchError, HsmFailure, MissingMechanism, Unadoptable};
+use chancery_model::{
+    Action, Algorithm, Id, KeyName, KeyState, KeyVersionName, LimitKind, Rate, RingName, TokenObjectId,
+};
 use chancery_policy::PolicyErrors;
 
 /// Why a call was not done.
@@ -64,6 +66,37 @@ pub enum Error {
         key: KeyName,
         /// Its algorithm.
         algorithm: Algorithm,
+    },
+    /// The ring is frozen.
+    #[error("{action} is not done while {ring} is frozen")]
+    KeyRingFrozen {
+        /// The ring.
+        ring: RingName,
+        /// What was asked for.
+        action: Action,
+    },
+    /// No key of the token can be adopted as asked.
+    #[error("nothing of token {token} is adopted: {why}")]
+    NotAdoptable {
+        /// The token's id in the configuration.
+        token: Id,
+        /// Why.
+        #[source]
+        why: Unadoptable,
+    },
+    /// A copy of the key may be outside the token.
+    #[error("{ring} takes no key of which a copy may be outside the token")]
+    KeyExtractable {
+        /// The ring.
+        ring: RingName,
+    },
+    /// The key in the token is under management already.
+    #[error("the key with CKA_ID {object} of token {token} is under management already")]
+    ObjectTaken {
+        /// The token's id in the configuration.
+        token: Id,
+        /// Its CKA_ID.
+        object: TokenObjectId,
     },
     /// The key takes messages only.
     #[error("{key} signs messages only, it does not allow digests")]

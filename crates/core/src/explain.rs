@@ -118,6 +118,7 @@ impl Chancery {
                         algorithm,
                         allow_digest: request.allow_digest,
                         labels: Arc::default(),
+                        extractable: false,
                     })),
                     (None, None) => {
                         let why = format!("{} does not exist; describe it with `algorithm`", name.key());
@@ -159,7 +160,10 @@ impl Kind {
         match action {
             Action::ListKeyRings
             | Action::GetKeyRing
+            | Action::FreezeKeyRing
+            | Action::UnfreezeKeyRing
             | Action::CreateKey
+            | Action::AdoptKey
             | Action::ListKeys
             | Action::GenerateRandomBytes => Self::Ring,
             Action::Sign
@@ -185,7 +189,8 @@ impl Kind {
             | Action::ApplyPolicySet
             | Action::ValidatePolicySet
             | Action::ExplainAuthorization
-            | Action::ListEffectiveAccess => Self::PolicySet,
+            | Action::ListEffectiveAccess
+            | Action::ReplayPolicySet => Self::PolicySet,
             Action::ListRecords | Action::WatchRecords => Self::AuditLog,
             Action::ListTokens => Self::Tokens,
             Action::GetToken | Action::ClearPinLatch => Self::Token,
@@ -261,10 +266,9 @@ fn hypothetical_operation(
             OperationContext::Mac { input_bytes: request.input_bytes.unwrap_or(1), version }
         }
         Action::GenerateRandomBytes => OperationContext::Random { length: request.length.unwrap_or(1) },
-        Action::CreateKey => {
-            let algorithm = request
-                .algorithm
-                .ok_or_else(|| Error::invalid("algorithm", "CreateKey is decided by the algorithm, too; give it"))?;
+        Action::CreateKey | Action::AdoptKey => {
+            let missing = || format!("{} is decided by the algorithm, too; give it", request.action);
+            let algorithm = request.algorithm.ok_or_else(|| Error::invalid("algorithm", missing()))?;
             OperationContext::CreateKey { algorithm, allow_digest: request.allow_digest }
         }
         // As the command line asks for where nothing is said.
@@ -274,6 +278,8 @@ fn hypothetical_operation(
         | Action::GetPublicKey
         | Action::ListKeyRings
         | Action::GetKeyRing
+        | Action::FreezeKeyRing
+        | Action::UnfreezeKeyRing
         | Action::GetKey
         | Action::ListKeys
         | Action::RotateKey
@@ -292,6 +298,7 @@ fn hypothetical_operation(
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
         | Action::ListEffectiveAccess
+        | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
@@ -328,7 +335,12 @@ mod tests {
     #[test]
     fn ring_facts_are_those_of_the_ring() {
         let id = |text| Id::parse("the id", text).unwrap();
-        let ring = crate::Ring { name: RingName { ring: id("payments") }, environment: id("prod"), token: id("main") };
+        let ring = crate::Ring {
+            name: RingName { ring: id("payments") },
+            environment: id("prod"),
+            token: id("main"),
+            allow_extractable: false,
+        };
         let expected = RingFacts { ring: id("payments"), environment: id("prod") };
         assert_eq!(ring_resource(&ring), Resource::KeyRing(expected));
     }

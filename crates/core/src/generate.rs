@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::change::ATTEMPTS;
 use crate::details;
+use crate::inflight::Ticket;
 use crate::rotation::taken_over;
 use crate::schedule::ByRule;
 use crate::state::{Snapshot, VersionEntry};
@@ -50,6 +51,8 @@ pub(crate) struct Generation {
     version: KeyVersionName,
     algorithm: Algorithm,
     token: Token,
+    /// A freeze of its ring waits for it.
+    place: Ticket,
 }
 
 impl Generation {
@@ -59,8 +62,9 @@ impl Generation {
         version: KeyVersionName,
         algorithm: Algorithm,
         token: Token,
+        place: Ticket,
     ) -> Self {
-        Self { warrant, uid: row.uid, version, algorithm, token }
+        Self { warrant, uid: row.uid, version, algorithm, token, place }
     }
 }
 
@@ -71,7 +75,8 @@ impl Chancery {
         recorded: Recorded,
         generation: Generation,
     ) -> Result<Arc<VersionEntry>, Error> {
-        let Generation { warrant, uid, version, algorithm, token } = generation;
+        let Generation { warrant, uid, version, algorithm, token, place } = generation;
+        place.recorded_as(recorded.index());
         tracing::debug!(%version, "a key pair is being made");
         let (act, operation) = (recorded.index(), warrant.action());
         let unfinished = Unfinished { act, uid, version, algorithm, work: Work::Generation };
@@ -120,7 +125,11 @@ impl Chancery {
     }
 
     /// Closes a reservation; where that cannot be done now, it is done as soon as it can.
-    async fn complete_or_settle(&self, unfinished: Unfinished, end: Result<&Made, &HsmFailure>) -> Result<(), Error> {
+    pub(crate) async fn complete_or_settle(
+        &self,
+        unfinished: Unfinished,
+        end: Result<&Made, &HsmFailure>,
+    ) -> Result<(), Error> {
         let completed = self.complete(unfinished.act, unfinished.uid, end).await;
         if completed.is_err() {
             self.settle(unfinished).await;

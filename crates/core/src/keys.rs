@@ -72,6 +72,14 @@ pub struct CreateKey {
     pub request_id: Option<String>,
 }
 
+/// What a request for a new key comes to.
+pub(crate) enum Reservation {
+    /// The key was made for the same request before; its first version.
+    Repeated(Arc<VersionEntry>),
+    /// The rows of the key and of its first version, PENDING_GENERATION.
+    New { key: Box<KeyRow>, version: Box<KeyVersionRow> },
+}
+
 /// A key that policy lets the caller act on.
 pub(crate) struct AllowedKey {
     pub key: Arc<KeyEntry>,
@@ -80,7 +88,8 @@ pub(crate) struct AllowedKey {
 }
 
 impl Chancery {
-    /// Finds a key and authorises an action on it. An unknown key answers as one that nobody may use.
+    /// Finds a key and authorises an action on it. An unknown key answers as one that nobody may use. Refuses what a frozen
+    /// ring does not do.
     pub(crate) fn authorize_key(
         &self,
         snapshot: &Snapshot,
@@ -96,6 +105,7 @@ impl Chancery {
         };
         let asked = Asked { uid: key.uid, ..Asked::of(from, action, name) };
         let permit = self.authorize(snapshot, asked, key_resource(key, ring), operation(key))?;
+        snapshot.refuse_frozen(action, &ring.name)?;
         Ok(AllowedKey { key: Arc::clone(key), ring: ring.clone(), permit })
     }
 
@@ -168,49 +178,21 @@ impl Chancery {
                     OperationContext::CreateKey { algorithm: request.algorithm, allow_digest: request.allow_digest };
                 let ring_name = request.name.ring_name();
                 let (ring, permit) = self.authorize_ring(snapshot, from, Action::CreateKey, &ring_name, operation)?;
-                check_labels("key.labels", "label", &request.labels)?;
-                if request.allow_digest && request.algorithm.hash().is_none() {
-                    let why = format!("{} signs messages only; leave allow_digest off", request.algorithm);
-                    return Err(Error::invalid("key.allow_digest", why));
-                }
-                let now = self.inner.clock.now();
-                let rules = request.rules.apply(&KeyRules::default(), now, ring.is_dev())?;
-                let max_jwt_lifetime_seconds = lifetime_of_new_key(request.algorithm, request.max_jwt_lifetime)?;
+                let (key, version) = match self.reservation(snapshot, &ring, request)? {
+                    Reservation::New { key, version } => (*key, *version),
+                    // Adopted by the same request id: not what this call asks for.
+                    Reservation::Repeated(version) if version.adoption.is_some() => {
+                        let request_id = request.request_id.clone().unwrap_or_default();
+                        return Err(Error::RequestIdReused { request_id });
+                    }
+                    Reservation::Repeated(version) => return Ok(Plan::Nothing(version)),
+                };
                 let token = self.token_of(&ring)?;
-                if let Some(key) = snapshot.keys.get(&request.name) {
-                    return repeated_creation(key, request, &rules).map(Plan::Nothing);
-                }
-                self.no_other_use_of(snapshot, request)?;
-                token.offers(request.algorithm)?;
-                let key = KeyRow {
-                    uid: chancery_crypto::new_uid()?,
-                    name: request.name.clone(),
-                    algorithm: request.algorithm,
-                    allow_digest: request.allow_digest,
-                    labels: request.labels.clone(),
-                    max_jwt_lifetime_seconds,
-                    rules,
-                    primary_version: None,
-                    created: now,
-                    updated: now,
-                    request_id: request.request_id.clone(),
-                };
-                let version = KeyVersionRow {
-                    uid: chancery_crypto::new_uid()?,
-                    key_uid: key.uid,
-                    version: 1,
-                    state: KeyState::PendingGeneration,
-                    spki_der: None,
-                    created: now,
-                    generated: None,
-                    state_changed: now,
-                    life: VersionLife::default(),
-                    request_id: request.request_id.clone(),
-                };
                 let name = request.name.version(1);
                 let act = details::generation(from, &permit, &name, version.uid, request.algorithm);
                 let warrant = Warrant::Permit(Box::new(permit));
-                let generation = Generation::new(warrant, &version, name, request.algorithm, token.clone());
+                let place = self.inner.in_flight.enter(version.uid, snapshot.epoch);
+                let generation = Generation::new(warrant, &version, name, request.algorithm, token.clone(), place);
                 let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
                 Ok(Plan::Change { rows, act: Box::new(act), then: generation })
             })
@@ -221,7 +203,58 @@ impl Chancery {
         }
     }
 
-    fn key_of(&self, version: &VersionEntry) -> Result<Arc<KeyEntry>, Error> {
+    /// The rows of a key with its first version, which is to be made or adopted; checks what is asked for, and that the name
+    /// is free.
+    pub(crate) fn reservation(
+        &self,
+        snapshot: &Snapshot,
+        ring: &Ring,
+        request: &CreateKey,
+    ) -> Result<Reservation, Error> {
+        check_labels("key.labels", "label", &request.labels)?;
+        if request.allow_digest && request.algorithm.hash().is_none() {
+            let why = format!("{} signs messages only; leave allow_digest off", request.algorithm);
+            return Err(Error::invalid("key.allow_digest", why));
+        }
+        let now = self.inner.clock.now();
+        let rules = request.rules.apply(&KeyRules::default(), now, ring.is_dev())?;
+        let max_jwt_lifetime_seconds = lifetime_of_new_key(request.algorithm, request.max_jwt_lifetime)?;
+        let token = self.token_of(ring)?;
+        if let Some(key) = snapshot.keys.get(&request.name) {
+            return repeated_creation(key, request, &rules).map(Reservation::Repeated);
+        }
+        self.no_other_use_of(snapshot, request)?;
+        token.offers(request.algorithm)?;
+        let key = KeyRow {
+            uid: chancery_crypto::new_uid()?,
+            name: request.name.clone(),
+            algorithm: request.algorithm,
+            allow_digest: request.allow_digest,
+            labels: request.labels.clone(),
+            max_jwt_lifetime_seconds,
+            rules,
+            primary_version: None,
+            created: now,
+            updated: now,
+            request_id: request.request_id.clone(),
+        };
+        let version = KeyVersionRow {
+            uid: chancery_crypto::new_uid()?,
+            key_uid: key.uid,
+            version: 1,
+            state: KeyState::PendingGeneration,
+            spki_der: None,
+            created: now,
+            generated: None,
+            state_changed: now,
+            life: VersionLife::default(),
+            adoption: None,
+            request_id: request.request_id.clone(),
+        };
+        Ok(Reservation::New { key: Box::new(key), version: Box::new(version) })
+    }
+
+    pub(crate) fn key_of(&self, version: &VersionEntry) -> Result<Arc<KeyEntry>, Error> {
         let snapshot = self.snapshot();
         let key = snapshot.keys.get(&version.name.key);
         key.map(Arc::clone).ok_or_else(|| Error::NotFound { name: version.name.key.to_string() })
@@ -288,6 +321,7 @@ pub(crate) fn key_resource(key: &KeyEntry, ring: &Ring) -> Resource {
         algorithm: key.algorithm,
         allow_digest: key.allow_digest,
         labels: Arc::clone(&key.labels),
+        extractable: key.is_extractable(),
     })
 }
 

@@ -6,11 +6,12 @@
 //!
 //! The caller is the first argument of every use case. Nothing reaches a token without a [`chancery_policy::Permit`] and
 //! a [`chancery_audit::Recorded`], which only policy and the record can make; the private functions that ask a token
-//! (`sign::ask_token`, `generate::ask_token`, those of `mac`, `latch::try_login`) take them by value. What a key's rules ask for
+//! (`sign::ask_token`, `generate::ask_token`, `adopt::ask_for_proof`, those of `mac`, `latch::try_login`) take them by value. What a key's rules ask for
 //! needs no permit (it was permitted when the rule was laid down), but a value that only `schedule` can make. The service's
 //! own secrets, in a ring that no caller reaches, are made and used on record, too (`system_ring`).
 
 mod access;
+mod adopt;
 mod api_keys;
 mod authorize;
 mod batch;
@@ -23,6 +24,7 @@ mod destruction;
 mod details;
 mod error;
 mod explain;
+mod freeze;
 mod generate;
 mod health;
 mod inflight;
@@ -40,6 +42,7 @@ mod public_key;
 mod random;
 mod records;
 mod registry;
+mod replay;
 mod requester;
 mod rings;
 mod rotation;
@@ -72,6 +75,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 pub use access::{AccessPage, AccessPlace, AccessQuestion, EffectiveAccess, ReviewedResource};
+pub use adopt::AdoptKey;
 pub use api_keys::{
     ApiKeyCensus, ApiKeyEntry, ApiKeyName, ApiKeySettings, ApiKeyState, ApiKeyView, IssueApiKey, IssuedApiKey,
     RotateApiKey,
@@ -84,6 +88,7 @@ pub use certificates::{CertificateRequest, CertificateRequestAnswer};
 pub use clock::Clock;
 pub use error::{Error, Limited};
 pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
+pub use freeze::FrozenRing;
 pub use health::{Health, HealthChanges};
 pub use jwks::KeySetOf;
 pub use jwt::{DEFAULT_MAX_JWT_LIFETIME, LONGEST_JWT_LIFETIME, SignJwtAnswer, SignJwtRequest};
@@ -93,6 +98,7 @@ pub use observe::{Observation, Observer};
 pub use paging::Page;
 pub use policies::{PolicyCheck, PolicySetView};
 pub use registry::CallerEntry;
+pub use replay::{ChangedDecision, Replayed};
 pub use requester::Requester;
 pub use rings::{Ring, RingView};
 pub use rotation::RotateKey;

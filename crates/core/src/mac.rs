@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, MAX_MAC_MESSAGE_BYTES, MacKey, Token};
-use chancery_model::{Action, Algorithm, Id, KeyPurpose, KeyState, KeyVersionName, Timestamp};
+use chancery_model::{Action, Algorithm, Id, KeyPurpose, KeyState, KeyVersionName, Timestamp, Uid};
 use chancery_policy::{OperationContext, Permit};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug_span};
@@ -70,6 +70,8 @@ pub struct MacVerifyAnswer {
 pub(crate) struct PreparedMac {
     pub permit: Permit,
     pub key: MacKey,
+    /// The version's, by which the record and those who wait for it know it.
+    pub uid: Uid,
     pub version: KeyVersionName,
     pub message: Bytes,
     /// Against whose limits of signatures it counts, where it is one.
@@ -134,7 +136,7 @@ impl Chancery {
             let item = self.prepare_mac(&snapshot, from, action, name, message)?;
             let mut admitted = self.admit_one(&snapshot, from, item.paced.as_ref())?;
             let slot = self.inner.log.reserve(1)?;
-            let ticket = self.enter(from, item.key.uid, snapshot.epoch);
+            let ticket = self.enter(from, item.uid, snapshot.epoch);
             let intent = details::mac_intent(from, &item);
             let span = debug_span!("record", chancery.record.intents = 1);
             let begun = Instant::now();
@@ -215,7 +217,8 @@ impl Chancery {
             counted: if making { self.counted(snapshot, from, &allowed.key) } else { Vec::new() },
             paced: paced(&allowed.key),
             permit: allowed.permit,
-            key: MacKey { uid: version.uid, algorithm: version.algorithm },
+            key: MacKey { id: version.object_id(), algorithm: version.algorithm },
+            uid: version.uid,
             version: version.name.clone(),
             message: message.clone(),
             state: version.state,

@@ -222,7 +222,7 @@ pub(crate) fn policy_documents(stored: &[chancery_store::PolicyDocument]) -> Vec
     stored.iter().map(|document| PolicyDocument { name: document.name.clone(), text: document.text.clone() }).collect()
 }
 
-fn check_documents(documents: &[PolicyDocument]) -> Result<(), Error> {
+pub(crate) fn check_documents(documents: &[PolicyDocument]) -> Result<(), Error> {
     for (place, document) in documents.iter().enumerate() {
         if !document.has_valid_name() {
             let field = format!("documents[{place}].name");

@@ -1,11 +1,12 @@
 //! Key rings: declared in the configuration, each on one token, in one environment.
 
 use chancery_hsm::{Flow, Token};
-use chancery_model::{Action, Algorithm, Id, KeyName, RingName, Uid};
+use chancery_model::{Action, Algorithm, Id, KeyName, RingName, RingState, Timestamp, Uid};
 use chancery_policy::{OperationContext, Resource, RingFacts};
 
 use crate::authorize::Asked;
 use crate::paging::Page;
+use crate::state::Snapshot;
 use crate::{Chancery, Error, Requester};
 
 /// A key ring as the configuration declares it.
@@ -17,6 +18,8 @@ pub struct Ring {
     pub environment: Id,
     /// The token that holds its keys.
     pub token: Id,
+    /// Whether keys are adopted of which a copy may be outside the token.
+    pub allow_extractable: bool,
 }
 
 impl Ring {
@@ -37,6 +40,14 @@ pub struct RingView {
     pub token: Id,
     /// What its keys can be, because the token offers it.
     pub algorithms: Vec<Algorithm>,
+    /// Whether its keys are used.
+    pub state: RingState,
+    /// When that changed last; never where it was never frozen.
+    pub state_changed: Option<Timestamp>,
+    /// Why, as who changed it said.
+    pub state_reason: Option<String>,
+    /// Whether keys are adopted of which a copy may be outside the token.
+    pub allow_extractable: bool,
 }
 
 impl Chancery {
@@ -57,7 +68,7 @@ impl Chancery {
             .values()
             .filter(|ring| after.as_ref().is_none_or(|after| ring.name.ring > *after))
             .filter(|ring| snapshot.would_allow(from, Action::ListKeyRings, ring_resource(ring)))
-            .map(|ring| self.ring_view(ring));
+            .map(|ring| self.ring_view(&snapshot, ring));
         Ok(Page::take(visible, limit, |view| view.name.ring.clone()))
     }
 
@@ -69,13 +80,14 @@ impl Chancery {
         let snapshot = self.snapshot();
         let (ring, _permit) =
             self.authorize_ring(&snapshot, from, Action::GetKeyRing, &name, OperationContext::Plain)?;
-        Ok(self.ring_view(&ring))
+        Ok(self.ring_view(&snapshot, &ring))
     }
 
-    /// Finds a ring and authorises an action on it; an unknown ring is decided on like one that nobody may use.
+    /// Finds a ring and authorises an action on it; an unknown ring is decided on like one that nobody may use. Refuses
+    /// what a frozen ring does not do.
     pub(crate) fn authorize_ring(
         &self,
-        snapshot: &crate::state::Snapshot,
+        snapshot: &Snapshot,
         from: &Requester,
         action: Action,
         name: &RingName,
@@ -85,6 +97,7 @@ impl Chancery {
         match self.inner.rings.get(&name.ring) {
             Some(ring) => {
                 let permit = self.authorize(snapshot, asked, ring_resource(ring), operation)?;
+                snapshot.refuse_frozen(action, &ring.name)?;
                 Ok((ring.clone(), permit))
             }
             None => Err(self.deny_unknown(snapshot, asked)),
@@ -115,7 +128,8 @@ impl Chancery {
         Ok(self.token_of(ring)?.clone().in_flow(flow))
     }
 
-    fn ring_view(&self, ring: &Ring) -> RingView {
+    pub(crate) fn ring_view(&self, snapshot: &Snapshot, ring: &Ring) -> RingView {
+        let state = snapshot.ring_states.get(&ring.name.ring);
         let offered = |algorithm: &Algorithm| {
             self.inner.tokens.get(&ring.token).is_some_and(|token| token.offers(*algorithm).is_ok())
         };
@@ -124,6 +138,10 @@ impl Chancery {
             environment: ring.environment.clone(),
             token: ring.token.clone(),
             algorithms: Algorithm::ALL.into_iter().filter(offered).collect(),
+            state: state.map(|row| row.state).unwrap_or_default(),
+            state_changed: state.map(|row| row.state_changed),
+            state_reason: state.and_then(|row| row.reason.clone()),
+            allow_extractable: ring.allow_extractable,
         }
     }
 }

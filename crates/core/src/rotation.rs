@@ -79,13 +79,15 @@ impl Chancery {
                     generated: None,
                     state_changed: now,
                     life: VersionLife::default(),
+                    adoption: None,
                     request_id: request.request_id.clone(),
                 };
                 let token = self.token_of(&allowed.ring)?.clone();
                 let version_name = key.name.version(number);
                 let act = details::generation(from, &allowed.permit, &version_name, version.uid, key.algorithm);
                 let warrant = Warrant::Permit(Box::new(allowed.permit));
-                let generation = Generation::new(warrant, &version, version_name, key.algorithm, token);
+                let place = self.inner.in_flight.enter(version.uid, snapshot.epoch);
+                let generation = Generation::new(warrant, &version, version_name, key.algorithm, token, place);
                 let then = Begun::Making(Box::new(generation));
                 Ok(Plan::Change { rows: vec![RowChange::PutKeyVersion(version)], act: Box::new(act), then })
             })

@@ -52,6 +52,15 @@ impl Due {
             Self::Destroy(_) => "destroy",
         }
     }
+
+    /// Whether it waits while the key's ring is frozen: what makes keys, lets them sign, or destroys them. What ends their
+    /// signing does not.
+    const fn waits_while_frozen(self) -> bool {
+        match self {
+            Self::TakeOver(_) | Self::MakeNext | Self::Destroy(_) => true,
+            Self::CorrectPlan | Self::Deactivate(_) => false,
+        }
+    }
 }
 
 /// A rule of a key that has come due. Made here only, where the rules are read.
@@ -114,7 +123,7 @@ impl Chancery {
         let due: Vec<(KeyName, Uid)> = snapshot
             .keys
             .values()
-            .filter(|key| all_due(key, now).any(|due| !paused(&key.name, due)))
+            .filter(|key| all_due(&snapshot, key, now).any(|due| !paused(&key.name, due)))
             .map(|key| (key.name.clone(), key.uid))
             .collect();
         for (name, uid) in due {
@@ -143,7 +152,7 @@ impl Chancery {
     fn due_of(&self, name: &KeyName, uid: Uid, which: impl Fn(Due) -> bool) -> Option<Due> {
         let snapshot = self.snapshot();
         let key = snapshot.keys.get(name).filter(|key| key.uid == uid)?;
-        all_due(key, self.inner.clock.now()).find(|due| which(*due))
+        all_due(&snapshot, key, self.inner.clock.now()).find(|due| which(*due))
     }
 
     /// Does what is due, if it still is. Whether there was anything to do.
@@ -192,7 +201,7 @@ impl Chancery {
             .change(|snapshot| {
                 let now = self.inner.clock.now();
                 let key = key(snapshot, name)?;
-                if !is_due(key, due, now) {
+                if !is_due(snapshot, key, due, now) {
                     return Ok(Plan::Nothing(()));
                 }
                 let (rows, act) = change(key, now)?;
@@ -207,7 +216,7 @@ impl Chancery {
             .change(|snapshot| {
                 let now = self.inner.clock.now();
                 let key = key(snapshot, name)?;
-                if !is_due(key, Due::MakeNext, now) {
+                if !is_due(snapshot, key, Due::MakeNext, now) {
                     return Ok(Plan::Nothing(()));
                 }
                 let activation = planned_activation(key, now);
@@ -221,6 +230,7 @@ impl Chancery {
                     generated: None,
                     state_changed: now,
                     life: VersionLife { activation, ..VersionLife::default() },
+                    adoption: None,
                     request_id: None,
                 };
                 let version = key.name.version(row.version);
@@ -231,7 +241,9 @@ impl Chancery {
                     "its key's rotation period is over"
                 };
                 let act = details::by_rule(Some(Action::RotateKey), &version, row.uid, why, true);
-                let generation = Generation::new(Warrant::Rule(ByRule(())), &row, version, key.algorithm, token);
+                let warrant = Warrant::Rule(ByRule(()));
+                let place = self.inner.in_flight.enter(row.uid, snapshot.epoch);
+                let generation = Generation::new(warrant, &row, version, key.algorithm, token, place);
                 Ok(Plan::Change { rows: vec![RowChange::PutKeyVersion(row)], act: Box::new(act), then: generation })
             })
             .await?;
@@ -281,12 +293,14 @@ fn planned_activation(key: &KeyEntry, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// Whether `due` is what the key's rules ask for.
-pub(crate) fn is_due(key: &KeyEntry, due: Due, now: Timestamp) -> bool {
-    all_due(key, now).any(|one| one == due)
+pub(crate) fn is_due(snapshot: &Snapshot, key: &KeyEntry, due: Due, now: Timestamp) -> bool {
+    all_due(snapshot, key, now).any(|one| one == due)
 }
 
-/// Everything that the key's rules ask for. New versions come before the end of old ones, so that there is always one.
-fn all_due(key: &KeyEntry, now: Timestamp) -> impl Iterator<Item = Due> {
+/// Everything that the key's rules ask for. New versions come before the end of old ones, so that there is always one. In a
+/// frozen ring most of it waits, and is still due when the ring is unfrozen.
+fn all_due(snapshot: &Snapshot, key: &KeyEntry, now: Timestamp) -> impl Iterator<Item = Due> {
+    let frozen = snapshot.is_frozen(&key.name.ring);
     let correction = rotation_set_back(&key.rules, now).map(|_| Due::CorrectPlan);
     let waiting = key.waiting();
     // A plan outlives its rule where the version was just being made when the rule was taken away.
@@ -312,5 +326,5 @@ fn all_due(key: &KeyEntry, now: Timestamp) -> impl Iterator<Item = Due> {
         to_be_destroyed.then_some(Due::Destroy(number))
     });
     let first = [correction, take_over.map(|version| Due::TakeOver(version.name.version)), next.map(|_| Due::MakeNext)];
-    first.into_iter().flatten().chain(ends)
+    first.into_iter().flatten().chain(ends).filter(move |due| !(frozen && due.waits_while_frozen()))
 }

@@ -9,7 +9,7 @@ use chancery_crypto::PublicKey;
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, Token};
 use chancery_model::{
-    Action, Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Id, KeyPurpose, KeyVersionName, Timestamp,
+    Action, Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Id, KeyPurpose, KeyVersionName, Timestamp, Uid,
 };
 use chancery_policy::{OperationContext, Permit, SignInputKind};
 use tokio::task::JoinSet;
@@ -73,6 +73,8 @@ pub struct SignAnswer {
 pub(crate) struct Prepared {
     pub permit: Permit,
     pub key: SigningKey,
+    /// The version's, by which the record and those who wait for it know it.
+    pub uid: Uid,
     pub version: KeyVersionName,
     pub token: Token,
     pub token_id: Id,
@@ -157,8 +159,7 @@ impl Chancery {
                     return Ok(decided.into_iter().map(|item| item.and(Err(Error::StateChanging))).collect());
                 }
                 let slot = self.inner.log.reserve(allowed.len())?;
-                let tickets: Vec<_> =
-                    allowed.iter().map(|item| self.enter(from, item.key.uid, snapshot.epoch)).collect();
+                let tickets: Vec<_> = allowed.iter().map(|item| self.enter(from, item.uid, snapshot.epoch)).collect();
                 let intents = allowed.iter().map(|item| details::sign_intent(from, item)).collect();
                 let span = debug_span!("record", chancery.record.intents = allowed.len());
                 let begun = Instant::now();
@@ -243,7 +244,8 @@ impl Chancery {
             counted: self.counted(snapshot, from, &allowed.key),
             paced: paced(&allowed.key),
             permit: allowed.permit,
-            key: SigningKey { uid: version.uid, public },
+            key: SigningKey { id: version.object_id(), public },
+            uid: version.uid,
             version: version.name.clone(),
             token: self.token_for(from, &allowed.ring)?,
             token_id: allowed.ring.token,
@@ -334,7 +336,7 @@ async fn ask_all(
 }
 
 async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (Result<SignAnswer, Error>, Ended) {
-    let Prepared { permit, key, version, token, token_id, input, encoding, counted: _, paced: _ } = item;
+    let Prepared { permit, key, uid: _, version, token, token_id, input, encoding, counted: _, paced: _ } = item;
     let (record_index, operation) = (recorded.index(), permit.action());
     let span = debug_span!(
         "token",

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
 use crate::callers::{CallerDeclaration, take_callers};
 use crate::denials::Denials;
+use crate::freeze::ring_states;
 use crate::inflight::InFlight;
 use crate::pace::Paces;
 use crate::policies::{policy_documents, stored};
@@ -143,6 +144,7 @@ impl Chancery {
             epoch,
             keys,
             key_names,
+            ring_states: ring_states(state.key_rings),
             policy: Arc::new(policy),
             policy_row: Arc::new(policy_row),
             callers,

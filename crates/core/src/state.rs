@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use chancery_crypto::PublicKey;
 use chancery_model::{
-    Action, Algorithm, Id, KeyName, KeyPurpose, KeyRules, KeyState, KeyVersionName, RingName, Timestamp, Uid,
-    VersionLife,
+    Action, Adoption, Algorithm, Id, KeyName, KeyPurpose, KeyRules, KeyState, KeyVersionName, RingName, Timestamp,
+    TokenObjectId, Uid, VersionLife,
 };
 use chancery_policy::PolicyPoint;
 use chancery_store::{Epoch, KeyRow, KeyVersionRow, PolicySetRow, RowChange};
 
 use crate::api_keys::ApiKeys;
 use crate::error::Error;
+use crate::freeze::RingStates;
 use crate::keys::KeyOrVersion;
 use crate::registry::Callers;
 
@@ -52,7 +53,7 @@ pub struct KeyEntry {
 /// One version of a key.
 #[derive(Debug, Clone)]
 pub struct VersionEntry {
-    /// What the record's leaves say instead of the name; the CKA_ID in the token.
+    /// What the record's leaves say instead of the name; the CKA_ID in the token, unless the version was adopted.
     pub uid: Uid,
     /// The key's uid.
     pub key_uid: Uid,
@@ -66,12 +67,14 @@ pub struct VersionEntry {
     pub public: Option<PublicKey>,
     /// When it was asked for.
     pub created: Timestamp,
-    /// When the token had made it.
+    /// When the token had made it, or it was adopted.
     pub generated: Option<Timestamp>,
     /// When the state changed last.
     pub state_changed: Timestamp,
     /// The rest of its life.
     pub life: VersionLife,
+    /// What is known of it where it was in the token before.
+    pub adoption: Option<Adoption>,
     /// The request id of its creation.
     pub request_id: Option<String>,
 }
@@ -81,6 +84,14 @@ impl KeyEntry {
     #[must_use]
     pub fn primary(&self) -> Option<&Arc<VersionEntry>> {
         self.primary_version.and_then(|number| self.versions.get(&number))
+    }
+
+    /// Whether a version of it was adopted of which a copy may be outside the token, and is not destroyed.
+    #[must_use]
+    pub fn is_extractable(&self) -> bool {
+        let copied =
+            |version: &Arc<VersionEntry>| version.adoption.as_ref().is_some_and(|adoption| adoption.extractable);
+        self.versions.values().any(|version| copied(version) && version.state != KeyState::Destroyed)
     }
 
     /// When the next version takes over by itself: the one that is published, or the one that is to be made.
@@ -193,6 +204,12 @@ impl VersionEntry {
         }
     }
 
+    /// The CKA_ID of its objects in the token.
+    #[must_use]
+    pub fn object_id(&self) -> TokenObjectId {
+        self.adoption.as_ref().map_or_else(|| self.uid.into(), |adoption| adoption.object_id)
+    }
+
     fn from_row(row: KeyVersionRow, key: &KeyEntry) -> Result<Self, Error> {
         let name = key.name.version(row.version);
         let public = row
@@ -211,6 +228,7 @@ impl VersionEntry {
             generated: row.generated,
             state_changed: row.state_changed,
             life: row.life,
+            adoption: row.adoption,
             request_id: row.request_id,
         })
     }
@@ -227,6 +245,7 @@ impl VersionEntry {
             generated: self.generated,
             state_changed: self.state_changed,
             life: self.life.clone(),
+            adoption: self.adoption.clone(),
             request_id: self.request_id.clone(),
         }
     }
@@ -247,6 +266,7 @@ pub(crate) struct Snapshot {
     pub epoch: Epoch,
     pub keys: KeysByName,
     pub key_names: NamesByUid,
+    pub ring_states: RingStates,
     pub policy: Arc<PolicyPoint>,
     pub policy_row: Arc<PolicySetRow>,
     pub callers: Arc<Callers>,
@@ -303,6 +323,9 @@ impl Snapshot {
                             Ok(())
                         })?;
                     }
+                }
+                RowChange::PutKeyRing(row) => {
+                    Arc::make_mut(&mut next.ring_states).insert(row.name.ring.clone(), Arc::new(row.clone()));
                 }
                 RowChange::PutCaller(row) => callers.push(row),
                 RowChange::PutApiKey(row) => Arc::make_mut(&mut next.api_keys).put(row.clone()),

@@ -2,7 +2,8 @@
 //!
 //! An intent to sign is closed as `unknown`: whether the token signed cannot be known. A key pair is looked for in the
 //! token under the CKA_ID that was recorded before it was asked for: a whole pair is adopted, anything less is destroyed.
-//! A destruction that was begun is done again: there is no way back from it. All of it is on the record.
+//! A destruction that was begun is done again: there is no way back from it. An adoption is taken back, and the token is not
+//! asked: the key in it is somebody's, as it was before. All of it is on the record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(crate) struct Unfinished {
 pub(crate) enum Work {
     /// A key is made.
     Generation,
+    /// A key of the token's proves itself, to be adopted.
+    Adoption,
     /// A version is destroyed.
     Destruction,
 }
@@ -70,7 +73,13 @@ impl Chancery {
             match reserved {
                 Some(entry) => {
                     let (version, algorithm) = (entry.name.clone(), entry.algorithm);
-                    let work = if is_begun(entry) { Work::Destruction } else { Work::Generation };
+                    let work = if is_begun(entry) {
+                        Work::Destruction
+                    } else if entry.adoption.is_some() {
+                        Work::Adoption
+                    } else {
+                        Work::Generation
+                    };
                     self.settle(Unfinished { act: intent.index, uid, version, algorithm, work }).await;
                 }
                 None => tracing::error!(record = intent.index, "an open act concerns no key version that is known"),
@@ -85,7 +94,8 @@ impl Chancery {
         let serves = self.inner.rings.get(&unfinished.version.key.ring).and_then(|ring| self.token_of(ring).ok());
         let mut health = serves.map(Token::subscribe);
         // A token that is away is not waited for: it is asked when it is back.
-        let away = health.as_ref().is_some_and(|health| !health.borrow().state.serves());
+        let asks = unfinished.work != Work::Adoption;
+        let away = asks && health.as_ref().is_some_and(|health| !health.borrow().state.serves());
         let settled = if away { Ok(false) } else { self.try_to_settle(&unfinished).await.map(|()| true) };
         let why = match settled {
             Ok(true) => return,
@@ -128,6 +138,10 @@ impl Chancery {
         let Unfinished { act, uid, version, algorithm, work } = unfinished;
         match work {
             Work::Generation => {}
+            Work::Adoption => {
+                let nothing = nothing_left("the service stopped in the middle of it; nothing in the token was changed");
+                return self.complete(*act, *uid, Err(&nothing)).await;
+            }
             Work::Destruction => return self.go_on_destroying(unfinished).await,
         }
         let ring = self.any_ring(&version.key.ring);
@@ -135,7 +149,7 @@ impl Chancery {
         let token = self.token_of(ring)?;
         let deadline = Instant::now() + INSPECTION_DEADLINE;
         let failed = |failure| Error::Device { operation: Action::CreateKey, token: ring.token.clone(), failure };
-        let presence = token.inspect(*uid, *algorithm, deadline).await.map_err(failed)?;
+        let presence = token.inspect((*uid).into(), *algorithm, deadline).await.map_err(failed)?;
         FailPoint::UnfinishedKeyInspected.pass();
         match presence {
             KeyPresence::Complete(generated) => {
@@ -146,12 +160,12 @@ impl Chancery {
             }
             KeyPresence::Partial { private, public, secret } => {
                 tracing::warn!(%version, private, public, secret, "half a key pair is destroyed");
-                token.destroy(*uid, deadline).await.map_err(failed)?;
+                token.destroy((*uid).into(), deadline).await.map_err(failed)?;
                 self.complete(*act, *uid, Err(&nothing_left("half a key pair was left, and is destroyed"))).await
             }
             KeyPresence::Unfit { why } => {
                 tracing::warn!(%version, why, "a key pair that cannot be used is destroyed");
-                token.destroy(*uid, deadline).await.map_err(failed)?;
+                token.destroy((*uid).into(), deadline).await.map_err(failed)?;
                 self.complete(
                     *act,
                     *uid,

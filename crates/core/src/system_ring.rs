@@ -42,7 +42,7 @@ fn id(text: &'static str) -> Id {
 
 /// The system ring on this token. It is of no caller's environment.
 pub(crate) fn ring(token: Id) -> Ring {
-    Ring { name: RingName { ring: id(SYSTEM_RING) }, environment: id(SYSTEM_RING), token }
+    Ring { name: RingName { ring: id(SYSTEM_RING) }, environment: id(SYSTEM_RING), token, allow_extractable: false }
 }
 
 fn secret_name() -> KeyName {
@@ -102,7 +102,7 @@ impl Chancery {
         let done: Done<(), ()> =
             self.change(|_| Ok(Plan::Change { rows: Vec::new(), act: Box::new(act.clone()), then: () })).await?;
         let Done::Changed { recorded, .. } = done else { return Err(Error::internal("a derivation was not recorded")) };
-        let derived = derive(recorded, token, &MacKey { uid: secret.uid, algorithm: ALGORITHM }).await;
+        let derived = derive(recorded, token, &MacKey { id: secret.object_id(), algorithm: ALGORITHM }).await;
         let failed = |failure| Error::Device { operation: Action::IssueApiKey, token: ring.token.clone(), failure };
         let pepper = Arc::new(Pepper::new(&derived.map_err(failed)?.bytes));
         self.inner.pepper.store(Some(Arc::clone(&pepper)));
@@ -148,6 +148,7 @@ impl Chancery {
                     generated: None,
                     state_changed: now,
                     life: VersionLife::default(),
+                    adoption: None,
                     request_id: None,
                 };
                 let (uid, version_name) = (version.uid, name.version(1));

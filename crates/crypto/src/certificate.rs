@@ -68,6 +68,14 @@ pub enum CertificateChainError {
     },
 }
 
+/// The public key of a certificate (DER) as DER SubjectPublicKeyInfo; `None` where it is no certificate. Nothing of the
+/// certificate is checked: who takes a key from one has it prove itself.
+#[must_use]
+pub fn certificate_spki(der: &[u8]) -> Option<Vec<u8>> {
+    let certificate = Certificate::from_der(der).ok()?;
+    certificate.tbs_certificate().subject_public_key_info().to_der().ok()
+}
+
 /// Checks that certificates (DER) are a chain of a key: the first one is of this key, each is issued and signed by the next,
 /// and who issues is a CA. Neither validity nor trust is looked at: both are the verifier's to judge, at his time.
 ///

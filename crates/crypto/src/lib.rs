@@ -35,7 +35,9 @@ mod spki;
 mod verify;
 
 pub use api_key::{API_KEY_PREFIX, ApiKeyText, InvalidApiKey};
-pub use certificate::{CertificateChainError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, check_certificate_chain};
+pub use certificate::{
+    CertificateChainError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, certificate_spki, check_certificate_chain,
+};
 pub use ecdsa::{SignatureEncodingError, ecdsa_der_from_fixed, ecdsa_fixed_from_der};
 pub use hash::{digest_info, hash, sha256};
 pub use json::{InvalidJson, Json, JsonObject, WrongKind};

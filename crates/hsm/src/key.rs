@@ -1,6 +1,6 @@
 //! What goes into a token and what comes out of it, as the callers of this crate see it.
 
-use chancery_model::{Algorithm, Digest, Uid};
+use chancery_model::{Algorithm, Digest, TokenObjectId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct SigningKey {
     /// Its CKA_ID.
-    pub uid: Uid,
+    pub id: TokenObjectId,
     /// The pinned public key; it also says the algorithm.
     pub public: chancery_crypto::PublicKey,
 }
@@ -18,7 +18,7 @@ pub struct SigningKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MacKey {
     /// Its CKA_ID.
-    pub uid: Uid,
+    pub id: TokenObjectId,
     /// Its algorithm, one of [`chancery_model::KeyPurpose::Mac`].
     pub algorithm: Algorithm,
 }
@@ -106,7 +106,7 @@ impl fmt::Debug for DeviceMac {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneratedKey {
     /// CKA_ID of the secret, or of both halves of the pair.
-    pub uid: Uid,
+    pub id: TokenObjectId,
     /// The public key as DER SubjectPublicKeyInfo; `None` for a secret, which has none.
     pub spki_der: Option<Vec<u8>>,
     /// What the private or secret key object says of itself.

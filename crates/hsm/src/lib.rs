@@ -1,7 +1,7 @@
 //! Holds PKCS#11 tokens, each in a worker process of its own.
 //!
 //! In scope: starting and supervising workers, one exclusive lock for each token, login and the PIN latch, finding
-//! out what a token offers, generating, inspecting, listing and destroying keys, signing with a key pair and checking
+//! out what a token offers, generating, inspecting, listing and destroying keys, finding those that others have made, signing with a key pair and checking
 //! every signature in software before it leaves, making MACs with a secret and telling right ones from wrong ones,
 //! drawing random bytes; making tokens, changing their PINs and examining them; and the worker itself. Out of scope:
 //! who asks and whether he may (`policy`), the record of what was signed (`audit`), names, versions and states of keys
@@ -20,6 +20,7 @@
 //! A call goes straight into the lane with the least to do. When all are full it waits in the service's queue, where
 //! the death of the worker does not touch it, and where flows take turns ([`Flow`]). No module is ever loaded in the service process.
 
+mod adopt;
 mod doctor;
 mod error;
 mod flow;
@@ -38,6 +39,7 @@ mod token;
 mod wire;
 pub mod worker;
 
+pub use adopt::{FindKeyError, FoundKey, ObjectQuery, Unadoptable};
 pub use doctor::{
     AlgorithmOffer, Check, Examination, Examine, Finding, Level, ModuleDescription, SessionRate, TokenDescription,
     examine,

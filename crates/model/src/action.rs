@@ -24,8 +24,14 @@ pub enum Action {
     ListKeyRings,
     /// GetKeyRing.
     GetKeyRing,
+    /// FreezeKeyRing.
+    FreezeKeyRing,
+    /// UnfreezeKeyRing.
+    UnfreezeKeyRing,
     /// CreateKey.
     CreateKey,
+    /// AdoptKey.
+    AdoptKey,
     /// GetKey.
     GetKey,
     /// ListKeys, on the ring.
@@ -64,6 +70,8 @@ pub enum Action {
     ExplainAuthorization,
     /// ListEffectiveAccess.
     ListEffectiveAccess,
+    /// ReplayPolicySet, which asks for ListRecords, too.
+    ReplayPolicySet,
     /// ListRecords.
     ListRecords,
     /// WatchRecords.
@@ -109,6 +117,10 @@ pub enum ActionGroup {
     ReadingKeys,
     /// Creates and changes keys.
     AdministeringKeys,
+    /// Takes keys under management that others have put into a token.
+    AdoptingKeys,
+    /// Freezes and unfreezes key rings.
+    FreezingKeyRings,
     /// Marks key versions as compromised.
     ReportingCompromise,
     /// Has key versions destroyed, and changes its mind.
@@ -133,12 +145,14 @@ pub enum ActionGroup {
 
 impl ActionGroup {
     /// Every group.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Signing,
         Self::Verifying,
         Self::GeneratingRandom,
         Self::ReadingKeys,
         Self::AdministeringKeys,
+        Self::AdoptingKeys,
+        Self::FreezingKeyRings,
         Self::ReportingCompromise,
         Self::DestroyingKeys,
         Self::ReadingPolicy,
@@ -160,6 +174,8 @@ impl ActionGroup {
             Self::GeneratingRandom => "generating-random",
             Self::ReadingKeys => "reading-keys",
             Self::AdministeringKeys => "administering-keys",
+            Self::AdoptingKeys => "adopting-keys",
+            Self::FreezingKeyRings => "freezing-key-rings",
             Self::ReportingCompromise => "reporting-compromise",
             Self::DestroyingKeys => "destroying-keys",
             Self::ReadingPolicy => "reading-policy",
@@ -176,7 +192,7 @@ impl ActionGroup {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 48] = [
         Self::Sign,
         Self::SignJwt,
         Self::MacSign,
@@ -186,7 +202,10 @@ impl Action {
         Self::GenerateRandomBytes,
         Self::ListKeyRings,
         Self::GetKeyRing,
+        Self::FreezeKeyRing,
+        Self::UnfreezeKeyRing,
         Self::CreateKey,
+        Self::AdoptKey,
         Self::GetKey,
         Self::ListKeys,
         Self::UpdateKey,
@@ -206,6 +225,7 @@ impl Action {
         Self::ValidatePolicySet,
         Self::ExplainAuthorization,
         Self::ListEffectiveAccess,
+        Self::ReplayPolicySet,
         Self::ListRecords,
         Self::WatchRecords,
         Self::ListTokens,
@@ -236,7 +256,10 @@ impl Action {
             Self::GenerateRandomBytes => "GenerateRandomBytes",
             Self::ListKeyRings => "ListKeyRings",
             Self::GetKeyRing => "GetKeyRing",
+            Self::FreezeKeyRing => "FreezeKeyRing",
+            Self::UnfreezeKeyRing => "UnfreezeKeyRing",
             Self::CreateKey => "CreateKey",
+            Self::AdoptKey => "AdoptKey",
             Self::GetKey => "GetKey",
             Self::ListKeys => "ListKeys",
             Self::UpdateKey => "UpdateKey",
@@ -256,6 +279,7 @@ impl Action {
             Self::ValidatePolicySet => "ValidatePolicySet",
             Self::ExplainAuthorization => "ExplainAuthorization",
             Self::ListEffectiveAccess => "ListEffectiveAccess",
+            Self::ReplayPolicySet => "ReplayPolicySet",
             Self::ListRecords => "ListRecords",
             Self::WatchRecords => "WatchRecords",
             Self::ListTokens => "ListTokens",
@@ -294,11 +318,15 @@ impl Action {
             | Self::ResumeKeyVersion
             | Self::DeactivateKeyVersion
             | Self::SetCertificateChain => ActionGroup::AdministeringKeys,
+            Self::AdoptKey => ActionGroup::AdoptingKeys,
+            Self::FreezeKeyRing | Self::UnfreezeKeyRing => ActionGroup::FreezingKeyRings,
             Self::MarkKeyVersionCompromised => ActionGroup::ReportingCompromise,
             Self::ScheduleKeyVersionDestruction | Self::CancelKeyVersionDestruction => ActionGroup::DestroyingKeys,
-            Self::GetPolicySet | Self::ValidatePolicySet | Self::ExplainAuthorization | Self::ListEffectiveAccess => {
-                ActionGroup::ReadingPolicy
-            }
+            Self::GetPolicySet
+            | Self::ValidatePolicySet
+            | Self::ExplainAuthorization
+            | Self::ListEffectiveAccess
+            | Self::ReplayPolicySet => ActionGroup::ReadingPolicy,
             Self::ApplyPolicySet => ActionGroup::AdministeringPolicy,
             Self::ListRecords | Self::WatchRecords => ActionGroup::Auditing,
             Self::ListTokens | Self::GetToken => ActionGroup::ReadingTokens,

@@ -138,6 +138,8 @@ impl ActionGroup {
             Self::Signing
             | Self::GeneratingRandom
             | Self::AdministeringKeys
+            | Self::AdoptingKeys
+            | Self::FreezingKeyRings
             | Self::ReportingCompromise
             | Self::DestroyingKeys
             | Self::AdministeringPolicy

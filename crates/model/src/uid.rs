@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// 16 random bytes that mean nothing to anybody else. A key version's uid is its CKA_ID.
+/// 16 random bytes that mean nothing to anybody else. A key version's uid is its CKA_ID, unless it was adopted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid([u8; 16]);
 

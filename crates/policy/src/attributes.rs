@@ -36,6 +36,7 @@ fn resource_attributes(resource: &Resource) -> Value {
             "algorithm": facts.algorithm.to_string(),
             "allowDigest": facts.allow_digest,
             "labels": *facts.labels,
+            "extractable": facts.extractable,
         }),
         Resource::Token(id) => json!({ "type": kind, "id": id.as_str() }),
         Resource::Caller(caller) => caller_attributes(caller),

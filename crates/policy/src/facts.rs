@@ -105,6 +105,7 @@ fn key_entity(uid: EntityUid, facts: &KeyFacts) -> Result<Entity, FactsError> {
         ("environment".to_owned(), text(&facts.environment)),
         ("algorithm".to_owned(), text(&facts.algorithm)),
         ("allowDigest".to_owned(), Value::new_bool(facts.allow_digest)),
+        ("extractable".to_owned(), Value::new_bool(facts.extractable)),
     ];
     let labels = facts.labels.iter().map(|(name, value)| (name.clone(), text(value)));
     entity(uid, attributes, [ring], labels)

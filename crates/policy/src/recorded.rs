@@ -80,6 +80,8 @@ fn recorded_resource(resource: &Fields<'_>) -> Result<Resource, NotReplayable> {
             algorithm: resource.read("algorithm", |text| text.parse().ok())?,
             allow_digest: resource.flag("allowDigest")?,
             labels: Arc::new(resource.map("labels")?),
+            // Records of the time before keys could be adopted say nothing of it: there was none of which a copy could be.
+            extractable: resource.0.get("extractable").is_some() && resource.flag("extractable")?,
         }),
         "Token" => Resource::Token(resource.id("id")?),
         "PolicySet" => Resource::PolicySet,
@@ -122,7 +124,7 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
             OperationContext::Mac { input_bytes: context.number("inputBytes")?, version: version()? }
         }
         Action::GenerateRandomBytes => OperationContext::Random { length: context.number("length")? },
-        Action::CreateKey => OperationContext::CreateKey {
+        Action::CreateKey | Action::AdoptKey => OperationContext::CreateKey {
             algorithm: context.read("algorithm", |text| text.parse().ok())?,
             allow_digest: context.flag("allowDigest")?,
         },
@@ -139,6 +141,8 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
         | Action::GetPublicKey
         | Action::ListKeyRings
         | Action::GetKeyRing
+        | Action::FreezeKeyRing
+        | Action::UnfreezeKeyRing
         | Action::GetKey
         | Action::ListKeys
         | Action::RotateKey
@@ -157,6 +161,7 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
         | Action::ListEffectiveAccess
+        | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens

@@ -20,7 +20,8 @@ pub struct AccessRequest {
 /// The resource of a call, with the facts that policies can ask about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
-    /// A key ring: ListKeyRings (asked for each ring), GetKeyRing, ListKeys, CreateKey, GenerateRandomBytes.
+    /// A key ring: ListKeyRings (asked for each ring), GetKeyRing, FreezeKeyRing, UnfreezeKeyRing, ListKeys, CreateKey,
+    /// AdoptKey, GenerateRandomBytes.
     KeyRing(RingFacts),
     /// A key: Sign, SignJwt, MacSign, Verify, MacVerify, GetPublicKey, GetKey, RotateKey and all that concerns a key's
     /// versions.
@@ -61,6 +62,8 @@ pub struct KeyFacts {
     pub allow_digest: bool,
     /// The key's labels. Shared: comparing the labels of one key with themselves costs nothing.
     pub labels: Arc<BTreeMap<String, String>>,
+    /// Whether a version of the key was adopted of which a copy may be outside the token.
+    pub extractable: bool,
 }
 
 /// The circumstances of a call.
@@ -74,7 +77,8 @@ pub struct RequestContext {
     pub now: Timestamp,
     /// What only this kind of call has. Must fit the action: `Sign` for [`Action::Sign`], `SignJwt` for
     /// [`Action::SignJwt`], `SigningRequest` for [`Action::CreateCertificateSigningRequest`], `Mac` for [`Action::MacSign`] and
-    /// [`Action::MacVerify`], `Random` for [`Action::GenerateRandomBytes`], `CreateKey` for [`Action::CreateKey`],
+    /// [`Action::MacVerify`], `Random` for [`Action::GenerateRandomBytes`], `CreateKey` for [`Action::CreateKey`] and
+    /// [`Action::AdoptKey`],
     /// `Registration` for [`Action::CreateCaller`] and [`Action::UpdateCaller`], `ApiKey` for [`Action::IssueApiKey`] and
     /// [`Action::RotateApiKey`], `Plain` for the others. Anything else is denied.
     pub operation: OperationContext,
@@ -132,7 +136,7 @@ pub enum OperationContext {
         /// How many.
         length: u64,
     },
-    /// A new key.
+    /// A new key, to be made or adopted.
     CreateKey {
         /// The algorithm that it would have.
         algorithm: Algorithm,
@@ -198,7 +202,7 @@ impl AccessRequest {
             OperationContext::SigningRequest { .. } => self.action == Action::CreateCertificateSigningRequest,
             OperationContext::Mac { .. } => matches!(self.action, Action::MacSign | Action::MacVerify),
             OperationContext::Random { .. } => self.action == Action::GenerateRandomBytes,
-            OperationContext::CreateKey { .. } => self.action == Action::CreateKey,
+            OperationContext::CreateKey { .. } => matches!(self.action, Action::CreateKey | Action::AdoptKey),
             OperationContext::Registration { .. } => {
                 matches!(self.action, Action::CreateCaller | Action::UpdateCaller)
             }
@@ -222,6 +226,7 @@ const fn has_details(action: Action) -> bool {
         | Action::MacVerify
         | Action::GenerateRandomBytes
         | Action::CreateKey
+        | Action::AdoptKey
         | Action::CreateCaller
         | Action::UpdateCaller
         | Action::IssueApiKey
@@ -230,6 +235,8 @@ const fn has_details(action: Action) -> bool {
         | Action::GetPublicKey
         | Action::ListKeyRings
         | Action::GetKeyRing
+        | Action::FreezeKeyRing
+        | Action::UnfreezeKeyRing
         | Action::GetKey
         | Action::ListKeys
         | Action::UpdateKey
@@ -248,6 +255,7 @@ const fn has_details(action: Action) -> bool {
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
         | Action::ListEffectiveAccess
+        | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens
@@ -288,8 +296,11 @@ impl Resource {
         match action {
             Action::ListKeyRings
             | Action::GetKeyRing
+            | Action::FreezeKeyRing
+            | Action::UnfreezeKeyRing
             | Action::ListKeys
             | Action::CreateKey
+            | Action::AdoptKey
             | Action::GenerateRandomBytes => matches!(self, Self::KeyRing(_)),
             Action::Sign
             | Action::SignJwt
@@ -314,6 +325,7 @@ impl Resource {
             | Action::ValidatePolicySet
             | Action::ExplainAuthorization
             | Action::ListEffectiveAccess
+            | Action::ReplayPolicySet
             | Action::ApplyPolicySet => {
                 matches!(self, Self::PolicySet)
             }

@@ -14,8 +14,9 @@ const ROLES: &str = include_str!("../policies/roles.cedar");
 const BUILTIN: &str = include_str!("../policies/builtin.cedar");
 
 /// The policies that were always in force under each earlier version of the schema.
-const EARLIER_BUILTIN: [(u32, &str); 2] = [(1, BUILTIN_TO_2), (2, BUILTIN_TO_2)];
+const EARLIER_BUILTIN: [(u32, &str); 3] = [(1, BUILTIN_TO_2), (2, BUILTIN_TO_2), (3, BUILTIN_OF_3)];
 const BUILTIN_TO_2: &str = include_str!("../policies/earlier/builtin-of-schemas-1-and-2.cedar");
+const BUILTIN_OF_3: &str = include_str!("../policies/earlier/builtin-of-schema-3.cedar");
 
 /// Separates these hashes from all others of ours.
 const HASH_DOMAIN: &[u8] = b"chancery policy set v1\n";

@@ -177,8 +177,8 @@ async fn start_core(
 }
 
 fn ring(ring: &config::KeyRing) -> Ring {
-    let config::KeyRing { id, token, environment } = ring.clone();
-    Ring { name: RingName { ring: id }, environment, token }
+    let config::KeyRing { id, token, environment, allow_extractable } = ring.clone();
+    Ring { name: RingName { ring: id }, environment, token, allow_extractable }
 }
 
 pub(crate) fn caller(caller: &config::Caller) -> CallerDeclaration {

@@ -2,8 +2,11 @@
 //!
 //! Every field is written, in a fixed order, so that two rows with the same bytes are the same row.
 
-use crate::{ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, RowChange};
-use chancery_model::{ApiKeyScope, CallerLimits, KeyRules, Pace, Timestamp, UsageLimits, VersionLife};
+use crate::{
+    ApiKeyRow, CallerRegistration, CallerRow, KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow,
+    RowChange,
+};
+use chancery_model::{Adoption, ApiKeyScope, CallerLimits, KeyRules, Pace, Timestamp, UsageLimits, VersionLife};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of this encoding: the first byte of a row.
@@ -13,7 +16,7 @@ const VERSION: u8 = 1;
 /// recorded before is still what its row comes to.
 const VERSION_2: u8 = 2;
 
-/// The version of a key that has rules, and of a caller that has limits.
+/// The version of a key that has rules, of a key version that was adopted, and of a caller that has limits.
 const VERSION_3: u8 = 3;
 
 /// The version of a key that has a pace.
@@ -75,10 +78,15 @@ pub(crate) fn key_version(change: &RowChange, row: &KeyVersionRow) -> Vec<u8> {
         generated,
         state_changed,
         life,
+        adoption,
         request_id,
     } = row;
-    let has_life = *life != VersionLife::default();
-    let mut bytes = Bytes::start(if has_life { VERSION_2 } else { VERSION }, change);
+    let version_of_encoding = match adoption {
+        Some(_) => VERSION_3,
+        None if *life != VersionLife::default() => VERSION_2,
+        None => VERSION,
+    };
+    let mut bytes = Bytes::start(version_of_encoding, change);
     bytes.0.extend_from_slice(key_uid.as_bytes());
     bytes.u32(*version);
     bytes.text(state.as_str());
@@ -87,9 +95,24 @@ pub(crate) fn key_version(change: &RowChange, row: &KeyVersionRow) -> Vec<u8> {
     bytes.optional(generated.as_ref(), |bytes, time| bytes.time(*time));
     bytes.time(*state_changed);
     bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
-    if has_life {
+    if version_of_encoding != VERSION {
         bytes.life(life);
     }
+    if let Some(Adoption { object_id, imported, extractable }) = adoption {
+        bytes.bytes(object_id.as_bytes());
+        bytes.u8(u8::from(*imported));
+        bytes.u8(u8::from(*extractable));
+    }
+    bytes.0
+}
+
+pub(crate) fn key_ring(change: &RowChange, row: &KeyRingRow) -> Vec<u8> {
+    let KeyRingRow { uid: _, name, state, state_changed, reason } = row;
+    let mut bytes = Bytes::start(VERSION, change);
+    bytes.text(&name.to_string());
+    bytes.text(state.as_str());
+    bytes.time(*state_changed);
+    bytes.optional(reason.as_ref(), |bytes, reason| bytes.text(reason));
     bytes.0
 }
 
@@ -291,7 +314,7 @@ impl Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_model::{Action, Algorithm, ApiKeyAccess, CallerState, Factor, Id, KeyState, Role, Uid};
+    use chancery_model::{Action, Algorithm, ApiKeyAccess, CallerState, Factor, Id, KeyState, RingState, Role, Uid};
 
     fn row() -> KeyRow {
         KeyRow {
@@ -456,24 +479,71 @@ mod tests {
         assert_eq!(all.len(), variants.len());
     }
 
+    fn version_row(life: VersionLife, adoption: Option<Adoption>) -> KeyVersionRow {
+        KeyVersionRow {
+            uid: Uid::from_bytes([8; 16]),
+            key_uid: Uid::from_bytes([7; 16]),
+            version: 1,
+            state: KeyState::Active,
+            spki_der: None,
+            created: Timestamp::from_unix_micros(1),
+            generated: None,
+            state_changed: Timestamp::from_unix_micros(1),
+            life,
+            adoption,
+            request_id: None,
+        }
+    }
+
+    #[test]
+    fn each_field_of_an_adoption_changes_the_bytes_of_its_version() {
+        let adopted = |object_id: &str, imported, extractable| {
+            Some(Adoption { object_id: object_id.parse().unwrap(), imported, extractable })
+        };
+        let compromised = VersionLife { compromised: Some(Timestamp::from_unix_micros(1)), ..VersionLife::default() };
+        let variants = [
+            version_row(VersionLife::default(), None),
+            version_row(VersionLife::default(), adopted("01", false, false)),
+            version_row(VersionLife::default(), adopted("0100", false, false)),
+            version_row(VersionLife::default(), adopted("01", true, false)),
+            version_row(VersionLife::default(), adopted("01", false, true)),
+            version_row(compromised.clone(), adopted("01", false, false)),
+            version_row(compromised, None),
+        ];
+        let bytes = |row: &KeyVersionRow| RowChange::PutKeyVersion(row.clone()).canonical_bytes().unwrap();
+        let all: BTreeSet<Vec<u8>> = variants.iter().map(bytes).collect();
+        assert_eq!(all.len(), variants.len());
+    }
+
+    #[test]
+    fn each_field_of_a_key_ring_changes_its_bytes() {
+        let row = || KeyRingRow {
+            uid: Uid::from_bytes([7; 16]),
+            name: "keyRings/r".parse().unwrap(),
+            state: RingState::Frozen,
+            state_changed: Timestamp::from_unix_micros(1),
+            reason: None,
+        };
+        let variants = [
+            row(),
+            KeyRingRow { uid: Uid::from_bytes([8; 16]), ..row() },
+            KeyRingRow { name: "keyRings/s".parse().unwrap(), ..row() },
+            KeyRingRow { state: RingState::Active, ..row() },
+            KeyRingRow { state_changed: Timestamp::from_unix_micros(2), ..row() },
+            KeyRingRow { reason: Some(String::new()), ..row() },
+            KeyRingRow { reason: Some("incident 77".to_owned()), ..row() },
+        ];
+        let bytes = |row: &KeyRingRow| RowChange::PutKeyRing(row.clone()).canonical_bytes().unwrap();
+        let all: BTreeSet<Vec<u8>> = variants.iter().map(bytes).collect();
+        assert_eq!(all.len(), variants.len());
+    }
+
     #[test]
     fn each_field_of_a_version_s_life_changes_its_bytes() {
         let bytes = |set: fn(&mut VersionLife)| {
             let mut life = VersionLife::default();
             set(&mut life);
-            let row = KeyVersionRow {
-                uid: Uid::from_bytes([8; 16]),
-                key_uid: Uid::from_bytes([7; 16]),
-                version: 1,
-                state: KeyState::Active,
-                spki_der: None,
-                created: Timestamp::from_unix_micros(1),
-                generated: None,
-                state_changed: Timestamp::from_unix_micros(1),
-                life,
-                request_id: None,
-            };
-            RowChange::PutKeyVersion(row).canonical_bytes().unwrap()
+            RowChange::PutKeyVersion(version_row(life, None)).canonical_bytes().unwrap()
         };
         let variants: [fn(&mut VersionLife); 10] = [
             |_| {},

@@ -1,7 +1,7 @@
 //! What a change of the state does to rows, and how such a row is named in the log.
 
 use crate::canonical;
-use crate::{ApiKeyRow, CallerRow, KeyRow, KeyVersionRow, PolicySetRow};
+use crate::{ApiKeyRow, CallerRow, KeyRingRow, KeyRow, KeyVersionRow, PolicySetRow};
 use chancery_model::Uid;
 use std::fmt;
 
@@ -19,6 +19,8 @@ pub enum RowChange {
     DeleteKey(Uid),
     /// Removes a key version.
     DeleteKeyVersion(Uid),
+    /// Writes the state of a key ring: a new one, or all fields of the one with this uid.
+    PutKeyRing(KeyRingRow),
     /// Writes a caller: a new one, or all fields of the one with this uid.
     PutCaller(CallerRow),
     /// Writes an API key: a new one, or all fields of the one with this uid.
@@ -40,11 +42,14 @@ pub enum RowTable {
     PolicySet,
     /// An API key.
     ApiKey,
+    /// The state of a key ring.
+    KeyRing,
 }
 
 impl RowTable {
     /// Every table.
-    pub const ALL: [Self; 5] = [Self::Key, Self::KeyVersion, Self::Caller, Self::PolicySet, Self::ApiKey];
+    pub const ALL: [Self; 6] =
+        [Self::Key, Self::KeyVersion, Self::Caller, Self::PolicySet, Self::ApiKey, Self::KeyRing];
 
     /// The code in leaves and canonical rows (docs/audit-record.md, "Rows").
     #[must_use]
@@ -55,6 +60,7 @@ impl RowTable {
             Self::Caller => 3,
             Self::PolicySet => 4,
             Self::ApiKey => 5,
+            Self::KeyRing => 6,
         }
     }
 
@@ -96,6 +102,7 @@ impl RowChange {
         match self {
             Self::PutKey(_) | Self::DeleteKey(_) => RowTable::Key,
             Self::PutKeyVersion(_) | Self::DeleteKeyVersion(_) => RowTable::KeyVersion,
+            Self::PutKeyRing(_) => RowTable::KeyRing,
             Self::PutCaller(_) => RowTable::Caller,
             Self::PutApiKey(_) => RowTable::ApiKey,
             Self::PutPolicySet(_) => RowTable::PolicySet,
@@ -108,6 +115,7 @@ impl RowChange {
         match self {
             Self::PutKey(KeyRow { uid, .. })
             | Self::PutKeyVersion(KeyVersionRow { uid, .. })
+            | Self::PutKeyRing(KeyRingRow { uid, .. })
             | Self::PutCaller(CallerRow { uid, .. })
             | Self::PutApiKey(ApiKeyRow { uid, .. })
             | Self::DeleteKey(uid)
@@ -122,6 +130,7 @@ impl RowChange {
         match self {
             Self::PutKey(row) => Some(canonical::key(self, row)),
             Self::PutKeyVersion(row) => Some(canonical::key_version(self, row)),
+            Self::PutKeyRing(row) => Some(canonical::key_ring(self, row)),
             Self::PutCaller(row) => Some(canonical::caller(self, row)),
             Self::PutApiKey(row) => Some(canonical::api_key(self, row)),
             Self::PutPolicySet(row) => Some(canonical::policy_set(self, row)),

@@ -1,4 +1,4 @@
-//! Rows in and out: the state (keys, key versions, callers, API keys, policy sets) and the log (leaves and their
+//! Rows in and out: the state (keys, key versions, key rings, callers, API keys, policy sets) and the log (leaves and their
 //! details), in one database.
 //!
 //! In scope: SQL, migrations, transactions, durability, the lock that keeps a second service off the same
@@ -31,6 +31,7 @@ pub use record::{
     NewRecord, OpenIntent, Order, RecordEnd, RecordProgress, RecordQuery, SearchColumns, StoredDetails, StoredRecord,
 };
 pub use rows::{
-    ApiKeyRow, CallerRegistration, CallerRow, Epoch, Head, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State,
+    ApiKeyRow, CallerRegistration, CallerRow, Epoch, Head, KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument,
+    PolicySetRow, State,
 };
 pub use writer::{Taken, Transaction, Writer};

@@ -1,8 +1,8 @@
 //! The rows of the state, as the rest of the house sees them.
 
 use chancery_model::{
-    Algorithm, ApiKeyId, ApiKeyScope, CallerLimits, CallerState, Factor, Id, Identity, KeyName, KeyRules, KeyState,
-    Role, Sha256Hash, Timestamp, Uid, VersionLife,
+    Adoption, Algorithm, ApiKeyId, ApiKeyScope, CallerLimits, CallerState, Factor, Id, Identity, KeyName, KeyRules,
+    KeyState, RingName, RingState, Role, Sha256Hash, Timestamp, Uid, VersionLife,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -71,7 +71,7 @@ pub struct KeyRow {
 /// A version of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyVersionRow {
-    /// The CKA_ID in the token, and what leaves say instead of the name.
+    /// The CKA_ID in the token, unless the version was adopted; and what leaves say instead of the name.
     pub uid: Uid,
     /// The key.
     pub key_uid: Uid,
@@ -83,14 +83,31 @@ pub struct KeyVersionRow {
     pub spki_der: Option<Vec<u8>>,
     /// When the row was first written.
     pub created: Timestamp,
-    /// When the token made the key.
+    /// When the token had made the key, or when it was adopted.
     pub generated: Option<Timestamp>,
     /// When `state` was last changed.
     pub state_changed: Timestamp,
     /// The rest of its life.
     pub life: VersionLife,
+    /// What is known of a key that was in the token before; `None` where it was made for this version.
+    pub adoption: Option<Adoption>,
     /// The request id with which the version was created, so that a repeated request finds it.
     pub request_id: Option<String>,
+}
+
+/// The state of a key ring, which is declared in the configuration. There is a row from when it was first frozen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRingRow {
+    /// What leaves say instead of the name.
+    pub uid: Uid,
+    /// The resource name; unique.
+    pub name: RingName,
+    /// The state.
+    pub state: RingState,
+    /// When `state` was last changed.
+    pub state_changed: Timestamp,
+    /// Why, as who changed it said.
+    pub reason: Option<String>,
 }
 
 /// A caller.
@@ -200,6 +217,8 @@ pub struct State {
     pub keys: Vec<KeyRow>,
     /// Every version of every key, by key and version.
     pub key_versions: Vec<KeyVersionRow>,
+    /// Every key ring that was ever frozen, by name.
+    pub key_rings: Vec<KeyRingRow>,
     /// Every caller, by id.
     pub callers: Vec<CallerRow>,
     /// Every API key, by id; also those that are expired or revoked.

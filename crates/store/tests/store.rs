@@ -8,12 +8,12 @@
 )]
 
 use chancery_model::{
-    Action, Algorithm, ApiKeyAccess, ApiKeyScope, CallerLimits, CallerState, Factor, Id, KeyRules, KeyState, Pace,
-    Role, Timestamp, Uid, UsageLimits, VersionLife,
+    Action, Adoption, Algorithm, ApiKeyAccess, ApiKeyScope, CallerLimits, CallerState, Factor, Id, KeyRules, KeyState,
+    Pace, RingState, Role, Timestamp, Uid, UsageLimits, VersionLife,
 };
 use chancery_store::{
-    ApiKeyRow, CallerRegistration, CallerRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order, PolicyDocument,
-    PolicySetRow, RecordEnd, RecordProgress, RecordQuery, RowChange, SearchColumns, Writer, open,
+    ApiKeyRow, CallerRegistration, CallerRow, KeyRingRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order,
+    PolicyDocument, PolicySetRow, RecordEnd, RecordProgress, RecordQuery, RowChange, SearchColumns, Writer, open,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -79,6 +79,7 @@ fn version(byte: u8, key: u8, version: u32) -> KeyVersionRow {
             before_destruction: Some(KeyState::Compromised),
             certificates: vec![vec![0x30, 1], vec![0x30, 2]],
         },
+        adoption: Some(Adoption { object_id: "0a0b0c".parse().unwrap(), imported: true, extractable: false }),
         request_id: None,
     }
 }
@@ -163,6 +164,7 @@ fn rows_come_back_as_they_were_written() {
         spki_der: None,
         generated: None,
         life: VersionLife::default(),
+        adoption: None,
         request_id: Some("r-2".into()),
         ..version(12, 1, 2)
     };
@@ -191,6 +193,17 @@ fn rows_come_back_as_they_were_written() {
         request_id: None,
         ..api_key.clone()
     };
+    let ring = |byte, name: &str, state, reason: Option<&str>| KeyRingRow {
+        uid: uid(byte),
+        name: name.parse().unwrap(),
+        state,
+        state_changed: time(9),
+        reason: reason.map(str::to_owned),
+    };
+    let rings = [
+        ring(30, "keyRings/a", RingState::Frozen, Some("incident 77")),
+        ring(31, "keyRings/b", RingState::Active, None),
+    ];
     let rows = [
         // A version before its key: within a change the order is free.
         RowChange::PutKeyVersion(version(11, 1, 1)),
@@ -203,12 +216,15 @@ fn rows_come_back_as_they_were_written() {
         RowChange::PutCaller(bare_caller.clone()),
         RowChange::PutPolicySet(policy_set(1)),
         RowChange::PutPolicySet(policy_set(2)),
+        RowChange::PutKeyRing(rings[1].clone()),
+        RowChange::PutKeyRing(rings[0].clone()),
     ];
     change(&mut writer, &rows);
     let state = reader.load_state().unwrap();
     assert_eq!(state.epoch.get(), 2);
     assert_eq!(state.keys, [key(1, "keyRings/a/keys/k"), bare]);
     assert_eq!(state.key_versions, [version(11, 1, 1), pending]);
+    assert_eq!(state.key_rings, rings);
     assert_eq!(state.callers, [caller, bare_caller]);
     assert_eq!(state.api_keys, [api_key, bare_api_key]);
     assert_eq!(state.policy_set, Some(policy_set(2)), "the newest one, with its documents in their order");

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chancery_client::{Client, ClientError, NewKey, Refusal, RefusalKind, Rotation, Stopped, new_request_id};
-use chancery_model::Algorithm;
+use chancery_client::{
+    Client, ClientError, NewKey, Refusal, RefusalKind, Rotation, Stopped, TokenObject, new_request_id,
+};
+use chancery_model::{Algorithm, TokenObjectId};
 use clap::{Args, Subcommand};
 
 use super::key_certificates::{Csr, SetCertificate};
@@ -14,9 +16,9 @@ use crate::duration;
 use crate::exit::{Exit, Failure};
 use crate::names::{KeyArgument, KeyOrVersionArgument, RingArgument};
 use crate::output::Output;
-use crate::view::keys::{KeyList, KeyView, KeyWithVersions, RingList, StoppedView, VersionView};
+use crate::view::keys::{KeyList, KeyView, KeyWithVersions, StoppedView, VersionView};
 
-/// Creates, lists, changes, rotates, retires and destroys keys.
+/// Creates, adopts, lists, changes, rotates, retires and destroys keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Create a key; its first version is made in the token
@@ -28,6 +30,16 @@ Examples:
   chancery keys create dev/api -a ED25519 --rotation-period 90d --publish-ahead 7d
   chancery keys create dev/k --algorithm ED25519 --request-id \"$(uuidgen)\"    # safe to repeat")]
     Create(Box<Create>),
+    /// Bring a key that is in the ring's token already under management, as version 1 of a new key
+    #[command(after_long_help = "\
+The token must hold exactly one private (or secret) key with this CKA_ID, and its public key or certificate. Nothing of it is \
+changed there. A key of which a copy may be outside the token is refused, unless the ring is configured with \
+allow_extractable = true; then it is adopted, and stays marked.
+
+Examples:
+  chancery keys adopt dev/legacy --algorithm RSA_PKCS1_2048_SHA256 --object-id 4c6567616379
+  chancery keys adopt dev/codesign -a ECDSA_P256_SHA256 --object-label code-signing")]
+    Adopt(Box<Adopt>),
     /// List the keys of a ring, or of all rings that you may see
     #[command(after_long_help = "\
 Examples:
@@ -104,7 +116,7 @@ Examples:
     SetCertificate(SetCertificate),
 }
 
-/// Arguments of `keys create`.
+/// Arguments of `keys create`, and of what else makes a key known.
 #[derive(Debug, Args)]
 pub struct Create {
     /// The new key: RING/KEY
@@ -126,6 +138,19 @@ pub struct Create {
     /// A UUID that makes the command safe to repeat [default: a random one, for the repetitions of this command]
     #[arg(long, value_name = "UUID")]
     request_id: Option<String>,
+}
+
+/// Arguments of `keys adopt`.
+#[derive(Debug, Args)]
+pub struct Adopt {
+    #[command(flatten)]
+    create: Create,
+    /// CKA_ID of the private or secret key in the token: 1 to 64 bytes in hexadecimal
+    #[arg(long, value_name = "HEX", required_unless_present = "object_label")]
+    object_id: Option<TokenObjectId>,
+    /// Its CKA_LABEL
+    #[arg(long, value_name = "TEXT")]
+    object_label: Option<String>,
 }
 
 /// Arguments of `keys list`.
@@ -174,11 +199,9 @@ impl KeysCommand {
     pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
         match self {
             Self::Create(arguments) => out.show(&create(client, *arguments).await?),
+            Self::Adopt(arguments) => out.show(&adopt(client, *arguments).await?),
             Self::List(List { ring }) => out.show(&list(client, ring).await?),
-            Self::Rings => {
-                let key_rings = client.key_rings().collect().await?.into_iter().map(Into::into).collect();
-                out.show(&RingList { key_rings })
-            }
+            Self::Rings => out.show(&super::rings::list(client).await?),
             Self::Show(Show { key: KeyOrVersionArgument::Key(name) }) => {
                 let key = client.key(&name).await?.into();
                 let versions = client.key_versions(&name).collect().await?.into_iter().map(Into::into).collect();
@@ -231,6 +254,19 @@ fn stopped(Stopped { version, open_intents }: Stopped) -> StoppedView {
 }
 
 async fn create(client: &Client, arguments: Create) -> Result<KeyView, Failure> {
+    let (key, request_id) = new_key(arguments)?;
+    Ok(client.create_key(key).await.map_err(|error| unsettled(error, &request_id))?.into())
+}
+
+async fn adopt(client: &Client, arguments: Adopt) -> Result<KeyView, Failure> {
+    let Adopt { create, object_id: id, object_label: label } = arguments;
+    let (key, request_id) = new_key(create)?;
+    let adopted = client.adopt_key(key, TokenObject { id, label }).await;
+    Ok(adopted.map_err(|error| unsettled(error, &request_id))?.into())
+}
+
+/// The key, and the request id by which it can be asked for again.
+fn new_key(arguments: Create) -> Result<(NewKey, String), Failure> {
     let Create { key: KeyArgument(name), algorithm, allow_digest, max_jwt_lifetime, labels, settings, request_id } =
         arguments;
     let labels = distinct(labels)?;
@@ -238,7 +274,7 @@ async fn create(client: &Client, arguments: Create) -> Result<KeyView, Failure> 
     let request_id = request_id.map_or_else(new_request_id, Ok)?;
     let request = Some(request_id.clone());
     let key = NewKey { name, algorithm, allow_digest, labels, max_jwt_lifetime, settings, request_id: request };
-    Ok(client.create_key(key).await.map_err(|error| unsettled(error, &request_id))?.into())
+    Ok((key, request_id))
 }
 
 /// Where it is not known whether a key was made: how to ask for the same one again.

@@ -21,6 +21,7 @@ pub mod policy;
 mod provision;
 pub mod public_key;
 pub mod random;
+pub mod rings;
 pub mod scan;
 pub mod serve;
 mod several;

@@ -21,13 +21,62 @@ pub struct RingView {
     environment: String,
     token: String,
     algorithms: Vec<String>,
+    state: String,
+    state_change_time: String,
+    state_reason: String,
+    allow_extractable: bool,
 }
 
 impl From<KeyRing> for RingView {
     fn from(ring: KeyRing) -> Self {
-        let KeyRing { name, environment, token, algorithms } = ring;
+        let KeyRing { name, environment, token, algorithms, state, state_changed, state_reason, allow_extractable } =
+            ring;
         let algorithms = algorithms.into_iter().map(|algorithm| algorithm.to_string()).collect();
-        Self { name: name.to_string(), environment, token, algorithms }
+        Self {
+            name: name.to_string(),
+            environment,
+            token,
+            algorithms,
+            state: state.as_str().to_owned(),
+            state_change_time: state_changed.map(moment).unwrap_or_default(),
+            state_reason,
+            allow_extractable,
+        }
+    }
+}
+
+impl View for RingView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        // What is empty is left out.
+        fields(
+            out,
+            [
+                ("name", self.name.clone()),
+                ("state", self.state.clone()),
+                ("state changed", self.state_change_time.clone()),
+                ("reason", self.state_reason.clone()),
+                ("environment", self.environment.clone()),
+                ("token", self.token.clone()),
+                ("adopts extractable keys", if self.allow_extractable { "yes" } else { "" }.to_owned()),
+                ("algorithms", self.algorithms.join(" ")),
+            ],
+        )
+    }
+}
+
+/// A ring whose keys sign no more, and what was still under way.
+#[derive(Debug, Serialize)]
+pub struct FrozenView {
+    /// The ring.
+    pub key_ring: RingView,
+    /// Log indexes of what had not ended.
+    pub open_intents: Vec<u64>,
+}
+
+impl View for FrozenView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.key_ring.write_table(out)?;
+        super::open_intents(out, &self.open_intents)
     }
 }
 
@@ -41,9 +90,15 @@ pub struct RingList {
 impl View for RingList {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         let row = |ring: &RingView| {
-            [ring.name.clone(), ring.environment.clone(), ring.token.clone(), ring.algorithms.join(" ")]
+            [
+                ring.name.clone(),
+                ring.state.clone(),
+                ring.environment.clone(),
+                ring.token.clone(),
+                ring.algorithms.join(" "),
+            ]
         };
-        rows(out, ["NAME", "ENVIRONMENT", "TOKEN", "ALGORITHMS"], self.key_rings.iter().map(row))
+        rows(out, ["NAME", "STATE", "ENVIRONMENT", "TOKEN", "ALGORITHMS"], self.key_rings.iter().map(row))
     }
 }
 
@@ -189,6 +244,8 @@ pub struct VersionView {
     destroy_time: String,
     /// Base64 of the DER; the version's own first.
     certificate_chain: Vec<String>,
+    origin: String,
+    extractable: bool,
 }
 
 impl From<KeyVersion> for VersionView {
@@ -206,7 +263,19 @@ impl From<KeyVersion> for VersionView {
             compromise_time: version.compromised.map(moment).unwrap_or_default(),
             destroy_time: version.destroy_at.map(moment).unwrap_or_default(),
             certificate_chain: version.certificates.iter().map(|der| Base64::encode_string(der)).collect(),
+            origin: version.origin.as_str().to_owned(),
+            extractable: version.extractable,
         }
+    }
+}
+
+/// What is said of a version that is marked.
+const EXTRACTABLE: &str = "yes: a copy of the key may be outside the token";
+
+impl VersionView {
+    fn origin_text(&self) -> String {
+        let mark = if self.extractable { " (extractable)" } else { "" };
+        format!("{}{mark}", self.origin)
     }
 }
 
@@ -230,6 +299,8 @@ impl View for VersionView {
                 ("certificates", count(self.certificate_chain.len())),
                 ("public key sha256", self.public_key_sha256.clone()),
                 ("token object id", self.token_object_id.clone()),
+                ("origin", self.origin.clone()),
+                ("extractable", if self.extractable { EXTRACTABLE } else { "" }.to_owned()),
             ],
         )
     }
@@ -254,9 +325,10 @@ impl View for KeyWithVersions {
                 version.state.clone(),
                 version.create_time.clone(),
                 version.state_change_time.clone(),
+                version.origin_text(),
             ]
         };
-        rows(out, ["VERSION", "STATE", "CREATED", "STATE CHANGED"], self.versions.iter().map(row))
+        rows(out, ["VERSION", "STATE", "CREATED", "STATE CHANGED", "ORIGIN"], self.versions.iter().map(row))
     }
 }
 
@@ -279,6 +351,7 @@ impl View for StoppedView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_client::KeyOrigin;
     use chancery_model::{Algorithm, KeyName, Timestamp};
 
     fn key() -> Key {
@@ -315,6 +388,8 @@ mod tests {
             compromised: None,
             destroy_at: None,
             certificates: Vec::new(),
+            origin: KeyOrigin::Generated,
+            extractable: false,
         }
     }
 

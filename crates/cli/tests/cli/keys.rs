@@ -62,7 +62,25 @@ async fn keys_are_listed_by_ring() {
     assert_eq!(one, all[..2], "the caller has one ring");
 
     let rings = run(cli(), &["keys", "rings"]).text();
-    assert!(rings.contains("keyRings/other  dev") && rings.contains("ECDSA_P256_SHA256"), "{rings}");
+    assert!(rings.contains("keyRings/other  ACTIVE  dev") && rings.contains("ECDSA_P256_SHA256"), "{rings}");
+    assert_eq!(run(cli(), &["rings", "list"]).text(), rings);
+}
+
+#[tokio::test]
+async fn a_ring_is_frozen_and_says_why() {
+    let chancery = Chancery::start().await.unwrap();
+    run(chancery.cli(), &["keys", "create", "dev/k", "-a", "ED25519"]).text();
+    let frozen = run(chancery.cli(), &["rings", "freeze", "dev", "--reason", "incident 77", "-o", "json"]).json();
+    assert_eq!((&frozen["key_ring"]["state"], &frozen["open_intents"]), (&"FROZEN".into(), &serde_json::json!([])));
+    let shown = run(chancery.cli(), &["rings", "show", "dev"]).text();
+    assert!(shown.contains("FROZEN") && shown.contains("incident 77"), "{shown}");
+    run(chancery.cli(), &["keys", "rotate", "dev/k"]).failed(6, &["KEY_RING_FROZEN", "chancery rings show"]);
+    run(chancery.cli(), &["rings", "freeze", "dev", "--as", "caller"]).failed(5, &["ACCESS_DENIED"]);
+    let open = run(chancery.cli(), &["rings", "unfreeze", "dev", "-o", "json"]).json();
+    assert_eq!((&open["state"], &open["state_reason"]), (&"ACTIVE".into(), &"".into()));
+    run(chancery.cli(), &["keys", "rotate", "dev/k"]).text();
+    run(chancery.cli(), &["keys", "adopt", "dev/a", "-a", "ED25519", "--object-id", "AA"])
+        .failed(6, &["KEY_NOT_ADOPTABLE", "holds no such key"]);
 }
 
 #[tokio::test]

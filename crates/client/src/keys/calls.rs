@@ -5,7 +5,7 @@ use chancery_api::v1::key_service_client::KeyServiceClient;
 use chancery_model::{KeyName, KeyVersionName, RingName};
 
 use super::settings::proto_duration;
-use super::{Key, KeyRing, KeyVersion, NewKey, Rotation, new_request_id};
+use super::{Key, KeyRing, KeyVersion, NewKey, Rotation, TokenObject, new_request_id};
 use crate::convert::algorithm_to_proto;
 use crate::pages::PAGE_SIZE;
 use crate::retry::Repeat;
@@ -50,21 +50,31 @@ impl Client {
     /// # Errors
     /// As [`Client::sign`].
     pub async fn create_key(&self, key: NewKey) -> Result<Key, ClientError> {
-        let NewKey { name, algorithm, allow_digest, labels, max_jwt_lifetime, settings, request_id } = key;
-        let request = v1::CreateKeyRequest {
-            parent: name.ring_name().to_string(),
-            key_id: name.key.to_string(),
-            key: Some(v1::Key {
-                algorithm: algorithm_to_proto(algorithm).into(),
-                allow_digest,
-                labels: labels.into_iter().collect(),
-                max_jwt_lifetime: max_jwt_lifetime.map(proto_duration),
-                ..settings.into_proto()
-            }),
-            request_id: request_id.map_or_else(new_request_id, Ok)?,
+        self.call(Repeat::Safe, into_request(key)?, |connection, request| async move {
+            KeyServiceClient::new(connection).create_key(request).await
+        })
+        .await?
+        .try_into()
+    }
+
+    /// Brings a key that is in the ring's token already under management, as version 1 of a new key. Repeated by itself as
+    /// [`Client::create_key`] is.
+    ///
+    /// # Errors
+    /// As [`Client::sign`].
+    pub async fn adopt_key(&self, key: NewKey, object: TokenObject) -> Result<Key, ClientError> {
+        let TokenObject { id, label } = object;
+        let v1::CreateKeyRequest { parent, key_id, key, request_id } = into_request(key)?;
+        let request = v1::AdoptKeyRequest {
+            parent,
+            key_id,
+            key,
+            token_object_id: id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+            token_object_label: label.unwrap_or_default(),
+            request_id,
         };
         self.call(Repeat::Safe, request, |connection, request| async move {
-            KeyServiceClient::new(connection).create_key(request).await
+            KeyServiceClient::new(connection).adopt_key(request).await
         })
         .await?
         .try_into()
@@ -151,6 +161,22 @@ impl Client {
         .await?
         .try_into()
     }
+}
+
+fn into_request(key: NewKey) -> Result<v1::CreateKeyRequest, ClientError> {
+    let NewKey { name, algorithm, allow_digest, labels, max_jwt_lifetime, settings, request_id } = key;
+    Ok(v1::CreateKeyRequest {
+        parent: name.ring_name().to_string(),
+        key_id: name.key.to_string(),
+        key: Some(v1::Key {
+            algorithm: algorithm_to_proto(algorithm).into(),
+            allow_digest,
+            labels: labels.into_iter().collect(),
+            max_jwt_lifetime: max_jwt_lifetime.map(proto_duration),
+            ..settings.into_proto()
+        }),
+        request_id: request_id.map_or_else(new_request_id, Ok)?,
+    })
 }
 
 fn all<P, T: TryFrom<P, Error = ClientError>>(items: Vec<P>) -> Vec<Result<T, ClientError>> {

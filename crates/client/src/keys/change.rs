@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chancery_crypto::random_bytes;
-use chancery_model::{Algorithm, KeyName};
+use chancery_model::{Algorithm, KeyName, TokenObjectId};
 
-use super::{KeySettings, KeyVersion};
+use super::{KeyRing, KeySettings, KeyVersion};
 use crate::ClientError;
 
 /// A key to create.
@@ -74,6 +74,24 @@ impl NewKey {
     pub fn request_id(self, request_id: impl Into<String>) -> Self {
         Self { request_id: Some(request_id.into()), ..self }
     }
+}
+
+/// Which key of the ring's token is to be adopted: by CKA_ID, by CKA_LABEL, or by both.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenObject {
+    /// CKA_ID of the private or secret key.
+    pub id: Option<TokenObjectId>,
+    /// Its CKA_LABEL.
+    pub label: Option<String>,
+}
+
+/// A ring whose keys sign no more, and what was still under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrozenRing {
+    /// The ring.
+    pub ring: KeyRing,
+    /// Indexes of what was recorded in this ring before, and had not ended when the service's wait was over. Usually none.
+    pub open_intents: Vec<u64>,
 }
 
 /// How a key is rotated.

@@ -1,14 +1,14 @@
-//! The calls of KeyService that change a key or take a version through its life. Sent once: a repeated call could not tell its
+//! The calls of KeyService that change a key, take a version through its life, or freeze a ring. Sent once: a repeated call could not tell its
 //! own success from somebody else's.
 
 use std::time::Duration;
 
 use chancery_api::v1;
 use chancery_api::v1::key_service_client::KeyServiceClient;
-use chancery_model::KeyVersionName;
+use chancery_model::{KeyVersionName, RingName};
 
 use super::settings::proto_duration;
-use super::{Key, KeyUpdate, KeyVersion, Stopped};
+use super::{FrozenRing, Key, KeyRing, KeyUpdate, KeyVersion, Stopped};
 use crate::retry::Repeat;
 use crate::{Client, ClientError};
 
@@ -20,6 +20,34 @@ impl Client {
     pub async fn update_key(&self, update: KeyUpdate) -> Result<Key, ClientError> {
         self.call(Repeat::Never, update.into_request(), |connection, request| async move {
             KeyServiceClient::new(connection).update_key(request).await
+        })
+        .await?
+        .try_into()
+    }
+
+    /// Stops all use of a ring's keys but verification; answers when nothing of it is under way any more.
+    ///
+    /// # Errors
+    /// As [`Client::sign`].
+    pub async fn freeze_key_ring(&self, name: &RingName, reason: &str) -> Result<FrozenRing, ClientError> {
+        let request = v1::FreezeKeyRingRequest { name: name.to_string(), reason: reason.to_owned() };
+        let v1::FreezeKeyRingResponse { key_ring, open_intents } = self
+            .call(Repeat::Never, request, |connection, request| async move {
+                KeyServiceClient::new(connection).freeze_key_ring(request).await
+            })
+            .await?;
+        let absent = || ClientError::Answer { what: "the key ring that was frozen is missing".to_owned() };
+        Ok(FrozenRing { ring: key_ring.ok_or_else(absent)?.try_into()?, open_intents })
+    }
+
+    /// Lets the keys of a frozen ring be used again.
+    ///
+    /// # Errors
+    /// As [`Client::sign`].
+    pub async fn unfreeze_key_ring(&self, name: &RingName, reason: &str) -> Result<KeyRing, ClientError> {
+        let request = v1::UnfreezeKeyRingRequest { name: name.to_string(), reason: reason.to_owned() };
+        self.call(Repeat::Never, request, |connection, request| async move {
+            KeyServiceClient::new(connection).unfreeze_key_ring(request).await
         })
         .await?
         .try_into()

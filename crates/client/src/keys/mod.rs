@@ -8,6 +8,6 @@ mod settings;
 mod types;
 
 pub use certificates::{AlternativeName, CertificateRequest};
-pub use change::{NewKey, Rotation, Stopped, new_request_id};
+pub use change::{FrozenRing, NewKey, Rotation, Stopped, TokenObject, new_request_id};
 pub use settings::{KeySettings, KeyUpdate};
-pub use types::{Key, KeyRing, KeyVersion};
+pub use types::{Key, KeyOrigin, KeyRing, KeyVersion};

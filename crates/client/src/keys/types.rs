@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chancery_api::v1;
-use chancery_model::{Algorithm, Id, KeyName, KeyState, KeyVersionName, RingName, Timestamp};
+use chancery_model::{Algorithm, Id, KeyName, KeyState, KeyVersionName, RingName, RingState, Timestamp};
 
 use super::KeySettings;
 use super::settings::whole_seconds;
@@ -23,6 +23,37 @@ pub struct KeyRing {
     pub token: String,
     /// The algorithms that keys can be created with, as far as this client knows them.
     pub algorithms: Vec<Algorithm>,
+    /// Whether its keys are used.
+    pub state: RingState,
+    /// When that changed last; absent where it was never frozen.
+    pub state_changed: Option<Timestamp>,
+    /// Why, as who changed it said.
+    pub state_reason: String,
+    /// Whether it adopts keys of which a copy may be outside the token.
+    pub allow_extractable: bool,
+}
+
+/// Where a key version comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyOrigin {
+    /// Made in the token by the service.
+    Generated,
+    /// Made in the token by somebody else, and adopted.
+    Adopted,
+    /// Made elsewhere, imported into the token, and adopted.
+    Imported,
+}
+
+impl KeyOrigin {
+    /// The name used in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generated => "GENERATED",
+            Self::Adopted => "ADOPTED",
+            Self::Imported => "IMPORTED",
+        }
+    }
 }
 
 /// A named key with one algorithm and one or more versions.
@@ -81,6 +112,10 @@ pub struct KeyVersion {
     pub destroy_at: Option<Timestamp>,
     /// Its certificate (X.509, DER), followed by each one's issuer; empty where none was set.
     pub certificates: Vec<Vec<u8>>,
+    /// Where it comes from.
+    pub origin: KeyOrigin,
+    /// Whether a copy of its private half or secret may be outside the token.
+    pub extractable: bool,
 }
 
 impl KeyRing {
@@ -97,10 +132,37 @@ impl TryFrom<v1::KeyRing> for KeyRing {
     type Error = ClientError;
 
     fn try_from(answer: v1::KeyRing) -> Result<Self, ClientError> {
-        let v1::KeyRing { name, environment, token, algorithms } = answer;
+        let state = match answer.state() {
+            v1::KeyRingState::Active => RingState::Active,
+            v1::KeyRingState::Frozen => RingState::Frozen,
+            v1::KeyRingState::Unspecified => {
+                return Err(ClientError::Answer {
+                    what: "the key ring's state is not known to this client".to_owned(),
+                });
+            }
+        };
+        let v1::KeyRing {
+            name,
+            environment,
+            token,
+            algorithms,
+            state: _,
+            state_change_time,
+            state_reason,
+            allow_extractable,
+        } = answer;
         // A newer service's algorithms are none that this client could ask for.
         let algorithms = algorithms.into_iter().filter_map(algorithm_from_proto).collect();
-        Ok(Self { name: resource(&name)?, environment, token, algorithms })
+        Ok(Self {
+            name: resource(&name)?,
+            environment,
+            token,
+            algorithms,
+            state,
+            state_changed: optional_time(state_change_time),
+            state_reason,
+            allow_extractable,
+        })
     }
 }
 
@@ -154,6 +216,16 @@ impl TryFrom<v1::KeyVersion> for KeyVersion {
     type Error = ClientError;
 
     fn try_from(answer: v1::KeyVersion) -> Result<Self, ClientError> {
+        let origin = match answer.origin() {
+            v1::KeyOrigin::Generated => KeyOrigin::Generated,
+            v1::KeyOrigin::Adopted => KeyOrigin::Adopted,
+            v1::KeyOrigin::Imported => KeyOrigin::Imported,
+            v1::KeyOrigin::Unspecified => {
+                return Err(ClientError::Answer {
+                    what: "the version's origin is not known to this client".to_owned(),
+                });
+            }
+        };
         let v1::KeyVersion {
             name,
             state,
@@ -167,6 +239,8 @@ impl TryFrom<v1::KeyVersion> for KeyVersion {
             compromise_time,
             destroy_time,
             certificate_chain,
+            origin: _,
+            extractable,
         } = answer;
         Ok(Self {
             name: resource(&name)?,
@@ -181,6 +255,8 @@ impl TryFrom<v1::KeyVersion> for KeyVersion {
             compromised: optional_time(compromise_time),
             destroy_at: optional_time(destroy_time),
             certificates: certificate_chain,
+            origin,
+            extractable,
         })
     }
 }

@@ -63,7 +63,7 @@ impl Token {
                 failure = no_session.take().or_else(|| self.shared.dispatch.without_sessions()).unwrap_or(failure);
                 failure.attempts = 0;
             }
-            let (token, key) = (&self.shared.settings.id, operation.uid().map(tracing::field::display));
+            let (token, key) = (&self.shared.settings.id, operation.id().map(tracing::field::display));
             if failure.kind == HsmErrorKind::WrongSignature {
                 tracing::error!(%token, key, %failure, "the token lies");
             }

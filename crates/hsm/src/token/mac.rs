@@ -21,9 +21,9 @@ impl Token {
     /// [`HsmFailure`], with the PKCS#11 function and return code where there was one;
     /// [`HsmErrorKind::WrongSignature`] where the token did not recognise its own MAC.
     pub async fn mac(&self, key: &MacKey, message: &[u8], deadline: Instant) -> Result<DeviceMac, HsmFailure> {
-        let MacKey { uid, algorithm } = *key;
+        let MacKey { id, algorithm } = *key;
         let length = mac_length(algorithm, message)?;
-        self.ask(Operation::Mac { algorithm, uid, message }, deadline, |answer| whole(key, length, answer)).await
+        self.ask(Operation::Mac { algorithm, id, message }, deadline, |answer| whole(key, length, answer)).await
     }
 
     /// Whether a MAC is the one that the token makes of the message, compared in constant time. A MAC of another length
@@ -39,11 +39,11 @@ impl Token {
         mac: &[u8],
         deadline: Instant,
     ) -> Result<DeviceVerdict, HsmFailure> {
-        let MacKey { uid, algorithm } = *key;
+        let MacKey { id, algorithm } = *key;
         if mac.len() != mac_length(algorithm, message)? {
             return Ok(DeviceVerdict { valid: false, attempts: 0, times: SignTimes::default() });
         }
-        self.ask(Operation::VerifyMac { algorithm, uid, mac, message }, deadline, verdict).await
+        self.ask(Operation::VerifyMac { algorithm, id, mac, message }, deadline, verdict).await
     }
 }
 
@@ -66,8 +66,8 @@ fn whole(key: &MacKey, length: usize, answer: Answer) -> Result<DeviceMac, HsmFa
     if bytes.len() == length {
         return Ok(DeviceMac { bytes, attempts, times });
     }
-    let MacKey { uid, algorithm } = key;
-    let message = format!("the token made a MAC of {} bytes with key {uid} for {algorithm}", bytes.len());
+    let MacKey { id, algorithm } = key;
+    let message = format!("the token made a MAC of {} bytes with key {id} for {algorithm}", bytes.len());
     Err(HsmFailure { attempts, ..HsmFailure::new(HsmErrorKind::WrongSignature, message) })
 }
 
@@ -86,7 +86,7 @@ fn verdict(answer: Answer) -> Result<DeviceVerdict, HsmFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_model::Uid;
+    use chancery_model::TokenObjectId;
 
     fn answer(bytes: &[u8]) -> Answer {
         Answer { bytes: bytes.to_vec(), attempts: 1, times: SignTimes::default() }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_mac_of_another_length_never_leaves() {
-        let key = MacKey { uid: Uid::from_bytes([1; 16]), algorithm: Algorithm::HmacSha256 };
+        let key = MacKey { id: TokenObjectId::try_from([1; 16].as_slice()).unwrap(), algorithm: Algorithm::HmacSha256 };
         for length in [0, 16, 31, 33, 64] {
             let failure = whole(&key, 32, answer(&vec![7; length])).unwrap_err();
             assert_eq!(failure.kind, HsmErrorKind::WrongSignature);

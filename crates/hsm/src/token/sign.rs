@@ -31,11 +31,24 @@ impl Token {
         input: SignInput<'_>,
         deadline: Instant,
     ) -> Result<DeviceSignature, HsmFailure> {
+        self.sign_or(HsmErrorKind::WrongSignature, key, input, deadline).await
+    }
+
+    /// The same, where a signature that does not verify is a failure of this kind.
+    pub(super) async fn sign_or(
+        &self,
+        wrong: HsmErrorKind,
+        key: &SigningKey,
+        input: SignInput<'_>,
+        deadline: Instant,
+    ) -> Result<DeviceSignature, HsmFailure> {
         let algorithm = key.public.algorithm();
         let prepared = prepare(algorithm, input)?;
         let device_input = device_input(algorithm, &prepared)?;
-        let operation = Operation::Sign { algorithm, uid: key.uid, input: &device_input };
-        self.ask(operation, deadline, |answer| release(key, &prepared, answer)).await
+        let operation = Operation::Sign { algorithm, id: key.id, input: &device_input };
+        let released =
+            |answer| release(key, &prepared, answer).map_err(|failure| HsmFailure { kind: wrong, ..failure });
+        self.ask(operation, deadline, released).await
     }
 }
 
@@ -79,7 +92,7 @@ fn release(key: &SigningKey, prepared: &Prepared<'_>, answer: Answer) -> Result<
     let begun = Instant::now();
     let algorithm = key.public.algorithm();
     let wrong = |error: &dyn std::fmt::Display| {
-        let message = format!("the token's signature with key {} for {algorithm} is wrong: {error}", key.uid);
+        let message = format!("the token's signature with key {} for {algorithm} is wrong: {error}", key.id);
         HsmFailure { attempts: 1, ..HsmFailure::new(HsmErrorKind::WrongSignature, message) }
     };
     let (bytes, recovery_id) = match (algorithm.key_type(), prepared) {

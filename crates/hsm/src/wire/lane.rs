@@ -5,7 +5,8 @@
 //! | operation | 1: see [`Operation`] | | status | 1: 0 done, 1 failed |
 //! | flags | 1: bit 0: on a fresh session | | then | what was asked for, or a [`WireFailure`] in postcard |
 //! | algorithm | 1: index into [`Algorithm::ALL`] | | | |
-//! | uid | 16 | | | |
+//! | length of the id | 1 | | | |
+//! | id | as long | CKA_ID; none for random bytes | | |
 //! | the rest | as the operation says | | | |
 //!
 //! | operation | the rest of the request | the reply |
@@ -13,16 +14,17 @@
 //! | 0 sign | DigestInfo, digest or message, as the mechanism takes it | the signature |
 //! | 1 MAC | the message | the MAC |
 //! | 2 verify a MAC | length of the MAC (1), MAC, message | 1: 0 wrong, 1 right |
-//! | 3 random bytes | how many (2, little-endian); no algorithm and no uid before it, but zeros | the bytes |
+//! | 3 random bytes | how many (2, little-endian); before it no algorithm, but zero, and no id | the bytes |
 //!
 //! Replies come in the order of the requests, so nothing needs an id.
 
 use super::{LENGTH_BYTES, WireFailure, algorithm_at, algorithm_index, broken};
 use crate::MAX_DEVICE_MESSAGE_BYTES;
-use chancery_model::{Algorithm, Uid};
+use chancery_model::{Algorithm, TokenObjectId};
 use std::io;
 
-const LANE_HEADER_BYTES: usize = 19;
+/// Operation, flags, algorithm, length of the id.
+const LANE_HEADER_BYTES: usize = 4;
 const FRESH_SESSION: u8 = 1;
 
 const SIGN: u8 = 0;
@@ -35,7 +37,7 @@ const MOST_MAC_BYTES: usize = 255;
 
 /// The largest request frame of a lane.
 pub(crate) const MAX_LANE_FRAME_BYTES: usize =
-    LENGTH_BYTES + LANE_HEADER_BYTES + 1 + MOST_MAC_BYTES + MAX_DEVICE_MESSAGE_BYTES;
+    LENGTH_BYTES + LANE_HEADER_BYTES + TokenObjectId::MOST_BYTES + 1 + MOST_MAC_BYTES + MAX_DEVICE_MESSAGE_BYTES;
 
 /// One request, as the worker reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,20 +50,20 @@ pub(crate) struct LaneRequest<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation<'a> {
     /// Sign with a private key: DigestInfo, digest or message, as the mechanism takes it.
-    Sign { algorithm: Algorithm, uid: Uid, input: &'a [u8] },
+    Sign { algorithm: Algorithm, id: TokenObjectId, input: &'a [u8] },
     /// Make a MAC with a secret key, and check it.
-    Mac { algorithm: Algorithm, uid: Uid, message: &'a [u8] },
+    Mac { algorithm: Algorithm, id: TokenObjectId, message: &'a [u8] },
     /// Check a MAC with a secret key.
-    VerifyMac { algorithm: Algorithm, uid: Uid, mac: &'a [u8], message: &'a [u8] },
+    VerifyMac { algorithm: Algorithm, id: TokenObjectId, mac: &'a [u8], message: &'a [u8] },
     /// Get random bytes.
     Random { length: u16 },
 }
 
 impl Operation<'_> {
     /// The key that is used, if one is.
-    pub(crate) fn uid(&self) -> Option<Uid> {
+    pub(crate) fn id(&self) -> Option<TokenObjectId> {
         match self {
-            Self::Sign { uid, .. } | Self::Mac { uid, .. } | Self::VerifyMac { uid, .. } => Some(*uid),
+            Self::Sign { id, .. } | Self::Mac { id, .. } | Self::VerifyMac { id, .. } => Some(*id),
             Self::Random { .. } => None,
         }
     }
@@ -90,27 +92,30 @@ impl<'a> LaneRequest<'a> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let count;
         let mac_length;
-        let (code, algorithm, uid, parts): (u8, u8, Uid, [&[u8]; 3]) = match self.operation {
-            Operation::Sign { algorithm, uid, input } => (SIGN, algorithm_index(algorithm), uid, [input, &[], &[]]),
-            Operation::Mac { algorithm, uid, message } => (MAC, algorithm_index(algorithm), uid, [message, &[], &[]]),
-            Operation::VerifyMac { algorithm, uid, mac, message } => {
+        let (code, algorithm, parts): (u8, u8, [&[u8]; 3]) = match self.operation {
+            Operation::Sign { algorithm, id: _, input } => (SIGN, algorithm_index(algorithm), [input, &[], &[]]),
+            Operation::Mac { algorithm, id: _, message } => (MAC, algorithm_index(algorithm), [message, &[], &[]]),
+            Operation::VerifyMac { algorithm, id: _, mac, message } => {
                 // A longer one would be cut short, and the worker finds it wrong by its length.
                 let mac = mac.get(..MOST_MAC_BYTES).unwrap_or(mac);
                 mac_length = [u8::try_from(mac.len()).unwrap_or(u8::MAX)];
-                (VERIFY_MAC, algorithm_index(algorithm), uid, [&mac_length, mac, message])
+                (VERIFY_MAC, algorithm_index(algorithm), [&mac_length, mac, message])
             }
             Operation::Random { length } => {
                 count = length.to_le_bytes();
-                (RANDOM, 0, Uid::from_bytes([0; 16]), [&count, &[], &[]])
+                (RANDOM, 0, [&count, &[], &[]])
             }
         };
-        let length = LANE_HEADER_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
+        let id = self.operation.id();
+        let id = id.as_ref().map_or::<&[u8], _>(&[], TokenObjectId::as_bytes);
+        let length = LANE_HEADER_BYTES + id.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut frame = Vec::with_capacity(LENGTH_BYTES + length);
         frame.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
         frame.push(code);
         frame.push(if self.fresh_session { FRESH_SESSION } else { 0 });
         frame.push(algorithm);
-        frame.extend_from_slice(uid.as_bytes());
+        frame.push(u8::try_from(id.len()).unwrap_or(u8::MAX));
+        frame.extend_from_slice(id);
         for part in parts {
             frame.extend_from_slice(part);
         }
@@ -121,16 +126,17 @@ impl<'a> LaneRequest<'a> {
     pub(crate) fn decode(body: &'a [u8]) -> io::Result<Self> {
         let too_short = || broken("a lane request is too short");
         let (header, rest) = body.split_at_checked(LANE_HEADER_BYTES).ok_or_else(too_short)?;
-        let [code, flags, algorithm, uid @ ..] = header else { return Err(too_short()) };
-        let uid = Uid::try_from(uid).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let [code, flags, algorithm, id_length] = header else { return Err(too_short()) };
+        let (id, rest) = rest.split_at_checked(usize::from(*id_length)).ok_or_else(too_short)?;
+        let id = || TokenObjectId::try_from(id).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
         let algorithm = algorithm_at(*algorithm)?;
         let operation = match *code {
-            SIGN => Operation::Sign { algorithm, uid, input: rest },
-            MAC => Operation::Mac { algorithm, uid, message: rest },
+            SIGN => Operation::Sign { algorithm, id: id()?, input: rest },
+            MAC => Operation::Mac { algorithm, id: id()?, message: rest },
             VERIFY_MAC => {
                 let (length, rest) = rest.split_first().ok_or_else(too_short)?;
                 let (mac, message) = rest.split_at_checked(usize::from(*length)).ok_or_else(too_short)?;
-                Operation::VerifyMac { algorithm, uid, mac, message }
+                Operation::VerifyMac { algorithm, id: id()?, mac, message }
             }
             RANDOM => {
                 let Ok(count) = rest.try_into() else {
@@ -213,16 +219,17 @@ mod tests {
     #[test]
     fn lane_requests_survive_the_trip_even_in_pieces() {
         let input = vec![7; MAX_DEVICE_MESSAGE_BYTES];
-        let uid = Uid::from_bytes([9; 16]);
+        let ids = [[9_u8; 64].as_slice(), &[9; 16], &[9]].map(|id| TokenObjectId::try_from(id).unwrap());
+        let [longest, id, shortest] = ids;
         let algorithm = Algorithm::HmacSha512;
         let requests = [
-            Operation::Sign { algorithm: Algorithm::Ed25519, uid, input: &input },
-            Operation::Sign { algorithm: Algorithm::EcdsaP256Sha256, uid, input: &[1; 32] },
-            Operation::Mac { algorithm, uid, message: &input },
-            Operation::Mac { algorithm, uid, message: &[] },
-            Operation::VerifyMac { algorithm, uid, mac: &[3; 64], message: &input },
-            Operation::VerifyMac { algorithm, uid, mac: &[3; MOST_MAC_BYTES], message: &input },
-            Operation::VerifyMac { algorithm, uid, mac: &[], message: &[] },
+            Operation::Sign { algorithm: Algorithm::Ed25519, id: longest, input: &input },
+            Operation::Sign { algorithm: Algorithm::EcdsaP256Sha256, id, input: &[1; 32] },
+            Operation::Mac { algorithm, id, message: &input },
+            Operation::Mac { algorithm, id: shortest, message: &[] },
+            Operation::VerifyMac { algorithm, id, mac: &[3; 64], message: &input },
+            Operation::VerifyMac { algorithm, id: longest, mac: &[3; MOST_MAC_BYTES], message: &input },
+            Operation::VerifyMac { algorithm, id, mac: &[], message: &[] },
             Operation::Random { length: 1_024 },
         ];
         let requests = requests.into_iter().enumerate();
@@ -277,8 +284,12 @@ mod tests {
             (RANDOM, 0, &[1]),
             (RANDOM, 0, &[1, 0, 0]),
         ] {
-            let body = [[code, 0, algorithm].as_slice(), &[0; 16], rest].concat();
+            let body = [[code, 0, algorithm, 16].as_slice(), &[0; 16], rest].concat();
             assert!(LaneRequest::decode(&body).is_err(), "{body:?}");
+        }
+        for (id_length, id) in [(0, 0), (65, 65), (16, 15)] {
+            let body = [[SIGN, 0, 0, id_length].as_slice(), &vec![0; id]].concat();
+            assert!(LaneRequest::decode(&body).is_err(), "an id of {id_length} bytes, {id} of them there");
         }
         assert!(decode_lane_reply(&[]).is_err());
     }

@@ -2,7 +2,7 @@
 
 use crate::doctor::Check;
 use crate::key::{KeyAttributes, TokenObject};
-use crate::{HealthCause, HsmError, HsmErrorKind, HsmFailure, Pin, PinChange, SlotReport};
+use crate::{HealthCause, HsmError, HsmErrorKind, HsmFailure, Pin, PinChange, SlotReport, Unadoptable};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -202,9 +202,25 @@ impl MechanismFlag {
 /// Everything but signing.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ControlRequest {
-    Generate { uid: [u8; 16], label: String, algorithm: u8 },
-    Inspect { uid: [u8; 16], algorithm: u8 },
-    Destroy { uid: [u8; 16] },
+    Generate {
+        uid: [u8; 16],
+        label: String,
+        algorithm: u8,
+    },
+    Inspect {
+        id: Vec<u8>,
+        algorithm: u8,
+    },
+    /// With `sole`, nothing where several private or secret keys have the id.
+    Destroy {
+        id: Vec<u8>,
+        sole: bool,
+    },
+    Find {
+        id: Option<Vec<u8>>,
+        label: Option<String>,
+        algorithm: u8,
+    },
     List,
     Health,
 }
@@ -215,6 +231,8 @@ pub(crate) enum ControlReply {
     Key(WireKey),
     Incomplete { private: u64, public: u64, secret: u64 },
     Destroyed(u64),
+    Found(WireFound),
+    Unadoptable(Unadoptable),
     Objects(Vec<TokenObject>),
     Healthy { sessions_open: u64 },
     Failed(WireFailure),
@@ -223,7 +241,17 @@ pub(crate) enum ControlReply {
 /// A complete key pair, or a secret.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct WireKey {
-    pub(crate) uid: [u8; 16],
+    pub(crate) id: Vec<u8>,
+    /// `None` for a secret.
+    pub(crate) spki_der: Option<Vec<u8>>,
+    pub(crate) attributes: KeyAttributes,
+}
+
+/// A key that others have put into the token.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WireFound {
+    pub(crate) id: Vec<u8>,
+    pub(crate) label: String,
     /// `None` for a secret.
     pub(crate) spki_der: Option<Vec<u8>>,
     pub(crate) attributes: KeyAttributes,

@@ -14,7 +14,7 @@ pub(crate) use lane::{
 };
 pub(crate) use message::{
     ChangePin, ControlReply, ControlRequest, Examine, Initialise, ListSlots, Measure, MechanismFact, MechanismFlag,
-    Reinitialise, Serve, Started, Task, TokenAddress, TokenFacts, WireFailure, WireKey,
+    Reinitialise, Serve, Started, Task, TokenAddress, TokenFacts, WireFailure, WireFound, WireKey,
 };
 
 use chancery_model::Algorithm;

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::latch::PinLatch;
 use crate::{HsmErrorKind, Pin};
-use chancery_model::KeyPurpose;
+use chancery_model::{KeyPurpose, TokenObjectId};
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
@@ -51,7 +51,7 @@ pub(super) struct Held {
     /// Its mutex makes login single-flight.
     anchor: Mutex<Option<Session>>,
     /// Private and secret keys by CKA_ID, read once after each login: no search on the way of a signature.
-    keys: RwLock<HashMap<[u8; 16], Place>>,
+    keys: RwLock<HashMap<TokenObjectId, Place>>,
     has_sentinel: AtomicBool,
     sessions: AtomicU64,
     /// Changes with each login, under the anchor's mutex.
@@ -165,8 +165,8 @@ impl Held {
                 let attributes =
                     session.get_attributes(handle, &[AttributeType::Id]).map_err(|error| failed(&error))?;
                 let Some(Attribute::Id(id)) = attributes.first() else { continue };
-                // What has no id of 16 bytes was not made by us.
-                let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) else { continue };
+                // Neither made by us nor adopted: by such an id nobody asks for it.
+                let Ok(id) = TokenObjectId::try_from(id.as_slice()) else { continue };
                 found
                     .entry(id)
                     .and_modify(|place| *place = Place::Several(Instant::now()))
@@ -203,12 +203,17 @@ impl Held {
 
     /// The handle of a private key (for signatures) or a secret (for MACs), from memory; from the token only if it is
     /// not known.
-    pub(super) fn key(&self, session: &Session, uid: &[u8; 16], purpose: KeyPurpose) -> Result<ObjectHandle, Fault> {
-        let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(uid).copied();
+    pub(super) fn key(
+        &self,
+        session: &Session,
+        id: &TokenObjectId,
+        purpose: KeyPurpose,
+    ) -> Result<ObjectHandle, Fault> {
+        let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).copied();
         let (handle, found) = match known {
             Some(Place::One(handle, found)) => (handle, found),
-            Some(Place::Several(seen)) if seen.elapsed() < BELIEVED => return Err(ambiguous(uid)),
-            Some(Place::Several(_)) | None => self.locate(session, uid)?,
+            Some(Place::Several(seen)) if seen.elapsed() < BELIEVED => return Err(ambiguous(id)),
+            Some(Place::Several(_)) | None => self.locate(session, id)?,
         };
         if found != purpose {
             // Not for the token to say: SoftHSM's answer to a signature with a secret is CKR_GENERAL_ERROR.
@@ -216,23 +221,23 @@ impl Held {
                 KeyPurpose::Signature => "is a private key and makes no MACs",
                 KeyPurpose::Mac => "is a secret and makes no signatures",
             };
-            return Err(Fault::new(HsmErrorKind::Configuration, format!("the key with CKA_ID {} {message}", hex(uid))));
+            return Err(Fault::new(HsmErrorKind::Configuration, format!("the key with CKA_ID {id} {message}")));
         }
         Ok(handle)
     }
 
     /// Finds a private or secret key in the token by its CKA_ID, and tells a missing key from a lost login.
-    pub(super) fn locate(&self, session: &Session, uid: &[u8; 16]) -> Result<(ObjectHandle, KeyPurpose), Fault> {
-        self.forget(uid);
+    pub(super) fn locate(&self, session: &Session, id: &TokenObjectId) -> Result<(ObjectHandle, KeyPurpose), Fault> {
+        self.forget(id);
         let mut since = self.logins();
-        if let Some(found) = self.search_key(session, uid)? {
+        if let Some(found) = self.search_key(session, id)? {
             return Ok(found);
         }
         // Logged out, a token shows an empty list and no error.
         self.ensure_login()?;
         if self.logins() != since {
             since = self.logins();
-            if let Some(found) = self.search_key(session, uid)? {
+            if let Some(found) = self.search_key(session, id)? {
                 return Ok(found);
             }
         }
@@ -240,9 +245,8 @@ impl Held {
         Err(Fault::new(
             HsmErrorKind::KeyNotFound,
             format!(
-                "the token holds no private or secret key with CKA_ID {}, though it is logged in and shows its other \
-                 objects",
-                hex(uid)
+                "the token holds no private or secret key with CKA_ID {id}, though it is logged in and shows its other \
+                 objects"
             ),
         ))
     }
@@ -270,10 +274,10 @@ impl Held {
         Err(Fault::new(HsmErrorKind::LoginLost, message).retrying())
     }
 
-    fn search_key(&self, session: &Session, uid: &[u8; 16]) -> Result<Option<(ObjectHandle, KeyPurpose)>, Fault> {
+    fn search_key(&self, session: &Session, id: &TokenObjectId) -> Result<Option<(ObjectHandle, KeyPurpose)>, Fault> {
         let mut found = Vec::new();
         for (class, purpose) in USED {
-            let template = [Attribute::Class(class), Attribute::Id(uid.to_vec())];
+            let template = [Attribute::Class(class), Attribute::Id(id.as_bytes().to_vec())];
             // A search that fails does not say that there is no such key.
             let handles = search(session, &template)
                 .map_err(|error| Fault::pkcs11("looking for a key", &error).of_the_token())?;
@@ -282,12 +286,12 @@ impl Held {
         match found.as_slice() {
             [] => Ok(None),
             [(handle, purpose)] => {
-                self.remember(*uid, *handle, *purpose);
+                self.remember(*id, *handle, *purpose);
                 Ok(Some((*handle, *purpose)))
             }
             [_, _, ..] => {
-                self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(*uid, Place::Several(Instant::now()));
-                Err(ambiguous(uid))
+                self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(*id, Place::Several(Instant::now()));
+                Err(ambiguous(id))
             }
         }
     }
@@ -300,13 +304,13 @@ impl Held {
     }
 
     /// Notes where a new key is.
-    pub(super) fn remember(&self, uid: [u8; 16], handle: ObjectHandle, purpose: KeyPurpose) {
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(uid, Place::One(handle, purpose));
+    pub(super) fn remember(&self, id: TokenObjectId, handle: ObjectHandle, purpose: KeyPurpose) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(id, Place::One(handle, purpose));
     }
 
     /// Forgets where a key was.
-    pub(super) fn forget(&self, uid: &[u8; 16]) {
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    pub(super) fn forget(&self, id: &TokenObjectId) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Ends the anchor session; the last one, if all lanes are gone.
@@ -325,19 +329,14 @@ const fn is_user(state: SessionState) -> bool {
     matches!(state, SessionState::RoUser | SessionState::RwUser)
 }
 
-fn ambiguous(uid: &[u8; 16]) -> Fault {
+fn ambiguous(id: &TokenObjectId) -> Fault {
     Fault::new(
         HsmErrorKind::KeyAmbiguous,
-        format!("more than one key in the token has CKA_ID {}: nothing is signed with any of them", hex(uid)),
+        format!("more than one key in the token has CKA_ID {id}: nothing is signed with any of them"),
     )
 }
 
 /// All objects that fit a template, many at a time.
 pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Error> {
     session.iter_objects_with_cache_size(template, SEARCH_CHUNK)?.collect()
-}
-
-/// A CKA_ID as people write it.
-pub(super) fn hex(uid: &[u8; 16]) -> String {
-    chancery_model::Uid::from_bytes(*uid).to_string()
 }

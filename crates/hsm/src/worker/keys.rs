@@ -1,12 +1,12 @@
 //! Making, reading back, listing and destroying keys: pairs, and secrets for MACs.
 
 use super::fault::Fault;
-use super::held::{Held, hex, search};
+use super::held::{Held, search};
 use super::mechanism::{self, EdwardsName};
 use crate::HsmErrorKind;
 use crate::key::{KeyAttributes, TokenObject, TokenObjectClass};
 use crate::wire::{ControlReply, WireKey};
-use chancery_model::{Algorithm, KeyPurpose, KeyType};
+use chancery_model::{Algorithm, KeyPurpose, KeyType, TokenObjectId, Uid};
 use cryptoki::error::Error;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -20,11 +20,11 @@ pub(super) fn generate(
     algorithm: Algorithm,
     edwards: EdwardsName,
 ) -> Result<WireKey, Fault> {
+    let id = TokenObjectId::from(Uid::from_bytes(*uid));
     let taken =
         search(session, &[Attribute::Id(uid.to_vec())]).map_err(|error| Fault::pkcs11("looking for the id", &error))?;
     if !taken.is_empty() {
-        let message =
-            format!("the token already holds {} objects with CKA_ID {}; nothing was made", taken.len(), hex(uid));
+        let message = format!("the token already holds {} objects with CKA_ID {id}; nothing was made", taken.len());
         return Err(Fault::new(HsmErrorKind::KeyAmbiguous, message));
     }
     let made = if mechanism::is_secret(algorithm.key_type()) {
@@ -32,12 +32,12 @@ pub(super) fn generate(
     } else {
         make_pair(session, uid, label, algorithm, edwards)?
     };
-    match read_back(session, uid, algorithm, made) {
+    match read_back(session, &id, algorithm, made) {
         Ok(key) => {
-            held.remember(*uid, made.used(), algorithm.purpose());
+            held.remember(id, made.used(), algorithm.purpose());
             Ok(key)
         }
-        Err(fault) => Err(match destroy(held, session, uid) {
+        Err(fault) => Err(match destroy(held, session, &id, false) {
             Ok(_) => Fault { message: format!("{}; the new key was destroyed", fault.message), ..fault },
             Err(second) => {
                 let message = format!("{}; destroying the new key failed: {}", fault.message, second.message);
@@ -134,13 +134,13 @@ fn never_again(algorithm: Algorithm, error: &Error) -> Fault {
 pub(super) fn inspect(
     held: &Held,
     session: &Session,
-    uid: &[u8; 16],
+    id: &TokenObjectId,
     algorithm: Algorithm,
 ) -> Result<ControlReply, Fault> {
     let since = held.logins();
-    let private = find(session, uid, ObjectClass::PRIVATE_KEY)?;
-    let public = find(session, uid, ObjectClass::PUBLIC_KEY)?;
-    let secret = find(session, uid, ObjectClass::SECRET_KEY)?;
+    let private = find(session, id, ObjectClass::PRIVATE_KEY)?;
+    let public = find(session, id, ObjectClass::PUBLIC_KEY)?;
+    let secret = find(session, id, ObjectClass::SECRET_KEY)?;
     let whole = match (private.as_slice(), public.as_slice(), secret.as_slice()) {
         ([private], [public], []) if algorithm.purpose() == KeyPurpose::Signature => {
             Objects::Pair { private: *private, public: *public }
@@ -156,23 +156,31 @@ pub(super) fn inspect(
             return Ok(ControlReply::Incomplete { private, public, secret });
         }
     };
-    read_back(session, uid, algorithm, whole).map(ControlReply::Key)
+    read_back(session, id, algorithm, whole).map(ControlReply::Key)
 }
 
-/// Destroys every key object with a CKA_ID, checks that none is left, and says how many there were.
-pub(super) fn destroy(held: &Held, session: &Session, uid: &[u8; 16]) -> Result<u64, Fault> {
+/// Destroys every key object with a CKA_ID, checks that none is left, and says how many there were. With `sole` it destroys
+/// nothing where several private or secret keys have the id: of ids that others have given, a second one may be of theirs.
+pub(super) fn destroy(held: &Held, session: &Session, id: &TokenObjectId, sole: bool) -> Result<u64, Fault> {
     let mut destroyed = 0;
     let since = held.logins();
-    held.forget(uid);
+    if sole {
+        let used =
+            find(session, id, ObjectClass::PRIVATE_KEY)?.len() + find(session, id, ObjectClass::SECRET_KEY)?.len();
+        if used > 1 {
+            let message = format!("{used} private or secret keys have CKA_ID {id}: none of them is destroyed");
+            return Err(Fault::new(HsmErrorKind::KeyAmbiguous, message));
+        }
+    }
+    held.forget(id);
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY, ObjectClass::SECRET_KEY] {
-        for handle in find(session, uid, class)? {
+        for handle in find(session, id, class)? {
             session.destroy_object(handle).map_err(|error| Fault::pkcs11("destroying a key object", &error))?;
             destroyed += 1;
         }
-        let left = find(session, uid, class)?.len();
+        let left = find(session, id, class)?.len();
         if left > 0 {
-            let message =
-                format!("{left} key objects with CKA_ID {} are still there after their destruction", hex(uid));
+            let message = format!("{left} key objects with CKA_ID {id} are still there after their destruction");
             return Err(Fault::new(HsmErrorKind::OutcomeUnknown, message));
         }
     }
@@ -208,12 +216,12 @@ pub(super) fn list(held: &Held, session: &Session) -> Result<Vec<TokenObject>, F
     Ok(objects)
 }
 
-fn find(session: &Session, uid: &[u8; 16], class: ObjectClass) -> Result<Vec<ObjectHandle>, Fault> {
-    search(session, &[Attribute::Class(class), Attribute::Id(uid.to_vec())])
+fn find(session: &Session, id: &TokenObjectId, class: ObjectClass) -> Result<Vec<ObjectHandle>, Fault> {
+    search(session, &[Attribute::Class(class), Attribute::Id(id.as_bytes().to_vec())])
         .map_err(|error| Fault::pkcs11("looking for a key", &error))
 }
 
-fn read_back(session: &Session, uid: &[u8; 16], algorithm: Algorithm, whole: Objects) -> Result<WireKey, Fault> {
+fn read_back(session: &Session, id: &TokenObjectId, algorithm: Algorithm, whole: Objects) -> Result<WireKey, Fault> {
     let class = match whole {
         Objects::Pair { .. } => TokenObjectClass::PrivateKey,
         Objects::Secret(_) => TokenObjectClass::SecretKey,
@@ -221,7 +229,7 @@ fn read_back(session: &Session, uid: &[u8; 16], algorithm: Algorithm, whole: Obj
     let attributes = read_attributes(session, whole.used(), class)?;
     let violations = attributes.violations();
     if !violations.is_empty() {
-        let message = format!("the key {} is not as Chancery demands: wrong are {}", hex(uid), violations.join(", "));
+        let message = format!("the key {id} is not as Chancery demands: wrong are {}", violations.join(", "));
         return Err(Fault::new(HsmErrorKind::Configuration, message));
     }
     let spki_der = match whole {
@@ -231,11 +239,11 @@ fn read_back(session: &Session, uid: &[u8; 16], algorithm: Algorithm, whole: Obj
             None
         }
     };
-    Ok(WireKey { uid: *uid, spki_der, attributes })
+    Ok(WireKey { id: id.as_bytes().to_vec(), spki_der, attributes })
 }
 
 /// A secret has no public half that would show its kind and size: the token says both.
-fn check_secret(session: &Session, algorithm: Algorithm, secret: ObjectHandle) -> Result<(), Fault> {
+pub(super) fn check_secret(session: &Session, algorithm: Algorithm, secret: ObjectHandle) -> Result<(), Fault> {
     // The same that the template of a new one says: key type and length.
     let (_, demanded) = mechanism::generating(algorithm.key_type(), EdwardsName::Oid)?;
     let wanted = demanded.iter().map(Attribute::attribute_type).collect::<Vec<_>>();
@@ -271,7 +279,11 @@ const PROTECTING: [AttributeType; 11] = [
 const OF_PRIVATE_KEYS: &[AttributeType] = &[AttributeType::SignRecover];
 const OF_SECRETS: &[AttributeType] = &[AttributeType::Verify, AttributeType::Encrypt, AttributeType::Wrap];
 
-fn read_attributes(session: &Session, key: ObjectHandle, class: TokenObjectClass) -> Result<KeyAttributes, Fault> {
+pub(super) fn read_attributes(
+    session: &Session,
+    key: ObjectHandle,
+    class: TokenObjectClass,
+) -> Result<KeyAttributes, Fault> {
     let of_its_class = if class == TokenObjectClass::SecretKey { OF_SECRETS } else { OF_PRIVATE_KEYS };
     let wanted = [&PROTECTING, of_its_class].concat();
     let read =

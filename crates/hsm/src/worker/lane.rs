@@ -6,7 +6,7 @@ use super::operations;
 use crate::HsmErrorKind;
 use crate::return_codes::Cure;
 use crate::wire::{FrameBuffer, LaneRequest, Operation, encode_lane_reply};
-use chancery_model::Uid;
+use chancery_model::TokenObjectId;
 use cryptoki::session::Session;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -94,7 +94,7 @@ impl Lane {
                 self.unknown_outcomes = 0;
                 Ok(answer)
             }
-            Err(fault) => Err(self.cure(fault, request.operation.uid().as_ref().map(Uid::as_bytes))),
+            Err(fault) => Err(self.cure(fault, request.operation.id().as_ref())),
         }
     }
 
@@ -118,7 +118,7 @@ impl Lane {
     }
 
     /// Mends what the failure broke, so that the next call finds it whole, and says what the service should do.
-    fn cure(&mut self, fault: Fault, uid: Option<&[u8; 16]>) -> Fault {
+    fn cure(&mut self, fault: Fault, id: Option<&TokenObjectId>) -> Fault {
         match fault.cure {
             Cure::Nothing | Cure::Benign | Cure::Latch | Cure::Replace => fault,
             Cure::NewSession => self.renew(fault),
@@ -131,8 +131,8 @@ impl Lane {
                 Ok(()) => fault,
                 Err(found) => fault.reclassified(found),
             },
-            Cure::FindAgain => match uid {
-                Some(uid) => self.find_again(fault, uid),
+            Cure::FindAgain => match id {
+                Some(id) => self.find_again(fault, id),
                 None => fault,
             },
         }
@@ -149,9 +149,9 @@ impl Lane {
         }
     }
 
-    fn find_again(&mut self, fault: Fault, uid: &[u8; 16]) -> Fault {
+    fn find_again(&mut self, fault: Fault, id: &TokenObjectId) -> Fault {
         let held = Arc::clone(&self.held);
-        match self.session().and_then(|session| held.locate(session, uid)) {
+        match self.session().and_then(|session| held.locate(session, id)) {
             Ok(_) => {
                 let renewed = Fault::new(HsmErrorKind::Session, "the key's handle was stale and has been found again");
                 fault.reclassified(renewed.retrying())

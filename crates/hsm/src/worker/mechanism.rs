@@ -123,7 +123,7 @@ const fn parameter_set(set: MlDsaParameterSet) -> MlDsaParameterSetType {
 }
 
 /// DER OBJECT IDENTIFIER of a curve (SEC 2; RFC 5480, section 2.1.1.1).
-const fn curve_oid(curve: Curve) -> &'static [u8] {
+pub(super) const fn curve_oid(curve: Curve) -> &'static [u8] {
     match curve {
         Curve::P256 => &[0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07],
         Curve::P384 => &[0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x22],

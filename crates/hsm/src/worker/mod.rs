@@ -3,6 +3,7 @@
 //! It is a process of its own because vendor libraries crash, hang and lose their state: then one token is away for
 //! some milliseconds, and the service is not. It is told what to do, PIN included, over the inherited control socket.
 
+mod adopt;
 mod change_pin;
 mod doctor;
 mod fault;

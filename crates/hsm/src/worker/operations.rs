@@ -7,7 +7,7 @@ use crate::return_codes::Cure;
 use crate::wire::Operation;
 use crate::{HsmErrorKind, MAX_RANDOM_BYTES};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use chancery_model::{Algorithm, KeyPurpose, Uid};
+use chancery_model::{Algorithm, KeyPurpose, TokenObjectId};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
@@ -34,22 +34,22 @@ pub(super) fn check(operation: &Operation<'_>) -> Result<(), Fault> {
 
 /// Does it. The answer's bytes are those of a lane's reply.
 pub(super) fn act(held: &Held, session: &Session, operation: &Operation<'_>) -> Result<Vec<u8>, Fault> {
-    let find = |algorithm: Algorithm, uid: &Uid| -> Result<(Mechanism<'static>, ObjectHandle), Fault> {
-        Ok((mechanism::signing(algorithm)?, held.key(session, uid.as_bytes(), algorithm.purpose())?))
+    let find = |algorithm: Algorithm, id: &TokenObjectId| -> Result<(Mechanism<'static>, ObjectHandle), Fault> {
+        Ok((mechanism::signing(algorithm)?, held.key(session, id, algorithm.purpose())?))
     };
     match *operation {
-        Operation::Sign { algorithm, uid, input } => {
-            let (mechanism, key) = find(algorithm, &uid)?;
+        Operation::Sign { algorithm, id, input } => {
+            let (mechanism, key) = find(algorithm, &id)?;
             // cryptoki 0.12 asks for the signature's length first: one more call into the module, which costs a
             // network HSM that does not answer it locally one more round trip.
             session.sign(&mechanism, key, input).map_err(|error| Fault::pkcs11("signing", &error))
         }
-        Operation::Mac { algorithm, uid, message } => {
-            let (mechanism, key) = find(algorithm, &uid)?;
+        Operation::Mac { algorithm, id, message } => {
+            let (mechanism, key) = find(algorithm, &id)?;
             make_mac(session, &mechanism, key, message)
         }
-        Operation::VerifyMac { algorithm, uid, mac, message } => {
-            let (mechanism, key) = find(algorithm, &uid)?;
+        Operation::VerifyMac { algorithm, id, mac, message } => {
+            let (mechanism, key) = find(algorithm, &id)?;
             let right = make_mac(session, &mechanism, key, message)?;
             Ok(vec![u8::from(verify_slices_are_equal(&right, mac).is_ok())])
         }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_key_does_only_what_it_is_for() {
-        let uid = Uid::from_bytes([1; 16]);
+        let id = TokenObjectId::try_from([1; 16].as_slice()).unwrap();
         for algorithm in Algorithm::ALL {
             let input = vec![
                 0;
@@ -97,9 +97,9 @@ mod tests {
                     None => 5,
                 }
             ];
-            let signs = check(&Operation::Sign { algorithm, uid, input: &input }).is_ok();
-            let makes_macs = check(&Operation::Mac { algorithm, uid, message: &input }).is_ok();
-            let checks_macs = check(&Operation::VerifyMac { algorithm, uid, mac: &[0; 16], message: &input }).is_ok();
+            let signs = check(&Operation::Sign { algorithm, id, input: &input }).is_ok();
+            let makes_macs = check(&Operation::Mac { algorithm, id, message: &input }).is_ok();
+            let checks_macs = check(&Operation::VerifyMac { algorithm, id, mac: &[0; 16], message: &input }).is_ok();
             let expected = match algorithm.purpose() {
                 KeyPurpose::Signature => (true, false, false),
                 KeyPurpose::Mac => (false, true, true),

@@ -1,5 +1,6 @@
 //! A worker that holds a token: its start, its control lane, and its orderly end.
 
+use super::adopt;
 use super::fault::Fault;
 use super::held::Held;
 use super::keys;
@@ -13,6 +14,7 @@ use crate::return_codes::Cure;
 use crate::wire::{
     ControlReply, ControlRequest, Serve, Started, TokenAddress, TokenFacts, algorithm_at, read_control, write_control,
 };
+use chancery_model::TokenObjectId;
 use cryptoki::context::Pkcs11;
 use cryptoki::session::Session;
 use std::io;
@@ -193,15 +195,24 @@ impl Worker {
         held.ensure_login()?;
         let session = self.session()?;
         let bad_algorithm = |error: io::Error| Fault::new(crate::HsmErrorKind::Bug, error.to_string());
+        let object_id = |id: Vec<u8>| {
+            TokenObjectId::try_from(id.as_slice())
+                .map_err(|error| Fault::new(crate::HsmErrorKind::Bug, error.to_string()))
+        };
         match request {
             ControlRequest::Generate { uid, label, algorithm } => {
                 let algorithm = algorithm_at(algorithm).map_err(bad_algorithm)?;
                 keys::generate(&held, session, &uid, &label, algorithm, edwards).map(ControlReply::Key)
             }
-            ControlRequest::Inspect { uid, algorithm } => {
-                keys::inspect(&held, session, &uid, algorithm_at(algorithm).map_err(bad_algorithm)?)
+            ControlRequest::Inspect { id, algorithm } => {
+                keys::inspect(&held, session, &object_id(id)?, algorithm_at(algorithm).map_err(bad_algorithm)?)
             }
-            ControlRequest::Destroy { uid } => keys::destroy(&held, session, &uid).map(ControlReply::Destroyed),
+            ControlRequest::Destroy { id, sole } => {
+                keys::destroy(&held, session, &object_id(id)?, sole).map(ControlReply::Destroyed)
+            }
+            ControlRequest::Find { id, label, algorithm } => {
+                adopt::find(&held, session, id, label, algorithm_at(algorithm).map_err(bad_algorithm)?)
+            }
             ControlRequest::List => keys::list(&held, session).map(ControlReply::Objects),
             ControlRequest::Health => {
                 session.get_session_info().map_err(|error| Fault::pkcs11("reading the session's state", &error))?;

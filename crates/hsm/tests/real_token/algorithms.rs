@@ -6,7 +6,7 @@ use chancery_crypto::{SignedInput, hash, new_uid};
 use chancery_hsm::{
     HsmErrorKind, KeyPresence, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, TokenObjectClass, TokenState, measure,
 };
-use chancery_model::{Algorithm, Curve, EcdsaEncoding, KeyPurpose, KeyType};
+use chancery_model::{Algorithm, Curve, EcdsaEncoding, KeyPurpose, KeyType, Uid};
 use std::time::Duration;
 
 fn signature_bytes(algorithm: Algorithm) -> usize {
@@ -57,16 +57,16 @@ async fn every_signing_algorithm_from_generation_to_destruction() {
             assert!(key.public.verify(input, &signature.bytes, EcdsaEncoding::P1363).is_ok(), "{algorithm}");
         }
 
-        let present = token.inspect(key.uid, algorithm, soon()).await.unwrap();
+        let present = token.inspect(key.id, algorithm, soon()).await.unwrap();
         assert_eq!(present, KeyPresence::Complete(made), "{algorithm}");
         let objects = token.list(soon()).await.unwrap();
         for class in [TokenObjectClass::PrivateKey, TokenObjectClass::PublicKey] {
-            let halves = objects.iter().filter(|object| object.class == class && object.id == key.uid.as_bytes());
+            let halves = objects.iter().filter(|object| object.class == class && object.id == key.id.as_bytes());
             assert_eq!(halves.map(|half| half.label.as_str()).collect::<Vec<_>>(), ["a key"], "{algorithm}");
         }
 
-        assert_eq!(token.destroy(key.uid, soon()).await, Ok(2), "{algorithm}");
-        assert_eq!(token.inspect(key.uid, algorithm, soon()).await, Ok(KeyPresence::Absent), "{algorithm}");
+        assert_eq!(token.destroy(key.id, soon()).await, Ok(2), "{algorithm}");
+        assert_eq!(token.inspect(key.id, algorithm, soon()).await, Ok(KeyPresence::Absent), "{algorithm}");
         let failure = sign(&token, &key, b"m").await.unwrap_err();
         assert_eq!(failure.kind, HsmErrorKind::KeyNotFound, "{algorithm}: {failure}");
     }
@@ -116,10 +116,10 @@ async fn a_whole_pair_that_is_not_as_wanted_is_unfit_and_can_be_destroyed() {
     let tokens = Tokens::new().await;
     let token = tokens.token().await;
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
-    let found = token.inspect(key.uid, Algorithm::EcdsaP384Sha384, soon()).await.unwrap();
+    let found = token.inspect(key.id, Algorithm::EcdsaP384Sha384, soon()).await.unwrap();
     assert!(matches!(found, KeyPresence::Unfit { .. }), "{found:?}");
-    assert_eq!(token.destroy(key.uid, soon()).await, Ok(2));
-    assert_eq!(token.inspect(key.uid, Algorithm::EcdsaP384Sha384, soon()).await, Ok(KeyPresence::Absent));
+    assert_eq!(token.destroy(key.id, soon()).await, Ok(2));
+    assert_eq!(token.inspect(key.id, Algorithm::EcdsaP384Sha384, soon()).await, Ok(KeyPresence::Absent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +134,7 @@ async fn a_signature_of_another_key_never_leaves() {
         }
         let (_, key) = make_key(&token, algorithm).await;
         let (_, other) = make_key(&token, algorithm).await;
-        let mixed = SigningKey { uid: key.uid, public: other.public };
+        let mixed = SigningKey { id: key.id, public: other.public };
         let failure = sign(&token, &mixed, b"m").await.unwrap_err();
         assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::WrongSignature, 2), "{algorithm}");
         assert_eq!(sign(&token, &key, b"m").await.unwrap().attempts, 1);
@@ -146,7 +146,8 @@ async fn an_id_that_is_taken_makes_no_second_key() {
     let tokens = Tokens::new().await;
     let token = tokens.token().await;
     let (_, key) = make_key(&token, Algorithm::EcdsaP256Sha256).await;
-    let failure = token.generate(key.uid, "again", Algorithm::EcdsaP256Sha256, soon()).await.unwrap_err();
+    let taken = Uid::try_from(key.id.as_bytes()).unwrap();
+    let failure = token.generate(taken, "again", Algorithm::EcdsaP256Sha256, soon()).await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous);
     assert_eq!(token.list(soon()).await.unwrap().len(), 2);
     sign(&token, &key, b"m").await.unwrap();

@@ -116,7 +116,7 @@ async fn a_key_that_does_not_prove_itself_is_destroyed() {
         let failure = token.generate(uid, "a key", algorithm, soon()).await.unwrap_err();
         assert_eq!(failure.kind, HsmErrorKind::WrongSignature, "{failure}");
         assert!(failure.message.contains("it was destroyed"), "{failure}");
-        assert_eq!(token.inspect(uid, algorithm, soon()).await, Ok(KeyPresence::Absent));
+        assert_eq!(token.inspect(uid.into(), algorithm, soon()).await, Ok(KeyPresence::Absent));
     }
     assert_eq!(token.list(soon()).await, Ok(Vec::new()));
 }
@@ -133,8 +133,8 @@ async fn a_key_that_no_longer_proves_itself_is_unfit() {
     honest.shutdown().await;
     let liar = Liar::telling(&tokens, FLIPPED_BIT, ALWAYS).await;
     let token = &liar.token;
-    for (uid, algorithm) in [(secret.uid, MAC), (pair.uid, SIGNATURE)] {
-        let found = token.inspect(uid, algorithm, soon()).await.unwrap();
+    for (id, algorithm) in [(secret.id, MAC), (pair.id, SIGNATURE)] {
+        let found = token.inspect(id, algorithm, soon()).await.unwrap();
         assert!(matches!(found, KeyPresence::Unfit { .. }), "{found:?}");
     }
 }

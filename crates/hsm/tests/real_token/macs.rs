@@ -28,7 +28,7 @@ async fn every_mac_algorithm_from_generation_to_destruction() {
     for algorithm in mac_algorithms() {
         assert!(module_under_test().offers(algorithm) && token.offers(algorithm).is_ok(), "{algorithm}");
         let (made, key) = make_mac_key(&token, algorithm).await;
-        assert_eq!((made.uid, &made.spki_der), (key.uid, &None), "{algorithm}");
+        assert_eq!((made.id, &made.spki_der), (key.id, &None), "{algorithm}");
         assert_eq!(made.attributes.class, TokenObjectClass::SecretKey, "{algorithm}");
         assert!(made.attributes.verify && made.attributes.violations().is_empty(), "{algorithm}");
 
@@ -56,15 +56,15 @@ async fn every_mac_algorithm_from_generation_to_destruction() {
         let (_, other) = make_mac_key(&token, algorithm).await;
         assert!(!is_valid(&token, &other, message.as_bytes(), &mac.bytes).await, "{algorithm}");
 
-        let present = token.inspect(key.uid, algorithm, soon()).await.unwrap();
+        let present = token.inspect(key.id, algorithm, soon()).await.unwrap();
         assert_eq!(present, KeyPresence::Complete(made), "{algorithm}");
         let objects = token.list(soon()).await.unwrap();
-        let ours: Vec<_> = objects.iter().filter(|object| object.id == key.uid.as_bytes()).collect();
+        let ours: Vec<_> = objects.iter().filter(|object| object.id == key.id.as_bytes()).collect();
         assert!(ours.len() == 1 && ours[0].class == TokenObjectClass::SecretKey, "{algorithm}: {ours:?}");
         assert_eq!(ours[0].label, "a secret");
 
-        assert_eq!(token.destroy(key.uid, soon()).await, Ok(1), "{algorithm}");
-        assert_eq!(token.inspect(key.uid, algorithm, soon()).await, Ok(KeyPresence::Absent), "{algorithm}");
+        assert_eq!(token.destroy(key.id, soon()).await, Ok(1), "{algorithm}");
+        assert_eq!(token.inspect(key.id, algorithm, soon()).await, Ok(KeyPresence::Absent), "{algorithm}");
         for failure in [
             token.mac(&key, b"m", soon()).await.unwrap_err(),
             token.verify_mac(&key, message.as_bytes(), &mac.bytes, soon()).await.unwrap_err(),
@@ -106,11 +106,11 @@ async fn keys_do_only_what_they_are_for() {
         token.mac(&MacKey { algorithm: Algorithm::Ed25519, ..secret.clone() }, b"m", soon()).await.unwrap_err();
     assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::InputLength, 0));
     // A private key makes no MACs, and a secret no signatures, whatever the caller takes them for.
-    let misused = MacKey { uid: pair.uid, algorithm: Algorithm::HmacSha256 };
+    let misused = MacKey { id: pair.id, algorithm: Algorithm::HmacSha256 };
     let failure = token.mac(&misused, b"m", soon()).await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::Configuration, "{failure}");
     let mut misused = pair.clone();
-    misused.uid = secret.uid;
+    misused.id = secret.id;
     let failure = sign(&token, &misused, b"m").await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::Configuration, "{failure}");
     // Both still do what they are for.
@@ -118,17 +118,20 @@ async fn keys_do_only_what_they_are_for() {
     sign(&token, &pair, b"m").await.unwrap();
 
     // Asked for as something else, they are not whole keys of that kind.
-    let found = token.inspect(secret.uid, Algorithm::EcdsaP256Sha256, soon()).await.unwrap();
+    let found = token.inspect(secret.id, Algorithm::EcdsaP256Sha256, soon()).await.unwrap();
     assert_eq!(found, KeyPresence::Partial { private: 0, public: 0, secret: 1 });
-    let found = token.inspect(pair.uid, Algorithm::HmacSha256, soon()).await.unwrap();
+    let found = token.inspect(pair.id, Algorithm::HmacSha256, soon()).await.unwrap();
     assert_eq!(found, KeyPresence::Partial { private: 1, public: 1, secret: 0 });
     for algorithm in [Algorithm::HmacSha512, Algorithm::AesCmac] {
-        let found = token.inspect(secret.uid, algorithm, soon()).await.unwrap();
+        let found = token.inspect(secret.id, algorithm, soon()).await.unwrap();
         assert!(matches!(found, KeyPresence::Unfit { .. }), "{found:?}");
     }
-    let failure = token.generate(secret.uid, "again", Algorithm::HmacSha256, soon()).await.unwrap_err();
+    let failure = token
+        .generate(Uid::try_from(secret.id.as_bytes()).unwrap(), "again", Algorithm::HmacSha256, soon())
+        .await
+        .unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous);
-    assert_eq!(token.destroy(secret.uid, soon()).await, Ok(1));
+    assert_eq!(token.destroy(secret.id, soon()).await, Ok(1));
 }
 
 /// Not a test: makes secrets as no Chancery would, and gives a secret and a private key the same CKA_ID.
@@ -169,14 +172,14 @@ async fn odd_secrets_are_not_used() {
     run_entry("macs::odd_secrets_entry", &tokens);
 
     let token = tokens.token().await;
-    pair.uid = Uid::from_bytes([7; 16]);
-    secret.uid = pair.uid;
+    pair.id = Uid::from_bytes([7; 16]).into();
+    secret.id = pair.id;
     let failure = sign(&token, &pair, b"m").await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous, "{failure}");
     let failure = token.mac(&secret, b"m", soon()).await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous, "{failure}");
 
-    let found = token.inspect(Uid::from_bytes([8; 16]), Algorithm::AesCmac, soon()).await.unwrap();
+    let found = token.inspect(Uid::from_bytes([8; 16]).into(), Algorithm::AesCmac, soon()).await.unwrap();
     let KeyPresence::Unfit { why } = found else { panic!("{found:?}") };
     for name in ["CKA_ALWAYS_SENSITIVE", "CKA_NEVER_EXTRACTABLE", "CKA_LOCAL", "CKA_ENCRYPT"] {
         assert!(why.contains(name), "{name}: {why}");

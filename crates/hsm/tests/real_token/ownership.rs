@@ -217,7 +217,7 @@ async fn two_keys_of_one_id_sign_nothing() {
     token.shutdown().await;
     run_entry("ownership::duplicate_ids_entry", &tokens);
     let token = tokens.token().await;
-    key.uid = chancery_model::Uid::from_bytes([7; 16]);
+    key.id = chancery_model::Uid::from_bytes([7; 16]).into();
     let failure = sign(&token, &key, b"m").await.unwrap_err();
     assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous, "{failure}");
 }

@@ -129,14 +129,14 @@ pub async fn make_key(token: &Token, algorithm: Algorithm) -> (GeneratedKey, Sig
     let uid = new_uid().unwrap();
     let made = token.generate(uid, "a key", algorithm, soon()).await.unwrap();
     let public = PublicKey::from_spki_der(algorithm, made.spki_der.as_ref().unwrap()).unwrap();
-    (made, SigningKey { uid, public })
+    (made, SigningKey { id: uid.into(), public })
 }
 
 /// Makes a secret for MACs.
 pub async fn make_mac_key(token: &Token, algorithm: Algorithm) -> (GeneratedKey, MacKey) {
     let uid = new_uid().unwrap();
     let made = token.generate(uid, "a secret", algorithm, soon()).await.unwrap();
-    (made, MacKey { uid, algorithm })
+    (made, MacKey { id: uid.into(), algorithm })
 }
 
 pub async fn sign(token: &Token, key: &SigningKey, message: &[u8]) -> Result<DeviceSignature, HsmFailure> {

@@ -102,11 +102,11 @@ async fn run_set(token: &Token, algorithm: Algorithm, name: TestName, refused: &
     let mut unusable = BTreeSet::new();
     for test in TestSet::load(name).unwrap().test_groups.iter().flat_map(|group| &group.tests) {
         let what = format!("{algorithm}, test {}", test.tc_id);
-        let key = MacKey { uid: uid_of(algorithm, &test.key), algorithm };
+        let key = MacKey { id: uid_of(algorithm, &test.key).into(), algorithm };
         let made = match token.mac(&key, &test.msg, soon()).await {
             Ok(made) => made,
             Err(failure) => {
-                let absent = refused.contains(&format!("refused {} ", key.uid));
+                let absent = refused.contains(&format!("refused {} ", key.id));
                 let expected = if absent { HsmErrorKind::KeyNotFound } else { HsmErrorKind::Configuration };
                 assert_eq!(failure.kind, expected, "{what}, a key of {} bytes: {failure}", test.key.len());
                 tally.unusable += 1;

@@ -49,6 +49,7 @@ pub fn key_facts(name: &str, environment: &str) -> KeyFacts {
         algorithm: Algorithm::EcdsaP256Sha256,
         allow_digest: false,
         labels: Arc::new(BTreeMap::from([("tier".to_owned(), "gold".to_owned())])),
+        extractable: false,
     }
 }
 
@@ -61,8 +62,11 @@ pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resourc
     match action {
         Action::ListKeyRings
         | Action::GetKeyRing
+        | Action::FreezeKeyRing
+        | Action::UnfreezeKeyRing
         | Action::ListKeys
         | Action::CreateKey
+        | Action::AdoptKey
         | Action::GenerateRandomBytes => ring(ring_id, environment),
         Action::Sign
         | Action::SignJwt
@@ -87,7 +91,8 @@ pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resourc
         | Action::ApplyPolicySet
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
-        | Action::ListEffectiveAccess => Resource::PolicySet,
+        | Action::ListEffectiveAccess
+        | Action::ReplayPolicySet => Resource::PolicySet,
         Action::ListRecords | Action::WatchRecords => Resource::AuditLog,
         Action::ListTokens => Resource::Tokens,
         Action::GetToken | Action::ClearPinLatch => Resource::Token(id("soft-1")),
@@ -123,7 +128,9 @@ pub fn operation_for(action: Action) -> OperationContext {
         },
         Action::MacSign | Action::MacVerify => OperationContext::Mac { input_bytes: 100, version: 1 },
         Action::GenerateRandomBytes => OperationContext::Random { length: 32 },
-        Action::CreateKey => OperationContext::CreateKey { algorithm: Algorithm::Ed25519, allow_digest: false },
+        Action::CreateKey | Action::AdoptKey => {
+            OperationContext::CreateKey { algorithm: Algorithm::Ed25519, allow_digest: false }
+        }
         Action::CreateCaller | Action::UpdateCaller => registration("dev", &[Role::Signer]),
         Action::IssueApiKey | Action::RotateApiKey => OperationContext::ApiKey { lifetime_seconds: 3600 },
         _ => OperationContext::Plain,

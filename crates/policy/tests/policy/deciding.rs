@@ -244,6 +244,7 @@ fn a_permit_and_a_denial_say_what_policy_saw() {
             "resource": {
                 "type": "Key", "id": name, "ring": ring, "environment": "dev",
                 "algorithm": "ECDSA_P256_SHA256", "allowDigest": false, "labels": { "tier": "gold" },
+                "extractable": false,
             },
             "context": {
                 "authentication": "certificate", "now": "2025-11-25T12:00:00.000Z", "sourceAddress": "10.1.2.3",

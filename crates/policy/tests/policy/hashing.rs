@@ -12,6 +12,7 @@ fn expected(documents: &[PolicyDocument]) -> Sha256Hash {
 
 const BUILTIN: &str = include_str!("../../policies/builtin.cedar");
 const BUILTIN_TO_2: &str = include_str!("../../policies/earlier/builtin-of-schemas-1-and-2.cedar");
+const BUILTIN_OF_3: &str = include_str!("../../policies/earlier/builtin-of-schema-3.cedar");
 
 fn expected_under(schema_version: u32, builtin: &str, documents: &[PolicyDocument]) -> Sha256Hash {
     let mut bytes = b"chancery policy set v1\n".to_vec();
@@ -42,11 +43,13 @@ fn a_hash_under_an_earlier_schema_is_known_again_and_no_other() {
     let (a, b) = (document("a.cedar", "// a"), document("a.cedar", "// b"));
     let set = parse(vec![a.clone()]);
     for earlier in 1..SCHEMA_VERSION {
-        assert!(set.had_hash(&expected_under(earlier, BUILTIN_TO_2, std::slice::from_ref(&a))), "{earlier}");
+        let builtin = if earlier < 3 { BUILTIN_TO_2 } else { BUILTIN_OF_3 };
+        assert!(set.had_hash(&expected_under(earlier, builtin, std::slice::from_ref(&a))), "{earlier}");
     }
     for other in [
         expected_under(1, BUILTIN_TO_2, &[b]),
         expected_under(1, BUILTIN, std::slice::from_ref(&a)),
+        expected_under(3, BUILTIN_TO_2, std::slice::from_ref(&a)),
         expected_under(0, BUILTIN_TO_2, std::slice::from_ref(&a)),
         expected_under(SCHEMA_VERSION, BUILTIN, &[a]),
         [0; 32],

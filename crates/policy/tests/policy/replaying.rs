@@ -55,3 +55,15 @@ fn what_cannot_be_read_is_named() {
     assert_eq!(other, Err(NotReplayable("resource of this action")));
     assert!(RecordedCall::from_attributes(Action::Sign, &serde_json::Value::Null).is_err());
 }
+
+#[test]
+fn a_record_of_the_time_before_adoption_is_of_a_key_of_which_there_is_no_copy() {
+    let shop = caller("shop", &[Role::Signer]);
+    let point = point(&PolicySet::shipped(), &[&shop]);
+    let mut attributes = point.explain(&shop, &sign("payments/jwt")).attributes;
+    let resource = attributes["resource"].as_object_mut().unwrap();
+    assert_eq!(resource.remove("extractable"), Some(false.into()));
+    assert_eq!(RecordedCall::from_attributes(Action::Sign, &attributes).unwrap().request, sign("payments/jwt"));
+    attributes["resource"]["extractable"] = "no".into();
+    assert_eq!(RecordedCall::from_attributes(Action::Sign, &attributes), Err(NotReplayable("extractable")));
+}

@@ -34,6 +34,9 @@ fn granted(role: Role) -> Vec<Action> {
         Role::KeyAdministrator => {
             let administers: &[Action] = &[
                 CreateKey,
+                AdoptKey,
+                FreezeKeyRing,
+                UnfreezeKeyRing,
                 UpdateKey,
                 RotateKey,
                 SuspendKeyVersion,
@@ -51,7 +54,15 @@ fn granted(role: Role) -> Vec<Action> {
             (administers, true)
         }
         Role::PolicyAdministrator => {
-            (&[GetPolicySet, ApplyPolicySet, ValidatePolicySet, ExplainAuthorization, ListEffectiveAccess], false)
+            let own: &[Action] = &[
+                GetPolicySet,
+                ApplyPolicySet,
+                ValidatePolicySet,
+                ExplainAuthorization,
+                ListEffectiveAccess,
+                ReplayPolicySet,
+            ];
+            (own, false)
         }
         Role::Approver => (&[], true),
         Role::Auditor => {
@@ -62,6 +73,7 @@ fn granted(role: Role) -> Vec<Action> {
                 ValidatePolicySet,
                 ExplainAuthorization,
                 ListEffectiveAccess,
+                ReplayPolicySet,
                 ListTokens,
                 GetToken,
                 GetCaller,
@@ -97,6 +109,8 @@ fn is_about_keys(action: Action) -> bool {
             | ActionGroup::GeneratingRandom
             | ActionGroup::ReadingKeys
             | ActionGroup::AdministeringKeys
+            | ActionGroup::AdoptingKeys
+            | ActionGroup::FreezingKeyRings
             | ActionGroup::ReportingCompromise
             | ActionGroup::DestroyingKeys
     )

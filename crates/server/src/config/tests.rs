@@ -441,6 +441,22 @@ fn what_is_weak_is_a_warning() {
 }
 
 #[test]
+fn copies_of_keys_that_matter_are_a_warning() {
+    let folder = Folder::new();
+    let ring = "[[key_ring]]\n";
+    let open = usable_example().replace(ring, "[[key_ring]]\nallow_extractable = true\n");
+    let config = folder.load(&open).unwrap();
+    assert!(
+        config.key_rings[0].allow_extractable
+            && !folder.load(&usable_example()).unwrap().key_rings[0].allow_extractable
+    );
+    assert_eq!(check(&config), [], "of a development ring they may be");
+    let findings = check(&folder.load(&open.replace("environment = \"dev\"", "environment = \"prod\"")).unwrap());
+    let fields: Vec<_> = findings.iter().map(|finding| (finding.severity, finding.field.as_str())).collect();
+    assert_eq!(fields, [(Severity::Warning, "key_ring.dev.allow_extractable")]);
+}
+
+#[test]
 fn keys_that_matter_are_not_kept_in_files() {
     let folder = Folder::new();
     folder.write("libsofthsm2.so", "content");

@@ -156,6 +156,9 @@ pub struct KeyRing {
     /// The environment, for example `dev` or `prod`. A caller of one environment never uses a key of another.
     #[serde(deserialize_with = "parse::id")]
     pub environment: Id,
+    /// Whether AdoptKey takes keys of which a copy may be outside the token; they stay marked. Default: no.
+    #[serde(default)]
+    pub allow_extractable: bool,
 }
 
 const fn default_keepalive() -> Duration {

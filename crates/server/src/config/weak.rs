@@ -1,7 +1,7 @@
 //! What a service can be started with and had better not be: warnings only.
 
 use super::check::Report;
-use super::{Caller, Config, mounts};
+use super::{Caller, Config, KeyRing, mounts};
 use crate::tls;
 use chancery_model::{Id, Role};
 use std::collections::BTreeSet;
@@ -31,6 +31,7 @@ impl Report {
         self.certificate(config);
         self.places(config);
         self.environments(config);
+        self.copies(config);
         self.worker_secrets(config);
         self.governance(config);
         self.watching(config);
@@ -118,6 +119,19 @@ impl Report {
                 );
                 self.warning(format!("token.{}", token.id), message);
             }
+        }
+    }
+
+    /// A key of which there may be a copy protects nothing that matters, whatever the token does with its own.
+    fn copies(&mut self, config: &Config) {
+        let serious = |ring: &&KeyRing| ring.allow_extractable && !FOR_TRIALS.contains(&ring.environment.as_str());
+        for ring in config.key_rings.iter().filter(serious) {
+            let message = format!(
+                "lets keys of the environment {:?} be adopted of which a copy may be outside the token; take it away when \
+                 those that have to be are adopted",
+                ring.environment
+            );
+            self.warning(format!("key_ring.{}.allow_extractable", ring.id), message);
         }
     }
 

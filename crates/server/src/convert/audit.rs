@@ -4,12 +4,13 @@ use super::callers::caller_named;
 use super::enums::known;
 use super::fields::{id_in, key_or_version, name, time, timestamp};
 use super::page::PageOf;
-use super::policy::action_named;
+use super::policy::{action_named, documents};
 use crate::errors::fault;
 use chancery_api::v1;
 use chancery_audit::{Body, Details, Kind, Leaf, OutcomeItem};
-use chancery_core::Error;
+use chancery_core::{ChangedDecision, Error, Replayed};
 use chancery_model::RingName;
+use chancery_policy::PolicyDocument;
 use chancery_store::{Order, RecordQuery, StoredDetails, StoredRecord};
 use prost::Message as _;
 use prost_types::value::Kind as Json;
@@ -85,6 +86,50 @@ fn filtered_resource(text: String) -> Result<String, Error> {
         name::<RingName>("resource", &text)?;
     }
     Ok(text)
+}
+
+/// Which records are decided again, and under which policy set.
+pub(crate) fn replay_request(
+    request: v1::ReplayPolicySetRequest,
+) -> Result<(Vec<PolicyDocument>, RecordQuery, PageOf), Error> {
+    let list = v1::ReplayPolicySetRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+    let list = format!("{list:?}");
+    let v1::ReplayPolicySetRequest {
+        documents: given,
+        caller,
+        resource,
+        action,
+        start_time,
+        end_time,
+        page_size,
+        page_token,
+    } = request;
+    let page = PageOf::parse(&list, page_size, &page_token)?;
+    let query = RecordQuery {
+        from_time: start_time.map(|start| time("start_time", start)).transpose()?,
+        until_time: end_time.map(|end| time("end_time", end)).transpose()?,
+        from_index: page.number()?,
+        ..filter(v1::RecordKind::Unspecified.into(), caller, resource, action)?
+    };
+    Ok((documents(given), query, page))
+}
+
+pub(crate) fn replay_response(replayed: Replayed, page: &PageOf) -> v1::ReplayPolicySetResponse {
+    let Replayed { changes, replayed, not_replayed, next } = replayed;
+    let change = |change| {
+        let ChangedDecision { record_index, time, caller, action, resource, was_allowed, reason } = change;
+        v1::ChangedDecision {
+            record_index,
+            record_time: Some(timestamp(time)),
+            caller: format!("callers/{caller}"),
+            action: action.to_string(),
+            resource,
+            was_allowed,
+            reason,
+        }
+    };
+    let changes = changes.into_iter().map(change).collect();
+    v1::ReplayPolicySetResponse { changes, replayed, not_replayed, next_page_token: page.next(next) }
 }
 
 impl RecordPage {

@@ -3,7 +3,7 @@
 use super::fields::invalid;
 use chancery_api::v1;
 use chancery_core::{Error, Verdict};
-use chancery_model::{Algorithm, EcdsaEncoding, KeyState};
+use chancery_model::{Adoption, Algorithm, EcdsaEncoding, KeyState, RingState};
 
 /// An algorithm that must be given.
 pub(super) fn algorithm(field: &str, number: i32) -> Result<Algorithm, Error> {
@@ -79,6 +79,23 @@ pub(super) const fn state_number(state: KeyState) -> i32 {
     }) as i32
 }
 
+/// A ring's state, for an answer.
+pub(super) const fn ring_state_number(state: RingState) -> i32 {
+    (match state {
+        RingState::Active => v1::KeyRingState::Active,
+        RingState::Frozen => v1::KeyRingState::Frozen,
+    }) as i32
+}
+
+/// Where a version comes from, for an answer.
+pub(super) const fn origin_number(adoption: Option<&Adoption>) -> i32 {
+    (match adoption {
+        None => v1::KeyOrigin::Generated,
+        Some(Adoption { imported: false, .. }) => v1::KeyOrigin::Adopted,
+        Some(Adoption { imported: true, .. }) => v1::KeyOrigin::Imported,
+    }) as i32
+}
+
 /// A verdict, for an answer.
 pub(super) const fn verdict_number(verdict: Verdict) -> i32 {
     (match verdict {
@@ -125,6 +142,14 @@ mod tests {
         for state in KeyState::ALL {
             let name = v1::KeyState::try_from(state_number(state)).unwrap().as_str_name();
             assert_eq!(name, format!("KEY_STATE_{state}"));
+        }
+    }
+
+    #[test]
+    fn every_ring_state_has_its_own_name() {
+        for state in RingState::ALL {
+            let name = v1::KeyRingState::try_from(ring_state_number(state)).unwrap().as_str_name();
+            assert_eq!(name, format!("KEY_RING_STATE_{state}"));
         }
     }
 

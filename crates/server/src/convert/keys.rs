@@ -1,12 +1,13 @@
 //! KeyService.
 
-use super::enums::{algorithm, algorithm_number, state_number};
-use super::fields::{invalid, name, request_id, time, timestamp};
+use super::enums::{algorithm, algorithm_number, origin_number, ring_state_number, state_number};
+use super::fields::{invalid, name, reason, request_id, time, timestamp};
 use super::jwt::{duration_proto, optional_duration};
 use super::page::PageOf;
 use chancery_api::v1;
-use chancery_core::{CreateKey, Error, KeyView, RingView, RotateKey, RuleChanges, VersionEntry};
-use chancery_model::{Id, KeyName, KeyRules, KeyVersionName, Pace, RingName};
+use chancery_core::{AdoptKey, CreateKey, Error, FrozenRing, KeyView, RingView, RotateKey, RuleChanges, VersionEntry};
+use chancery_hsm::ObjectQuery;
+use chancery_model::{Id, KeyName, KeyRules, KeyVersionName, Pace, RingName, TokenObjectId};
 use std::time::Duration;
 
 pub(crate) fn list_key_rings_request(request: v1::ListKeyRingsRequest) -> Result<PageOf, Error> {
@@ -20,13 +21,44 @@ pub(crate) fn get_key_ring_request(request: v1::GetKeyRingRequest) -> Result<Rin
 }
 
 pub(crate) fn key_ring(ring: RingView) -> v1::KeyRing {
-    let RingView { name, environment, token, algorithms } = ring;
+    let RingView { name, environment, token, algorithms, state, state_changed, state_reason, allow_extractable } = ring;
     v1::KeyRing {
         name: name.to_string(),
         environment: environment.to_string(),
         token: format!("tokens/{token}"),
         algorithms: algorithms.into_iter().map(algorithm_number).collect(),
+        state: ring_state_number(state),
+        state_change_time: state_changed.map(timestamp),
+        state_reason: state_reason.unwrap_or_default(),
+        allow_extractable,
     }
+}
+
+pub(crate) fn freeze_request(request: v1::FreezeKeyRingRequest) -> Result<(RingName, String), Error> {
+    let v1::FreezeKeyRingRequest { name: text, reason: why } = request;
+    Ok((name("name", &text)?, reason(why)?))
+}
+
+pub(crate) fn freeze_response(frozen: FrozenRing) -> v1::FreezeKeyRingResponse {
+    let FrozenRing { ring, open_intents } = frozen;
+    v1::FreezeKeyRingResponse { key_ring: Some(key_ring(ring)), open_intents }
+}
+
+pub(crate) fn unfreeze_request(request: v1::UnfreezeKeyRingRequest) -> Result<(RingName, String), Error> {
+    let v1::UnfreezeKeyRingRequest { name: text, reason: why } = request;
+    Ok((name("name", &text)?, reason(why)?))
+}
+
+pub(crate) fn adopt_key_request(request: v1::AdoptKeyRequest) -> Result<AdoptKey, Error> {
+    let v1::AdoptKeyRequest { parent, key_id, key, token_object_id, token_object_label, request_id } = request;
+    let key = create_key_request(v1::CreateKeyRequest { parent, key_id, key, request_id })?;
+    let id = (!token_object_id.is_empty()).then(|| TokenObjectId::try_from(token_object_id.as_slice())).transpose();
+    let id = id.map_err(|_too_long| {
+        let rule = format!("has at most {} bytes, not {}", TokenObjectId::MOST_BYTES, token_object_id.len());
+        invalid("token_object_id", rule)
+    })?;
+    let label = (!token_object_label.is_empty()).then_some(token_object_label);
+    Ok(AdoptKey { key, object: ObjectQuery { id, label } })
 }
 
 pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<CreateKey, Error> {
@@ -176,11 +208,13 @@ pub(crate) fn key_version(version: &VersionEntry) -> v1::KeyVersion {
         generate_time: version.generated.map(timestamp),
         state_change_time: Some(timestamp(version.state_changed)),
         public_key_sha256: version.public.as_ref().map(|public| public.spki_sha256().to_vec()).unwrap_or_default(),
-        token_object_id: version.uid.as_bytes().to_vec(),
+        token_object_id: version.object_id().as_bytes().to_vec(),
         activate_time: version.activated().or(version.life.activation).map(timestamp),
         compromise_time: version.life.compromised.map(timestamp),
         destroy_time: version.life.destroy_at.map(timestamp),
         certificate_chain: version.life.certificates.clone(),
+        origin: origin_number(version.adoption.as_ref()),
+        extractable: version.adoption.as_ref().is_some_and(|adoption| adoption.extractable),
     }
 }
 
@@ -240,6 +274,28 @@ mod tests {
         ] {
             assert_eq!(with(set), (field.to_owned(), expected.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_key_to_be_adopted_is_read_whole() {
+        let adopt = |id: &[u8], label: &str| {
+            let v1::CreateKeyRequest { parent, key_id, key, request_id } = request();
+            adopt_key_request(v1::AdoptKeyRequest {
+                parent,
+                key_id,
+                key,
+                token_object_id: id.to_vec(),
+                token_object_label: label.to_owned(),
+                request_id,
+            })
+        };
+        let read = adopt(&[1, 2], "legacy").unwrap();
+        assert_eq!(read.key, create_key_request(request()).unwrap());
+        assert_eq!((read.object.id, read.object.label.as_deref()), (Some("0102".parse().unwrap()), Some("legacy")));
+        let read = adopt(&[], "").unwrap();
+        assert_eq!((read.object.id, read.object.label), (None, None));
+        let (field, description) = violation(adopt(&[1; 65], "").unwrap_err());
+        assert_eq!((field.as_str(), description.as_str()), ("token_object_id", "has at most 64 bytes, not 65"));
     }
 
     #[test]

@@ -75,6 +75,40 @@ pub(super) fn refusal(error: &Error) -> Refusal {
             Refusal::new(Code::InvalidArgument, "INVALID_FIELD", format!("{field}: {description}"))
                 .violation(field, description)
         }
+        Error::KeyRingFrozen { ring, action } => {
+            let message = format!(
+                "{action} is not done, because {ring} is frozen: nothing is signed with its keys and none is made, while \
+                 verification goes on; GetKeyRing (chancery rings show) says why, and whoever administers its keys can \
+                 unfreeze it"
+            );
+            Refusal::new(Code::FailedPrecondition, "KEY_RING_FROZEN", message)
+                .with("resource", ring)
+                .with("action", action)
+        }
+        Error::NotAdoptable { token, why } => Refusal::new(
+            Code::FailedPrecondition,
+            "KEY_NOT_ADOPTABLE",
+            format!("nothing of tokens/{token} is adopted: {why}"),
+        )
+        .with("resource", format!("tokens/{token}"))
+        .with("action", Action::AdoptKey),
+        Error::KeyExtractable { ring } => {
+            let message = format!(
+                "the key can be taken out of the token, or the token does not vouch that it never could: a copy of it may be \
+                 anywhere, and {ring} takes no such key; create one, or have the operator give the ring allow_extractable = \
+                 true: it is then adopted, and stays marked"
+            );
+            Refusal::new(Code::FailedPrecondition, "KEY_EXTRACTABLE", message)
+                .with("resource", ring)
+                .with("action", Action::AdoptKey)
+        }
+        Error::ObjectTaken { token, object } => {
+            let message = format!(
+                "the key with CKA_ID {object} of tokens/{token} is under management already, and is adopted once only; look \
+                 for it among the keys of the token's rings"
+            );
+            Refusal::new(Code::AlreadyExists, "TOKEN_OBJECT_TAKEN", message).with("resource", format!("tokens/{token}"))
+        }
         Error::DigestNotAllowed { key } => {
             let message = format!(
                 "{key} signs messages only; send the message as input.message, or create a key with allow_digest"
@@ -286,7 +320,10 @@ const fn needed_for(action: Action) -> &'static str {
         | Action::GenerateRandomBytes
         | Action::ListKeyRings
         | Action::GetKeyRing
+        | Action::FreezeKeyRing
+        | Action::UnfreezeKeyRing
         | Action::CreateKey
+        | Action::AdoptKey
         | Action::GetKey
         | Action::ListKeys
         | Action::UpdateKey
@@ -299,6 +336,7 @@ const fn needed_for(action: Action) -> &'static str {
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
         | Action::ListEffectiveAccess
+        | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens

@@ -128,6 +128,10 @@ pub(crate) fn log(error: &Error) {
         | Error::CallerLockout { .. }
         | Error::InvalidField { .. }
         | Error::WrongPurpose { .. }
+        | Error::KeyRingFrozen { .. }
+        | Error::NotAdoptable { .. }
+        | Error::KeyExtractable { .. }
+        | Error::ObjectTaken { .. }
         | Error::DigestNotAllowed { .. }
         | Error::NotInJose { .. }
         | Error::NotInX509 { .. }

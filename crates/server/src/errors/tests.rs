@@ -2,7 +2,7 @@
 
 use super::*;
 use chancery_core::Limited;
-use chancery_hsm::{ClearLatchError, HsmErrorKind, HsmFailure, MissingMechanism};
+use chancery_hsm::{ClearLatchError, HsmErrorKind, HsmFailure, MissingMechanism, Unadoptable};
 use chancery_model::{Action, Algorithm, KeyName, KeyState, KeyVersionName, LimitKind, Rate};
 use chancery_policy::{PolicyError, PolicyErrors};
 use std::collections::HashMap;
@@ -97,6 +97,22 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
             Error::WrongPurpose { key: key(), algorithm: Algorithm::AesCmac, action: Action::Sign },
             Code::FailedPrecondition,
             "KEY_PURPOSE_MISMATCH",
+        ),
+        (
+            Error::KeyRingFrozen { ring: key().ring_name(), action: Action::Sign },
+            Code::FailedPrecondition,
+            "KEY_RING_FROZEN",
+        ),
+        (
+            Error::NotAdoptable { token: id("main"), why: Unadoptable::NotFound },
+            Code::FailedPrecondition,
+            "KEY_NOT_ADOPTABLE",
+        ),
+        (Error::KeyExtractable { ring: key().ring_name() }, Code::FailedPrecondition, "KEY_EXTRACTABLE"),
+        (
+            Error::ObjectTaken { token: id("main"), object: "0102".parse().unwrap() },
+            Code::AlreadyExists,
+            "TOKEN_OBJECT_TAKEN",
         ),
         (Error::DigestNotAllowed { key: key() }, Code::FailedPrecondition, "DIGEST_NOT_ALLOWED"),
         (

@@ -34,6 +34,39 @@ impl KeyService for Keys {
         self.0.handle(request, handler).await
     }
 
+    async fn freeze_key_ring(
+        &self,
+        request: Request<v1::FreezeKeyRingRequest>,
+    ) -> Result<Response<v1::FreezeKeyRingResponse>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (name, reason) = convert::freeze_request(message)?;
+            core.freeze_key_ring(&from, name, reason).await.map(convert::freeze_response)
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn unfreeze_key_ring(
+        &self,
+        request: Request<v1::UnfreezeKeyRingRequest>,
+    ) -> Result<Response<v1::KeyRing>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let (name, reason) = convert::unfreeze_request(message)?;
+            core.unfreeze_key_ring(&from, name, reason).await.map(convert::key_ring)
+        };
+        self.0.handle(request, handler).await
+    }
+
+    async fn adopt_key(&self, request: Request<v1::AdoptKeyRequest>) -> Result<Response<v1::Key>, Status> {
+        let core = &self.0.core;
+        let handler = |from, message| async move {
+            let adopt = convert::adopt_key_request(message)?;
+            core.adopt_key(&from, adopt).await.map(|key| convert::key(&key))
+        };
+        self.0.handle(request, handler).await
+    }
+
     async fn create_key(&self, request: Request<v1::CreateKeyRequest>) -> Result<Response<v1::Key>, Status> {
         let core = &self.0.core;
         let handler = |from, message| async move {

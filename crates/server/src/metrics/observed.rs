@@ -61,6 +61,16 @@ impl Observed {
                 }
             })
             .build();
+        let rings = core.clone();
+        meter
+            .u64_observable_gauge("chancery.key_ring.frozen")
+            .with_description("1 while the key ring is frozen, 0 otherwise")
+            .with_callback(move |gauge| {
+                for (ring, frozen) in rings.frozen_key_rings() {
+                    gauge.observe(frozen.into(), &[KeyValue::new("chancery.key_ring", ring.to_string())]);
+                }
+            })
+            .build();
         meter
             .u64_observable_gauge("chancery.record.open")
             .with_description("1 while the record can be written, 0 from the moment it cannot")

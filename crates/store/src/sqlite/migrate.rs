@@ -20,6 +20,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "jwt_lifetime", sql: include_str!("../../migrations/0002_jwt_lifetime.sql") },
     Migration { name: "life_cycle", sql: include_str!("../../migrations/0003_life_cycle.sql") },
     Migration { name: "callers", sql: include_str!("../../migrations/0004_callers.sql") },
+    Migration {
+        name: "key_rings_and_adopted_keys",
+        sql: include_str!("../../migrations/0005_key_rings_and_adopted_keys.sql"),
+    },
     Migration { name: "limits", sql: include_str!("../../migrations/0007_limits.sql") },
 ];
 
@@ -171,6 +175,27 @@ mod tests {
         let [version] = state.key_versions.as_slice() else { panic!("{:?}", state.key_versions) };
         assert_eq!(version.life, VersionLife::default());
         assert_eq!(crate::RowChange::PutKeyVersion(version.clone()).canonical_bytes().unwrap()[0], 1);
+    }
+
+    /// The same for a version that was made before any could be adopted.
+    #[test]
+    fn a_version_made_before_adoption_keeps_its_canonical_bytes() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &MIGRATIONS[..4]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO keys (uid, ring, key, algorithm, allow_digest, created, updated)
+                 VALUES (x'07070707070707070707070707070707', 'r', 'k', 'ED25519', 0, 1, 2);
+                 INSERT INTO key_versions (uid, key_uid, version, state, created, state_changed, compromised)
+                 VALUES (x'08080808080808080808080808080808', x'07070707070707070707070707070707', 1, 'COMPROMISED', 1, 2,
+                         3);",
+            )
+            .unwrap();
+        run(&mut connection, path).unwrap();
+        let state = super::super::state::load(&mut connection).unwrap();
+        let [version] = state.key_versions.as_slice() else { panic!("{:?}", state.key_versions) };
+        assert_eq!((&version.adoption, state.key_rings.len()), (&None, 0));
+        assert_eq!(crate::RowChange::PutKeyVersion(version.clone()).canonical_bytes().unwrap()[0], 2);
     }
 
     /// The same for keys with rules and for callers, of a version that knew of no limits but those of signatures.

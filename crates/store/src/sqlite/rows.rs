@@ -1,7 +1,7 @@
 //! Writing rows of the state.
 
 use super::{callers, failed, to_sql};
-use crate::{KeyRow, KeyVersionRow, PolicySetRow, RowChange, StoreError};
+use crate::{KeyRingRow, KeyRow, KeyVersionRow, PolicySetRow, RowChange, StoreError};
 use chancery_model::{KeyRules, KeyState, Pace, Timestamp, Uid, UsageLimits, VersionLife};
 use rusqlite::{Connection, Params, params};
 
@@ -10,6 +10,7 @@ pub(crate) fn apply(connection: &Connection, change: &RowChange) -> Result<(), S
     match change {
         RowChange::PutKey(row) => put_key(connection, row),
         RowChange::PutKeyVersion(row) => put_key_version(connection, row),
+        RowChange::PutKeyRing(row) => put_key_ring(connection, row),
         RowChange::PutCaller(row) => callers::put_caller(connection, row),
         RowChange::PutApiKey(row) => callers::put_api_key(connection, row),
         RowChange::PutPolicySet(row) => put_policy_set(connection, row),
@@ -102,21 +103,33 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
 
 fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), StoreError> {
     const DOING: &str = "writing a key version";
-    let KeyVersionRow { uid, key_uid, version, state, spki_der, created, generated, state_changed, life, request_id } =
-        row;
+    let KeyVersionRow {
+        uid,
+        key_uid,
+        version,
+        state,
+        spki_der,
+        created,
+        generated,
+        state_changed,
+        life,
+        adoption,
+        request_id,
+    } = row;
     let VersionLife { activation, compromised, destroy_at, before_destruction, certificates } = life;
     execute(
         connection,
         "INSERT INTO key_versions
              (uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id, activation,
-              compromised, destroy_at, before_destruction)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+              compromised, destroy_at, before_destruction, token_id, imported, extractable)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
          ON CONFLICT (uid) DO UPDATE SET
              key_uid = excluded.key_uid, version = excluded.version, state = excluded.state,
              spki_der = excluded.spki_der, created = excluded.created, generated = excluded.generated,
              state_changed = excluded.state_changed, request_id = excluded.request_id,
              activation = excluded.activation, compromised = excluded.compromised, destroy_at = excluded.destroy_at,
-             before_destruction = excluded.before_destruction",
+             before_destruction = excluded.before_destruction, token_id = excluded.token_id,
+             imported = excluded.imported, extractable = excluded.extractable",
         params![
             uid.as_bytes(),
             key_uid.as_bytes(),
@@ -131,6 +144,9 @@ fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), S
             compromised.map(Timestamp::unix_micros),
             destroy_at.map(Timestamp::unix_micros),
             before_destruction.map(KeyState::as_str),
+            adoption.as_ref().map(|adoption| adoption.object_id.as_bytes()),
+            adoption.as_ref().map(|adoption| adoption.imported),
+            adoption.as_ref().map(|adoption| adoption.extractable),
         ],
         DOING,
     )?;
@@ -144,6 +160,19 @@ fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), S
         )?;
     }
     Ok(())
+}
+
+fn put_key_ring(connection: &Connection, row: &KeyRingRow) -> Result<(), StoreError> {
+    let KeyRingRow { uid, name, state, state_changed, reason } = row;
+    execute(
+        connection,
+        "INSERT INTO key_rings (uid, ring, state, state_changed, reason) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (uid) DO UPDATE SET
+             ring = excluded.ring, state = excluded.state, state_changed = excluded.state_changed,
+             reason = excluded.reason",
+        params![uid.as_bytes(), name.ring.as_str(), state.as_str(), state_changed.unix_micros(), reason],
+        "writing the state of a key ring",
+    )
 }
 
 fn put_policy_set(connection: &Connection, row: &PolicySetRow) -> Result<(), StoreError> {

@@ -1,8 +1,10 @@
 //! Reading the whole state.
 
 use super::{callers, failed, from_sql, head};
-use crate::{KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
-use chancery_model::{Id, KeyName, KeyRules, Pace, Timestamp, Uid, UsageLimits, VersionLife};
+use crate::{KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
+use chancery_model::{
+    Adoption, Id, KeyName, KeyRules, Pace, RingName, Timestamp, TokenObjectId, Uid, UsageLimits, VersionLife,
+};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +17,7 @@ pub(crate) fn load(connection: &mut Connection) -> Result<State, StoreError> {
         epoch: head::read(&transaction)?.epoch,
         keys: keys(&transaction).map_err(failed("reading the keys"))?,
         key_versions: key_versions(&transaction).map_err(failed("reading the key versions"))?,
+        key_rings: key_rings(&transaction).map_err(failed("reading the states of key rings"))?,
         callers: callers::callers(&transaction).map_err(failed("reading the callers"))?,
         api_keys: callers::api_keys(&transaction).map_err(failed("reading the API keys"))?,
         api_key_uses: callers::api_key_uses(&transaction).map_err(failed("reading when API keys were used"))?,
@@ -74,7 +77,7 @@ fn key_versions(connection: &Connection) -> rusqlite::Result<Vec<KeyVersionRow>>
     }
     let mut statement = connection.prepare_cached(
         "SELECT uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id, activation,
-                compromised, destroy_at, before_destruction
+                compromised, destroy_at, before_destruction, token_id, imported, extractable
          FROM key_versions ORDER BY key_uid, version",
     )?;
     statement
@@ -100,6 +103,31 @@ fn key_versions(connection: &Connection) -> rusqlite::Result<Vec<KeyVersionRow>>
                     },
                     certificates: certificates.remove(&uid).unwrap_or_default(),
                 },
+                adoption: adoption(row, 13)?,
+            })
+        })?
+        .collect()
+}
+
+/// Three columns, from `first` on.
+fn adoption(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Adoption>> {
+    let Some(id) = row.get_ref(first)?.as_blob_or_null()? else { return Ok(None) };
+    let object_id = TokenObjectId::try_from(id)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(first, Type::Blob, Box::new(error)))?;
+    Ok(Some(Adoption { object_id, imported: row.get(first + 1)?, extractable: row.get(first + 2)? }))
+}
+
+fn key_rings(connection: &Connection) -> rusqlite::Result<Vec<KeyRingRow>> {
+    let mut statement =
+        connection.prepare_cached("SELECT uid, ring, state, state_changed, reason FROM key_rings ORDER BY ring")?;
+    statement
+        .query_map([], |row| {
+            Ok(KeyRingRow {
+                uid: uid(row, 0)?,
+                name: RingName { ring: id(row, 1, "the key ring id")? },
+                state: parsed(row, 2, str::parse)?,
+                state_changed: time(row, 3)?,
+                reason: row.get(4)?,
             })
         })?
         .collect()

@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use chancery_api::v1;
 use chancery_client::Client;
 use chancery_model::Action;
-use chancery_policy::{Decision, PolicyPoint, PolicySet, RecordedCall};
+use chancery_policy::PolicySet;
 use clap::Args;
 use prost_types::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::super::PAGE;
 use super::difference::policy_documents;
@@ -46,12 +46,6 @@ pub struct Replay {
     limit: u64,
 }
 
-/// What a record says of a decision.
-#[derive(Deserialize)]
-struct Recorded {
-    attributes: Option<serde_json::Value>,
-}
-
 /// Decisions that would be others.
 #[derive(Debug, Default, Serialize)]
 struct Replayed {
@@ -80,45 +74,34 @@ impl Replay {
     /// Runs the command.
     pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
         let documents = folder::read(&self.documents)?;
-        let set = match PolicySet::parse(policy_documents(&documents)) {
-            Ok(set) => set,
-            Err(errors) => {
-                out.show(&ValidationView::offline(Err(errors)))?;
-                return Ok(Exit::No);
-            }
-        };
-        let point = PolicyPoint::new(set, &[])
-            .map_err(|errors| Failure::failed("the policy set cannot be asked").because(errors))?;
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let mut request = v1::ListRecordsRequest {
-            page_size: PAGE.min(i32::try_from(limit).unwrap_or(PAGE)),
-            page_token: String::new(),
-            kind: v1::RecordKind::Unspecified.into(),
+        // What does not hold together is told with its place, without asking.
+        if let Err(errors) = PolicySet::parse(policy_documents(&documents)) {
+            out.show(&ValidationView::offline(Err(errors)))?;
+            return Ok(Exit::No);
+        }
+        let mut left = self.limit;
+        let mut request = v1::ReplayPolicySetRequest {
+            documents,
             caller: self.caller.map(|CallerArgument(id)| format!("callers/{id}")).unwrap_or_default(),
             resource: self.resource.map(|ResourceArgument(name)| name).unwrap_or_default(),
             action: self.action.map(|action| action.as_str().to_owned()).unwrap_or_default(),
             start_time: self.since,
             end_time: self.until,
-            oldest_first: false,
+            page_size: 0,
+            page_token: String::new(),
         };
         let mut replayed = Replayed::default();
-        let mut looked_at = 0;
-        loop {
-            let answer = client.audit().list_records(request.clone()).await.map_err(|status| client.error(status))?;
-            let v1::ListRecordsResponse { records, next_page_token } = answer.into_inner();
-            for record in records {
-                if looked_at == limit {
-                    replayed.more = true;
-                    break;
-                }
-                looked_at += 1;
-                replayed.ask(&point, record);
-            }
-            replayed.more |= looked_at == limit && !next_page_token.is_empty();
-            if next_page_token.is_empty() || looked_at == limit {
+        while left > 0 {
+            request.page_size = i32::try_from(left).unwrap_or(PAGE).min(PAGE);
+            let answer = client.policy().replay_policy_set(request.clone()).await;
+            let answer = answer.map_err(|status| client.error(status))?.into_inner();
+            // A page may look at fewer; then a little more than the limit is looked at.
+            left = left.saturating_sub(u64::from(request.page_size.unsigned_abs()));
+            request.page_token = replayed.take(answer);
+            replayed.more = !request.page_token.is_empty();
+            if !replayed.more {
                 break;
             }
-            request.page_token = next_page_token;
         }
         out.show(&replayed)?;
         Ok(if replayed.changes.is_empty() { Exit::Done } else { Exit::No })
@@ -126,39 +109,30 @@ impl Replay {
 }
 
 impl Replayed {
-    /// Asks about one record again.
-    fn ask(&mut self, point: &PolicyPoint, record: v1::AuditRecord) {
-        let was_allowed = match record.kind() {
-            v1::RecordKind::Intent | v1::RecordKind::Act => true,
-            v1::RecordKind::Denial => false,
-            // An outcome decides nothing.
-            v1::RecordKind::Outcome | v1::RecordKind::Unspecified => return,
-        };
-        let v1::AuditRecord { index, time, caller, action, resource, details_json, .. } = record;
-        let attributes = serde_json::from_slice::<Recorded>(&details_json).ok().and_then(|details| details.attributes);
-        let call = attributes
-            .zip(action.parse::<Action>().ok())
-            .and_then(|(attributes, action)| RecordedCall::from_attributes(action, &attributes).ok());
-        let Some(RecordedCall { caller: then, request }) = call else {
-            self.not_replayed += 1;
-            return;
-        };
-        self.replayed += 1;
-        let allowed = matches!(point.authorize(&then, &request), Decision::Allowed(_));
-        if allowed == was_allowed {
-            return;
-        }
+    /// Adds a page; answers the token of the next one.
+    fn take(&mut self, answer: v1::ReplayPolicySetResponse) -> String {
+        let v1::ReplayPolicySetResponse { changes, replayed, not_replayed, next_page_token } = answer;
+        self.replayed += replayed;
+        self.not_replayed += not_replayed;
+        self.changes.extend(changes.into_iter().map(Change::from));
+        next_page_token
+    }
+}
+
+impl From<v1::ChangedDecision> for Change {
+    fn from(change: v1::ChangedDecision) -> Self {
+        let v1::ChangedDecision { record_index, record_time, caller, action, resource, was_allowed, reason } = change;
         let word = |allowed: bool| if allowed { "allow" } else { "deny" };
-        self.changes.push(Change {
-            record_index: index,
-            time: time.map(|time| time.to_string()).unwrap_or_default(),
+        Self {
+            record_index,
+            time: record_time.map(|time| time.to_string()).unwrap_or_default(),
             caller,
             action,
             resource,
             before: word(was_allowed),
-            after: word(allowed),
-            reason: point.explain(&then, &request).reason,
-        });
+            after: word(!was_allowed),
+            reason,
+        }
     }
 }
 

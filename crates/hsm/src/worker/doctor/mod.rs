@@ -21,15 +21,21 @@ use super::latch::PinLatch;
 use super::lock::TokenLock;
 use super::mechanism::EdwardsName;
 use super::{module, probe, slots};
-use crate::doctor::{Check, Examined, Finding, Level, ModuleDescription};
+use crate::doctor::{Check, Examined, Finding, Level, ModuleDescription, OBJECT_ID};
 use crate::wire::{Examine, Started, TokenFacts, write_control};
 use crate::{HsmErrorKind, LOCK_PATIENCE, Pin};
+use chancery_model::{TokenObjectId, Uid};
 use cryptoki::context::Pkcs11;
 use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+
+/// CKA_ID of what an examination makes.
+fn object_id() -> TokenObjectId {
+    Uid::from_bytes(OBJECT_ID).into()
+}
 
 /// Why a room was left early.
 enum Left {

@@ -1,7 +1,7 @@
 //! Whether objects are found again, exactly one under an id, by handles that last; and are gone when they are destroyed.
 
 use super::samples::{favourite, is_right, public_key, sample, sign};
-use super::{Left, Patient, Teller};
+use super::{Left, Patient, Teller, object_id};
 use crate::doctor::{OBJECT_ID, OBJECT_LABEL};
 use crate::worker::fault::Fault;
 use crate::worker::held::search;
@@ -31,7 +31,7 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
         told.ok("a search by CKA_ID finds exactly one private and one public key, in another session, too")?;
     }
     told.step("signing with its handle in another session")?;
-    let key = held.key(writing, &OBJECT_ID, algorithm.purpose())?;
+    let key = held.key(writing, &object_id(), algorithm.purpose())?;
     let public = public_key(algorithm, made.spki_der.as_deref().unwrap_or_default())?;
     let sample = sample(algorithm, 0)?;
     match sign(&other, algorithm, key, &sample) {
@@ -59,7 +59,7 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
         )?,
     }
     told.delicate_step("destroying the key pair")?;
-    keys::destroy(held, writing, &OBJECT_ID)?;
+    keys::destroy(held, writing, &object_id(), false)?;
     told.ok("what is destroyed is gone")?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! PKCS#11 has.
 
 use super::samples::{favourite, offered};
-use super::{Left, Patient, Teller};
+use super::{Left, Patient, Teller, object_id};
 use crate::doctor::{OBJECT_ID, OBJECT_LABEL};
 use crate::worker::fault::Fault;
 use crate::worker::keys;
@@ -34,7 +34,7 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
         }
         attempts(told, patient, algorithm, kind)?;
         told.delicate_step(format!("destroying {kind}"))?;
-        keys::destroy(&patient.held, &patient.writing, &OBJECT_ID)?;
+        keys::destroy(&patient.held, &patient.writing, &object_id(), false)?;
     }
     Ok(())
 }
@@ -42,7 +42,7 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
 /// Tries to get at the key. Ends with the first way that works.
 fn attempts(told: &Teller<'_>, patient: &Patient, algorithm: Algorithm, kind: &str) -> Result<(), Left> {
     let session = &patient.writing;
-    let key = patient.held.key(session, &OBJECT_ID, algorithm.purpose())?;
+    let key = patient.held.key(session, &object_id(), algorithm.purpose())?;
     told.step(format!("reading the value of {kind} (C_GetAttributeValue)"))?;
     if shows_value(session, key) {
         told.stops(format!("the value of {kind} can be read out, though it is called sensitive"), ADVICE)?;

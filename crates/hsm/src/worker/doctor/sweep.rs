@@ -1,6 +1,6 @@
 //! Leaving nothing behind.
 
-use super::{Left, Patient, Teller};
+use super::{Left, Patient, Teller, object_id};
 use crate::doctor::{OBJECT_ID, OBJECT_LABEL};
 use crate::worker::fault::Fault;
 use crate::worker::held::{Held, search};
@@ -15,7 +15,7 @@ pub(super) fn run(held: &Held, session: &Session) -> Result<usize, Fault> {
             .destroy_object(*object)
             .map_err(|error| Fault::pkcs11("removing an object of the examination", &error))?;
     }
-    held.forget(&OBJECT_ID);
+    held.forget(&object_id());
     Ok(found.len())
 }
 

@@ -115,6 +115,9 @@ pub struct KeyTable {
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Whether it was adopted although a copy of it may be outside the token.
+    #[serde(default)]
+    pub extractable: bool,
 }
 
 /// The circumstances of a call; what is not given is usual.

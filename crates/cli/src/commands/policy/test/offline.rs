@@ -127,12 +127,15 @@ impl<'a> Office<'a> {
 
     fn key(&self, name: chancery_model::KeyName) -> Result<KeyFacts, String> {
         let short = format!("{}/{}", name.ring, name.key);
-        let KeyTable { algorithm, allow_digest, labels } = self.file.keys.get(&short).ok_or_else(|| {
-            format!("there is no [keys.\"{short}\"]; declare it with its algorithm, or ask the service with --online")
-        })?;
+        let KeyTable { algorithm, allow_digest, labels, extractable } =
+            self.file.keys.get(&short).ok_or_else(|| {
+                format!(
+                    "there is no [keys.\"{short}\"]; declare it with its algorithm, or ask the service with --online"
+                )
+            })?;
         let environment = self.ring(&name.ring)?.environment;
         let (algorithm, allow_digest, labels) = (*algorithm, *allow_digest, Arc::new(labels.clone()));
-        Ok(KeyFacts { name, environment, algorithm, allow_digest, labels })
+        Ok(KeyFacts { name, environment, algorithm, allow_digest, labels, extractable: *extractable })
     }
 }
 
@@ -219,7 +222,7 @@ fn operation(
             OperationContext::Mac { input_bytes: context.input_bytes.unwrap_or(1).into(), version }
         }
         Action::GenerateRandomBytes => OperationContext::Random { length: context.length.unwrap_or(1).into() },
-        Action::CreateKey => OperationContext::CreateKey {
+        Action::CreateKey | Action::AdoptKey => OperationContext::CreateKey {
             algorithm: context.algorithm.ok_or("give context.algorithm")?,
             allow_digest: context.allow_digest.unwrap_or(false),
         },
@@ -229,6 +232,8 @@ fn operation(
         | Action::GetPublicKey
         | Action::ListKeyRings
         | Action::GetKeyRing
+        | Action::FreezeKeyRing
+        | Action::UnfreezeKeyRing
         | Action::GetKey
         | Action::ListKeys
         | Action::RotateKey
@@ -247,6 +252,7 @@ fn operation(
         | Action::ValidatePolicySet
         | Action::ExplainAuthorization
         | Action::ListEffectiveAccess
+        | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
         | Action::ListTokens

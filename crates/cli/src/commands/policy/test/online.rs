@@ -63,7 +63,8 @@ fn question(
         resource = name.parse::<ResourceArgument>()?.0;
         if let Ok(Parsed::Key(key)) = parse(name) {
             let declared = file.keys.get(&format!("{}/{}", key.ring, key.key));
-            described = declared.map(|KeyTable { algorithm, allow_digest, labels: _ }| (*algorithm, *allow_digest));
+            described = declared
+                .map(|KeyTable { algorithm, allow_digest, labels: _, extractable: _ }| (*algorithm, *allow_digest));
             if let Some(version) = version {
                 resource = key.version(version).to_string();
             }
