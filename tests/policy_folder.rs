@@ -10,9 +10,10 @@
 use std::fs;
 use std::path::Path;
 
+use chancery_api::v1;
 use chancery_client::model::Algorithm;
 use chancery_testkit::{CallerSetup, Chancery};
-use chancery_tests::contract::{assert_refused, eventually, sign};
+use chancery_tests::contract::{assert_field, assert_refused, eventually, sign};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -427,6 +428,30 @@ async fn recorded_calls_are_decided_again_before_a_change_is_applied() {
     assert_eq!(newest.json()["more"], true);
     policy(&chancery, here, &[&replay[..], &["--until", "2020-01-01T00:00:00Z"]].concat()).with(0, &[]);
     policy(&chancery, here, &["replay", "policy", "--as", "caller"]).with(5, &["ACCESS_DENIED"]);
+    // The call itself: in pages, and only of a whole set.
+    let documents = vec![v1::PolicyDocument { name: "stop.cedar".to_owned(), text: stop.to_owned() }];
+    let mut request = v1::ReplayPolicySetRequest { documents, page_size: 2, ..v1::ReplayPolicySetRequest::default() };
+    let (mut pages, mut changed) = (0, Vec::new());
+    loop {
+        let page = operator.policy().replay_policy_set(request.clone()).await.unwrap().into_inner();
+        (pages, request.page_token) = (pages + 1, page.next_page_token);
+        changed.extend(page.changes);
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    assert!(pages > 2, "{pages}");
+    assert!(changed.is_sorted_by(|one, next| one.record_index > next.record_index), "newest first, and none twice");
+    // Under a set that permits nothing, all that was allowed would be denied.
+    assert!(changed.iter().all(|change| change.was_allowed && !change.reason.is_empty()));
+    assert!(changed.iter().filter(|change| change.action == "Sign").count() == 2);
+    let other = v1::ReplayPolicySetRequest { page_token: "00".to_owned(), ..request.clone() };
+    assert_field(operator.policy().replay_policy_set(other).await, "page_token");
+    let none = v1::ReplayPolicySetRequest { documents: Vec::new(), ..request.clone() };
+    assert_field(operator.policy().replay_policy_set(none).await, "documents");
+    request.documents[0].text = "permit".to_owned();
+    let refused = operator.policy().replay_policy_set(request).await;
+    assert_refused(refused, Code::InvalidArgument, "POLICY_SET_INVALID");
     fs::write(here.join("policy/stop.cedar"), "forbid").unwrap();
     policy(&chancery, here, &["replay", "policy"]).with(1, &["stop.cedar:1:"]);
 }

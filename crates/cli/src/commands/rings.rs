@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use crate::exit::{Exit, Failure};
 use crate::names::RingArgument;
 use crate::output::Output;
-use crate::view::keys::{FrozenView, RingList, RingView};
+use crate::view::rings::{FrozenView, RingList, RingView};
 
 /// Lists, shows, freezes and unfreezes key rings.
 #[derive(Debug, Subcommand)]

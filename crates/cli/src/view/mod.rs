@@ -8,6 +8,7 @@ pub mod callers;
 pub mod jwt;
 pub mod keys;
 pub mod policy;
+pub mod rings;
 pub mod tokens;
 
 use prost_types::Timestamp;
