@@ -150,10 +150,10 @@ fn an_unknown_source_address_is_absent_and_a_mapped_one_is_an_ipv4_address() {
 fn registrations_are_decided_by_what_they_would_give() {
     let admin = caller("admin", &[Role::CallerAdministrator]);
     let set = roles_and(
-        r#"@id("no-policy-administrators")
+        r#"@id("no-key-administrators")
         forbid (principal, action in Chancery::Action::"administering-callers", resource)
         when { action in [Chancery::Action::"CreateCaller", Chancery::Action::"UpdateCaller"] &&
-               context.roles.contains(Chancery::Role::"policy-administrator") };
+               context.roles.contains(Chancery::Role::"key-administrator") };
         @id("no-ledger")
         forbid (principal, action == Chancery::Action::"CreateCaller", resource)
         when { context.groups.contains(Chancery::Group::"ledger") ||
@@ -175,7 +175,7 @@ fn registrations_are_decided_by_what_they_would_give() {
     assert_eq!(register(Action::CreateCaller, with(&[Role::Signer])), ["caller-administrator-registers"]);
     assert_eq!(register(Action::UpdateCaller, with(&[])), ["caller-administrator"]);
     for action in [Action::CreateCaller, Action::UpdateCaller] {
-        assert_eq!(register(action, with(&[Role::PolicyAdministrator])), ["no-policy-administrators"]);
+        assert_eq!(register(action, with(&[Role::KeyAdministrator])), ["no-key-administrators"]);
     }
     let OperationContext::Registration { environment, roles, rings, .. } = with(&[]) else { unreachable!() };
     let ledger = OperationContext::Registration { environment, groups: ids(&["ledger"]), roles, rings };

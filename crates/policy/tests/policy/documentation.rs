@@ -1,7 +1,7 @@
 //! The examples of docs/policy.md are policies that work.
 
 use crate::cases::{
-    caller, caller_in, document, key, key_facts, operation_for, parse, point, registration, request, ring,
+    caller, caller_in, document, key, key_facts, operation_for, parse, point, registration, request, ring, sign,
 };
 use chancery_model::{Action, Algorithm, Role, Timestamp};
 use chancery_policy::{AccessRequest, OperationContext, PolicySet, Resource, SignInputKind, someone_can_apply};
@@ -14,7 +14,7 @@ fn examples() -> PolicySet {
     let blocks = PAGE.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let mut documents: Vec<_> =
         blocks.enumerate().map(|(number, text)| document(&format!("example-{number}.cedar"), text)).collect();
-    assert_eq!(documents.len(), 6);
+    assert_eq!(documents.len(), 7);
     documents.extend_from_slice(PolicySet::shipped().documents());
     parse(documents)
 }
@@ -88,6 +88,23 @@ fn the_examples_do_what_the_page_says() {
         assert_eq!(point.explain(&registrar, &create).allowed, by_registrar, "{roles:?}");
         assert!(point.explain(&security, &create).allowed, "{roles:?}");
     }
+    for action in [Action::UpdateCaller, Action::IssueApiKey, Action::RotateApiKey] {
+        for (whose, by_registrar) in [(&signer, true), (&keeper, false), (&security, false)] {
+            let asked = request(action, Resource::Caller(Arc::clone(whose)));
+            assert_eq!(point.explain(&registrar, &asked).allowed, by_registrar, "{action} {}", whose.id);
+        }
+        assert!(point.explain(&security, &request(action, Resource::Caller(Arc::clone(&keeper)))).allowed, "{action}");
+    }
+    let till = caller("till", &[Role::Signer]);
+    let from_outside = |authentication| {
+        let mut asked = from(sign("payments/jwt"), "10.21.1.1", 12);
+        asked.context.authentication = authentication;
+        point.explain(&till, &asked).allowed
+    };
+    assert_eq!(["certificate", "certificate-and-api-key", "api-key"].map(from_outside), [true, true, false]);
+    let mut inside = from(sign("payments/jwt"), "10.20.1.1", 12);
+    inside.context.authentication = "api-key";
+    assert!(point.explain(&till, &inside).allowed);
 }
 
 #[test]

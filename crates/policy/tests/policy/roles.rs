@@ -182,6 +182,39 @@ fn nobody_changes_their_own_registration_and_everybody_may_read_it_whom_policy_l
     allowed(point.authorize(&admin, &request(Action::GetCaller, own())));
 }
 
+/// Whoever gets hold of a policy administrator's credential can change every policy, this one too.
+#[test]
+fn who_registers_callers_gets_at_no_policy_administrator() {
+    use Action::*;
+    let registrar = caller("registrar", &[Role::CallerAdministrator]);
+    let both = caller("both", &[Role::CallerAdministrator, Role::PolicyAdministrator]);
+    let signer = caller("shop", &[Role::Signer]);
+    let governor = caller("governor", &[Role::PolicyAdministrator, Role::Auditor]);
+    let point = point(&PolicySet::shipped(), &[&registrar, &both, &signer, &governor]);
+    for action in [UpdateCaller, SuspendCaller, ResumeCaller, IssueApiKey, RotateApiKey] {
+        let on = |caller: &std::sync::Arc<_>| request(action, Resource::Caller(std::sync::Arc::clone(caller)));
+        let denial = denied(point.authorize(&registrar, &on(&governor)));
+        assert_eq!(names(&denial.policies), ["policy-administrators-are-administered-by-their-like"], "{action}");
+        allowed(point.authorize(&registrar, &on(&signer)));
+        allowed(point.authorize(&both, &on(&governor)));
+        assert!(!point.explain(&registrar, &on(&both)).allowed, "{action}: who has both roles has this one");
+    }
+    // To stop a credential, and to look, is no way in.
+    for action in [RevokeApiKey, GetCaller, ListApiKeys] {
+        allowed(point.authorize(&registrar, &request(action, Resource::Caller(std::sync::Arc::clone(&governor)))));
+    }
+    for (action, resource) in [
+        (CreateCaller, Resource::Callers),
+        (UpdateCaller, Resource::Caller(std::sync::Arc::clone(&signer))),
+    ] {
+        let mut giving = request(action, resource);
+        giving.context.operation = registration("dev", &[Role::Signer, Role::PolicyAdministrator]);
+        let denial = denied(point.authorize(&registrar, &giving));
+        assert_eq!(names(&denial.policies), ["policy-administrators-are-made-by-their-like"], "{action}");
+        allowed(point.authorize(&both, &giving));
+    }
+}
+
 #[test]
 fn without_a_role_nothing_is_allowed() {
     let caller = caller("nobody", &[]);
