@@ -260,10 +260,11 @@ impl Peer {
         if now > certificate.not_after {
             return Err(Unidentified::Expired);
         }
-        // The authorities or their CRLs were read again since: once for each connection and generation, the chain is checked
-        // anew.
+        // The authorities or their CRLs were read again since, or a certificate between them and this one has run out: once
+        // for each connection and such event, the chain is checked anew.
         let mut verdict = arc_swap::Guard::into_inner(self.trust.load());
-        if verdict.generation != authorities.generation() {
+        let ran_out = verdict.trust.as_ref().is_ok_and(|trust| trust.ask_again.is_some_and(|at| now >= at));
+        if ran_out || verdict.generation != authorities.generation() {
             verdict = Arc::new(Verdict::of(&self.chain, authorities, now));
             self.trust.store(Arc::clone(&verdict));
         }

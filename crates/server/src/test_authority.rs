@@ -62,10 +62,35 @@ impl TestAuthority {
         Self::with(name, vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign], Some(&self.issuer))
     }
 
+    /// The same, with a certificate that is valid until then.
+    pub(crate) fn subordinate_until(&self, name: &str, until: SystemTime) -> Self {
+        let usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self::made(name, usages, Some(&self.issuer), KeyPair::generate().unwrap(), Some(until))
+    }
+
+    /// The certificate that this authority issues for another one's name and key, beside the one that that has.
+    pub(crate) fn cross_sign(&self, name: &str, other: &Self) -> Certificate {
+        let usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::from_pem(&other.key.serialize_pem()).unwrap();
+        Self::made(name, usages, Some(&self.issuer), key, None).certificate
+    }
+
     fn with(name: &str, usages: Vec<KeyUsagePurpose>, above: Option<&Issuer<'static, KeyPair>>) -> Self {
-        let key = KeyPair::generate().unwrap();
+        Self::made(name, usages, above, KeyPair::generate().unwrap(), None)
+    }
+
+    fn made(
+        name: &str,
+        usages: Vec<KeyUsagePurpose>,
+        above: Option<&Issuer<'static, KeyPair>>,
+        key: KeyPair,
+        until: Option<SystemTime>,
+    ) -> Self {
         let again = KeyPair::from_pem(&key.serialize_pem()).unwrap();
         let mut params = CertificateParams::default();
+        if let Some(until) = until {
+            params.not_after = until.into();
+        }
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);

@@ -111,6 +111,26 @@ fn two_dns_sans_and_wildcards_are_refused() {
 }
 
 #[test]
+fn an_authority_between_that_runs_out_ends_the_calls_of_an_open_connection() {
+    let ground = Ground::new();
+    let now = SystemTime::now();
+    let minutes = |minutes: u64| now + Duration::from_secs(60 * minutes);
+    let below = ground.spiffe.subordinate_until("below", minutes(10));
+    // Sent as well, and on no way up.
+    let beside = ground.spiffe.subordinate_until("beside", minutes(5));
+    let gone = ground.spiffe.subordinate_until("gone", now - Duration::from_secs(60));
+    let chain = [below.issue(&client(&[uri(CHECKOUT)])).certificate.der().clone()].into_iter();
+    let chain = chain.chain([&below, &beside, &gone].map(|authority| authority.certificate.der().clone())).collect();
+    let peer = Peer::new(SocketAddr::from(([127, 0, 0, 1], 50_123)), chain, &ground.authorities);
+    let identify = |at| peer.identify(&ground.authorities, at).map(|_| ());
+    assert_eq!(identify(now), Ok(()));
+    assert_eq!(identify(minutes(6)), Ok(()), "what is on no way up may run out");
+    assert_eq!(identify(minutes(9)), Ok(()));
+    assert_eq!(identify(minutes(11)), Err(Unidentified::Untrusted));
+    assert_eq!(identify(minutes(12)), Err(Unidentified::Untrusted));
+}
+
+#[test]
 fn dates_are_checked_on_each_call_of_one_connection() {
     let ground = Ground::new();
     let issued = ground.spiffe.issue(&client(&[uri(CHECKOUT)]));

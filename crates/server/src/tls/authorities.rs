@@ -13,6 +13,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::name::Name;
 
 /// Every authority of the configuration, as it was read at one time.
 #[derive(Debug)]
@@ -28,7 +31,16 @@ struct Authority {
     identity: IdentityKind,
     /// Accepts what this authority issued and did not revoke, and nothing else.
     verifier: Arc<dyn ClientCertVerifier>,
-    revocation: Option<(PathBuf, Dates)>,
+    revocation: Option<Revoked>,
+}
+
+/// What an authority with a CRL has beside.
+struct Revoked {
+    file: PathBuf,
+    /// Those of the lists in the file that count for it.
+    lists: Vec<Dates>,
+    /// Accepts what this authority issued, revoked or not.
+    issued: Arc<dyn ClientCertVerifier>,
 }
 
 /// A file with the CRL of a configured authority.
@@ -84,8 +96,10 @@ impl Crl {
 pub(crate) struct Trust {
     /// What names a caller in the certificate.
     pub(crate) kind: IdentityKind,
-    /// Until when the CRL says so; for ever where none is configured.
+    /// Until when the CRLs say so; for ever where none is configured.
     pub(crate) until: Option<SystemTime>,
+    /// From when on a certificate of the chain has run out: then the authorities are to be asked again.
+    pub(crate) ask_again: Option<SystemTime>,
 }
 
 impl fmt::Debug for Authority {
@@ -116,17 +130,19 @@ impl Authorities {
             for certificate in certificates(path)? {
                 let mut own = RootCertStore::empty();
                 own.add(certificate.clone()).map_err(|source| TlsError::Authority { path: path.clone(), source })?;
-                let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(own), Arc::clone(provider));
+                let own = Arc::new(own);
+                let builder = || WebPkiClientVerifier::builder_with_provider(Arc::clone(&own), Arc::clone(provider));
+                let issued = builder().build().map_err(TlsError::Verifier)?;
                 let (verifier, revocation) = match &lists {
-                    None => (builder.build().map_err(TlsError::Verifier)?, None),
+                    None => (issued, None),
                     Some((file, lists)) => {
                         let Revocation { lists, dates } =
                             lists.of(&certificate, provider).map_err(unusable_crl(file))?;
-                        next_update = Some(next_update.map_or(dates.next_update, |it| it.min(dates.next_update)));
+                        next_update = next_update.into_iter().chain(dates.iter().map(|dates| dates.next_update)).min();
                         // Every certificate of a chain has to be spoken of by a CRL whose time is not over.
-                        let verifier = builder.with_crls(lists).enforce_revocation_expiration().build();
+                        let verifier = builder().with_crls(lists).enforce_revocation_expiration().build();
                         let verifier = verifier.map_err(Into::into).map_err(unusable_crl(file))?;
-                        (verifier, Some(((*file).clone(), dates)))
+                        (verifier, Some(Revoked { file: (*file).clone(), lists: dates, issued }))
                     }
                 };
                 authorities.push(Authority { certificate, identity: *identity, verifier, revocation });
@@ -156,11 +172,14 @@ impl Authorities {
     /// Refuses to follow `before` where a CRL would go back in time, and something revoked would come back with it.
     pub(super) fn may_follow(&self, before: &Self) -> Result<(), TlsError> {
         for authority in &self.authorities {
-            let Some((path, now)) = &authority.revocation else { continue };
+            let Some(now) = &authority.revocation else { continue };
             let then = before.authorities.iter().filter(|other| other.certificate == authority.certificate);
-            let then = then.filter_map(|other| other.revocation.as_ref());
-            if then.into_iter().any(|(_, then)| now.this_update < then.this_update) {
-                return Err(TlsError::Crl { path: path.clone(), source: super::CrlError::Older });
+            let then = then.filter_map(|other| other.revocation.as_ref()).flat_map(|then| &then.lists);
+            let older = |then: &Dates| {
+                now.lists.iter().any(|now| now.same_series(then) && now.this_update < then.this_update)
+            };
+            if then.into_iter().any(older) {
+                return Err(TlsError::Crl { path: now.file.clone(), source: super::CrlError::Older });
             }
         }
         Ok(())
@@ -170,6 +189,7 @@ impl Authorities {
     /// issued it. The signatures decide that, not the names.
     pub(crate) fn trust(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<Trust, Unidentified> {
         let (end_entity, intermediates) = chain.split_first().ok_or(Unidentified::NoCertificate)?;
+        let asked = now;
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(UnixTime::now(), UnixTime::since_unix_epoch);
         let found = self.verify(end_entity, intermediates, now).map_err(|error| refusal(&error))?;
         let mut kinds = found.iter().map(|authority| authority.identity);
@@ -177,8 +197,13 @@ impl Authorities {
         if kinds.any(|other| other != kind) {
             return Err(Unidentified::AmbiguousAuthority);
         }
-        let until = found.iter().filter_map(|authority| authority.revocation.as_ref());
-        Ok(Trust { kind, until: until.map(|(_, dates)| dates.next_update).min() })
+        let links: Vec<Link> = chain.iter().filter_map(Link::read).collect();
+        // The list of another authority below the same one may be over: this chain does not need it.
+        let lists = found.iter().filter_map(|authority| authority.revocation.as_ref()).flat_map(|it| &it.lists);
+        let needed = lists.filter(|list| links.iter().any(|link| link.issuer == list.issuer));
+        // What has run out already was not needed, and is sent in vain.
+        let over = links.iter().filter_map(|link| link.over).filter(|over| *over > asked);
+        Ok(Trust { kind, until: needed.map(|list| list.next_update).min(), ask_again: over.min() })
     }
 
     /// For the handshake.
@@ -192,7 +217,11 @@ impl Authorities {
     }
 
     /// The authorities to which a chain leads; at least one. What one of them has revoked, or cannot say of, is refused,
-    /// whatever another entry for the same authority says.
+    /// whatever another entry for the same authority, or an authority above it, says.
+    ///
+    /// That it is revoked need not be what the verifier says: of several ways up that all fail, it names the failure that it finds
+    /// most telling, and whoever is revoked can send certificates that make ways of their own. So an authority with a CRL
+    /// is passed over only where the chain does not lead to it at all.
     fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -205,12 +234,46 @@ impl Authorities {
             match authority.verifier.verify_client_cert(end_entity, intermediates, now) {
                 Ok(_) => found.push(authority),
                 Err(error) if is_about_revocation(&error) => return Err(error),
+                Err(error) if authority.may_have_issued(end_entity, intermediates, now) => return Err(error),
                 // Whoever did not issue it says no more than that.
                 Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
                 Err(error) => refused = error,
             }
         }
         if found.is_empty() { Err(refused) } else { Ok(found) }
+    }
+}
+
+impl Authority {
+    /// For an authority with a CRL: whether a chain leads to it, revoked or not. Also where that takes too much to find out.
+    fn may_have_issued(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> bool {
+        let Some(Revoked { issued, .. }) = &self.revocation else { return false };
+        match issued.verify_client_cert(end_entity, intermediates, now) {
+            Ok(_) | Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) => true,
+            Err(_no_way_up) => false,
+        }
+    }
+}
+
+/// What counts here of a certificate of a chain.
+struct Link {
+    issuer: Name,
+    /// The first second in which it is no longer valid.
+    over: Option<SystemTime>,
+}
+
+impl Link {
+    /// `None` where it is none: then no way up leads over it.
+    fn read(der: &CertificateDer<'_>) -> Option<Self> {
+        let certificate = Certificate::from_der(der).ok()?;
+        let tbs = certificate.tbs_certificate();
+        let over = tbs.validity().not_after.to_system_time().checked_add(Duration::from_secs(1));
+        Some(Self { issuer: tbs.issuer().clone(), over })
     }
 }
 

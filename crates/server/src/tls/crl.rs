@@ -8,6 +8,7 @@ use rustls::CertRevocationListError;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use std::cmp::Reverse;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
@@ -15,7 +16,9 @@ use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::{AnyRef, BitStringRef};
 use x509_cert::der::{self, Decode, Encode, Reader, SliceReader};
-use x509_cert::ext::pkix::KeyUsage;
+use x509_cert::der::oid::AssociatedOid as _;
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, KeyUsage};
+use x509_cert::name::Name;
 
 /// Why a file cannot be used as an authority's CRL.
 #[derive(Debug, thiserror::Error)]
@@ -78,17 +81,30 @@ struct List {
     content: CertificateList,
 }
 
-/// The lists for what one authority's certificate issued, directly or through authorities below it.
+/// The lists for what one authority's certificate issued, directly or through authorities below it; of each key of each issuer
+/// the newest.
 pub(super) struct Revocation {
     pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
-    pub(super) dates: Dates,
+    /// One for each of them.
+    pub(super) dates: Vec<Dates>,
 }
 
-/// From when a list is, and by when another one is to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose list is from when, and by when another one is to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dates {
+    /// Who issued it.
+    pub(crate) issuer: Name,
+    /// By which of its keys, as the list says: the extension AuthorityKeyIdentifier, DER.
+    pub(crate) key: Option<Vec<u8>>,
     pub(crate) this_update: SystemTime,
     pub(crate) next_update: SystemTime,
+}
+
+impl Dates {
+    /// Whether the other one is of the same key of the same issuer.
+    pub(crate) fn same_series(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.key == other.key
+    }
 }
 
 impl Lists {
@@ -139,13 +155,18 @@ impl Lists {
         if signed.is_empty() {
             return Err(CrlError::Signature { issuer: issuer.to_string() });
         }
-        let dates = signed.iter().copied().chain(others.iter().copied()).filter_map(List::dates);
-        let dates = dates.reduce(|one, other| Dates {
-            this_update: one.this_update.max(other.this_update),
-            next_update: one.next_update.min(other.next_update),
-        });
-        let lists = signed.into_iter().chain(others).map(|list| list.der.clone()).collect();
-        Ok(Revocation { lists, dates: dates.ok_or(CrlError::NoNextUpdate)? })
+        let lists = signed.into_iter().chain(others).map(|list| Some((list, list.dates()?)));
+        let mut lists = lists.collect::<Option<Vec<_>>>().ok_or(CrlError::NoNextUpdate)?;
+        // The verifier takes the first one in an issuer's name; and what has been followed by a newer one is not needed.
+        lists.sort_by_key(|(_, dates)| Reverse(dates.this_update));
+        let mut newest = Revocation { lists: Vec::new(), dates: Vec::new() };
+        for (list, dates) in lists {
+            if !newest.dates.iter().any(|newer| newer.same_series(&dates)) {
+                newest.lists.push(list.der.clone());
+                newest.dates.push(dates);
+            }
+        }
+        Ok(newest)
     }
 }
 
@@ -153,7 +174,10 @@ impl List {
     fn dates(&self) -> Option<Dates> {
         let list = &self.content.tbs_cert_list;
         let next_update = list.next_update?.to_system_time();
-        Some(Dates { this_update: list.this_update.to_system_time(), next_update })
+        let extensions = list.crl_extensions.iter().flatten();
+        let mut key = extensions.filter(|extension| extension.extn_id == AuthorityKeyIdentifier::OID);
+        let key = key.next().map(|extension| extension.extn_value.as_bytes().to_vec());
+        Some(Dates { issuer: list.issuer.clone(), key, this_update: list.this_update.to_system_time(), next_update })
     }
 }
 

@@ -267,3 +267,85 @@ fn of_authorities_below_the_trusted_one_the_lists_are_needed_too() {
     let forged = TestAuthority::new("below").crl(&[], now - HOUR, now + HOUR).pem().unwrap();
     assert_eq!(ask(format!("{above}{forged}")), Err(Unidentified::RevocationUnknown));
 }
+
+/// Of several ways up that fail, rustls names one, and "expired" before "revoked"; so who is revoked sends something expired.
+#[test]
+fn no_certificate_that_is_sent_beside_makes_a_revoked_one_good() {
+    let ground = Ground::new();
+    let now = SystemTime::now();
+    ground.publish(ground.authority.crl(&[7], now - HOUR, now + HOUR).der());
+    // In the authority's name, by a key and an issuer of whoever sends it.
+    let expired = TestAuthority::new("another").subordinate_until("one", now - HOUR);
+    let above = TestAuthority::new("above");
+    let crossed = above.cross_sign("one", &ground.authority);
+    let beside = [expired.certificate.der().clone(), crossed.der().clone()];
+    let path = ground.folder.path().join("above.pem");
+    std::fs::write(&path, above.certificate.pem()).unwrap();
+    let mut without = ground.listener.client_cas[0].clone();
+    without.crl = None;
+    let twice = without.clone();
+    without.certificate = path;
+    for other in [twice, without] {
+        for place in [0, 1] {
+            let mut listener = ground.listener.clone();
+            listener.client_cas.insert(place, other.clone());
+            let authorities = tls::load(&listener, 0).unwrap().authorities;
+            for sent in [&beside[..], &beside[..1], &beside[1..]] {
+                let ask = |serial| {
+                    let chain = [&[ground.issue(serial).certificate.der().clone()][..], sent].concat();
+                    authorities.trust(&chain, now).map(|trust| trust.kind)
+                };
+                ask(7).unwrap_err();
+                assert_eq!(ask(8), Ok(IdentityKind::Spiffe));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_lists_by_one_key_the_newer_counts_wherever_it_stands() {
+    let ground = Ground::new();
+    let now = SystemTime::now();
+    let list = |revoked: &[u64], age: Duration, left: Duration| {
+        ground.authority.crl(revoked, now - age, now + left).pem().unwrap()
+    };
+    let (older, newer) = (list(&[], 2 * HOUR, HOUR / 2), list(&[7], HOUR, 2 * HOUR));
+    for lists in [format!("{older}{newer}"), format!("{newer}{older}")] {
+        ground.publish(lists);
+        let authorities = ground.load().unwrap();
+        assert_eq!(ask(&authorities, &ground.issue(7)), Err(Unidentified::Revoked));
+        let until = ask(&authorities, &ground.issue(8)).unwrap().unwrap();
+        assert!(until > now + HOUR, "what a newer one has followed need not be fresh");
+        assert!(authorities.crls()[0].next_update > now + HOUR);
+    }
+}
+
+#[test]
+fn each_list_of_a_file_is_held_to_its_own_dates() {
+    let ground = Ground::new();
+    let (one, two) = (ground.authority.subordinate("first"), ground.authority.subordinate("second"));
+    let now = SystemTime::now();
+    let list = |of: &TestAuthority, age: Duration, left: Duration| of.crl(&[9], now - age, now + left).pem().unwrap();
+    let publish = |ages: [Duration; 3]| {
+        let [above, first, second] = ages;
+        let lists = [
+            list(&ground.authority, above, 4 * HOUR),
+            list(&one, first, 3 * HOUR),
+            list(&two, second, HOUR),
+        ];
+        ground.publish(lists.concat());
+        ground.load().unwrap()
+    };
+    let before = publish([4 * HOUR, 2 * HOUR, 2 * HOUR]);
+    // All but one are newer, and that one would bring back what was revoked.
+    let (older, newer) = (publish([HOUR, HOUR, 3 * HOUR]), publish([HOUR, HOUR, 2 * HOUR]));
+    assert!(matches!(older.may_follow(&before), Err(TlsError::Crl { source: CrlError::Older, .. })));
+    newer.may_follow(&before).unwrap();
+    // A chain is held to the lists that it needs.
+    for (below, left) in [(&one, 3 * HOUR), (&two, HOUR)] {
+        let chain = [issue(below, 7).certificate.der().clone(), below.certificate.der().clone()];
+        let until = newer.trust(&chain, now).unwrap().until.unwrap();
+        assert!(until > now + left - HOUR / 2 && until <= now + left, "{left:?}");
+    }
+    assert!(newer.crls()[0].next_update <= now + HOUR, "the operator hears of the first that is over");
+}
