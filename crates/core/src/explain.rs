@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use chancery_model::{Action, Algorithm, Caller, Id, RingName, Timestamp};
 use chancery_policy::{
-    AccessRequest, Explanation, KeyFacts, OperationContext, PolicyDocument, RequestContext, Resource, SignInputKind,
+    AccessRequest, Explanation, KeyFacts, OperationContext, OperationKind, PolicyDocument, RequestContext, Resource,
+    SignInputKind,
 };
 
 use crate::keys::{KeyOrVersion, key_resource};
@@ -230,13 +231,13 @@ fn hypothetical_operation(
         ExplainResource::Key(name) => snapshot.keys.get(name.key()).map_or(1, |key| key.version_named(name).max(1)),
         ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Token(_) | ExplainResource::Caller(_) => 1,
     };
-    Ok(match request.action {
-        Action::Sign => {
+    Ok(match OperationKind::of(request.action) {
+        OperationKind::Sign => {
             let (input, usual) = if request.digest { (SignInputKind::Digest, 32) } else { (SignInputKind::Message, 1) };
             let (input_bytes, batch_size) = (request.input_bytes.unwrap_or(usual), request.batch_size.unwrap_or(1));
             OperationContext::Sign { input, input_bytes, batch_size, version }
         }
-        Action::SignJwt => {
+        OperationKind::SignJwt => {
             let HypotheticalJwt { issuer, subject, audiences, lifetime_seconds, token_type } = request.jwt.clone();
             let maximum = || match &request.resource {
                 ExplainResource::Key(name) => {
@@ -258,58 +259,21 @@ fn hypothetical_operation(
                 version,
             }
         }
-        Action::CreateCertificateSigningRequest => {
+        OperationKind::SigningRequest => {
             let (subject, alternative_names) = request.certificate.clone();
             OperationContext::SigningRequest { subject, alternative_names, version }
         }
-        Action::MacSign | Action::MacVerify => {
-            OperationContext::Mac { input_bytes: request.input_bytes.unwrap_or(1), version }
-        }
-        Action::GenerateRandomBytes => OperationContext::Random { length: request.length.unwrap_or(1) },
-        Action::CreateKey | Action::AdoptKey => {
+        OperationKind::Mac => OperationContext::Mac { input_bytes: request.input_bytes.unwrap_or(1), version },
+        OperationKind::Random => OperationContext::Random { length: request.length.unwrap_or(1) },
+        OperationKind::CreateKey => {
             let missing = || format!("{} is decided by the algorithm, too; give it", request.action);
             let algorithm = request.algorithm.ok_or_else(|| Error::invalid("algorithm", missing()))?;
             OperationContext::CreateKey { algorithm, allow_digest: request.allow_digest }
         }
         // As the command line asks for where nothing is said.
-        Action::IssueApiKey | Action::RotateApiKey => OperationContext::ApiKey { lifetime_seconds: 30 * 24 * 60 * 60 },
-        Action::CreateCaller | Action::UpdateCaller => hypothetical_registration(snapshot, caller, request),
-        Action::Verify
-        | Action::GetPublicKey
-        | Action::ListKeyRings
-        | Action::GetKeyRing
-        | Action::FreezeKeyRing
-        | Action::UnfreezeKeyRing
-        | Action::GetKey
-        | Action::ListKeys
-        | Action::RotateKey
-        | Action::ListKeyVersions
-        | Action::GetKeyVersion
-        | Action::SuspendKeyVersion
-        | Action::ResumeKeyVersion
-        | Action::UpdateKey
-        | Action::DeactivateKeyVersion
-        | Action::MarkKeyVersionCompromised
-        | Action::ScheduleKeyVersionDestruction
-        | Action::CancelKeyVersionDestruction
-        | Action::SetCertificateChain
-        | Action::GetPolicySet
-        | Action::ApplyPolicySet
-        | Action::ValidatePolicySet
-        | Action::ExplainAuthorization
-        | Action::ListEffectiveAccess
-        | Action::ReplayPolicySet
-        | Action::ListRecords
-        | Action::WatchRecords
-        | Action::ListTokens
-        | Action::GetToken
-        | Action::ClearPinLatch
-        | Action::GetCaller
-        | Action::ListCallers
-        | Action::SuspendCaller
-        | Action::ResumeCaller
-        | Action::ListApiKeys
-        | Action::RevokeApiKey => OperationContext::Plain,
+        OperationKind::ApiKey => OperationContext::ApiKey { lifetime_seconds: 30 * 24 * 60 * 60 },
+        OperationKind::Registration => hypothetical_registration(snapshot, caller, request),
+        OperationKind::Plain => OperationContext::Plain,
     })
 }
 

@@ -38,7 +38,9 @@ pub use error::{PolicyError, PolicyErrors};
 pub use explain::{Clause, ClauseOutcome, EvaluationFailure, Explanation, NearlyPermit, OutOfScopePermit};
 pub use point::PolicyPoint;
 pub use recorded::{NotReplayable, RecordedCall};
-pub use request::{AccessRequest, KeyFacts, OperationContext, RequestContext, Resource, RingFacts, SignInputKind};
+pub use request::{
+    AccessRequest, KeyFacts, OperationContext, OperationKind, RequestContext, Resource, RingFacts, SignInputKind,
+};
 pub use review::{Access, Review, ReviewCondition};
 pub use schema::{SCHEMA, SCHEMA_VERSION};
 pub use set::{Effect, PolicySet, PolicySummary};

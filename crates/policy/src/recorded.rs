@@ -1,6 +1,8 @@
 //! Calls as the record has them, read back so that another policy set can be asked about them.
 
-use crate::request::{AccessRequest, KeyFacts, OperationContext, RequestContext, Resource, RingFacts, SignInputKind};
+use crate::request::{
+    AccessRequest, KeyFacts, OperationContext, OperationKind, RequestContext, Resource, RingFacts, SignInputKind,
+};
 use chancery_model::{Action, Authentication, Caller, CallerLimits, CallerState, Id, KeyName, Timestamp, Uid};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,8 +98,8 @@ fn recorded_resource(resource: &Fields<'_>) -> Result<Resource, NotReplayable> {
 /// What only calls of this action have. An action without circumstances of its own has none.
 fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, NotReplayable> {
     let version = || u32::try_from(context.number("version")?).map_err(|_too_large| NotReplayable("version"));
-    Ok(match action {
-        Action::Sign => OperationContext::Sign {
+    Ok(match OperationKind::of(action) {
+        OperationKind::Sign => OperationContext::Sign {
             input: context.read("input", |text| match text {
                 "message" => Some(SignInputKind::Message),
                 "digest" => Some(SignInputKind::Digest),
@@ -107,7 +109,7 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
             batch_size: context.number("batchSize")?,
             version: version()?,
         },
-        Action::SignJwt => OperationContext::SignJwt {
+        OperationKind::SignJwt => OperationContext::SignJwt {
             issuer: context.optional("issuer", |text| Some(text.to_owned()))?,
             subject: context.optional("subject", |text| Some(text.to_owned()))?,
             audiences: context.list("audiences", |text| Some(text.to_owned()))?,
@@ -115,64 +117,27 @@ fn operation(action: Action, context: &Fields<'_>) -> Result<OperationContext, N
             token_type: context.text("type")?.to_owned(),
             version: version()?,
         },
-        Action::CreateCertificateSigningRequest => OperationContext::SigningRequest {
+        OperationKind::SigningRequest => OperationContext::SigningRequest {
             subject: context.text("subject")?.to_owned(),
             alternative_names: context.list("subjectAlternativeNames", |text| Some(text.to_owned()))?,
             version: version()?,
         },
-        Action::MacSign | Action::MacVerify => {
-            OperationContext::Mac { input_bytes: context.number("inputBytes")?, version: version()? }
-        }
-        Action::GenerateRandomBytes => OperationContext::Random { length: context.number("length")? },
-        Action::CreateKey | Action::AdoptKey => OperationContext::CreateKey {
+        OperationKind::Mac => OperationContext::Mac { input_bytes: context.number("inputBytes")?, version: version()? },
+        OperationKind::Random => OperationContext::Random { length: context.number("length")? },
+        OperationKind::CreateKey => OperationContext::CreateKey {
             algorithm: context.read("algorithm", |text| text.parse().ok())?,
             allow_digest: context.flag("allowDigest")?,
         },
-        Action::CreateCaller | Action::UpdateCaller => OperationContext::Registration {
+        OperationKind::Registration => OperationContext::Registration {
             environment: context.id("environment")?,
             groups: context.ids("groups")?,
             roles: context.each("roles", |text| text.parse().ok())?,
             rings: context.ids("rings")?,
         },
-        Action::IssueApiKey | Action::RotateApiKey => OperationContext::ApiKey {
+        OperationKind::ApiKey => OperationContext::ApiKey {
             lifetime_seconds: context.read("lifetime", |text| text.strip_suffix('s')?.parse().ok())?,
         },
-        Action::Verify
-        | Action::GetPublicKey
-        | Action::ListKeyRings
-        | Action::GetKeyRing
-        | Action::FreezeKeyRing
-        | Action::UnfreezeKeyRing
-        | Action::GetKey
-        | Action::ListKeys
-        | Action::RotateKey
-        | Action::ListKeyVersions
-        | Action::GetKeyVersion
-        | Action::SuspendKeyVersion
-        | Action::ResumeKeyVersion
-        | Action::UpdateKey
-        | Action::DeactivateKeyVersion
-        | Action::MarkKeyVersionCompromised
-        | Action::ScheduleKeyVersionDestruction
-        | Action::CancelKeyVersionDestruction
-        | Action::SetCertificateChain
-        | Action::GetPolicySet
-        | Action::ApplyPolicySet
-        | Action::ValidatePolicySet
-        | Action::ExplainAuthorization
-        | Action::ListEffectiveAccess
-        | Action::ReplayPolicySet
-        | Action::ListRecords
-        | Action::WatchRecords
-        | Action::ListTokens
-        | Action::GetToken
-        | Action::ClearPinLatch
-        | Action::GetCaller
-        | Action::ListCallers
-        | Action::SuspendCaller
-        | Action::ResumeCaller
-        | Action::ListApiKeys
-        | Action::RevokeApiKey => OperationContext::Plain,
+        OperationKind::Plain => OperationContext::Plain,
     })
 }
 

@@ -75,12 +75,7 @@ pub struct RequestContext {
     pub authentication: &'static str,
     /// When the call is decided. Policies see milliseconds.
     pub now: Timestamp,
-    /// What only this kind of call has. Must fit the action: `Sign` for [`Action::Sign`], `SignJwt` for
-    /// [`Action::SignJwt`], `SigningRequest` for [`Action::CreateCertificateSigningRequest`], `Mac` for [`Action::MacSign`] and
-    /// [`Action::MacVerify`], `Random` for [`Action::GenerateRandomBytes`], `CreateKey` for [`Action::CreateKey`] and
-    /// [`Action::AdoptKey`],
-    /// `Registration` for [`Action::CreateCaller`] and [`Action::UpdateCaller`], `ApiKey` for [`Action::IssueApiKey`] and
-    /// [`Action::RotateApiKey`], `Plain` for the others. Anything else is denied.
+    /// What only this kind of call has: of the kind that [`OperationKind::of`] says of the action. Anything else is denied.
     pub operation: OperationContext,
 }
 
@@ -195,78 +190,97 @@ impl AccessRequest {
     pub(crate) fn check(&self) -> Result<(), Mismatch> {
         self.resource.check(self.action)?;
         let mismatch = |what| Err(Mismatch { action: self.action, what });
-        let fits = match &self.context.operation {
-            OperationContext::Plain => !has_details(self.action),
-            OperationContext::Sign { .. } => self.action == Action::Sign,
-            OperationContext::SignJwt { .. } => self.action == Action::SignJwt,
-            OperationContext::SigningRequest { .. } => self.action == Action::CreateCertificateSigningRequest,
-            OperationContext::Mac { .. } => matches!(self.action, Action::MacSign | Action::MacVerify),
-            OperationContext::Random { .. } => self.action == Action::GenerateRandomBytes,
-            OperationContext::CreateKey { .. } => matches!(self.action, Action::CreateKey | Action::AdoptKey),
-            OperationContext::Registration { .. } => {
-                matches!(self.action, Action::CreateCaller | Action::UpdateCaller)
-            }
-            OperationContext::ApiKey { .. } => matches!(self.action, Action::IssueApiKey | Action::RotateApiKey),
-        };
-        match (fits, has_details(self.action)) {
-            (true, _) => Ok(()),
-            (false, true) => mismatch("a call without the details of that action"),
-            (false, false) => mismatch("a call with the details of another action"),
+        match (OperationKind::of(self.action), self.context.operation.kind()) {
+            (wanted, given) if wanted == given => Ok(()),
+            (OperationKind::Plain, _) => mismatch("a call with the details of another action"),
+            (_, _) => mismatch("a call without the details of that action"),
         }
     }
 }
 
-/// Whether a call of this action has circumstances of its own.
-const fn has_details(action: Action) -> bool {
-    match action {
-        Action::Sign
-        | Action::SignJwt
-        | Action::CreateCertificateSigningRequest
-        | Action::MacSign
-        | Action::MacVerify
-        | Action::GenerateRandomBytes
-        | Action::CreateKey
-        | Action::AdoptKey
-        | Action::CreateCaller
-        | Action::UpdateCaller
-        | Action::IssueApiKey
-        | Action::RotateApiKey => true,
-        Action::Verify
-        | Action::GetPublicKey
-        | Action::ListKeyRings
-        | Action::GetKeyRing
-        | Action::FreezeKeyRing
-        | Action::UnfreezeKeyRing
-        | Action::GetKey
-        | Action::ListKeys
-        | Action::UpdateKey
-        | Action::RotateKey
-        | Action::ListKeyVersions
-        | Action::GetKeyVersion
-        | Action::SuspendKeyVersion
-        | Action::ResumeKeyVersion
-        | Action::DeactivateKeyVersion
-        | Action::MarkKeyVersionCompromised
-        | Action::ScheduleKeyVersionDestruction
-        | Action::CancelKeyVersionDestruction
-        | Action::SetCertificateChain
-        | Action::GetPolicySet
-        | Action::ApplyPolicySet
-        | Action::ValidatePolicySet
-        | Action::ExplainAuthorization
-        | Action::ListEffectiveAccess
-        | Action::ReplayPolicySet
-        | Action::ListRecords
-        | Action::WatchRecords
-        | Action::ListTokens
-        | Action::GetToken
-        | Action::ClearPinLatch
-        | Action::GetCaller
-        | Action::ListCallers
-        | Action::SuspendCaller
-        | Action::ResumeCaller
-        | Action::ListApiKeys
-        | Action::RevokeApiKey => false,
+impl OperationContext {
+    /// Which one it is.
+    #[must_use]
+    pub const fn kind(&self) -> OperationKind {
+        match self {
+            Self::Plain => OperationKind::Plain,
+            Self::Sign { .. } => OperationKind::Sign,
+            Self::SignJwt { .. } => OperationKind::SignJwt,
+            Self::SigningRequest { .. } => OperationKind::SigningRequest,
+            Self::Mac { .. } => OperationKind::Mac,
+            Self::Random { .. } => OperationKind::Random,
+            Self::CreateKey { .. } => OperationKind::CreateKey,
+            Self::Registration { .. } => OperationKind::Registration,
+            Self::ApiKey { .. } => OperationKind::ApiKey,
+        }
+    }
+}
+
+/// Which [`OperationContext`] a call has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the one of the same name")]
+pub enum OperationKind {
+    Plain,
+    Sign,
+    SignJwt,
+    SigningRequest,
+    Mac,
+    Random,
+    CreateKey,
+    Registration,
+    ApiKey,
+}
+
+impl OperationKind {
+    /// That of the calls of an action: the one place where it is said.
+    #[must_use]
+    pub const fn of(action: Action) -> Self {
+        match action {
+            Action::Sign => Self::Sign,
+            Action::SignJwt => Self::SignJwt,
+            Action::CreateCertificateSigningRequest => Self::SigningRequest,
+            Action::MacSign | Action::MacVerify => Self::Mac,
+            Action::GenerateRandomBytes => Self::Random,
+            Action::CreateKey | Action::AdoptKey => Self::CreateKey,
+            Action::CreateCaller | Action::UpdateCaller => Self::Registration,
+            Action::IssueApiKey | Action::RotateApiKey => Self::ApiKey,
+            Action::Verify
+            | Action::GetPublicKey
+            | Action::ListKeyRings
+            | Action::GetKeyRing
+            | Action::FreezeKeyRing
+            | Action::UnfreezeKeyRing
+            | Action::GetKey
+            | Action::ListKeys
+            | Action::UpdateKey
+            | Action::RotateKey
+            | Action::ListKeyVersions
+            | Action::GetKeyVersion
+            | Action::SuspendKeyVersion
+            | Action::ResumeKeyVersion
+            | Action::DeactivateKeyVersion
+            | Action::MarkKeyVersionCompromised
+            | Action::ScheduleKeyVersionDestruction
+            | Action::CancelKeyVersionDestruction
+            | Action::SetCertificateChain
+            | Action::GetPolicySet
+            | Action::ApplyPolicySet
+            | Action::ValidatePolicySet
+            | Action::ExplainAuthorization
+            | Action::ListEffectiveAccess
+            | Action::ReplayPolicySet
+            | Action::ListRecords
+            | Action::WatchRecords
+            | Action::ListTokens
+            | Action::GetToken
+            | Action::ClearPinLatch
+            | Action::GetCaller
+            | Action::ListCallers
+            | Action::SuspendCaller
+            | Action::ResumeCaller
+            | Action::ListApiKeys
+            | Action::RevokeApiKey => Self::Plain,
+        }
     }
 }
 

@@ -203,10 +203,9 @@ fn who_registers_callers_gets_at_no_policy_administrator() {
     for action in [RevokeApiKey, GetCaller, ListApiKeys] {
         allowed(point.authorize(&registrar, &request(action, Resource::Caller(std::sync::Arc::clone(&governor)))));
     }
-    for (action, resource) in [
-        (CreateCaller, Resource::Callers),
-        (UpdateCaller, Resource::Caller(std::sync::Arc::clone(&signer))),
-    ] {
+    for (action, resource) in
+        [(CreateCaller, Resource::Callers), (UpdateCaller, Resource::Caller(std::sync::Arc::clone(&signer)))]
+    {
         let mut giving = request(action, resource);
         giving.context.operation = registration("dev", &[Role::Signer, Role::PolicyAdministrator]);
         let denial = denied(point.authorize(&registrar, &giving));

@@ -175,9 +175,8 @@ impl Authorities {
             let Some(now) = &authority.revocation else { continue };
             let then = before.authorities.iter().filter(|other| other.certificate == authority.certificate);
             let then = then.filter_map(|other| other.revocation.as_ref()).flat_map(|then| &then.lists);
-            let older = |then: &Dates| {
-                now.lists.iter().any(|now| now.same_series(then) && now.this_update < then.this_update)
-            };
+            let older =
+                |then: &Dates| now.lists.iter().any(|now| now.same_series(then) && now.this_update < then.this_update);
             if then.into_iter().any(older) {
                 return Err(TlsError::Crl { path: now.file.clone(), source: super::CrlError::Older });
             }

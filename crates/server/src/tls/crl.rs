@@ -15,8 +15,8 @@ use std::time::SystemTime;
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::{AnyRef, BitStringRef};
-use x509_cert::der::{self, Decode, Encode, Reader, SliceReader};
 use x509_cert::der::oid::AssociatedOid as _;
+use x509_cert::der::{self, Decode, Encode, Reader, SliceReader};
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, KeyUsage};
 use x509_cert::name::Name;
 

@@ -328,11 +328,7 @@ fn each_list_of_a_file_is_held_to_its_own_dates() {
     let list = |of: &TestAuthority, age: Duration, left: Duration| of.crl(&[9], now - age, now + left).pem().unwrap();
     let publish = |ages: [Duration; 3]| {
         let [above, first, second] = ages;
-        let lists = [
-            list(&ground.authority, above, 4 * HOUR),
-            list(&one, first, 3 * HOUR),
-            list(&two, second, HOUR),
-        ];
+        let lists = [list(&ground.authority, above, 4 * HOUR), list(&one, first, 3 * HOUR), list(&two, second, HOUR)];
         ground.publish(lists.concat());
         ground.load().unwrap()
     };

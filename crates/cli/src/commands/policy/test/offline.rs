@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use chancery_model::{Action, Caller, CallerLimits, CallerState, Id, Timestamp, Uid};
 use chancery_policy::{
-    AccessRequest, Explanation, KeyFacts, OperationContext, PolicyPoint, PolicySet, RequestContext, Resource,
-    RingFacts, SignInputKind,
+    AccessRequest, Explanation, KeyFacts, OperationContext, OperationKind, PolicyPoint, PolicySet, RequestContext,
+    Resource, RingFacts, SignInputKind,
 };
 
 use super::cases::{Case, ContextTable, Expectation, InputWord, KeyTable, TestFile};
@@ -192,8 +192,8 @@ fn operation(
     registration: impl FnOnce() -> OperationContext,
 ) -> Result<OperationContext, String> {
     let version = context.version.unwrap_or(1);
-    Ok(match action {
-        Action::Sign => {
+    Ok(match OperationKind::of(action) {
+        OperationKind::Sign => {
             let (input, usual) = match context.input.unwrap_or(InputWord::Message) {
                 InputWord::Message => (SignInputKind::Message, 1),
                 InputWord::Digest => (SignInputKind::Digest, 32),
@@ -205,7 +205,7 @@ fn operation(
                 version,
             }
         }
-        Action::SignJwt => OperationContext::SignJwt {
+        OperationKind::SignJwt => OperationContext::SignJwt {
             issuer: context.issuer.clone(),
             subject: context.subject.clone(),
             audiences: context.audiences.clone().unwrap_or_default(),
@@ -213,57 +213,20 @@ fn operation(
             token_type: context.token_type.clone().unwrap_or_else(|| "JWT".to_owned()),
             version,
         },
-        Action::CreateCertificateSigningRequest => OperationContext::SigningRequest {
+        OperationKind::SigningRequest => OperationContext::SigningRequest {
             subject: context.subject.clone().unwrap_or_default(),
             alternative_names: context.alternative_names.clone().unwrap_or_default(),
             version,
         },
-        Action::MacSign | Action::MacVerify => {
-            OperationContext::Mac { input_bytes: context.input_bytes.unwrap_or(1).into(), version }
-        }
-        Action::GenerateRandomBytes => OperationContext::Random { length: context.length.unwrap_or(1).into() },
-        Action::CreateKey | Action::AdoptKey => OperationContext::CreateKey {
+        OperationKind::Mac => OperationContext::Mac { input_bytes: context.input_bytes.unwrap_or(1).into(), version },
+        OperationKind::Random => OperationContext::Random { length: context.length.unwrap_or(1).into() },
+        OperationKind::CreateKey => OperationContext::CreateKey {
             algorithm: context.algorithm.ok_or("give context.algorithm")?,
             allow_digest: context.allow_digest.unwrap_or(false),
         },
-        Action::CreateCaller | Action::UpdateCaller => registration(),
-        Action::IssueApiKey | Action::RotateApiKey => OperationContext::ApiKey { lifetime_seconds: lifetime(context)? },
-        Action::Verify
-        | Action::GetPublicKey
-        | Action::ListKeyRings
-        | Action::GetKeyRing
-        | Action::FreezeKeyRing
-        | Action::UnfreezeKeyRing
-        | Action::GetKey
-        | Action::ListKeys
-        | Action::RotateKey
-        | Action::ListKeyVersions
-        | Action::GetKeyVersion
-        | Action::SuspendKeyVersion
-        | Action::ResumeKeyVersion
-        | Action::UpdateKey
-        | Action::DeactivateKeyVersion
-        | Action::MarkKeyVersionCompromised
-        | Action::ScheduleKeyVersionDestruction
-        | Action::CancelKeyVersionDestruction
-        | Action::SetCertificateChain
-        | Action::GetPolicySet
-        | Action::ApplyPolicySet
-        | Action::ValidatePolicySet
-        | Action::ExplainAuthorization
-        | Action::ListEffectiveAccess
-        | Action::ReplayPolicySet
-        | Action::ListRecords
-        | Action::WatchRecords
-        | Action::ListTokens
-        | Action::GetToken
-        | Action::ClearPinLatch
-        | Action::GetCaller
-        | Action::ListCallers
-        | Action::SuspendCaller
-        | Action::ResumeCaller
-        | Action::ListApiKeys
-        | Action::RevokeApiKey => OperationContext::Plain,
+        OperationKind::Registration => registration(),
+        OperationKind::ApiKey => OperationContext::ApiKey { lifetime_seconds: lifetime(context)? },
+        OperationKind::Plain => OperationContext::Plain,
     })
 }
 
