@@ -1,9 +1,11 @@
 //! Refusals on their way to the record: aggregated by caller, resource, action, reason and second, so that nobody can
-//! fill the disk by being refused.
+//! fill the disk by being refused. Those of nobody in particular are aggregated by reason and minute: whoever reaches the
+//! port can cause them, and what that adds to the record is bounded by a constant, whatever is asked for and however often.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use chancery_audit::{Decision, Denial, DenialReason, Details, Hex, Log};
 use chancery_model::{Action, Caller, Sha256Hash, Timestamp, Uid};
@@ -16,6 +18,8 @@ use crate::{Chancery, Requester, details};
 const MAX_DISTINCT: usize = 1024;
 /// Length of a resource's name in a record, in bytes: what does not exist may have any name.
 const MAX_NAME_BYTES: usize = 256;
+/// How often the refusals of strangers for one reason come to the record: the first at once, those after it together.
+const STRANGERS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a call was refused.
 pub(crate) enum Refused {
@@ -45,6 +49,16 @@ impl Refused {
 #[derive(Default)]
 pub(crate) struct Denials {
     waiting: Mutex<BTreeMap<Sort, Denial>>,
+    /// By the word for the reason.
+    strangers: Mutex<BTreeMap<&'static str, Strangers>>,
+}
+
+/// The refusals of nobody in particular, for one reason.
+#[derive(Default)]
+struct Strangers {
+    /// When some were last handed over.
+    handed_over: Option<Instant>,
+    waiting: Option<Denial>,
 }
 
 /// What refusals are counted together by.
@@ -82,14 +96,30 @@ impl Denials {
         self.count(from.caller.uid, Some(action), resource, reason, details);
     }
 
-    /// Counts a refusal before anybody was known.
-    fn add_unauthenticated(&self, source: Option<SocketAddr>, action: Option<Action>, reason: &str) {
+    /// Counts a refusal before anybody was known. What was asked for is not told apart: anybody can ask for anything.
+    fn add_unauthenticated(&self, source: Option<SocketAddr>, reason: &'static str) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = &mut strangers.entry(reason).or_default().waiting;
+        if let Some(denial) = waiting {
+            denial.count = denial.count.saturating_add(1);
+            return;
+        }
         let details = Details {
             source_address: source.map(|address| address.to_string()),
-            message: Some(shortened(reason)),
+            message: Some(reason.to_owned()),
+            decision: Some(Decision::Deny),
+            reason: Some(DenialReason::UnknownCaller),
             ..Details::default()
         };
-        self.count(Uid::NONE, action, Uid::NONE, DenialReason::UnknownCaller, details);
+        *waiting = Some(Denial {
+            second: Timestamp::from_unix_micros(this_second().saturating_mul(1_000_000)),
+            caller: Uid::NONE,
+            resource: Uid::NONE,
+            action: None,
+            reason: DenialReason::UnknownCaller,
+            count: 1,
+            details,
+        });
     }
 
     /// Counts a refusal of a registered caller before its call was looked at.
@@ -111,7 +141,7 @@ impl Denials {
     }
 
     fn count(&self, caller: Uid, action: Option<Action>, resource: Uid, reason: DenialReason, details: Details) {
-        let second = Timestamp::now().unix_micros().div_euclid(1_000_000);
+        let second = this_second();
         let named = details.resource.clone().or_else(|| details.message.clone()).unwrap_or_default();
         let sort = Sort { second, caller, action: action.map(Action::as_str), named, reason };
         let mut waiting = self.lock();
@@ -144,12 +174,28 @@ impl Denials {
         waiting.insert(sort, Denial { second, caller, resource, action, reason, count: 1, details });
     }
 
-    /// Hands what has come together to the record.
+    /// Hands to the record what has come together and is to be there by now.
     pub fn flush(&self, log: &Log) {
-        let waiting = std::mem::take(&mut *self.lock());
-        if !waiting.is_empty() {
-            log.record_denials(waiting.into_values().collect());
-        }
+        hand_over(log, self.take(Some(Instant::now())));
+    }
+
+    /// Hands all that has come together to the record.
+    pub fn flush_all(&self, log: &Log) {
+        hand_over(log, self.take(None));
+    }
+
+    /// What is to be on the record at `now`; all of it where there is no time left.
+    fn take(&self, now: Option<Instant>) -> Vec<Denial> {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = strangers.values_mut().filter_map(|strangers| {
+            let early = |now| strangers.handed_over.is_some_and(|last| now < last + STRANGERS_INTERVAL);
+            if strangers.waiting.is_none() || now.is_some_and(early) {
+                return None;
+            }
+            strangers.handed_over = now;
+            strangers.waiting.take()
+        });
+        std::mem::take(&mut *self.lock()).into_values().chain(due).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Sort, Denial>> {
@@ -157,27 +203,37 @@ impl Denials {
     }
 }
 
+fn hand_over(log: &Log, denials: Vec<Denial>) {
+    if !denials.is_empty() {
+        log.record_denials(denials);
+    }
+}
+
+fn this_second() -> i64 {
+    Timestamp::now().unix_micros().div_euclid(1_000_000)
+}
+
 impl Chancery {
-    /// Counts a refusal before anybody was known: an identity that no caller has, or a credential that is no longer
-    /// good. `reason` goes into the record; it may name the identity, and holds no secret.
-    pub fn record_unauthenticated(&self, source: Option<SocketAddr>, action: Option<Action>, reason: &str) {
-        self.inner.denials.add_unauthenticated(source, action, reason);
+    /// Counts a refusal before anybody was known: no credential, or one that is not good. `reason`, one of a few words,
+    /// goes into the record.
+    pub fn record_unauthenticated(&self, source: Option<SocketAddr>, reason: &'static str) {
+        self.inner.denials.add_unauthenticated(source, reason);
     }
 
-    /// Counts a refusal of credentials that let nobody in. `reason` goes into the record, and holds no secret.
+    /// Counts a refusal of credentials that let nobody in. `reason`, one of a few words, goes into the record.
     pub fn record_not_let_in(
         &self,
         source: Option<SocketAddr>,
         action: Option<Action>,
         unidentified: &Unidentified,
-        reason: &str,
+        reason: &'static str,
     ) {
         let denials = &self.inner.denials;
         match unidentified {
             Unidentified::NoCredential
             | Unidentified::Unregistered(_)
             | Unidentified::ApiKeyUnknown
-            | Unidentified::ApiKeysUnavailable => denials.add_unauthenticated(source, action, reason),
+            | Unidentified::ApiKeysUnavailable => denials.add_unauthenticated(source, reason),
             Unidentified::Suspended(caller) => {
                 denials.add_unfit(caller, source, action, DenialReason::CallerSuspended, reason);
             }
@@ -217,20 +273,48 @@ fn shortened(name: &str) -> String {
 mod tests {
     use super::*;
 
+    fn add(denials: &Denials, named: &str) {
+        let details = Details { resource: Some(named.to_owned()), ..Details::default() };
+        denials.count(Uid::NONE, Some(Action::Sign), Uid::NONE, DenialReason::UnknownResource, details);
+    }
+
     #[test]
     fn equal_refusals_are_counted_and_the_table_is_bounded() {
         let denials = Denials::default();
         for _ in 0..3 {
-            denials.add_unauthenticated(None, None, "nobody");
+            add(&denials, "nothing");
         }
         // Within one second or across the border of two, none is lost.
         assert_eq!(denials.lock().values().map(|denial| denial.count).sum::<u32>(), 3);
         for number in 0..2 * MAX_DISTINCT {
-            denials.add_unauthenticated(None, None, &number.to_string());
+            add(&denials, &number.to_string());
         }
         assert_eq!(denials.lock().len(), MAX_DISTINCT + 1);
         let all: u32 = denials.lock().values().map(|denial| denial.count).sum();
         assert_eq!(all as usize, 3 + 2 * MAX_DISTINCT);
+    }
+
+    #[test]
+    fn strangers_add_one_record_for_each_reason_and_minute_and_none_of_them_is_lost() {
+        let denials = Denials::default();
+        let begun = Instant::now();
+        let (mut recorded, mut counted, mut asked) = (Vec::new(), 0, 0);
+        for second in 0..180 {
+            for port in 0..50 {
+                denials.add_unauthenticated(Some(SocketAddr::from(([192, 0, 2, 1], port))), "no_certificate");
+                denials.add_unauthenticated(None, "api_key_unknown");
+                asked += 2;
+            }
+            let handed_over = denials.take(Some(begun + Duration::from_secs(second)));
+            counted += handed_over.iter().map(|denial| denial.count).sum::<u32>();
+            recorded.extend(handed_over.into_iter().map(|denial| (second, denial)));
+        }
+        let seconds: Vec<u64> = recorded.iter().map(|(second, _)| *second).collect();
+        assert_eq!(seconds, [0, 0, 60, 60, 120, 120], "the first at once");
+        let left = denials.take(None);
+        assert_eq!(left.len(), 2, "what is left at the end");
+        assert_eq!(counted + left.iter().map(|denial| denial.count).sum::<u32>(), asked);
+        assert!(recorded.iter().all(|(_, denial)| denial.action.is_none() && denial.caller == Uid::NONE));
     }
 
     #[test]

@@ -219,7 +219,7 @@ impl Chancery {
         if tokio::time::timeout(SHUTDOWN_PATIENCE, all_ended).await.is_err() {
             tracing::warn!("calls are still being carried out; the next start records what became of them");
         }
-        self.inner.denials.flush(&self.inner.log);
+        self.inner.denials.flush_all(&self.inner.log);
         self.inner.log.note_api_key_uses(self.inner.api_key_uses.unwritten());
         self.inner.log.shutdown().await;
         for token in self.inner.tokens.values() {

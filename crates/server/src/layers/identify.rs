@@ -99,7 +99,7 @@ impl Identify {
     fn refuse(&self, peer: &Peer, action: Option<Action>, turned: Turned) -> Status {
         let unidentified = match turned {
             Turned::ByTransport(unidentified) => {
-                self.core.record_unauthenticated(Some(peer.source), action, unidentified.reason());
+                self.core.record_unauthenticated(Some(peer.source), unidentified.reason());
                 unidentified
             }
             Turned::ByCore(by_core) => {
