@@ -119,6 +119,41 @@ async fn a_token_that_is_away_at_the_start_is_said_to_be_and_comes_back_in_anoth
     bystander.assert_unaffected().await;
 }
 
+/// The secret of API keys is in the token that is away: it is asked when it is back, and each time that it is asked is on the
+/// record, so nothing is asked and recorded meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_a_token_that_is_away_is_asked_for_once_it_is_back() {
+    let mut faulty = Faulty::start().await;
+    let scope = v1::ApiKeyScope { access: v1::ApiKeyAccess::ReadOnly.into(), ..v1::ApiKeyScope::default() };
+    let request = v1::IssueApiKeyRequest {
+        parent: "callers/caller".to_owned(),
+        lifetime: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        scope: Some(scope),
+        request_id: String::new(),
+    };
+    faulty.operator.callers().issue_api_key(request.clone()).await.unwrap();
+    let derivations = async |operator: &Client| {
+        let record = Record::read(operator).await;
+        let of_the_secret = record.acts("", "keyRings/system/keys/api-keys/versions/1").count();
+        // One of them is its making.
+        of_the_secret - 1
+    };
+    assert_eq!(derivations(&faulty.operator).await, 1);
+    faulty.rules(&[Rule::new(FAULT, Then::Absent)]);
+    faulty.restart().await.unwrap();
+    until_health(&faulty.operator, TokenHealth::Down).await;
+    // Longer than the wait between two attempts, twice.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(derivations(&faulty.operator).await, 1, "it is not there to be asked");
+    let refused = faulty.operator.callers().issue_api_key(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert_eq!(derivations(&faulty.operator).await, 1, "nor for somebody who wants another key");
+    faulty.rules(&[]);
+    let said = "API keys are checked from now on";
+    until(said, async || faulty.chancery.log().contains(said).then_some(())).await;
+    assert_eq!(derivations(&faulty.operator).await, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_sessions_are_kept_alive() {
     let idle = Duration::from_secs(7);

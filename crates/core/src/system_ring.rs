@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::Recorded;
-use chancery_hsm::{DeviceMac, HsmFailure, MacKey, Token};
+use chancery_hsm::{DeviceMac, HsmFailure, MacKey, Token, TokenHealth};
 use chancery_model::{Action, Algorithm, Id, KeyName, KeyRules, KeyState, RingName, Timestamp, VersionLife};
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api_keys::Pepper;
@@ -32,8 +33,10 @@ const PEPPER_LABEL: &[u8] = b"chancery/api-key-pepper/v1";
 
 /// How long the token may take to derive it.
 const DERIVATION_DEADLINE: Duration = Duration::from_secs(10);
-/// How long to wait before it is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How long to wait before a token that serves, and did not derive it, is asked again: the first time, and doubled from
+/// there up to the last.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 fn id(text: &'static str) -> Id {
     #[expect(clippy::expect_used, reason = "the two ids are constants, and a test parses them")]
@@ -69,21 +72,53 @@ impl Chancery {
             return;
         }
         let Err(error) = self.pepper_for_issuing().await else { return };
-        tracing::warn!(%error, "API keys cannot be checked yet: the secret in the system ring is not there");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "API keys cannot be checked yet: the secret in the system ring is not there"
+        );
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
+            let mut wait = FIRST_WAIT;
             loop {
-                tokio::time::sleep(RETRY_AFTER).await;
+                tokio::time::sleep(wait).await;
+                // A token that is away is not asked in vain: each time that it is asked is on the record.
+                let Some(health) = inner.upgrade().map(|inner| (Self { inner }).health_of_system_token()) else {
+                    return;
+                };
+                if let Some(mut health) = health
+                    && !health.borrow().state.serves()
+                {
+                    wait = FIRST_WAIT;
+                    if health.wait_for(|health| health.state.serves()).await.is_err() {
+                        return;
+                    }
+                }
                 let Some(inner) = inner.upgrade() else { return };
                 match (Self { inner }).pepper_for_issuing().await {
                     Ok(_) => return tracing::info!("API keys are checked from now on"),
                     Err(error @ Error::RecordClosed { .. }) => {
-                        return tracing::error!(%error, "API keys cannot be checked until the next start");
+                        return tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "API keys cannot be checked until the next start"
+                        );
                     }
-                    Err(error) => tracing::warn!(%error, "API keys cannot be checked yet"),
+                    Err(error) => {
+                        wait = (wait * 2).min(LONGEST_WAIT);
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            again_in_seconds = wait.as_secs(),
+                            "API keys cannot be checked yet"
+                        );
+                    }
                 }
             }
         });
+    }
+
+    /// How the system ring's token is, now and from now on.
+    fn health_of_system_token(&self) -> Option<watch::Receiver<TokenHealth>> {
+        let token = self.token_of(self.inner.system_ring.as_ref()?).ok()?;
+        Some(token.subscribe())
     }
 
     /// The pepper; derived where it is not there, from a secret that is made where there is none.
@@ -98,12 +133,14 @@ impl Chancery {
         let ring = self.inner.system_ring.as_ref().ok_or(Error::NoSystemRing)?;
         let token = self.token_of(ring)?;
         let secret = self.secret_for_api_keys(token).await?;
+        let failed = |failure| Error::Device { operation: Action::IssueApiKey, token: ring.token.clone(), failure };
+        // What would not reach the token is not recorded as if it did.
+        token.check_taking_calls().map_err(failed)?;
         let act = details::own_derivation(&secret.name, secret.uid);
         let done: Done<(), ()> =
             self.change(|_| Ok(Plan::Change { rows: Vec::new(), act: Box::new(act.clone()), then: () })).await?;
         let Done::Changed { recorded, .. } = done else { return Err(Error::internal("a derivation was not recorded")) };
         let derived = derive(recorded, token, &MacKey { id: secret.object_id(), algorithm: ALGORITHM }).await;
-        let failed = |failure| Error::Device { operation: Action::IssueApiKey, token: ring.token.clone(), failure };
         let pepper = Arc::new(Pepper::new(&derived.map_err(failed)?.bytes));
         self.inner.pepper.store(Some(Arc::clone(&pepper)));
         Ok(pepper)

@@ -217,6 +217,14 @@ impl Token {
         self.shared.dispatch.flows_waiting()
     }
 
+    /// Refuses where a call would be refused at once, since no worker can take the token. Asks nobody.
+    ///
+    /// # Errors
+    /// [`HsmFailure`], as the call would end.
+    pub fn check_taking_calls(&self) -> Result<(), HsmFailure> {
+        self.shared.dispatch.refusal().map_or(Ok(()), Err)
+    }
+
     /// How often the token has come into each state, and for which cause, since the service took it.
     #[must_use]
     pub fn transitions(&self) -> Vec<(TokenState, Option<HealthCause>, u64)> {
