@@ -10,9 +10,13 @@
 
 use std::time::Duration;
 
+use chancery_api::v1;
 use chancery_core::{Error, KeyOrVersion, KeySetOf, RotateKey, RuleChanges, UpdateKey};
 use chancery_model::KeyState::{Active, Deactivated, DestroyScheduled, Destroyed, PreActive};
 use chancery_model::{KeyName, KeyState};
+use chancery_pkcs11_fault::{Hang, Rule, Then};
+use chancery_tests::faults::Faulty;
+use chancery_tests::load::until;
 use chancery_tests::office::{DAY, Office};
 
 fn days(days: u32) -> Option<Option<Duration>> {
@@ -127,6 +131,55 @@ async fn a_clock_that_is_set_back_repeats_nothing_and_puts_nothing_off_for_ever(
     assert_eq!(office.look().await, [""; 0]);
     office.pass(DAY * 90);
     assert_eq!(office.look().await, ["make-next jwt"]);
+}
+
+#[tokio::test]
+async fn a_version_that_was_made_under_a_wrong_clock_does_not_wait_for_years() {
+    let office = Office::open().await;
+    let start = office.now();
+    let key = office.create("jwt", RuleChanges { signing_period: None, ..quarterly() }).await;
+    office.pass(DAY * 1000);
+    assert_eq!(office.look().await, ["make-next jwt"]);
+    assert_eq!(office.states(&key).await, [Active, PreActive]);
+    office.set_clock(start.after(DAY));
+    assert_eq!(office.look().await, ["correct-plan jwt"]);
+    assert_eq!(office.look().await, [""; 0]);
+    // The rotation itself was planned under the right clock, and is as it was.
+    office.live(88).await;
+    assert_eq!(office.states(&key).await, [Active, PreActive]);
+    office.live(1).await;
+    assert_eq!(office.states(&key).await, [Active, Active]);
+    assert_eq!(office.sign(&key).await.unwrap().version, key.version(2));
+}
+
+/// Of one token that hangs in the making of a key, the keys of others do not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_hangs_keeps_no_key_of_another_waiting() {
+    let faulty = Faulty::with_tokens(2).await;
+    let [hanging, other] = faulty.tokens() else { panic!("two tokens") };
+    // Of the ring "dev", which comes first.
+    let mut keys = Vec::new();
+    for token in [hanging, other] {
+        let key = v1::Key {
+            algorithm: v1::Algorithm::EcdsaP256Sha256.into(),
+            rotation_period: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+            ..v1::Key::default()
+        };
+        let parent = format!("keyRings/{}", token.ring);
+        let request =
+            v1::CreateKeyRequest { parent, key_id: "k".to_owned(), key: Some(key), request_id: String::new() };
+        keys.push(faulty.operator.keys().create_key(request).await.unwrap().into_inner().name);
+    }
+    hanging.rules(&[Rule::new("hung", Then::Hang(Hang::ForEver)).on("C_GenerateKeyPair").times(1)]);
+    until("one hangs", async || (hanging.faults.count("hung").unwrap() == 1).then_some(())).await;
+    let versions = async |key: &str| {
+        let request = v1::ListKeyVersionsRequest { parent: key.to_owned(), page_size: 1000, ..Default::default() };
+        faulty.operator.keys().list_key_versions(request).await.unwrap().into_inner().key_versions
+    };
+    let before = versions(&keys[1]).await.len();
+    until("the other one goes on", async || (versions(&keys[1]).await.len() >= before + 3).then_some(())).await;
+    let still = versions(&keys[0]).await;
+    assert!(still.iter().any(|version| version.state() == v1::KeyState::PendingGeneration), "it hangs: {still:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

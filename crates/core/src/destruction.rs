@@ -4,6 +4,7 @@
 //! on with until it is done (see `sweep`).
 
 use chancery_audit::{Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
+use chancery_fail_point::FailPoint;
 use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence, Token};
 use chancery_model::{KeyState, Step, Timestamp, TokenObjectId, Transition, Uid, VersionLife};
 use chancery_store::{KeyVersionRow, RowChange};
@@ -19,6 +20,12 @@ use crate::{Chancery, Error};
 impl Chancery {
     /// Destroys a version whose time has come. Whether it did; not where it is not due any more.
     pub(crate) async fn destroy_by_rule(&self, rule: ByRule, version: Uid) -> Result<bool, Error> {
+        let token = {
+            let snapshot = self.snapshot();
+            let (key, _) = snapshot.version(version)?;
+            self.token_of_key(&key.name)?.clone()
+        };
+        let objects = self.objects_of(version)?;
         let begun = self
             .change(|snapshot| {
                 let now = self.inner.clock.now();
@@ -35,10 +42,17 @@ impl Chancery {
             .await?;
         let Done::Changed { recorded, then, .. } = begun else { return Ok(false) };
         let unfinished = then(recorded.index());
-        let token = self.token_of_key(&unfinished.version.key)?;
-        let objects = self.objects_of(unfinished.uid)?;
-        match ask_token(&rule, &recorded, token, &unfinished, objects).await {
-            Ok(()) => self.complete_destruction(unfinished.act, unfinished.uid).await?,
+        let end = ask_token(&rule, &recorded, &token, &unfinished, objects).await;
+        FailPoint::VersionDestroyed.pass();
+        // It has begun, and so it is brought to its end, whatever is in the way now.
+        match end {
+            Ok(()) => {
+                if let Err(error) = self.complete_destruction(unfinished.act, unfinished.uid).await {
+                    tracing::warn!(version = %unfinished.version, error = &error as &dyn std::error::Error,
+                        "a version was destroyed in its token, and that could not be recorded yet");
+                    self.settle(unfinished).await;
+                }
+            }
             Err(failure) => {
                 tracing::warn!(version = %unfinished.version, %failure, "the token did not destroy a version; it is asked again");
                 self.settle(unfinished).await;
@@ -107,6 +121,7 @@ async fn ask_token(
     what: &Unfinished,
     objects: Objects,
 ) -> Result<(), HsmFailure> {
+    FailPoint::DestructionBegun.pass();
     destroy(token, what, objects).await
 }
 

@@ -171,11 +171,13 @@ pub(crate) fn rotation_after(rules: &KeyRules, now: Timestamp) -> Option<Timesta
     })
 }
 
-/// The next rotation as it should be, where it lies so far ahead that no clock could have planned it but one that was wrong
-/// and has been set back.
-pub(crate) fn rotation_set_back(rules: &KeyRules, now: Timestamp) -> Option<Timestamp> {
+/// The next rotation as it should be, where it, or the time at which a version is to take over, lies so far ahead that no clock
+/// could have planned it but one that was wrong and has been set back.
+pub(crate) fn rotation_set_back(rules: &KeyRules, take_over: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     let period = of_seconds(rules.rotation_period_seconds?);
-    (rules.next_rotation? > now.after(period).after(CLOCK_TOLERANCE)).then(|| now.after(period))
+    let next = rules.next_rotation?;
+    let farthest = now.after(period).after(CLOCK_TOLERANCE);
+    (next.max(take_over.unwrap_or(next)) > farthest).then(|| if next > farthest { now.after(period) } else { next })
 }
 
 fn checked_owner(owner: &str) -> Result<String, Error> {
@@ -323,8 +325,12 @@ mod tests {
     fn a_plan_that_only_a_wrong_clock_can_have_made_is_corrected() {
         let rules =
             |next| KeyRules { rotation_period_seconds: Some(100), next_rotation: Some(next), ..KeyRules::default() };
-        assert_eq!(rotation_set_back(&rules(at(1_100)), at(1_000)), None);
-        assert_eq!(rotation_set_back(&rules(at(4_700)), at(1_000)), None, "within what clocks are set right by");
-        assert_eq!(rotation_set_back(&rules(at(4_701)), at(1_000)), Some(at(1_100)));
+        let set_back = |next, take_over| rotation_set_back(&rules(next), take_over, at(1_000));
+        assert_eq!(set_back(at(1_100), None), None);
+        assert_eq!(set_back(at(4_700), None), None, "within what clocks are set right by");
+        assert_eq!(set_back(at(4_701), None), Some(at(1_100)));
+        assert_eq!(set_back(at(1_050), Some(at(4_700))), None);
+        assert_eq!(set_back(at(1_050), Some(at(4_701))), Some(at(1_050)), "the rotation was planned before");
+        assert_eq!(set_back(at(4_701), Some(at(1_050))), Some(at(1_100)));
     }
 }

@@ -5,13 +5,12 @@
 //! restart, or an administrator who is faster find that nothing is due any more. After a time without service each key
 //! is rotated once. The acts are the service's own; that there is a rule was permitted when it was laid down.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use chancery_model::{Action, KeyName, KeyState, Step, Timestamp, Transition, Uid, VersionLife};
+use chancery_model::{Action, Id, KeyName, KeyState, Step, Timestamp, Transition, Uid, VersionLife};
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
-use tokio::time::Instant;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::change::{Done, Plan};
 use crate::details;
@@ -21,9 +20,9 @@ use crate::rules::{of_seconds, rotation_set_back};
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
 use crate::{Chancery, Error, Observation};
 
-/// After a failure an act of a key is left alone for a while, and longer each time: each attempt to make a version is on the record.
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+mod pauses;
+
+use pauses::Pauses;
 
 /// What a rule asks for. The number is that of the version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,83 +75,137 @@ pub struct ScheduleReport {
     pub failed: Vec<(KeyName, Due, Error)>,
 }
 
+/// A key that may have something due; one that is made anew in the same name is another.
+type Whose = (KeyName, Uid);
+
 impl Chancery {
-    /// Does once what the rules of all keys ask for now.
+    /// Does once what the rules of all keys ask for now, and waits for it.
     pub async fn act_on_schedule(&self) -> ScheduleReport {
-        self.act_on_schedule_but_for(|_, _| false).await
+        let pauses = Arc::new(Pauses::default());
+        let mut report = self.act_without_tokens(&pauses).await;
+        let mut tokens = JoinSet::new();
+        for (_, keys) in self.due_in_tokens(&pauses) {
+            let (this, pauses) = (self.clone(), Arc::clone(&pauses));
+            tokens.spawn(async move { this.act_in_token(keys, &pauses).await });
+        }
+        for ScheduleReport { done, failed } in tokens.join_all().await {
+            report.done.extend(done);
+            report.failed.extend(failed);
+        }
+        report
     }
 
     /// Looks at the rules every [`crate::Limits::schedule_interval`], as long as the service lives.
+    ///
+    /// What needs no token comes first, and each token has a task of its own, so that one that hangs keeps neither the keys of
+    /// the others waiting nor what is done to its own keys without it.
     pub(crate) fn keep_schedule(&self) {
         let (inner, interval) = (Arc::downgrade(&self.inner), self.inner.limits.schedule_interval);
         tokio::spawn(async move {
-            let mut pauses: HashMap<(KeyName, Due), Pause> = HashMap::new();
+            let pauses = Arc::new(Pauses::default());
+            let mut busy: HashMap<Id, JoinHandle<()>> = HashMap::new();
             loop {
                 tokio::time::sleep(interval).await;
                 let Some(inner) = inner.upgrade() else { return };
                 let this = Self { inner };
-                // Kept for a while after its end: who fails again then waits for longer.
-                pauses.retain(|_, pause| pause.until + LONGEST_PAUSE > Instant::now());
-                let paused = |key: &KeyName, due: Due| {
-                    pauses.get(&(key.clone(), due)).is_some_and(|pause| pause.until > Instant::now())
-                };
-                let report = this.act_on_schedule_but_for(paused).await;
-                for done in report.done {
-                    pauses.remove(&done);
+                pauses.forget_old();
+                let report = this.act_without_tokens(&pauses).await;
+                pauses.note(report);
+                busy.retain(|_, task| !task.is_finished());
+                for (token, keys) in this.due_in_tokens(&pauses) {
+                    busy.entry(token).or_insert_with(|| {
+                        let (this, pauses) = (this.clone(), Arc::clone(&pauses));
+                        tokio::spawn(async move {
+                            let report = this.act_in_token(keys, &pauses).await;
+                            pauses.note(report);
+                        })
+                    });
                 }
-                for (key, due, error) in report.failed {
-                    if let Error::RecordClosed { .. } = error {
-                        // Nothing is changed any more until the service was started again.
-                        return;
-                    }
-                    let pause = pauses
-                        .entry((key.clone(), due))
-                        .or_insert(Pause { until: Instant::now(), length: FIRST_PAUSE });
-                    tracing::warn!(%key, rule = due.as_str(), error = &error as &dyn std::error::Error,
-                        again_in_seconds = pause.length.as_secs(), "what a key's rule asks for could not be done");
-                    pause.until = Instant::now() + pause.length;
-                    pause.length = (pause.length * 2).min(LONGEST_PAUSE);
+                if pauses.record_is_closed() {
+                    // Nothing is changed any more until the service was started again.
+                    return;
                 }
             }
         });
     }
 
-    async fn act_on_schedule_but_for(&self, paused: impl Fn(&KeyName, Due) -> bool) -> ScheduleReport {
-        let (snapshot, now) = (self.snapshot(), self.inner.clock.now());
+    /// Does what needs no token, of all keys.
+    async fn act_without_tokens(&self, pauses: &Pauses) -> ScheduleReport {
+        let now = self.inner.clock.now();
+        let wanted = |state: &Snapshot, key: &KeyEntry, due: Due| {
+            !pauses.rests(&key.name, due) && !waits_for_token(state, key, due, now, pauses)
+        };
         let mut report = ScheduleReport::default();
-        let due: Vec<(KeyName, Uid)> = snapshot
-            .keys
-            .values()
-            .filter(|key| all_due(&snapshot, key, now).any(|due| !paused(&key.name, due)))
-            .map(|key| (key.name.clone(), key.uid))
-            .collect();
-        for (name, uid) in due {
-            // A key may have several acts due; each is decided on what the one before has left. One that fails keeps none of
-            // the others from being done: a version's time to sign ends although the next one cannot be made.
-            let mut tried = HashSet::new();
-            while let Some(due) = self.due_of(&name, uid, |due| !tried.contains(&due) && !paused(&name, due)) {
-                tried.insert(due);
-                let this = self.clone();
-                let key = name.clone();
-                let end = self.to_the_end(async move { this.act(&key, due).await }).await;
-                self.observe(Observation::ByRule { due, failed: end.is_err() });
-                match end {
-                    Ok(true) => {
-                        tracing::info!(key = %name, rule = due.as_str(), "done by a key's rule");
-                        report.done.push((name.clone(), due));
-                    }
-                    Ok(false) => {}
-                    Err(error) => report.failed.push((name.clone(), due, error)),
-                }
-            }
+        for whose in self.due_now(wanted) {
+            self.act_on(&whose, wanted, &mut report).await;
         }
         report
     }
 
-    fn due_of(&self, name: &KeyName, uid: Uid, which: impl Fn(Due) -> bool) -> Option<Due> {
+    /// Does all that is due of these keys, which are in one token.
+    async fn act_in_token(&self, keys: Vec<Whose>, pauses: &Pauses) -> ScheduleReport {
+        let mut report = ScheduleReport::default();
+        for whose in keys {
+            self.act_on(&whose, |_, key, due| !pauses.rests(&key.name, due), &mut report).await;
+        }
+        report
+    }
+
+    /// The keys of which something is due that their tokens are needed for.
+    fn due_in_tokens(&self, pauses: &Pauses) -> BTreeMap<Id, Vec<Whose>> {
+        let now = self.inner.clock.now();
+        let mut tokens: BTreeMap<Id, Vec<Whose>> = BTreeMap::new();
+        for whose in self
+            .due_now(|state, key, due| !pauses.rests(&key.name, due) && waits_for_token(state, key, due, now, pauses))
+        {
+            // A ring that is no longer configured has no token, and nothing can be done about its keys.
+            if let Some(ring) = self.inner.rings.get(&whose.0.ring) {
+                tokens.entry(ring.token.clone()).or_default().push(whose);
+            }
+        }
+        tokens
+    }
+
+    fn due_now(&self, wanted: impl Fn(&Snapshot, &KeyEntry, Due) -> bool) -> Vec<Whose> {
+        let (snapshot, now) = (self.snapshot(), self.inner.clock.now());
+        let keys =
+            snapshot.keys.values().filter(|key| all_due(&snapshot, key, now).any(|due| wanted(&snapshot, key, due)));
+        keys.map(|key| (key.name.clone(), key.uid)).collect()
+    }
+
+    /// Does what is due of a key, as far as it is wanted: each act is decided on what the one before has left. One that fails
+    /// keeps none of the others from being done: a version's time to sign ends although the next one cannot be made.
+    async fn act_on(
+        &self,
+        whose: &Whose,
+        wanted: impl Fn(&Snapshot, &KeyEntry, Due) -> bool,
+        report: &mut ScheduleReport,
+    ) {
+        let (name, uid) = whose;
+        let mut tried = HashSet::new();
+        while let Some(due) =
+            self.due_of(name, *uid, |state, key, due| !tried.contains(&due) && wanted(state, key, due))
+        {
+            tried.insert(due);
+            let this = self.clone();
+            let key = name.clone();
+            let end = self.to_the_end(async move { this.act(&key, due).await }).await;
+            self.observe(Observation::ByRule { due, failed: end.is_err() });
+            match end {
+                Ok(true) => {
+                    tracing::info!(key = %name, rule = due.as_str(), "done by a key's rule");
+                    report.done.push((name.clone(), due));
+                }
+                Ok(false) => {}
+                Err(error) => report.failed.push((name.clone(), due, error)),
+            }
+        }
+    }
+
+    fn due_of(&self, name: &KeyName, uid: Uid, which: impl Fn(&Snapshot, &KeyEntry, Due) -> bool) -> Option<Due> {
         let snapshot = self.snapshot();
         let key = snapshot.keys.get(name).filter(|key| key.uid == uid)?;
-        all_due(&snapshot, key, self.inner.clock.now()).find(|due| which(*due))
+        all_due(&snapshot, key, self.inner.clock.now()).find(|due| which(&snapshot, key, *due))
     }
 
     /// Does what is due, if it still is. Whether there was anything to do.
@@ -254,10 +307,14 @@ impl Chancery {
     }
 }
 
-/// For how long an act of a key is left alone.
-struct Pause {
-    until: Instant,
-    length: Duration,
+/// Whether an act waits until the key's token has been asked: it needs the token, or ends an old version's time while the
+/// next one is about to be made. That comes first, so that there is always one.
+fn waits_for_token(state: &Snapshot, key: &KeyEntry, due: Due, now: Timestamp, pauses: &Pauses) -> bool {
+    match due {
+        Due::MakeNext | Due::Destroy(_) => true,
+        Due::Deactivate(_) => is_due(state, key, Due::MakeNext, now) && !pauses.rests(&key.name, Due::MakeNext),
+        Due::CorrectPlan | Due::TakeOver(_) => false,
+    }
 }
 
 fn key<'a>(snapshot: &'a Snapshot, name: &KeyName) -> Result<&'a Arc<KeyEntry>, Error> {
@@ -270,16 +327,25 @@ fn version(key: &KeyEntry, number: u32) -> Result<&Arc<VersionEntry>, Error> {
 }
 
 fn corrected_plan(key: &KeyEntry, now: Timestamp) -> Result<(Vec<RowChange>, chancery_audit::Act), Error> {
-    let next_rotation = rotation_set_back(&key.rules, now);
+    let next_rotation = set_back(key, now).or(key.rules.next_rotation);
     let mut row = KeyRow { updated: now, ..key.to_row() };
     row.rules.next_rotation = next_rotation;
     let mut rows = vec![RowChange::PutKey(row)];
-    if let Some(waiting) = key.waiting() {
-        let life = VersionLife { activation: next_rotation, ..waiting.life.clone() };
-        rows.push(RowChange::PutKeyVersion(KeyVersionRow { life, ..waiting.to_row() }));
+    if let Some(planned) = key.planned() {
+        // Published for as long as the rule says in any case: who looked under the wrong clock may not have seen it.
+        let published = now.after(of_seconds(key.rules.publish_ahead_seconds.unwrap_or(0)));
+        let activation = next_rotation.map(|next| next.max(published));
+        let life = VersionLife { activation, ..planned.life.clone() };
+        rows.push(RowChange::PutKeyVersion(KeyVersionRow { life, ..planned.to_row() }));
     }
-    let why = "the clock was set back: the next rotation is a rotation period from now";
+    let why = "the clock was set back: what was planned under the wrong one is planned anew";
     Ok((rows, details::key_by_rule(key, Action::UpdateKey, why)))
+}
+
+/// When the next rotation should be, where a wrong clock has planned it or the taking over of a version.
+fn set_back(key: &KeyEntry, now: Timestamp) -> Option<Timestamp> {
+    let take_over = key.planned().and_then(|version| version.life.activation);
+    rotation_set_back(&key.rules, take_over, now)
 }
 
 /// When a version that is made now is to take over; `None`: at once. One that is made late is published for as long all the
@@ -301,7 +367,7 @@ pub(crate) fn is_due(snapshot: &Snapshot, key: &KeyEntry, due: Due, now: Timesta
 /// frozen ring most of it waits, and is still due when the ring is unfrozen.
 fn all_due(snapshot: &Snapshot, key: &KeyEntry, now: Timestamp) -> impl Iterator<Item = Due> {
     let frozen = snapshot.is_frozen(&key.name.ring);
-    let correction = rotation_set_back(&key.rules, now).map(|_| Due::CorrectPlan);
+    let correction = set_back(key, now).map(|_| Due::CorrectPlan);
     let waiting = key.waiting();
     // A plan outlives its rule where the version was just being made when the rule was taken away.
     let ruled = key.rules.rotation_period_seconds.is_some();

@@ -107,6 +107,14 @@ impl KeyEntry {
         self.primary_version.is_none_or(|primary| newest.name.version > primary).then_some(newest)
     }
 
+    /// The version for whose taking over there may be a time: the one that waits, or is being made in order to wait.
+    pub(crate) fn planned(&self) -> Option<&Arc<VersionEntry>> {
+        let to_wait = |version: &&Arc<VersionEntry>| {
+            version.state == KeyState::PendingGeneration && version.life.activation.is_some()
+        };
+        self.waiting().or_else(|| self.versions.values().find(to_wait))
+    }
+
     /// The number of the version that `name`, a name of this key, stands for; 0 where it has no primary version.
     pub(crate) fn version_named(&self, name: &KeyOrVersion) -> u32 {
         match name {

@@ -97,41 +97,43 @@ impl Chancery {
         let asks = unfinished.work != Work::Adoption;
         let away = asks && health.as_ref().is_some_and(|health| !health.borrow().state.serves());
         let settled = if away { Ok(false) } else { self.try_to_settle(&unfinished).await.map(|()| true) };
-        let why = match settled {
+        match settled {
             Ok(true) => return,
-            Ok(false) => "its token does not serve".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        {
-            tracing::warn!(version = %unfinished.version, why, "an unfinished key version could not be settled yet");
-            let inner = Arc::downgrade(&self.inner);
-            tokio::spawn(async move {
-                loop {
-                    // In a while, and as soon as the token is back.
-                    let back = async {
-                        match &mut health {
-                            Some(health) if !health.borrow().state.serves() => {
-                                if health.wait_for(|health| health.state.serves()).await.is_err() {
-                                    std::future::pending::<()>().await;
-                                }
-                            }
-                            Some(_) | None => std::future::pending().await,
-                        }
-                    };
-                    // An error means that the time was over first.
-                    let _in_a_while = tokio::time::timeout(RETRY_AFTER, back).await;
-                    let Some(inner) = inner.upgrade() else { return };
-                    match (Self { inner }).try_to_settle(&unfinished).await {
-                        Ok(()) => return,
-                        Err(error @ Error::RecordClosed { .. }) => {
-                            tracing::error!(version = %unfinished.version, %error, "settled at the next start");
-                            return;
-                        }
-                        Err(error) => tracing::warn!(version = %unfinished.version, %error, "not settled yet"),
-                    }
-                }
-            });
+            Ok(false) => {
+                tracing::warn!(version = %unfinished.version, "an unfinished key version waits: its token does not serve");
+            }
+            Err(error) => tracing::warn!(version = %unfinished.version, error = &error as &dyn std::error::Error,
+                "an unfinished key version could not be settled yet"),
         }
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            loop {
+                // In a while, and as soon as the token is back.
+                let back = async {
+                    match &mut health {
+                        Some(health) if !health.borrow().state.serves() => {
+                            if health.wait_for(|health| health.state.serves()).await.is_err() {
+                                std::future::pending::<()>().await;
+                            }
+                        }
+                        Some(_) | None => std::future::pending().await,
+                    }
+                };
+                // An error means that the time was over first.
+                let _in_a_while = tokio::time::timeout(RETRY_AFTER, back).await;
+                let Some(inner) = inner.upgrade() else { return };
+                match (Self { inner }).try_to_settle(&unfinished).await {
+                    Ok(()) => return,
+                    Err(error @ Error::RecordClosed { .. }) => {
+                        tracing::error!(version = %unfinished.version, error = &error as &dyn std::error::Error,
+                            "settled at the next start");
+                        return;
+                    }
+                    Err(error) => tracing::warn!(version = %unfinished.version,
+                        error = &error as &dyn std::error::Error, "not settled yet"),
+                }
+            }
+        });
     }
 
     async fn try_to_settle(&self, unfinished: &Unfinished) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_model::{Action, KeyName, VersionLife};
+use chancery_model::{Action, KeyName, KeyState, VersionLife};
 use chancery_policy::OperationContext;
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 
@@ -99,13 +99,83 @@ fn differences(before: &KeyRow, after: &KeyRow) -> Vec<&'static str> {
     names
 }
 
-/// The key, and with another time of rotation the version that waits for it.
+/// The key, and with another time of rotation the version that is to take over then. One that is still being made keeps its
+/// time where there is none any more: without a time it would take over as soon as it is made.
 fn rows(key: &KeyEntry, after: KeyRow) -> Vec<RowChange> {
     let next_rotation = after.rules.next_rotation;
     let mut rows = vec![RowChange::PutKey(after)];
-    if let Some(waiting) = key.waiting().filter(|_| next_rotation != key.rules.next_rotation) {
-        let life = VersionLife { activation: next_rotation, ..waiting.life.clone() };
-        rows.push(RowChange::PutKeyVersion(KeyVersionRow { life, ..waiting.to_row() }));
+    if let Some(planned) = key.planned().filter(|_| next_rotation != key.rules.next_rotation) {
+        let activation = match planned.state {
+            KeyState::PendingGeneration => next_rotation.or(planned.life.activation),
+            _ => next_rotation,
+        };
+        let life = VersionLife { activation, ..planned.life.clone() };
+        rows.push(RowChange::PutKeyVersion(KeyVersionRow { life, ..planned.to_row() }));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Snapshot;
+    use chancery_model::{Algorithm, KeyRules, Timestamp, Uid};
+
+    fn at(seconds: i64) -> Option<Timestamp> {
+        Some(Timestamp::from_unix_micros(seconds * 1_000_000))
+    }
+
+    /// When the second version takes over, once the next rotation is at `moved`; `activation` is when it would have.
+    fn moved(state: KeyState, activation: Option<Timestamp>, moved: Option<Timestamp>) -> Option<Timestamp> {
+        let name: KeyName = "keyRings/dev/keys/k".parse().unwrap();
+        let rules = KeyRules { rotation_period_seconds: Some(100), next_rotation: at(50), ..KeyRules::default() };
+        let now = Timestamp::from_unix_micros(0);
+        let row = KeyRow {
+            uid: Uid::from_bytes([1; 16]),
+            name: name.clone(),
+            algorithm: Algorithm::HmacSha256,
+            allow_digest: false,
+            labels: BTreeMap::new(),
+            max_jwt_lifetime_seconds: None,
+            rules: rules.clone(),
+            primary_version: Some(1),
+            created: now,
+            updated: now,
+            request_id: None,
+        };
+        let version = |number: u8, state, activation| KeyVersionRow {
+            uid: Uid::from_bytes([number + 1; 16]),
+            key_uid: row.uid,
+            version: number.into(),
+            state,
+            spki_der: None,
+            created: now,
+            generated: None,
+            state_changed: now,
+            life: VersionLife { activation, ..VersionLife::default() },
+            request_id: None,
+        };
+        let versions = vec![version(1, KeyState::Active, None), version(2, state, activation)];
+        let (keys, _) = Snapshot::keys_from_rows(vec![row.clone()], versions).unwrap();
+        let rows = rows(&keys[&name], KeyRow { rules: KeyRules { next_rotation: moved, ..rules }, ..row });
+        rows.into_iter().find_map(|row| match row {
+            RowChange::PutKeyVersion(version) => Some(version.life.activation),
+            _ => None,
+        })?
+    }
+
+    #[test]
+    fn what_is_to_take_over_moves_with_the_rotation_also_while_it_is_being_made() {
+        for state in [KeyState::PreActive, KeyState::PendingGeneration] {
+            assert_eq!(moved(state, at(60), at(30)), at(30), "{state:?}");
+            assert_eq!(moved(state, at(60), at(50)), None, "{state:?}: nothing has moved");
+        }
+        assert_eq!(moved(KeyState::PreActive, at(60), None), None, "it waits for somebody");
+        assert_eq!(
+            moved(KeyState::PendingGeneration, at(60), None),
+            at(60),
+            "without a time it would take over at once"
+        );
+        assert_eq!(moved(KeyState::PendingGeneration, None, at(30)), None, "somebody rotates the key now");
+    }
 }

@@ -75,6 +75,14 @@ fail_points! {
     KeyGenerated = "key-generated",
     /// A new key version is completed; who waits for it was not told yet.
     KeyCompleted = "key-completed",
+    /// The destruction of a version is recorded as begun; the token is not asked yet.
+    DestructionBegun = "destruction-begun",
+    /// The token has destroyed a version and shows nothing of it; that is not recorded yet.
+    VersionDestroyed = "version-destroyed",
+    /// That one login is to be tried after a refused PIN is recorded; the token is not asked yet.
+    LatchClearing = "latch-clearing",
+    /// The token was asked to try one login; how it ended is not recorded yet.
+    LoginTried = "login-tried",
     /// At the start: what an earlier run left open is closed as unknown; its unfinished keys are not settled yet.
     OpenIntentsClosed = "open-intents-closed",
     /// At the start: the token has said what it holds of an unfinished key; nothing is done about it yet.
