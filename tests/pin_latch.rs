@@ -11,10 +11,10 @@
 use std::path::PathBuf;
 
 use chancery_api::v1::{self, TokenHealth, TokenHealthCause};
-use chancery_pkcs11_fault::{Rule, Then};
+use chancery_pkcs11_fault::Rule;
 use chancery_tests::contract::admin_get;
 use chancery_tests::faults::{Faulty, clear_pin_latch};
-use chancery_tests::load::{Record, details, token, until};
+use chancery_tests::load::{Record, details, token};
 use chancery_tests::program::{chancery, command, run};
 use tonic::Code;
 
@@ -31,15 +31,7 @@ fn pin_file(faulty: &Faulty) -> PathBuf {
 
 /// Has the worker log in again, and be refused.
 async fn latch(faulty: &Faulty, key: &str) {
-    faulty.rules(&[
-        Rule::new("lost", Then::CloseSessions).on("C_SignInit").times(1),
-        Rule::returning("refused", "C_Login", "CKR_PIN_INCORRECT"),
-    ]);
-    assert!(faulty.burst(key, 4).await.iter().any(|call| call.end.is_err()));
-    let latched = until("the token is latched", async || {
-        Some(token(&faulty.operator).await).filter(|token| token.health() == TokenHealth::Latched)
-    })
-    .await;
+    let latched = faulty.latch(key).await;
     assert_eq!(latched.health_cause(), TokenHealthCause::PinRefused);
     assert!(latched.health_reason.contains("clear-pin-latch"), "{latched:?}");
     assert_eq!(latched.next_attempt_time, None, "nothing is tried by itself");

@@ -28,6 +28,7 @@ mod database;
 mod entry;
 mod load;
 mod plan;
+mod rare;
 mod report;
 mod token_files;
 

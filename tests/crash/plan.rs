@@ -66,7 +66,7 @@ const LONGEST_LOAD_MS: u64 = 300;
 pub fn kills(chance: &mut Chance, rounds: usize) -> Vec<Kill> {
     let mut kills = Vec::with_capacity(rounds + FailPoint::ALL.len());
     while kills.len() < rounds {
-        let mut points = FailPoint::ALL.to_vec();
+        let mut points: Vec<_> = under_load().collect();
         chance.shuffle(&mut points);
         for (place, point) in points.into_iter().enumerate() {
             if point == FailPoint::UnfinishedKeyInspected {
@@ -102,8 +102,17 @@ fn at(point: FailPoint, chance: &mut Chance) -> Kill {
         | FailPoint::AnswerVerified
         | FailPoint::OutcomeQueued
         | FailPoint::AnswerReady => 60,
+        FailPoint::DestructionBegun
+        | FailPoint::VersionDestroyed
+        | FailPoint::LatchClearing
+        | FailPoint::LoginTried => unreachable!("no load comes there: see rare.rs"),
     };
     Kill::At(point, u32::try_from(chance.below(most) + 1).unwrap())
+}
+
+/// The points that a service under load comes past. The others have tests of their own (`rare.rs`).
+pub fn under_load() -> impl Iterator<Item = FailPoint> {
+    FailPoint::ALL.iter().copied().filter(|point| !crate::rare::POINTS.contains(point))
 }
 
 /// Whether a point is come past only by making keys.
@@ -117,8 +126,8 @@ fn a_hundred_rounds_kill_at_each_point_at_other_times_and_the_same_seed_repeats_
     assert_eq!(planned, kills(&mut Chance::of(7, 1), 100));
     assert_ne!(planned, kills(&mut Chance::of(7, 2), 100));
     assert_ne!(planned, kills(&mut Chance::of(8, 1), 100));
-    for point in FailPoint::ALL {
-        let count = planned.iter().filter(|kill| matches!(kill, Kill::At(at, _) if at == point)).count();
+    for point in under_load() {
+        let count = planned.iter().filter(|kill| matches!(kill, Kill::At(at, _) if *at == point)).count();
         assert!(count >= 3, "{count} of {}", point.name());
     }
     assert!(planned.iter().any(|kill| matches!(kill, Kill::UnderLoad(_))));

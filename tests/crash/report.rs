@@ -7,6 +7,8 @@ use std::time::Duration;
 use chancery_fail_point::FailPoint;
 use serde_json::{Value, json};
 
+use crate::plan::under_load;
+
 /// Counts of a campaign, or of all.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -52,8 +54,8 @@ impl Report {
     }
 
     pub fn kills_by_point(&self) -> impl Iterator<Item = (&'static str, usize)> {
-        let kills = |point: &FailPoint| (point.name(), self.kills.get(point.name()).copied().unwrap_or_default());
-        FailPoint::ALL.iter().map(kills)
+        let kills = |point: FailPoint| (point.name(), self.kills.get(point.name()).copied().unwrap_or_default());
+        under_load().map(kills)
     }
 
     /// Adds another part of the same run.

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};
 use toml::{Table, Value};
 
-use crate::load::{Call, PATIENCE, sign};
+use crate::load::{Call, PATIENCE, sign, until};
 
 /// The ring on the token that does not fail.
 pub const WHOLE_RING: &str = "whole";
@@ -38,6 +38,8 @@ const WHOLE_TOKEN: &str = "second";
 const BYSTANDER_PAUSE: Duration = Duration::from_millis(25);
 /// The rule by which each login is counted.
 const LOGINS: &str = "logins";
+/// At most once in so long a worker is replaced because it asks to be.
+pub const BREAKER: Duration = Duration::from_secs(30);
 /// Calls of a burst that are under way at the same time.
 const AT_ONCE: usize = 8;
 
@@ -321,10 +323,26 @@ impl FaultyToken {
         calls
     }
 
+    /// Has the worker log in again, and be refused its PIN; waits until the token is latched.
+    ///
+    /// # Panics
+    /// Where it does not come to that.
+    pub async fn latch(&self, key: &str) -> v1::Token {
+        self.rules(&[
+            Rule::new("lost", Then::CloseSessions).on("C_SignInit").times(1),
+            Rule::returning("refused", "C_Login", "CKR_PIN_INCORRECT"),
+        ]);
+        assert!(self.burst(key, 4).await.iter().any(|call| call.end.is_err()));
+        until("the token is latched", async || {
+            Some(self.status().await).filter(|token| token.health() == v1::TokenHealth::Latched)
+        })
+        .await
+    }
+
     /// Ends all faults, and signs until it works again. Answers after how long that was, with the calls.
     ///
     /// # Panics
-    /// Where it does not within half a minute.
+    /// Where it does not within a minute.
     pub async fn recover(&self, key: &str) -> (Duration, Vec<Call>) {
         self.recover_under(key, &[]).await
     }
@@ -332,7 +350,7 @@ impl FaultyToken {
     /// The same, under rules that are no reason not to work.
     ///
     /// # Panics
-    /// Where it does not within half a minute.
+    /// Where it does not within a minute.
     pub async fn recover_under(&self, key: &str, rules: &[Rule]) -> (Duration, Vec<Call>) {
         self.rules(rules);
         let ended = Instant::now();
@@ -344,7 +362,10 @@ impl FaultyToken {
             if works {
                 return (ended.elapsed(), calls);
             }
-            assert!(ended.elapsed() < Duration::from_secs(30), "does not recover: {:?}", calls.last());
+            if ended.elapsed() > BREAKER + PATIENCE {
+                let (last, token) = (calls.last(), self.status().await);
+                panic!("does not recover: the last of {} calls: {last:?}; {token:?}", calls.len());
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

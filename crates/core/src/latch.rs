@@ -4,6 +4,7 @@
 //! record: how often a PIN may be wrong before a device is lost is not ours to try out.
 
 use chancery_audit::{Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
+use chancery_fail_point::FailPoint;
 use chancery_hsm::{ClearLatchError, Token, TokenState};
 use chancery_model::{Action, Id, Timestamp, Uid};
 use chancery_policy::{OperationContext, Permit, Resource};
@@ -91,5 +92,8 @@ impl Chancery {
 
 /// The only place where a refused PIN is tried again. It takes the permit and the recorded act by value.
 async fn try_login(_permit: Permit, _recorded: Recorded, token: &Token) -> Result<(), ClearLatchError> {
-    token.clear_pin_latch().await
+    FailPoint::LatchClearing.pass();
+    let end = token.clear_pin_latch().await;
+    FailPoint::LoginTried.pass();
+    end
 }
