@@ -328,8 +328,14 @@ async fn nobody_changes_themselves_and_nobody_reaches_another_environment() {
 /// On a service of its own: what is tried would leave it ungovernable.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_after_which_nobody_could_govern_is_refused() {
-    let chancery = setup().start().await.unwrap();
+    // Only a policy administrator changes one; this one may not apply a policy set himself.
+    let governor = CallerSetup::new("governor").role("caller-administrator").role("policy-administrator");
+    let only_the_operator = r#"@id("the-governor-applies-nothing")
+        forbid (principal == Chancery::Caller::"governor", action == Chancery::Action::"ApplyPolicySet", resource);"#;
+    let chancery = setup().with(governor).policy("governor.cedar", only_the_operator).start().await.unwrap();
     let registrar = chancery.connect_as("registrar").await.unwrap();
+    assert_refused(suspend(&registrar, "callers/operator").await, Code::PermissionDenied, "ACCESS_DENIED");
+    let registrar = chancery.connect_as("governor").await.unwrap();
     let own = get(&registrar, "callers/operator").await.unwrap();
     let lockout = "CALLER_CHANGE_LOCKS_OUT";
     for change in [

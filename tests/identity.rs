@@ -89,14 +89,14 @@ async fn certificates_that_name_no_caller_reach_no_handler() {
     }
     expected.sort_unstable();
     expected.dedup();
-    // Denials of one second are one record: the reasons count, not the records.
+    // Those of strangers are one record for each reason: the reasons count, not the records.
     let record = Record::read_until(&operator, "each reason is on the record", |record| {
         expected.iter().all(|reason| record.of(v1::RecordKind::Denial).any(|denial| says(denial, reason)))
     })
     .await;
     assert_eq!(record.intents().count(), 0);
     let denials = record.of(v1::RecordKind::Denial);
-    assert!(denials.into_iter().all(|denial| denial.caller.is_empty() && denial.action == "Sign"));
+    assert!(denials.into_iter().all(|denial| denial.caller.is_empty() && denial.action.is_empty()));
     let identity = chancery.issue(Leaf::spiffe(CALLER).dns("beside.example"), "good").unwrap();
     sign_with(&chancery, &identity, &key).await.unwrap();
 }

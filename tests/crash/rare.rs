@@ -11,12 +11,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use crate::token_files::TokenFiles;
 
 /// Those of this file.
-pub const POINTS: [FailPoint; 4] = [
-    FailPoint::DestructionBegun,
-    FailPoint::VersionDestroyed,
-    FailPoint::LatchClearing,
-    FailPoint::LoginTried,
-];
+pub const POINTS: [FailPoint; 4] =
+    [FailPoint::DestructionBegun, FailPoint::VersionDestroyed, FailPoint::LatchClearing, FailPoint::LoginTried];
 
 /// Starts the service anew so that it dies at the first pass of a point, or at none.
 async fn start_again(chancery: &mut Chancery, point: Option<FailPoint>) {
