@@ -204,18 +204,23 @@ async fn an_unknown_id_and_a_wrong_secret_look_alike_and_a_typing_error_is_told(
     let refusal = Refusal::from(unknown_status);
     assert_eq!((refusal.code, refusal.reason.as_deref()), (Code::Unauthenticated, Some("API_KEY_UNKNOWN")));
 
-    // In time, too: taking turns, the fastest of each are about as fast. (A comparison that were skipped, or that ended at
-    // the first wrong byte, is far below what can be seen from here; the unit tests hold the code to it.)
-    let mut fastest = [Duration::MAX; 2];
+    // In time, too: taking turns, so that whatever else the machine does meets both. What this can show is coarse: one way that asks
+    // a disk or a token and another that does not. That both are hashed and compared once is counted where it is done
+    // (core/api_keys/pepper.rs).
+    let mut taken = [Vec::new(), Vec::new()];
     for _ in 0..200 {
-        for (authorization, fastest) in [&unknown, &wrong].into_iter().zip(&mut fastest) {
+        for (authorization, taken) in [&unknown, &wrong].into_iter().zip(&mut taken) {
             let began = Instant::now();
             sign_with(&channel, &key, &[authorization]).await.unwrap_err();
-            *fastest = began.elapsed().min(*fastest);
+            taken.push(began.elapsed());
         }
     }
-    let (slower, faster) = (fastest[0].max(fastest[1]), fastest[0].min(fastest[1]));
-    assert!(slower < faster * 3, "{fastest:?}");
+    let medians = taken.map(|mut taken| {
+        taken.sort_unstable();
+        taken[taken.len() / 2]
+    });
+    let (slower, faster) = (medians[0].max(medians[1]), medians[0].min(medians[1]));
+    assert!(slower < faster * 5, "{medians:?}");
 
     let mut damaged = text.clone();
     damaged.replace_range(20..=20, if &text[20..=20] == "x" { "y" } else { "x" });

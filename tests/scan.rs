@@ -117,3 +117,63 @@ fn what_cannot_be_scanned_is_said() {
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("baseline:2"), "{said}");
 }
+
+/// The rule for gitleaks, with its own expression: real keys, and nothing that only looks like one. (gitleaks reads RE2, of which
+/// this expression is a part that the regex crate reads alike.)
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rule_for_gitleaks_matches_keys_and_no_near_misses() {
+    let text = std::fs::read_to_string(program::source_tree().join("deploy/scanners/gitleaks.toml")).unwrap();
+    let rules: toml::Table = text.parse().unwrap();
+    let [rule] = rules["rules"].as_array().unwrap().as_slice() else { panic!("one rule") };
+    let expression = regex::Regex::new(rule["regex"].as_str().unwrap()).unwrap();
+    let group = usize::try_from(rule["secretGroup"].as_integer().unwrap()).unwrap();
+    let found = |line: &str| expression.captures(line).map(|found| found[group].to_owned());
+    let least = rule["entropy"].as_float().unwrap();
+    let issued = api_key().await;
+    let environment = |name: &str| {
+        let name = chancery_model::Id::parse("the environment", name).unwrap();
+        chancery_crypto::ApiKeyText::generate(&name).unwrap().reveal().to_owned()
+    };
+    for key in [issued.clone(), environment("prod"), environment("eu-west-1"), environment(&"e".repeat(63))] {
+        for line in
+            [key.clone(), format!("TOKEN={key}"), format!("\"{key}\","), format!("Authorization: Bearer {key}\r")]
+        {
+            assert_eq!(found(&line).as_deref(), Some(random_part(&key)), "{line}");
+        }
+        let keywords = rule["keywords"].as_array().unwrap();
+        assert!(keywords.iter().any(|word| key.contains(word.as_str().unwrap())), "what gitleaks looks for first");
+        assert!(entropy(random_part(&key)) > least, "{key}: {}", entropy(random_part(&key)));
+    }
+    let near = [
+        issued[..issued.len() - 1].to_owned(),
+        format!("{issued}x"),
+        format!("x{issued}"),
+        issued.replacen("chy_", "chi_", 1),
+        issued.replacen("chy_dev_", "chy_Dev_", 1),
+        issued.replacen("chy_dev_", "chy_1dev_", 1),
+        issued.replacen("chy_dev_", "chy__", 1),
+        issued.replacen("chy_dev_", &format!("chy_{}_", "e".repeat(64)), 1),
+        format!("{}-{}", &issued[..30], &issued[31..]),
+    ];
+    for near in near {
+        assert_eq!(found(&near), None, "{near}");
+    }
+    for filler in ["a".repeat(48), "EXAMPLE0".repeat(6), "xxxxxxXXXXXX".repeat(4)] {
+        assert!(entropy(&filler) < least, "a placeholder of a manual is passed over: {filler}");
+    }
+}
+
+/// Id, secret and checksum.
+fn random_part(key: &str) -> &str {
+    key.rsplit('_').next().unwrap()
+}
+
+/// Shannon's, of the characters, as gitleaks computes it.
+fn entropy(text: &str) -> f64 {
+    let length = text.chars().count() as f64;
+    let mut counts = std::collections::BTreeMap::new();
+    for character in text.chars() {
+        *counts.entry(character).or_insert(0.0) += 1.0;
+    }
+    counts.values().map(|count: &f64| -(count / length) * (count / length).log2()).sum()
+}

@@ -19,6 +19,8 @@ impl Pepper {
 
     /// What the store keeps of a key.
     pub fn hash(&self, key: &ApiKeyText) -> [u8; 32] {
+        #[cfg(test)]
+        tests::HASHED.with(|hashed| hashed.set(hashed.get() + 1));
         let mut hash = [0; 32];
         hash.copy_from_slice(hmac::sign(&self.0, key.checked()).as_ref());
         hash
@@ -35,6 +37,28 @@ impl Pepper {
 mod tests {
     use super::*;
     use chancery_model::Id;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many keys this thread has hashed.
+        pub(super) static HASHED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// Time shows this only on a machine that does nothing else; so the work is counted.
+    #[test]
+    fn an_unknown_id_a_wrong_secret_and_the_right_one_are_hashed_once_each() {
+        let environment = Id::parse("the environment", "dev").unwrap();
+        let (key, other) = (ApiKeyText::generate(&environment).unwrap(), ApiKeyText::generate(&environment).unwrap());
+        let pepper = Pepper::new(&[1; 32]);
+        let hash = pepper.hash(&key);
+        for (text, known, matches) in
+            [(&key, Some(&hash), true), (&other, Some(&hash), false), (&other, None, false), (&key, None, false)]
+        {
+            let before = HASHED.get();
+            assert_eq!(pepper.matches(text, known), matches);
+            assert_eq!(HASHED.get() - before, 1, "{matches}, of {known:?}");
+        }
+    }
 
     #[test]
     fn a_key_is_known_by_its_hash_under_its_pepper_alone() {
