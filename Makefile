@@ -35,7 +35,7 @@ crash:               ## Kill the service 10,000 times, and compare what clients 
 
 # The page's tables are made of what the tests have found, on SoftHSM and on Kryoptic.
 RELIABILITY_DIR ?= $(CURDIR)/target/reliability
-RELIABILITY_TESTS := faults crash disk_faults
+RELIABILITY_TESTS := faults crash disk_faults revocations
 
 reliability:         ## Run the tests of faults on both tokens, and write the tables of docs/reliability.md
 	@./softhsm/install.sh

@@ -8,18 +8,13 @@
     reason = "a test fails by panicking"
 )]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use chancery_api::v1;
-use chancery_client::{ApiKey, Client, ConnectOptions};
+use chancery_client::Client;
 use chancery_testkit::Chancery;
 use chancery_tests::load::{Call, Load, Record, create_key, failures, sign, try_create_key, until};
-use chancery_tests::streams::{Answer, SignStream, answer, channel_as, stream_request};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 /// A time during which calls had to be refused: from the answer that forbade them to the request that allowed them again.
@@ -247,125 +242,6 @@ async fn no_call_that_begins_after_a_caller_was_suspended_signs() {
     let resumed = indexes(record.acts("ResumeCaller", &name));
     assert_eq!(suspended.len(), 5);
     assert_no_intent_between(&record, &key, &suspended, &resumed);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_call_that_begins_after_an_api_key_was_revoked_signs() {
-    let chancery = Chancery::setup()
-        .configure(|config| {
-            config["listener"].as_table_mut().unwrap().insert("client_auth".to_owned(), "optional".into());
-        })
-        .start()
-        .await
-        .unwrap();
-    let operator = chancery.operator().await.unwrap();
-    let key = create_key(&operator, "k").await;
-    let mut streams = JoinSet::new();
-    let mut keys = Vec::new();
-    let mut clients = Vec::new();
-    for _ in 0..3 {
-        let scope = v1::ApiKeyScope { access: v1::ApiKeyAccess::ReadWrite.into(), ..v1::ApiKeyScope::default() };
-        let request = v1::IssueApiKeyRequest {
-            parent: "callers/caller".to_owned(),
-            lifetime: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
-            scope: Some(scope),
-            request_id: String::new(),
-        };
-        let issued = operator.callers().issue_api_key(request).await.unwrap().into_inner();
-        let options =
-            ConnectOptions::with_api_key(chancery.endpoint(), chancery.ca(), ApiKey::parse(&issued.key).unwrap());
-        let client = Client::connect(options).await.unwrap();
-        clients.push(client.clone());
-        keys.push(issued.api_key.unwrap().name);
-        // A stream beside the calls, on the same connection.
-        let key = key.clone();
-        streams.spawn(async move {
-            let (messages, waiting) = mpsc::channel(1);
-            let mut answers = client.signing().stream_sign(ReceiverStream::new(waiting)).await.unwrap().into_inner();
-            let mut signed = Vec::new();
-            loop {
-                let began = Instant::now();
-                messages.send(stream_request("one", &key, b"of a stream")).await.unwrap();
-                match answers.message().await {
-                    Ok(Some(next)) => match answer(next).1 {
-                        Answer::Signed(_) => signed.push(began),
-                        Answer::Refused(refusal) => {
-                            assert_eq!(refusal.reason.as_deref(), Some("CREDENTIAL_REFUSED"), "{refusal}");
-                        }
-                    },
-                    Ok(None) => panic!("the stream ended in order"),
-                    Err(status) => return (signed, status),
-                }
-            }
-        });
-    }
-    let load = Load::start(&clients, 6, &key);
-    load.wait_for_signatures(600).await;
-    for name in &keys {
-        let request = v1::RevokeApiKeyRequest { name: name.clone(), reason: "a test".to_owned() };
-        operator.callers().revoke_api_key(request).await.unwrap();
-    }
-    let revoked = Instant::now();
-    load.wait_for(100, "ended after the revocation", |call| call.began > revoked).await;
-    let calls = load.stop().await;
-    for failure in failures(&calls) {
-        // The second: it was let in before, and decided after.
-        let expected = [Some("API_KEY_REVOKED"), Some("CREDENTIAL_REFUSED"), Some("STATE_CHANGING")];
-        assert!(expected.contains(&failure.reason()), "{failure:?}");
-    }
-    let late = calls.iter().filter(|call| call.began > revoked);
-    assert!(late.clone().count() >= 100 && late.clone().all(|call| call.end.is_err()));
-    for (signed, ended) in streams.join_all().await {
-        assert_eq!(ended.code(), Code::Unauthenticated, "{ended}");
-        assert!(!signed.is_empty() && signed.iter().all(|began| *began < revoked));
-    }
-    let record = Record::read_settled(&operator).await;
-    record.assert_holds(&calls);
-    let last = keys.iter().flat_map(|name| indexes(record.acts("RevokeApiKey", name))).max().unwrap();
-    assert!(record.intents().all(|intent| intent.index < last), "an intent stands behind the last revocation");
-}
-
-/// Of streams that are open, too: a message that is sent after the suspension was answered is not signed.
-#[tokio::test(flavor = "multi_thread")]
-async fn no_stream_message_that_is_sent_after_a_caller_was_suspended_is_signed() {
-    let chancery = Chancery::start().await.unwrap();
-    let operator = chancery.operator().await.unwrap();
-    let key = create_key(&operator, "k").await;
-    let sent = Arc::new(AtomicUsize::new(0));
-    let mut streams = JoinSet::new();
-    for number in 0..4 {
-        let mut stream = SignStream::open(&channel_as(&chancery, "caller").await).await;
-        let (sent, key) = (Arc::clone(&sent), key.clone());
-        streams.spawn(async move {
-            let mut signed = Vec::new();
-            loop {
-                let began = Instant::now();
-                let id = format!("{number}-{}", sent.fetch_add(1, Ordering::SeqCst));
-                stream.send(&id, &key, id.as_bytes()).await;
-                match stream.next().await {
-                    Ok(Some((_, Answer::Signed(signature)))) => signed.push((began, signature)),
-                    // It was read before the suspension, and decided after it.
-                    Ok(Some((_, Answer::Refused(refusal)))) => {
-                        assert_eq!(refusal.reason.as_deref(), Some("CALLER_SUSPENDED"), "{refusal}");
-                    }
-                    Ok(None) => panic!("the stream ended in order"),
-                    Err(status) => return (signed, status),
-                }
-            }
-        });
-    }
-    until("the streams are under way", async || (sent.load(Ordering::SeqCst) > 400).then_some(())).await;
-    let request = v1::SuspendCallerRequest { name: "callers/caller".to_owned(), reason: "a test".to_owned() };
-    let answer = operator.callers().suspend_caller(request).await.unwrap().into_inner();
-    assert_eq!(answer.open_intents, Vec::<u64>::new());
-    let suspended = Instant::now();
-    let mut signatures = 0;
-    for (signed, ended) in streams.join_all().await {
-        assert_eq!(ended.code(), Code::PermissionDenied, "{ended}");
-        signatures += signed.len();
-        assert!(signed.iter().all(|(began, _)| *began < suspended), "a message after the answer was signed");
-    }
-    assert!(signatures > 300, "{signatures}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

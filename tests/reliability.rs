@@ -19,7 +19,7 @@ use serde_json::Value;
 
 const PAGE: &str = "docs/reliability.md";
 /// Whose tests the page has to name, all of them.
-const TARGETS: [&str; 4] = ["faults", "secrets", "crash", "disk_faults"];
+const TARGETS: [&str; 5] = ["faults", "secrets", "crash", "disk_faults", "revocations"];
 const ASYNCHRONOUS: &str = "#[tokio::test";
 const ORDINARY: &str = "#[test]";
 const TOKENS: [&str; 2] = ["SoftHSM", "Kryoptic"];
@@ -46,7 +46,7 @@ fn the_page_has_a_place_for_each_table() {
     let path = source_tree().join(PAGE);
     let mut page = std::fs::read_to_string(&path).unwrap();
     let of_tokens = TOKENS.into_iter().flat_map(|token| [codes_of(token), places_of(token), others_of(token)]);
-    for name in of_tokens.chain(["kills".to_owned(), "disk faults".to_owned()]) {
+    for name in of_tokens.chain(["kills", "disk faults", "revocations"].map(str::to_owned)) {
         assert!(page.contains(&begin(&name)) && page.contains(&end(&name)), "{PAGE} has no table {name:?}");
     }
     if std::env::var_os("CHANCERY_WRITE_RELIABILITY").is_none() {
@@ -217,7 +217,28 @@ fn tables(folder: &Path) -> BTreeMap<String, String> {
     }
     tables.extend(read(folder.join("crash.json")).map(|run| ("kills".to_owned(), kills(&run))));
     tables.extend(read(folder.join("disk.json")).map(|run| ("disk faults".to_owned(), disk(&run))));
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let of_revocation = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("revocation-");
+    let contests: Vec<Value> = files.filter(of_revocation).filter_map(read).collect();
+    if !contests.is_empty() {
+        tables.insert("revocations".to_owned(), revocations(contests));
+    }
     tables
+}
+
+/// What the contests wrote: a line for each kind of change.
+fn revocations(mut contests: Vec<Value>) -> String {
+    contests.sort_by_key(|contest| text(&contest["change"]));
+    let mut table = "| change | signed by calls | signed on streams | refused | the last signature was asked for before the answer | and handed out after it |\n\
+                     |---|---|---|---|---|---|\n"
+        .to_owned();
+    for contest in contests {
+        let counts = ["change", "signed_by_calls", "signed_on_streams", "refused"].map(|name| text(&contest[name]));
+        let times =
+            ["last_began_before_micros", "last_ended_after_micros"].map(|name| millis(contest[name].as_u64().unwrap()));
+        writeln!(table, "| {} | {} |", counts.join(" | "), times.join(" | ")).unwrap();
+    }
+    table
 }
 
 /// A number, a text, or what there is of neither.
@@ -283,6 +304,10 @@ fn tables_are_made_of_what_runs_have_written() {
         [finding("`A`, `B`", "once", 900), finding("`A`, `B`", "always", 25_000), finding("a lie", "once", 7)];
     write("faults-SoftHSM-t.json", &format!(r#"{{"test":"t","token":"SoftHSM","findings":[{}]}}"#, findings.join(",")));
     write("crash.json", r#"{"test":"crash","rounds":200,"kills":{"x":3}}"#);
+    write(
+        "revocation-x.json",
+        r#"{"change":"x","signed_by_calls":1,"signed_on_streams":2,"refused":3,"last_began_before_micros":900,"last_ended_after_micros":0}"#,
+    );
     write("disk.json", r#"{"rows":[{"call":"fsync","errno":"EIO","test":"disk_faults::t"}]}"#);
     let tables = tables(folder.path());
     let codes = &tables["return codes on SoftHSM"];
@@ -294,6 +319,7 @@ fn tables_are_made_of_what_runs_have_written() {
     assert!(tables["functions on SoftHSM"].contains("| C_Sign | 1 × once, 1 × always |"));
     assert!(!tables.contains_key("return codes on Kryoptic"));
     assert!(tables["kills"].contains("| rounds | 200 |\n") && tables["kills"].contains("| kills at x | 3 |"));
+    assert!(tables["revocations"].ends_with("| x | 1 | 2 | 3 | 0.9 ms | 0.0 ms |\n"), "{}", tables["revocations"]);
     assert_eq!(tables["disk faults"], "| call | errno | test |\n|---|---|---|\n| fsync | EIO | `disk_faults::t` |\n");
     let page = format!("a\n{}old\n{}b\n", begin("kills"), end("kills"));
     assert_eq!(replaced(&page, "kills", "new\n"), format!("a\n{}new\n{}b\n", begin("kills"), end("kills")));
