@@ -308,6 +308,39 @@ async fn fewer_sessions_are_fewer_lanes_until_there_are_more() {
     assert_all_signed(&faulty.burst(&key, 20).await);
 }
 
+/// Where one lane has a session, those without can wait. Where none has, nothing is signed until one of them asks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_that_have_all_lost_their_sessions_sign_soon_after_there_are_some_again() {
+    let faulty = configured(&[("signing_threads", 2)]).await;
+    let (key, public) = faulty.key("k").await;
+    // A worker is replaced, so that the one after it, which is no better for a successor, is kept.
+    let before = token(&faulty.operator).await.worker_pid;
+    faulty.rules(&[Rule::returning("memory", "C_SignInit", "CKR_DEVICE_MEMORY").times(1)]);
+    let _refused = faulty.sign(&key).await;
+    until("the worker is replaced", async || {
+        let now = token(&faulty.operator).await;
+        (now.health() == TokenHealth::Up && ![0, before].contains(&now.worker_pid)).then_some(())
+    })
+    .await;
+    faulty.faults.clear_log().unwrap();
+    faulty.rules(&[
+        Rule::returning("lost", "C_SignInit", "CKR_SESSION_HANDLE_INVALID"),
+        Rule::returning(FAULT, "C_OpenSession", "CKR_SESSION_COUNT"),
+    ]);
+    let waiting = {
+        let (token, key) = ((*faulty).clone(), key.clone());
+        tokio::spawn(async move { token.burst(&key, 8).await })
+    };
+    // So long does the trouble last: long enough for a lane's rest to have been doubled four times.
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert_eq!(token(&faulty.operator).await.signing_threads, 0, "no lane has a session");
+    let (took, signed) = faulty.recover(&key).await;
+    // 5 seconds, and what a busy machine needs.
+    assert!(took < Duration::from_secs(8), "signing again only after {took:?}");
+    public.assert_verifies(&signed);
+    public.assert_verifies(&waiting.await.unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_in_which_calls_fail_is_degraded_until_they_do_not() {
     let faulty = Faulty::start().await;

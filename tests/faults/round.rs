@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chancery_api::v1;
 use chancery_pkcs11_fault::Rule;
-use chancery_tests::faults::{Bystander, Faulty, FaultyToken, PublicKey};
+use chancery_tests::faults::{BREAKER, Bystander, Faulty, FaultyToken, PublicKey};
 use chancery_tests::load::{Call, Record, details, failures, until};
 use chancery_tests::reliability::{Finding, Findings};
 
@@ -33,6 +33,8 @@ pub struct Round {
     pub token: FaultyToken,
     pub key: String,
     pub public: PublicKey,
+    /// How often the token's worker had not been replaced, although it asked for it, before this round.
+    held_back: u32,
     calls: Arc<Mutex<Vec<Call>>>,
     findings: Findings,
 }
@@ -72,7 +74,8 @@ impl Rounds {
             async move {
                 let key = format!("keyRings/{}/keys/{KEY}", token.ring);
                 let public = token.public(&key).await;
-                run(Round { token, key, public, calls, findings }, case).await
+                let held_back = token.status().await.replacements_held_back;
+                run(Round { token, key, public, held_back, calls, findings }, case).await
             }
         };
         self.faulty.share(cases, with_round).await
@@ -111,7 +114,10 @@ impl Round {
     /// Ends all faults, signs until that works again, and notes what was found.
     pub async fn recover(&self, case: &Case<'_>, faults: usize, calls: usize, answered: usize) {
         let (took, after) = self.token.recover(&self.key).await;
-        self.note(case, faults, calls, answered, took);
+        let held_back = self.token.status().await.replacements_held_back > self.held_back;
+        let allowed = RECOVERY + WORKER_START + if held_back { BREAKER } else { Duration::ZERO };
+        assert!(took < allowed, "{}: signing again only after {took:?}", case.name());
+        self.find(case, faults, calls, answered, took);
         self.public.assert_verifies(&after);
         self.keep(after);
     }
@@ -119,6 +125,10 @@ impl Round {
     /// Notes what was found, and that it did not take too long.
     pub fn note(&self, case: &Case<'_>, faults: usize, calls: usize, answered: usize, took: Duration) {
         assert!(took < RECOVERY + WORKER_START, "{}: signing again only after {took:?}", case.name());
+        self.find(case, faults, calls, answered, took);
+    }
+
+    fn find(&self, case: &Case<'_>, faults: usize, calls: usize, answered: usize, took: Duration) {
         let Case { fault, function, often } = case;
         let (fault, function, often) = ((*fault).to_owned(), (*function).to_owned(), (*often).to_owned());
         self.findings.note(Finding { fault, function, often, faults, calls, answered, recovery: Some(took) });

@@ -30,6 +30,8 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 /// A lane that got no session is left alone for so long, doubled each time it gets none again, up to the second.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
+/// Where no lane has a session nothing is signed: then none is left alone for longer than this.
+const LONGEST_REST_OF_ALL: Duration = Duration::from_secs(2);
 
 /// The lanes of one worker.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl LaneSet {
             readers.push(UnixStream::from_std(socket.try_clone()?)?);
             let lane = Lane::new(generation, socket, budget);
             if lanes.len() >= with_session {
-                lane.rest(&mut lane.lock());
+                lane.rest(&mut lane.lock(), LONGEST_REST);
             }
             lanes.push(lane);
         }
@@ -340,10 +342,10 @@ impl Lane {
         drop(self.send(call));
     }
 
-    /// Leaves it alone for a while, since it has no session and got none.
-    fn rest(&self, state: &mut LaneState) {
+    /// Leaves it alone for a while, at most for `longest`, since it has no session and got none.
+    fn rest(&self, state: &mut LaneState, longest: Duration) {
         self.resting.store(true, Ordering::SeqCst);
-        self.rests_until.store(self.after_made(Instant::now() + state.rest), Ordering::SeqCst);
+        self.rests_until.store(self.after_made(Instant::now() + state.rest.min(longest)), Ordering::SeqCst);
         state.rest = (state.rest * 2).min(LONGEST_REST);
     }
 
@@ -460,7 +462,10 @@ impl Lane {
             self.answered.store(heard, Ordering::SeqCst);
             for reply in replies {
                 if matches!(&reply, Err(failure) if failure.no_session) {
-                    self.rest(&mut state);
+                    // This one may be the last that had one.
+                    self.resting.store(true, Ordering::SeqCst);
+                    let longest = if set.is_without_sessions() { LONGEST_REST_OF_ALL } else { LONGEST_REST };
+                    self.rest(&mut state, longest);
                 } else {
                     self.resting.store(false, Ordering::SeqCst);
                     state.rest = FIRST_REST;
