@@ -145,45 +145,6 @@ async fn no_call_that_begins_after_a_freeze_of_the_ring_signs() {
     assert_no_intent_between(&record, &key, &frozen, &unfrozen);
 }
 
-/// Of streams that are open, too: a message that is sent after the freeze was answered is not signed, and the stream stays.
-#[tokio::test(flavor = "multi_thread")]
-async fn no_stream_message_that_is_sent_after_a_freeze_of_the_ring_is_signed() {
-    let chancery = Chancery::start().await.unwrap();
-    let operator = chancery.operator().await.unwrap();
-    let key = create_key(&operator, "k").await;
-    let sent = Arc::new(AtomicUsize::new(0));
-    let mut streams = JoinSet::new();
-    for number in 0..4 {
-        let mut stream = SignStream::open(&channel_as(&chancery, "caller").await).await;
-        let (sent, key) = (Arc::clone(&sent), key.clone());
-        streams.spawn(async move {
-            let (mut signed, mut refused) = (Vec::new(), 0);
-            // Well beyond the freeze, after which every message is refused.
-            while refused < 100 {
-                let began = Instant::now();
-                let id = format!("{number}-{}", sent.fetch_add(1, Ordering::SeqCst));
-                stream.send(&id, &key, id.as_bytes()).await;
-                match stream.next().await.unwrap().unwrap().1 {
-                    Answer::Signed(_) => signed.push(began),
-                    Answer::Refused(refusal) => {
-                        assert_eq!(refusal.reason.as_deref(), Some("KEY_RING_FROZEN"), "{refusal}");
-                        refused += 1;
-                    }
-                }
-            }
-            signed
-        });
-    }
-    until("the streams are under way", async || (sent.load(Ordering::SeqCst) > 400).then_some(())).await;
-    let request = v1::FreezeKeyRingRequest { name: "keyRings/dev".to_owned(), reason: "a test".to_owned() };
-    let answer = operator.keys().freeze_key_ring(request).await.unwrap().into_inner();
-    assert_eq!(answer.open_intents, Vec::<u64>::new());
-    let frozen = Instant::now();
-    let signed: Vec<Instant> = streams.join_all().await.into_iter().flatten().collect();
-    assert!(signed.len() > 300, "{}", signed.len());
-    assert!(signed.iter().all(|began| *began < frozen), "a message after the answer was signed");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_that_begins_after_a_policy_set_is_decided_by_the_old_one() {
     let chancery = Chancery::start().await.unwrap();

@@ -1,8 +1,8 @@
 //! What is taken away is gone: against thousands of signatures on open connections and open streams, no call and no stream message
 //! that began after the change's answer is allowed. How long after the answer the last one was handed out is measured.
 //!
-//! In scope: a caller suspended, an API key revoked, a certificate put on the CRL, a policy set replaced. Out of scope: how often
-//! they take turns (`races`), and what each of them is answered in peace (`callers`, `api_keys`, `crl`, `policy_set`).
+//! In scope: a caller suspended, an API key revoked, a certificate put on the CRL, a key ring frozen, a policy set replaced. Out of scope: how often
+//! they take turns (`races`), and what each of them is answered in peace (`callers`, `api_keys`, `crl`, `freeze`, `policy_set`).
 
 #![allow(
     clippy::unwrap_used,
@@ -279,6 +279,23 @@ async fn of_a_certificate_that_is_put_on_the_list() {
     signers
         .end("certificate on the CRL", answered, &["CERTIFICATE_REVOKED"], async || {
             Record::read_settled(&operator).await
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_key_ring_that_is_frozen() {
+    let chancery = Chancery::start().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let key = create_key(&operator, "k").await;
+    let signers = Signers::start(&callers(&chancery).await, &key).await;
+    let request = v1::FreezeKeyRingRequest { name: "keyRings/dev".to_owned(), reason: "a test".to_owned() };
+    let answer = operator.keys().freeze_key_ring(request).await.unwrap().into_inner();
+    let answered = Instant::now();
+    assert_eq!(answer.open_intents, Vec::<u64>::new(), "it waited for what was under way");
+    signers
+        .end("key ring frozen", answered, &["KEY_RING_FROZEN"], async || {
+            record(&operator, "FreezeKeyRing", "keyRings/dev").await
         })
         .await;
 }

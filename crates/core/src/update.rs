@@ -153,6 +153,7 @@ mod tests {
             generated: None,
             state_changed: now,
             life: VersionLife { activation, ..VersionLife::default() },
+            adoption: None,
             request_id: None,
         };
         let versions = vec![version(1, KeyState::Active, None), version(2, state, activation)];
