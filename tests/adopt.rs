@@ -54,6 +54,7 @@ fn objects_entry() {
     // The modulus is with the private key.
     maker.rsa(&[0x11, 2], &[0xff, 0x11], "rsa without public key");
     maker.secret(&[0x33], "mac");
+    maker.secret(&[0x34], "chancery:system/state/7");
     maker.pair(P256, &[0xec, 2], &[0xec, 2], "extractable", &[Attribute::Extractable(true)]);
     maker.import_secret(&[0x34], "imported");
     maker.pair(P256, &[0xec, 4], &[0xff, 4], "no public key", &[]);
@@ -437,6 +438,9 @@ async fn an_object_is_adopted_once() {
     let own = create(&keeper, new_key(RING, "own", p256)).await;
     let id = get_version(&keeper, &own.primary_version).await.token_object_id;
     let refused = adopt(&keeper, request(LEGACY, "own", p256, &id)).await;
+    assert_refused(refused, Code::AlreadyExists, "TOKEN_OBJECT_TAKEN");
+    // Nor what the service would take for its own, though no row names it: who could use that could seal a state.
+    let refused = adopt(&keeper, request(LEGACY, "seal", Algorithm::HmacSha256, &[0x34])).await;
     assert_refused(refused, Code::AlreadyExists, "TOKEN_OBJECT_TAKEN");
     // Of two at once one wins.
     let race = request(RING, "raced", p256, &[0xec, 8]);

@@ -236,7 +236,7 @@ async fn a_database_that_cannot_be_made_is_made_by_the_next_start() {
         (Call::Fsync, File::Wal, "EIO"),
     ] {
         disk.chancery.terminate().await.unwrap();
-        for name in ["chancery.db", "chancery.db-wal", "chancery.db-shm"] {
+        for name in ["chancery.db", "chancery.db-wal", "chancery.db-shm", "tls/chancery.anchor"] {
             let removed = std::fs::remove_file(disk.chancery.dir().join(name));
             assert!(removed.is_ok() || name != "chancery.db");
         }

@@ -62,3 +62,6 @@ pub mod life_cycle;
 
 #[path = "support/office.rs"]
 pub mod office;
+
+#[path = "support/hand.rs"]
+pub mod hand;

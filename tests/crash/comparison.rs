@@ -189,7 +189,7 @@ impl Running {
         let holds = self.token.read(&self.chancery.dir());
         let pairs = self.checker.versions().values().filter(|version| !version.is_secret());
         let uids: BTreeSet<String> = pairs.map(|version| version.uid.clone()).collect();
-        let secrets = self.checker.versions().len() - uids.len();
+        let secrets = self.checker.versions().len() - uids.len() + self.checker.own_secrets();
         if holds.torn > 0 {
             return violation!(
                 "{} files of the token were begun and not written: a worker left while it made a key",

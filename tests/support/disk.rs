@@ -66,7 +66,11 @@ impl FailingDisk {
         let faults = FaultRules::new(folder.path()).unwrap();
         let environment = faults.environment(DATABASE).unwrap();
         let setup = environment.iter().fold(setup, |setup, (name, value)| setup.environment(name, value));
-        let chancery = setup.start().await.unwrap();
+        // What is noted of the files is what is done to the database.
+        let elsewhere = |config: &mut toml::Table| {
+            config["store"].as_table_mut().unwrap().insert("anchor".to_owned(), "tls/chancery.anchor".into());
+        };
+        let chancery = setup.configure(elsewhere).start().await.unwrap();
         let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
         Self { chancery, operator, caller, faults, _folder: folder }
     }

@@ -145,6 +145,8 @@ impl Faulty {
                 add_ring(config, ring, id);
             }
             add_ring(config, WHOLE_RING, WHOLE_TOKEN);
+            // Where the service's own secrets are, so that what is done to the others is done for callers alone.
+            config["system_ring"]["token"] = Value::String(WHOLE_TOKEN.to_owned());
         });
         let chancery = setup.start().await.unwrap();
         let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());

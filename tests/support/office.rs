@@ -78,6 +78,7 @@ impl Office {
             .map(|(name, role)| declaration(name, role))
             .into(),
             system_ring: None,
+            anchor: None,
             api_keys: ApiKeySettings::default(),
             first_policy_set: PolicySet::shipped().documents().to_vec(),
             log,
@@ -223,13 +224,19 @@ fn declaration(name: &str, role: Role) -> CallerDeclaration {
     }
 }
 
-fn worker(chancery: &Chancery) -> WorkerCommand {
+/// How workers of the binary under test are started.
+#[must_use]
+pub fn worker(chancery: &Chancery) -> WorkerCommand {
     let program = PathBuf::from(chancery.cli().get_program());
     WorkerCommand { program, arguments: vec!["hsm-worker".to_owned()] }
 }
 
 /// The token of the folder's configuration.
-fn token_settings(chancery: &Chancery) -> TokenSettings {
+///
+/// # Panics
+/// Where the configuration is not as `chancery dev` makes it.
+#[must_use]
+pub fn token_settings(chancery: &Chancery) -> TokenSettings {
     let config: toml::Table = std::fs::read_to_string(chancery.config()).unwrap().parse().unwrap();
     let base = chancery.dir();
     let path = |value: &toml::Value| base.join(Path::new(value.as_str().unwrap()));

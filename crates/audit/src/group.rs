@@ -2,8 +2,9 @@
 
 use crate::log::RecordError;
 use crate::prepared::Prepared;
-use crate::queue::{Answer, Background, Delivery, Group, Queue, Request};
+use crate::queue::{Answer, Background, Delivery, Group, Queue, Request, SealRequest};
 use crate::record::{Changed, Recorded, UsageClaim};
+use crate::seal::{Admitted, Sealing};
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, Usage, UsageOf};
 use chancery_store::{Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
@@ -20,6 +21,7 @@ pub(crate) struct Answers {
 enum Ready {
     Intents(Answer<Delivery>, Result<Vec<Recorded>, RecordError>),
     Change(Answer<Changed>, Result<Changed, RecordError>),
+    Seal(Answer<Epoch>, Result<Epoch, RecordError>),
     Flush(Answer<()>),
 }
 
@@ -33,6 +35,7 @@ impl Answers {
                     drop(answer.send(result.map(|recorded| Delivery::new(recorded, Arc::clone(queue)))));
                 }
                 Ready::Change(answer, result) => drop(answer.send(result)),
+                Ready::Seal(answer, result) => drop(answer.send(result)),
                 Ready::Flush(answer) => drop(answer.send(Ok(()))),
             }
         }
@@ -44,6 +47,7 @@ pub(crate) fn commit(
     writer: &mut Writer,
     instance: &Id,
     buffer: &mut Vec<u8>,
+    sealing: &mut Sealing,
     group: Group,
 ) -> Result<Answers, StoreError> {
     let holds = Holds::of(&group);
@@ -52,8 +56,10 @@ pub(crate) fn commit(
         transaction: writer.begin()?,
         instance,
         buffer,
+        sealing,
         answers: Vec::with_capacity(requests.len()),
         next_index: None,
+        changed: false,
     };
     group.background(background)?;
     let mut run = Run::default();
@@ -70,14 +76,27 @@ pub(crate) fn commit(
                 group.intents(std::mem::take(&mut run))?;
                 group.change(epoch, &rows, records, answer)?;
             }
+            Request::Seal(request) => {
+                group.intents(std::mem::take(&mut run))?;
+                group.seal(*request)?;
+            }
             Request::Flush { answer } => group.answers.push(Ready::Flush(answer)),
         }
     }
     group.intents(run)?;
-    let Writing { transaction, answers, next_index, .. } = group;
+    let Writing { transaction, sealing, mut answers, next_index, changed, .. } = group;
+    let next = transaction.next_index()?;
     holds.is_written();
     transaction.commit()?;
     holds.is_committed();
+    for answer in &mut answers {
+        if let Ready::Seal(_, result @ Ok(_)) = answer
+            && let Err(error) = sealing.anchored(next)
+        {
+            *result = Err(error);
+        }
+    }
+    sealing.committed(changed, next);
     Ok(Answers { ready: answers, next_index })
 }
 
@@ -126,8 +145,11 @@ struct Writing<'a> {
     transaction: Transaction<'a>,
     instance: &'a Id,
     buffer: &'a mut Vec<u8>,
+    sealing: &'a mut Sealing,
     answers: Vec<Ready>,
     next_index: Option<u64>,
+    /// Whether the state was changed.
+    changed: bool,
 }
 
 impl Writing<'_> {
@@ -210,24 +232,59 @@ impl Writing<'_> {
         mut records: Vec<Prepared>,
         answer: Answer<Changed>,
     ) -> Result<(), StoreError> {
-        // An outcome that changes no row is guarded by the epoch, and leaves it as it is.
-        let taken = if records.iter().any(|record| record.leaf.body.raises_epoch()) {
-            self.transaction.raise_epoch(epoch, count(&records))?
-        } else {
-            self.transaction.take_indexes_at(epoch, count(&records))?
-        };
-        let result = match taken {
-            None => Err(RecordError::StaleEpoch),
-            Some(taken) => {
-                for row in rows {
-                    self.transaction.apply(row)?;
+        // An outcome that changes no row is guarded by the epoch, and leaves it as it is. So does an act before the state was
+        // checked: the epoch is sealed.
+        let raises = records.iter().any(|record| record.leaf.body.raises_epoch());
+        let result = match (self.sealing.admits(rows), raises) {
+            (Admitted::Nothing, _) => Err(RecordError::Unchecked),
+            (Admitted::Record, _) | (Admitted::Whole, false) => {
+                match self.transaction.take_indexes_at(epoch, count(&records))? {
+                    None => Err(RecordError::StaleEpoch),
+                    Some(taken) => {
+                        self.append(taken, &mut records)?;
+                        Ok(taken)
+                    }
                 }
-                self.append(taken, &mut records)?;
-                Ok(Changed { epoch: taken.epoch, recorded: Recorded::new(taken.first) })
             }
+            (Admitted::Whole, true) => self.raise(epoch, rows, &mut records)?.ok_or(RecordError::StaleEpoch),
         };
-        self.answers.push(Ready::Change(answer, result));
+        let changed = |taken: Taken| Changed { epoch: taken.epoch, recorded: Recorded::new(taken.first) };
+        self.answers.push(Ready::Change(answer, result.map(changed)));
         Ok(())
+    }
+
+    fn seal(&mut self, request: SealRequest) -> Result<(), StoreError> {
+        let SealRequest { epoch, root, sealer, rows, mut records, answer } = request;
+        let result = if self.transaction.epoch()? == epoch {
+            self.sealing.arm(epoch, root, sealer);
+            if records.is_empty() {
+                Ok(epoch)
+            } else {
+                let taken = self.raise(epoch, &rows, &mut records)?;
+                taken.map(|taken| taken.epoch).ok_or(RecordError::StaleEpoch)
+            }
+        } else {
+            Err(RecordError::StaleEpoch)
+        };
+        self.answers.push(Ready::Seal(answer, result));
+        Ok(())
+    }
+
+    /// Changes rows, in the next epoch, and seals what it comes to; `None`, and nothing done, where the epoch is another.
+    fn raise(
+        &mut self,
+        epoch: Epoch,
+        rows: &[RowChange],
+        records: &mut [Prepared],
+    ) -> Result<Option<Taken>, StoreError> {
+        let Some(taken) = self.transaction.raise_epoch(epoch, count(records))? else { return Ok(None) };
+        for row in rows {
+            self.transaction.apply(row)?;
+        }
+        self.append(taken, records)?;
+        self.sealing.changed(&mut self.transaction, taken, rows)?;
+        self.changed = true;
+        Ok(Some(taken))
     }
 
     fn append(&mut self, taken: Taken, records: &mut [Prepared]) -> Result<(), StoreError> {
@@ -301,6 +358,7 @@ mod tests {
     fn in_one_group_what_comes_after_a_change_is_stale_and_the_rest_is_recorded() {
         let folder = tempfile::TempDir::new().unwrap();
         let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
+        let mut sealing = Sealing::of(&writer, None).unwrap();
         let instance = Id::parse("the instance", "one").unwrap();
         let queue = Arc::new(Queue::new(LogSettings::new(instance.clone()), 0));
         let epoch = writer.head().unwrap().epoch;
@@ -312,7 +370,7 @@ mod tests {
         let (late_raise, mut late_raise_answer) = change(&instance, epoch);
         let requests = vec![first, second, raise, late, late_raise];
         let group = Group { requests, background: Background::default() };
-        let answers = commit(&mut writer, &instance, &mut Vec::new(), group).unwrap();
+        let answers = commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap();
         assert_eq!(answers.next_index, Some(4));
         answers.give(&queue);
 
@@ -328,12 +386,12 @@ mod tests {
         // The new epoch is taken at once.
         let (next, mut next_answer) = intents(&instance, changed.epoch, 1);
         let group = Group { requests: vec![next], background: Background::default() };
-        commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
+        commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap().give(&queue);
         assert_eq!(next_answer.try_recv().unwrap().map(indexes), Ok(vec![4]));
 
         let (stale, _) = intents(&instance, epoch, 1);
         let group = Group { requests: vec![stale], background: Background::default() };
-        assert_eq!(commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().next_index, None);
+        assert_eq!(commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap().next_index, None);
     }
 
     /// A key with limits, in the store.
@@ -364,6 +422,7 @@ mod tests {
     fn a_request_that_its_key_has_no_room_for_takes_neither_index_nor_count() {
         let folder = tempfile::TempDir::new().unwrap();
         let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
+        let mut sealing = Sealing::of(&writer, None).unwrap();
         let instance = Id::parse("the instance", "one").unwrap();
         let limits = UsageLimits { total: Some(5), daily: Some(4) };
         let (key, epoch) = key_with_limits(&mut writer, limits);
@@ -382,7 +441,7 @@ mod tests {
             plan.into_iter().map(|(epoch, day, n)| claiming(epoch, day, n)).unzip();
         let queue = Arc::new(Queue::new(LogSettings::new(instance.clone()), 0));
         let group = Group { requests, background: Background::default() };
-        commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
+        commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap().give(&queue);
         for mut answer in answers {
             let indexes = |delivery: Delivery| delivery.accept().iter().map(Recorded::index).collect::<Vec<_>>();
             ends.push(answer.try_recv().unwrap().map(indexes));
@@ -408,6 +467,7 @@ mod tests {
     fn what_a_callers_limits_refuse_is_not_counted_for_its_key_either() {
         let folder = tempfile::TempDir::new().unwrap();
         let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
+        let mut sealing = Sealing::of(&writer, None).unwrap();
         let instance = Id::parse("the instance", "one").unwrap();
         let limits = |total| UsageLimits { total: Some(total), daily: None };
         let (key, epoch) = key_with_limits(&mut writer, limits(10));
@@ -424,7 +484,7 @@ mod tests {
             let records = records.into_iter().map(|record| record.counting(counts.clone())).collect();
             let requests = vec![Request::Intents { epoch, records, answer: to }];
             let group = Group { requests, background: Background::default() };
-            commit(&mut writer, &instance, &mut Vec::new(), group).unwrap().give(&queue);
+            commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap().give(&queue);
             answer.try_recv().unwrap().map(|delivery| delivery.accept().len())
         };
         assert_eq!(record(2), Ok(2));

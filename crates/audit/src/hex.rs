@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::str::FromStr;
 
 /// Bytes that details show as lower-case hexadecimal digits, two for each.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -26,6 +27,19 @@ impl<const N: usize> From<[u8; N]> for Hex {
         Self(bytes.to_vec())
     }
 }
+
+impl FromStr for Hex {
+    type Err = NotHex;
+
+    fn from_str(text: &str) -> Result<Self, NotHex> {
+        decode(text).map(Self).ok_or(NotHex)
+    }
+}
+
+/// Not bytes as details show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not lower-case hexadecimal digits, two for each byte")]
+pub struct NotHex;
 
 impl fmt::Display for Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -165,6 +165,12 @@ impl Body {
             Self::Intent(_) | Self::Denial { .. } => false,
         }
     }
+
+    /// Whether the epoch may stay although [`Body::raises_epoch`]: an act without rows that was recorded before the state was
+    /// checked against its seal.
+    pub(crate) const fn may_keep_epoch(&self) -> bool {
+        matches!(self, Self::Act { rows, .. } if rows.is_empty())
+    }
 }
 
 /// Bits of the flags of acts and outcomes.

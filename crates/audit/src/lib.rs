@@ -4,12 +4,14 @@
 //! commit, on the one thread that writes to the database. On these leaves stands the transparency log
 //! (docs/transparency-log.md): the Merkle tree ([`tree`]), signed [`checkpoint`]s, proofs to keep ([`TlogProof`]), and
 //! the verification of a whole log ([`verify`]). Out of scope: how rows are stored (`store`), what is allowed
-//! (`policy`), what is recorded when (`core`), and private keys: who signs a checkpoint hands in a function.
+//! (`policy`), what is recorded when (`core`), whose key seals the state (it takes a [`Sealer`]), and private keys: who
+//! signs a checkpoint hands in a function.
 //!
 //! An intent is durable when [`Log::record_intents`] returns, and [`Recorded`] is the proof of it, made nowhere
 //! else. It is guarded by the state's epoch: what was decided on an older state is not recorded. If the database
 //! refuses a write, the log closes and stays closed until a restart: nothing is signed that is not on the record.
 
+mod anchor;
 pub mod checkpoint;
 mod codes;
 mod commitment;
@@ -25,7 +27,9 @@ mod observer;
 mod prepared;
 mod queue;
 mod record;
+mod seal;
 mod slot;
+mod state_root;
 mod thread;
 mod tlog_proof;
 pub mod tree;
@@ -33,14 +37,17 @@ pub mod tree;
 mod vectors;
 pub mod verify;
 
+pub use anchor::Anchor;
 pub use codes::{Decision, DenialReason, Kind, OutcomeResult, action_code, action_from_code};
 pub use commitment::{commitment_to_details, commitment_to_row};
 pub use details::{AuthenticationDetails, Details, ItemDetails, SignedDetails};
 pub use health::LogHealth;
-pub use hex::Hex;
+pub use hex::{Hex, NotHex};
 pub use leaf::{Body, Leaf, LeafError, RowDigest, Subject};
 pub use log::{Log, LogSettings, RecordError, StartError};
 pub use observer::{GroupObserver, GroupWritten};
-pub use record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded, UsageClaim};
+pub use record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded, RowStatement, UsageClaim};
+pub use seal::{Sealer, sealed};
 pub use slot::OutcomeSlot;
+pub use state_root::StateRoot;
 pub use tlog_proof::{MAX_EXTRA_BYTES, TlogProof, TlogProofError};

@@ -3,15 +3,18 @@
 use crate::health::LogHealth;
 use crate::observer::GroupObserver;
 use crate::prepared::Prepared;
-use crate::queue::{Queue, Request};
-use crate::record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded};
+use crate::queue::{Queue, Request, SealRequest};
+use crate::record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded, RowStatement};
+use crate::seal::{Sealer, Sealing};
 use crate::slot::OutcomeSlot;
+use crate::state_root::StateRoot;
 use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, LimitKind, Timestamp, Uid, UsageOf};
 use chancery_store::{Epoch, OpenIntent, RowChange, StoreError, Writer};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -29,6 +32,8 @@ pub struct LogSettings {
     pub max_wait: Duration,
     /// Who is told of every group that is written.
     pub observer: Option<GroupObserver>,
+    /// Where the anchor is kept, once the state is sealed.
+    pub anchor: Option<PathBuf>,
 }
 
 impl LogSettings {
@@ -36,7 +41,7 @@ impl LogSettings {
     #[must_use]
     pub const fn new(instance: Id) -> Self {
         let max_wait = Duration::from_micros(600);
-        Self { instance, outcome_queue_limit: 4_096, max_batch: 256, max_wait, observer: None }
+        Self { instance, outcome_queue_limit: 4_096, max_batch: 256, max_wait, observer: None, anchor: None }
     }
 }
 
@@ -49,7 +54,7 @@ pub enum StartError {
     /// The system gave no thread.
     #[error("the record's writing thread could not be started")]
     Thread(#[source] io::Error),
-    /// Where the record stands cannot be read.
+    /// Where the record stands, or what the state is held to, cannot be read.
     #[error("where the record stands could not be read")]
     Head(#[source] StoreError),
 }
@@ -72,6 +77,17 @@ pub enum RecordError {
         kind: LimitKind,
         /// How many it leaves.
         left: u64,
+    },
+    /// The change would have to be sealed, and what seals is not there: the state has not been checked yet.
+    #[error("the state has not been checked since the service was started, and is not changed before")]
+    Unchecked,
+    /// The anchor cannot be written.
+    #[error("the anchor {path} cannot be written: {reason}")]
+    Anchor {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
     },
     /// Nothing is recorded any more, and so nothing may be signed.
     #[error("the record is closed until the service is started again: {reason}")]
@@ -109,12 +125,13 @@ impl Log {
             return Err(StartError::Settings);
         }
         let next_index = writer.head().map_err(StartError::Head)?.next_index;
+        let sealing = Sealing::of(&writer, settings.anchor.clone()).map_err(StartError::Head)?;
         let queue = Arc::new(Queue::new(settings, next_index));
         let (running, until) = watch::channel(());
         let inner = Inner { queue: Arc::clone(&queue), running: until };
         std::thread::Builder::new()
             .name("chancery-record".to_owned())
-            .spawn(move || thread::run(writer, &queue, running))
+            .spawn(move || thread::run(writer, sealing, &queue, running))
             .map_err(StartError::Thread)?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -193,6 +210,54 @@ impl Log {
         self.request_change(epoch, rows, records).await
     }
 
+    /// From now on each change is sealed in its own transaction, and the anchor is kept. `root` is that of the state as it is
+    /// at `epoch`, and it has been checked: the database's own seal says the same. Writes nothing but the anchor.
+    ///
+    /// # Errors
+    /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Anchor`],
+    /// [`RecordError::Closed`].
+    pub async fn arm(&self, epoch: Epoch, root: StateRoot, sealer: Sealer) -> Result<(), RecordError> {
+        self.request_seal(epoch, root, sealer, Vec::new(), Vec::new()).await.map(drop)
+    }
+
+    /// Seals the state anew, whatever it was held to before, as an act: with [`Self::arm`]'s effect. `statements` are the rows
+    /// that the record says otherwise so far. Says the epoch.
+    ///
+    /// # Errors
+    /// As of [`Self::arm`].
+    pub async fn seal(
+        &self,
+        epoch: Epoch,
+        root: StateRoot,
+        sealer: Sealer,
+        act: Act,
+        statements: &[RowStatement],
+    ) -> Result<Epoch, RecordError> {
+        let records = self.salted(Prepared::stating(self.instance(), statements, act))?;
+        self.request_seal(epoch, root, sealer, Vec::new(), records).await
+    }
+
+    /// The same, as the end of an open act that made what seals: `rows` are written with it.
+    ///
+    /// # Errors
+    /// As of [`Self::arm`].
+    pub async fn seal_first(
+        &self,
+        epoch: Epoch,
+        root: StateRoot,
+        sealer: Sealer,
+        rows: Vec<RowChange>,
+        outcome: Outcome,
+    ) -> Result<Epoch, RecordError> {
+        let records = self.salted(Prepared::outcome(self.instance(), &rows, outcome))?;
+        self.request_seal(epoch, root, sealer, rows, records).await
+    }
+
+    /// Takes no more records, because what was found forbids it. The first reason stands.
+    pub fn close(&self, reason: &str) {
+        self.inner.queue.close(reason);
+    }
+
     /// Closes what an earlier run of this instance left open: an `unknown` outcome for each intent in `open`. To be
     /// called at the start, with the store's list, before anything else is recorded.
     ///
@@ -264,6 +329,20 @@ impl Log {
     ) -> Result<Changed, RecordError> {
         let (answer, answered) = oneshot::channel();
         self.inner.queue.request(Request::Change { epoch, rows, records, answer })?;
+        self.answer(answered).await
+    }
+
+    async fn request_seal(
+        &self,
+        epoch: Epoch,
+        root: StateRoot,
+        sealer: Sealer,
+        rows: Vec<RowChange>,
+        records: Vec<Prepared>,
+    ) -> Result<Epoch, RecordError> {
+        let (answer, answered) = oneshot::channel();
+        let request = SealRequest { epoch, root, sealer, rows, records, answer };
+        self.inner.queue.request(Request::Seal(Box::new(request)))?;
         self.answer(answered).await
     }
 

@@ -5,7 +5,7 @@ use crate::codes::{Decision, DenialReason};
 use crate::commitment::{commitment_to_details, commitment_to_row};
 use crate::details::Details;
 use crate::leaf::{Body, Leaf, MAX_ITEMS, MAX_ROWS, RowDigest, Subject};
-use crate::record::{Act, Denial, Intent, Outcome, OutcomeItem, UsageClaim};
+use crate::record::{Act, Denial, Intent, Outcome, OutcomeItem, RowStatement, UsageClaim};
 use chancery_crypto::{RandomError, random_bytes};
 use chancery_model::{Action, Id, Timestamp, Uid};
 use chancery_store::{NewRecord, RowChange, SearchColumns};
@@ -31,6 +31,29 @@ impl Prepared {
 
     /// The leaves of an act: one, unless it changes more rows than a leaf holds.
     pub fn act(instance: &Id, rows: &[RowChange], act: Act) -> Result<Vec<Self>, RandomError> {
+        Self::act_with(instance, rows, digests, act)
+    }
+
+    /// The leaves of an act that says what rows are, and changes none.
+    pub fn stating(instance: &Id, rows: &[RowStatement], act: Act) -> Result<Vec<Self>, RandomError> {
+        let stated = |salt: &[u8; 32], rows: &[RowStatement]| {
+            rows.iter()
+                .map(|RowStatement { table, id, canonical }| RowDigest {
+                    table: *table,
+                    id: *id,
+                    commitment: commitment_to_row(salt, canonical.as_deref()),
+                })
+                .collect()
+        };
+        Self::act_with(instance, rows, stated, act)
+    }
+
+    fn act_with<T>(
+        instance: &Id,
+        rows: &[T],
+        digests: impl Fn(&[u8; 32], &[T]) -> Vec<RowDigest>,
+        act: Act,
+    ) -> Result<Vec<Self>, RandomError> {
         let Act { time, caller, resource, action, policy_set, details, opens } = act;
         let subject = Subject { caller, resource, action, decision: Decision::Allow, policy_set };
         pieces(rows, MAX_ROWS, 1)

@@ -8,7 +8,9 @@ use crate::health::LogHealth;
 use crate::log::{LogSettings, RecordError};
 use crate::prepared::Prepared;
 use crate::record::{Changed, OutcomeItem, Recorded};
+use crate::seal::Sealer;
 use crate::slot::OutcomeSlot;
+use crate::state_root::StateRoot;
 use crate::{Details, Outcome, OutcomeResult};
 use chancery_model::{Timestamp, Uid};
 use chancery_store::{Epoch, RowChange};
@@ -74,7 +76,19 @@ enum Doing {
 pub(crate) enum Request {
     Intents { epoch: Epoch, records: Vec<Prepared>, answer: Answer<Delivery> },
     Change { epoch: Epoch, rows: Vec<RowChange>, records: Vec<Prepared>, answer: Answer<Changed> },
+    Seal(Box<SealRequest>),
     Flush { answer: Answer<()> },
+}
+
+/// From now on the state is sealed; `root` is that of the state at `epoch`. With records it is sealed anew, with a raised
+/// epoch, and `rows` change with it; without, it is sealed as it should be already.
+pub(crate) struct SealRequest {
+    pub epoch: Epoch,
+    pub root: StateRoot,
+    pub sealer: Sealer,
+    pub rows: Vec<RowChange>,
+    pub records: Vec<Prepared>,
+    pub answer: Answer<Epoch>,
 }
 
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, RecordError>>;
@@ -110,6 +124,7 @@ impl Group {
         let of = |request: &Request| match request {
             Request::Intents { records, .. } => (records.len(), records.len()),
             Request::Change { records, .. } => (0, records.len()),
+            Request::Seal(seal) => (0, seal.records.len()),
             Request::Flush { .. } => (0, 0),
         };
         let none = (0, self.background.records.len());
@@ -159,7 +174,7 @@ impl Queue {
         self.check_open(&state)?;
         match &request {
             Request::Intents { records, .. } => state.intents += records.len(),
-            Request::Change { .. } | Request::Flush { .. } => state.urgent = true,
+            Request::Change { .. } | Request::Seal(_) | Request::Flush { .. } => state.urgent = true,
         }
         state.requests.push_back(request);
         state.requests_since.get_or_insert_with(Instant::now);
@@ -311,7 +326,7 @@ impl Queue {
         while let Some(request) = state.requests.front() {
             let more = match request {
                 Request::Intents { records, .. } => records.len(),
-                Request::Change { .. } | Request::Flush { .. } => 0,
+                Request::Change { .. } | Request::Seal(_) | Request::Flush { .. } => 0,
             };
             if intents > 0 && intents + more > self.settings.max_batch {
                 break;

@@ -3,7 +3,7 @@
 use crate::codes::{DenialReason, OutcomeResult};
 use crate::details::Details;
 use chancery_model::{Action, Sha256Hash, Timestamp, Uid, UsageLimits, UsageOf};
-use chancery_store::Epoch;
+use chancery_store::{Epoch, RowId, RowTable};
 
 /// What was authorised and is about to be done.
 #[derive(Debug, Clone)]
@@ -54,6 +54,17 @@ pub struct Act {
     pub details: Details,
     /// Whether it stays open until an outcome: the key is recorded first and then made.
     pub opens: bool,
+}
+
+/// A row as an act says that it is: where an operator accepts a row that nobody has recorded.
+#[derive(Debug, Clone)]
+pub struct RowStatement {
+    /// The kind of row.
+    pub table: RowTable,
+    /// Which row.
+    pub id: RowId,
+    /// Its canonical bytes; `None` where it is not there.
+    pub canonical: Option<Vec<u8>>,
 }
 
 /// How intents or an open act ended.

@@ -3,6 +3,7 @@
 use crate::group;
 use crate::observer::GroupWritten;
 use crate::queue::Queue;
+use crate::seal::Sealing;
 use chancery_store::{StoreError, Writer};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,15 +13,15 @@ use tokio::sync::watch;
 
 /// Writes until the queue is stopped, or until a write fails. `running` tells its other end when the thread is done
 /// and the database closed.
-pub(crate) fn run(writer: Writer, queue: &Arc<Queue>, running: watch::Sender<()>) {
-    run_with(writer, queue, running, write_groups);
+pub(crate) fn run(writer: Writer, sealing: Sealing, queue: &Arc<Queue>, running: watch::Sender<()>) {
+    run_with(writer, queue, running, |writer, queue| write_groups(writer, sealing, queue));
 }
 
 fn run_with(
     mut writer: Writer,
     queue: &Arc<Queue>,
     running: watch::Sender<()>,
-    write: fn(&mut Writer, &Arc<Queue>) -> Result<(), StoreError>,
+    write: impl FnOnce(&mut Writer, &Arc<Queue>) -> Result<(), StoreError>,
 ) {
     let result = catch_unwind(AssertUnwindSafe(|| write(&mut writer, queue)));
     let failure = match result {
@@ -46,13 +47,15 @@ fn run_with(
     drop(running);
 }
 
-fn write_groups(writer: &mut Writer, queue: &Arc<Queue>) -> Result<(), StoreError> {
+/// The sealing goes before the database is closed: the anchor is then the last that was written.
+fn write_groups(writer: &mut Writer, mut sealing: Sealing, queue: &Arc<Queue>) -> Result<(), StoreError> {
     let mut buffer = Vec::with_capacity(1024);
     while let Some(group) = queue.next_group() {
         let places = group.background.places;
         let (intents, records) = group.count();
         let begun = Instant::now();
-        let answers = group::commit(writer, &queue.settings.instance, &mut buffer, group)?;
+        let answers = group::commit(writer, &queue.settings.instance, &mut buffer, &mut sealing, group)
+            .inspect_err(|_| sealing.abandon())?;
         let took = begun.elapsed();
         queue.written(places);
         if let Some(next_index) = answers.next_index {
@@ -63,7 +66,7 @@ fn write_groups(writer: &mut Writer, queue: &Arc<Queue>) -> Result<(), StoreErro
             observer.tell(GroupWritten { intents, records, took });
         }
         // Who waited has an answer. That it failed is no matter of what is durable, but of what may still be written.
-        writer.checkpoint_if_due()?;
+        writer.checkpoint_if_due().inspect_err(|_| sealing.abandon())?;
     }
     Ok(())
 }

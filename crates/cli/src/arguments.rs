@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::api_keys::ApiKeysCommand;
 use crate::commands::audit::AuditCommand;
+use crate::commands::backup::BackupCommand;
 use crate::commands::bench::BenchCommand;
 use crate::commands::bootstrap::BootstrapCommand;
 use crate::commands::callers::CallersCommand;
@@ -22,6 +23,7 @@ use crate::commands::rings::RingsCommand;
 use crate::commands::scan::ScanCommand;
 use crate::commands::serve::ServeCommand;
 use crate::commands::sign::SignCommand;
+use crate::commands::state::StateCommand;
 use crate::commands::token::TokenCommand;
 use crate::commands::verify::VerifyCommand;
 use crate::connection::ConnectionArguments;
@@ -61,6 +63,12 @@ pub enum Command {
     /// Look at a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Check the state in the database against its seal; accept another one
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Back the database up, check a backup, restore it
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// Look for API keys and private keys that are where they do not belong
     Scan(ScanCommand),
     /// What calls a running service.

@@ -30,6 +30,8 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Completion(command) => command.run(Arguments::command(), &mut stdout),
         Command::Config(command) => command.run(&mut stdout),
+        Command::Backup(command) => command.run(&mut stdout),
+        Command::State(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
         Command::Scan(command) => command.run(&mut stdout),
         Command::Init(command) => command.run(&mut stdout),
         // The service and the load on it spread over threads; a call has one answer to wait for.

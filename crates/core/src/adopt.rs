@@ -26,6 +26,9 @@ use crate::{Chancery, CreateKey, Error, Requester, details};
 
 /// How long the token may take to find the key, and again to let it prove itself.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How the labels of the service's own objects begin.
+const OWN_LABELS: &str = "chancery:system/";
+
 /// Length of the longest CKA_LABEL that is asked for, in bytes.
 const MOST_LABEL_BYTES: usize = 256;
 
@@ -76,6 +79,10 @@ impl Chancery {
         let token = self.token_of(&ring)?.clone();
         let found = token.find(object, algorithm, Instant::now() + DEADLINE).await;
         let found = found.map_err(|error| not_found(&ring.token, error))?;
+        // What the service keeps for itself, the secret by which the state is sealed for one, whether a row names it or not.
+        if found.label.starts_with(OWN_LABELS) {
+            return Err(Error::ObjectTaken { token: ring.token.clone(), object: found.id });
+        }
         let adoption = found.adoption();
         let generated = GeneratedKey { id: found.id, spki_der: found.spki_der.clone(), attributes: found.attributes };
         let made = Made::of(algorithm, &generated).map_err(|what| {

@@ -46,6 +46,9 @@ impl Chancery {
         resource: Resource,
         operation: OperationContext,
     ) -> Result<Permit, Error> {
+        if !snapshot.decides(asked.action) {
+            return Err(Error::StateUnchecked);
+        }
         let span = span(&asked).entered();
         let caller = match snapshot.standing(asked.from) {
             Ok(caller) => caller,
@@ -70,6 +73,9 @@ impl Chancery {
 
     /// Refuses what does not exist just as policy refuses what does.
     pub(crate) fn deny_unknown(&self, snapshot: &Snapshot, asked: Asked<'_>) -> Error {
+        if !snapshot.decides(asked.action) {
+            return Error::StateUnchecked;
+        }
         let _span = span(&asked).entered();
         let refused = Refused::Unknown { policy_set: snapshot.policy.policy_set().hash() };
         self.deny(asked, None, refused, Duration::ZERO)
@@ -139,7 +145,9 @@ impl Snapshot {
     pub fn would_allow(&self, from: &Requester, action: Action, resource: Resource) -> bool {
         let request = access_request(from, action, resource, OperationContext::Plain);
         let allows = |caller| matches!(self.policy.authorize(caller, &request), Decision::Allowed(_));
-        self.is_in_scope(from, action, &request.resource) && self.standing(from).is_ok_and(allows)
+        self.decides(action)
+            && self.is_in_scope(from, action, &request.resource)
+            && self.standing(from).is_ok_and(allows)
     }
 
     /// Whether the API key that a call came with, if it did, leaves this to it. Never more than policy allows.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chancery_audit::{Act, RecordError, Recorded};
 use chancery_policy::{PolicyPoint, PolicySet};
-use chancery_store::{Epoch, RowChange};
+use chancery_store::{Epoch, RowChange, State};
 
 use crate::api_keys::ApiKeys;
 use crate::freeze::ring_states;
@@ -73,6 +73,7 @@ impl Chancery {
         let old = self.snapshot();
         let reader = self.inner.reader.clone();
         let state = crate::blocking(move || reader.load_state()).await??;
+        let state = self.still_sealed(state).await?;
         let (keys, key_names) = Snapshot::keys_from_rows(state.keys, state.key_versions)?;
         let ring_states = ring_states(state.key_rings);
         let callers = Arc::new(old.callers.reloaded(state.callers));
@@ -85,8 +86,24 @@ impl Chancery {
             (Arc::new(PolicyPoint::new(set, &callers.all).map_err(Error::PolicyInvalid)?), Arc::new(row))
         };
         let api_keys = Arc::new(ApiKeys::from_rows(state.api_keys));
-        let epoch = state.epoch;
-        self.install(Snapshot { epoch, keys, key_names, ring_states, policy, policy_row, callers, api_keys });
+        let (epoch, checked) = (state.epoch, self.inner.standing.borrow().decides());
+        self.install(Snapshot { epoch, keys, key_names, ring_states, policy, policy_row, callers, api_keys, checked });
         Ok(())
+    }
+
+    /// The state as loaded, if it is the one that was sealed; otherwise nothing is decided any more.
+    async fn still_sealed(&self, state: State) -> Result<State, Error> {
+        let Some(key) = self.inner.state_key.load_full() else { return Ok(state) };
+        let (state, fits) = crate::blocking(move || {
+            let fits = key.fits(&state);
+            (state, fits)
+        })
+        .await?;
+        if fits {
+            return Ok(state);
+        }
+        let reason = "the state in the database is not the one that was sealed: somebody changed it while the service ran;                       the next start says what was changed (chancery state check)";
+        self.inner.log.close(reason);
+        Err(Error::RecordClosed { reason: reason.to_owned() })
     }
 }

@@ -388,6 +388,32 @@ pub(crate) fn own_derivation(version: &KeyVersionName, uid: Uid) -> Act {
     Act { resource: uid, ..of_the_service(None, [0; 32], details) }
 }
 
+/// The service derives the key that the state is sealed with.
+pub(crate) fn own_state_key(version: &KeyVersionName, uid: Uid) -> Act {
+    let details = Details {
+        resource: Some(version.to_string()),
+        message: Some("the key that the state is sealed with is derived".to_owned()),
+        ..Details::default()
+    };
+    Act { resource: uid, ..of_the_service(None, [0; 32], details) }
+}
+
+/// The secret of the state is made, and the state sealed with it.
+pub(crate) fn state_sealed(act: u64, version: &KeyVersionName, message: &str) -> Details {
+    let item = ItemDetails { message: Some(message.to_owned()), ..done(act) };
+    Details { resource: Some(version.to_string()), items: vec![item], ..Details::default() }
+}
+
+/// The service does not go by the state that it found.
+pub(crate) fn state_refused(found: &str) -> Act {
+    of_the_service(None, [0; 32], Details { message: Some(found.to_owned()), ..Details::default() })
+}
+
+/// An operator, at the machine itself, lets the service go by it.
+pub(crate) fn state_accepted(message: &str) -> Act {
+    of_the_service(None, [0; 32], Details { message: Some(message.to_owned()), ..Details::default() })
+}
+
 /// What a rule of a key makes the service do to a version.
 pub(crate) fn by_rule(action: Option<Action>, version: &KeyVersionName, uid: Uid, why: &str, opens: bool) -> Act {
     Act { opens, ..of_a_rule(action, version.to_string(), uid, why) }

@@ -253,6 +253,9 @@ pub enum Error {
     /// The state changed under the call again and again.
     #[error("the state kept changing while the call was decided")]
     StateChanging,
+    /// Whether the state is the one that was sealed is not known yet: the token that says so does not answer.
+    #[error("the state has not been checked since the service was started")]
+    StateUnchecked,
     /// More is under way than the service takes on.
     #[error("the service is at its limit of calls under way")]
     Overloaded,
@@ -337,6 +340,8 @@ impl From<RecordError> for Error {
             RecordError::Overloaded => Self::Overloaded,
             // Who records intents that count against limits knows whose they are, and says it better (see `usage`).
             error @ RecordError::UsageLimit { .. } => Self::internal(error.to_string()),
+            RecordError::Unchecked => Self::StateUnchecked,
+            error @ RecordError::Anchor { .. } => Self::internal(error.to_string()),
             RecordError::Closed { reason } => Self::RecordClosed { reason },
         }
     }

@@ -183,7 +183,7 @@ async fn ask_token(
 }
 
 /// The same for a secret of the service's own.
-async fn ask_token_for_our_own(
+pub(crate) async fn ask_token_for_our_own(
     _recorded: Recorded,
     token: &Token,
     wanted: &Unfinished,
@@ -193,7 +193,7 @@ async fn ask_token_for_our_own(
 }
 
 /// CKA_LABEL of both objects; for people with the module's own tools. Chancery finds keys by CKA_ID.
-fn object_label(version: &KeyVersionName) -> String {
+pub(crate) fn object_label(version: &KeyVersionName) -> String {
     format!("chancery:{}/{}/{}", version.key.ring, version.key.key, version.version)
 }
 

@@ -7,7 +7,7 @@ use chancery_hsm::TokenHealth;
 use chancery_model::Id;
 use tokio::sync::watch;
 
-use crate::Chancery;
+use crate::{Chancery, StateStanding};
 
 /// How the parts are.
 #[derive(Debug, Clone)]
@@ -16,19 +16,28 @@ pub struct Health {
     pub record: LogHealth,
     /// Each token.
     pub tokens: BTreeMap<Id, TokenHealth>,
+    /// Whether the state is the one that was sealed. Until that is known, nothing is decided by it.
+    pub state: StateStanding,
 }
 
 impl Health {
-    /// Whether signing works: the record is open and a token serves.
+    /// Whether signing works: calls are decided and recorded, and a token serves.
     #[must_use]
     pub fn ready(&self) -> bool {
-        matches!(self.record, LogHealth::Open) && self.tokens.values().any(|token| token.state.serves())
+        self.decides() && self.tokens.values().any(|token| token.state.serves())
+    }
+
+    /// Whether calls are decided and recorded, whatever the tokens do.
+    #[must_use]
+    pub fn decides(&self) -> bool {
+        matches!(self.record, LogHealth::Open) && self.state.decides()
     }
 }
 
 /// Tells when a part's health has changed.
 pub struct HealthChanges {
     record: watch::Receiver<LogHealth>,
+    state: watch::Receiver<StateStanding>,
     tokens: Vec<watch::Receiver<TokenHealth>>,
 }
 
@@ -37,6 +46,7 @@ impl HealthChanges {
     pub async fn changed(&mut self) {
         let mut parts: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
         parts.push(Box::pin(next_change(&mut self.record)));
+        parts.push(Box::pin(next_change(&mut self.state)));
         parts.extend(self.tokens.iter_mut().map(|token| Box::pin(next_change(token)) as _));
         std::future::poll_fn(|context| {
             if parts.iter_mut().any(|part| part.as_mut().poll(context).is_ready()) {
@@ -61,13 +71,14 @@ impl Chancery {
     #[must_use]
     pub fn health(&self) -> Health {
         let tokens = self.inner.tokens.iter().map(|(id, token)| (id.clone(), token.status().health)).collect();
-        Health { record: self.inner.log.health(), tokens }
+        let state = self.inner.standing.borrow().clone();
+        Health { record: self.inner.log.health(), tokens, state }
     }
 
     /// To be told of changes.
     #[must_use]
     pub fn health_changes(&self) -> HealthChanges {
         let tokens = self.inner.tokens.values().map(chancery_hsm::Token::subscribe).collect();
-        HealthChanges { record: self.inner.log.subscribe(), tokens }
+        HealthChanges { record: self.inner.log.subscribe(), state: self.inner.standing.subscribe(), tokens }
     }
 }

@@ -8,7 +8,7 @@
 //! a [`chancery_audit::Recorded`], which only policy and the record can make; the private functions that ask a token
 //! (`sign::ask_token`, `generate::ask_token`, `adopt::ask_for_proof`, those of `mac`, `latch::try_login`) take them by value. What a key's rules ask for
 //! needs no permit (it was permitted when the rule was laid down), but a value that only `schedule` can make. The service's
-//! own secrets, in a ring that no caller reaches, are made and used on record, too (`system_ring`).
+//! own secrets, in a ring that no caller reaches, are made and used on record, too (`system_ring`, `state_root`).
 
 mod access;
 mod adopt;
@@ -51,6 +51,7 @@ mod schedule;
 mod sign;
 mod start;
 mod state;
+mod state_root;
 mod sweep;
 mod system_ring;
 mod tokens;
@@ -107,6 +108,10 @@ pub use schedule::{Due, ScheduleReport};
 pub use sign::{Input, SignAnswer, SignRequest};
 pub use start::{Assembly, StartError};
 pub use state::{KeyEntry, VersionEntry};
+pub use state_root::{
+    Expected, InvalidExpected, RowFinding, StateDesk, StateError, StateRefusal, StateRefused, StateReport,
+    StateStanding, Tampering,
+};
 pub use system_ring::SYSTEM_RING;
 pub use tokens::TokenView;
 pub use transitions::{DEFAULT_DESTRUCTION_GRACE, Stopped};
@@ -120,6 +125,7 @@ use denials::Denials;
 use inflight::InFlight;
 use pace::Paces;
 use state::Snapshot;
+use state_root::{StateKeeper, StateKey};
 
 /// The office: everything that a call needs. Cheap to clone.
 #[derive(Clone)]
@@ -160,6 +166,11 @@ struct Inner {
     pepper: ArcSwapOption<Pepper>,
     /// Held while it is derived.
     deriving: tokio::sync::Mutex<()>,
+    /// Holds the state to its seal; none where no system ring is configured.
+    keeper: Option<StateKeeper>,
+    /// The key that the state is sealed with; none until it has been derived in the device.
+    state_key: ArcSwapOption<StateKey>,
+    standing: tokio::sync::watch::Sender<StateStanding>,
     clock: Clock,
     paces: Paces,
 }

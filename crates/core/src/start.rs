@@ -2,6 +2,7 @@
 //! before the first call is taken.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use chancery_audit::{Act, Log};
 use chancery_hsm::Token;
 use chancery_model::{Id, Timestamp};
 use chancery_policy::{PolicyDocument, PolicyErrors, PolicyPoint, PolicySet, someone_can_apply};
-use chancery_store::{Epoch, PolicySetRow, Reader, RowChange, State};
-use tokio::sync::Semaphore;
+use chancery_store::{Epoch, OpenIntent, PolicySetRow, Reader, RowChange, State};
+use tokio::sync::{Semaphore, watch};
 
 use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
 use crate::callers::{CallerDeclaration, take_callers};
@@ -23,11 +24,14 @@ use crate::policies::{policy_documents, stored};
 use crate::registry::Callers;
 use crate::rings::Ring;
 use crate::state::Snapshot;
+use crate::state_root::{StateKeeper, StateKey, StateRefused, StateStanding, Trouble};
 use crate::{
     Chancery, Clock, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, details,
     system_ring,
 };
 
+/// How long to wait before it is tried again to check the state.
+const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often refusals are handed to the record.
 const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -41,8 +45,11 @@ pub struct Assembly {
     pub tokens: BTreeMap<Id, Token>,
     /// The callers that the configuration declares: registered where the store knows none.
     pub callers: Vec<CallerDeclaration>,
-    /// The token of the system ring, where there is one.
+    /// The token of the system ring, where there is one. Without it the state is held to no seal, either.
     pub system_ring: Option<Id>,
+    /// Where the anchor is kept: outside of the database, and where the record knows it, too. Without it the state is held
+    /// to no seal.
+    pub anchor: Option<PathBuf>,
     /// Of API keys.
     pub api_keys: ApiKeySettings,
     /// Applied and recorded where the store holds no policy set.
@@ -91,6 +98,15 @@ pub enum StartError {
         /// The token.
         token: Id,
     },
+    /// The state is not the one that was sealed.
+    #[error(transparent)]
+    Refused(#[from] StateRefused),
+    /// The state was sealed, and is to be taken without.
+    #[error(
+        "the state of this database is sealed, and the configuration wants it to be taken unchecked; give it the [system_ring] \
+         that sealed it, and no `state_root = false` in [store]"
+    )]
+    Unsealing,
     /// The store or the record failed.
     #[error("the state cannot be brought up")]
     State(#[source] Error),
@@ -114,6 +130,7 @@ impl Chancery {
             tokens,
             callers,
             system_ring,
+            anchor,
             api_keys,
             first_policy_set,
             log,
@@ -127,13 +144,25 @@ impl Chancery {
             return Err(StartError::NoSuchToken { ring: ring.name.to_string(), token: ring.token.clone() });
         }
         let state = load(&reader).await?;
-        let (epoch, callers) = take_callers(&log, state.epoch, state.callers, callers).await?;
-        if callers.is_empty() {
+        if callers.is_empty() && state.callers.iter().all(|caller| caller.registration.is_none()) {
             return Err(StartError::NobodyRegistered);
         }
+        let keeper = system_ring.as_ref().and_then(|ring| {
+            let token = tokens.get(&ring.token)?.clone();
+            let (log, reader, anchor) = (log.clone(), reader.clone(), anchor?);
+            Some(StateKeeper { token, token_id: ring.token.clone(), log, reader, anchor })
+        });
+        let (standing, state_key, state) = hold_to_its_seal(keeper.as_ref(), &reader, state).await?;
+        let may_change = standing.decides() || state.seal.is_none();
+        let (epoch, callers) = take_callers(&log, state.epoch, state.callers, callers).await?;
         let callers = Arc::new(callers);
         let (epoch, policy, policy_row) = match state.policy_set {
-            Some(row) => take_stored(&log, epoch, row, &callers).await?,
+            Some(row) if may_change => take_stored(&log, epoch, row, &callers).await?,
+            // Until the state is checked it decides on little, and nothing is written by it.
+            Some(row) => {
+                let set = PolicySet::parse_in_force(policy_documents(&row.documents));
+                (epoch, prepare("stored", set, &callers)?, row)
+            }
             None => apply_first(&log, epoch, &first_policy_set, &callers).await?,
         };
         if !someone_can_apply(&policy, &callers.able()) {
@@ -149,6 +178,7 @@ impl Chancery {
             policy_row: Arc::new(policy_row),
             callers,
             api_keys: Arc::new(ApiKeys::from_rows(state.api_keys)),
+            checked: standing.decides(),
         };
         let inner = Inner {
             instance,
@@ -172,15 +202,88 @@ impl Chancery {
             api_key_uses: Uses::new(state.api_key_uses),
             pepper: ArcSwapOption::empty(),
             deriving: tokio::sync::Mutex::new(()),
+            keeper,
+            state_key: ArcSwapOption::from_pointee(state_key),
+            standing: watch::Sender::new(standing),
             clock,
             paces: Paces::default(),
         };
         let chancery = Self { inner: Arc::new(inner) };
-        chancery.close_what_a_crash_left().await?;
+        let open = chancery.close_intents_that_a_crash_left().await?;
         chancery.hand_over_denials();
-        chancery.derive_pepper_if_needed().await;
-        chancery.keep_schedule();
+        if chancery.inner.standing.borrow().decides() {
+            chancery.go_on(&open).await?;
+        } else {
+            chancery.check_the_state_later(open);
+        }
         Ok(chancery)
+    }
+
+    /// What is done by the state, without anybody asking for it.
+    async fn go_on(&self, open: &[OpenIntent]) -> Result<(), Error> {
+        self.close_acts_that_a_crash_left(open).await?;
+        self.derive_pepper_if_needed().await;
+        self.keep_schedule();
+        Ok(())
+    }
+
+    /// Checks the state as soon as the token answers, and goes on then. Where it is not the one that was sealed, the record is
+    /// closed: nothing is decided until the next start.
+    fn check_the_state_later(&self, open: Vec<OpenIntent>) {
+        let inner = Arc::downgrade(&self.inner);
+        let mut health = self.inner.keeper.as_ref().map(|keeper| keeper.token.subscribe());
+        tokio::spawn(async move {
+            loop {
+                // In a while, and as soon as the token is back.
+                let back = async {
+                    match &mut health {
+                        Some(health) if !health.borrow().state.serves() => {
+                            if health.wait_for(|health| health.state.serves()).await.is_err() {
+                                std::future::pending::<()>().await;
+                            }
+                        }
+                        Some(_) | None => std::future::pending().await,
+                    }
+                };
+                // An error means that the time was over first.
+                let _in_a_while = tokio::time::timeout(CHECK_AGAIN_AFTER, back).await;
+                let Some(inner) = inner.upgrade() else { return };
+                let this = Self { inner };
+                match this.check_the_state_now().await {
+                    Ok(()) => {
+                        tracing::info!("the state is the one that was sealed; calls are decided from now on");
+                        if let Err(error) = this.go_on(&open).await {
+                            tracing::error!(%error, "what a crash left is settled at the next start");
+                        }
+                        return;
+                    }
+                    Err(Trouble::Away(failure)) => {
+                        tracing::warn!(%failure, "the state cannot be checked yet: its token does not answer");
+                    }
+                    Err(Trouble::Refused(refused)) => return this.inner.log.close(&refused.to_string()),
+                    Err(Trouble::Failed(error @ Error::RecordClosed { .. })) => {
+                        return tracing::error!(%error, "the state is checked at the next start");
+                    }
+                    Err(Trouble::Failed(error)) => tracing::warn!(%error, "the state cannot be checked yet"),
+                }
+            }
+        });
+    }
+
+    async fn check_the_state_now(&self) -> Result<(), Trouble> {
+        let _no_change_under_way = self.inner.changing.lock().await;
+        let Some(keeper) = &self.inner.keeper else { return Ok(()) };
+        let (log, reader) = (&self.inner.log, &self.inner.reader);
+        let key = keeper.take_up(&load(reader).await?).await?;
+        self.inner.state_key.store(Some(Arc::new(key)));
+        let state = load(reader).await?;
+        if let Some(row) = state.policy_set {
+            let taken = take_stored(log, state.epoch, row, &self.snapshot().callers).await;
+            taken.map_err(|error| Error::internal(format!("the policy set is not in force: {error}")))?;
+        }
+        // Before it is loaded: what is loaded decides by it.
+        self.inner.standing.send_replace(StateStanding::Checked);
+        Ok(self.reload().await?)
     }
 
     /// Hands refusals to the record once a second, as long as the service lives.
@@ -197,10 +300,34 @@ impl Chancery {
     }
 }
 
-async fn load(reader: &Reader) -> Result<State, StartError> {
+async fn load(reader: &Reader) -> Result<State, Error> {
     let reader = reader.clone();
     let state = crate::blocking(move || reader.load_state()).await?;
-    Ok(state.map_err(Error::from)?)
+    Ok(state?)
+}
+
+/// The state as it is once it is held to its seal, if it can be.
+async fn hold_to_its_seal(
+    keeper: Option<&StateKeeper>,
+    reader: &Reader,
+    state: State,
+) -> Result<(StateStanding, Option<StateKey>, State), StartError> {
+    let Some(keeper) = keeper else {
+        let unsealed = state.seal.is_none();
+        return if unsealed { Ok((StateStanding::NotSealed, None, state)) } else { Err(StartError::Unsealing) };
+    };
+    match keeper.take_up(&state).await {
+        Ok(key) => Ok((StateStanding::Checked, Some(key), load(reader).await?)),
+        Err(Trouble::Away(failure)) => {
+            tracing::error!(
+                token = %keeper.token_id, %failure,
+                "the state cannot be checked, because the token of the system ring does not answer: calls are refused until it does"
+            );
+            Ok((StateStanding::Unchecked { why: failure.to_string() }, None, load(reader).await?))
+        }
+        Err(Trouble::Refused(refused)) => Err(refused.into()),
+        Err(Trouble::Failed(error)) => Err(error.into()),
+    }
 }
 
 async fn apply_first(

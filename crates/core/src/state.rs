@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::freeze::RingStates;
 use crate::keys::KeyOrVersion;
 use crate::registry::Callers;
+use crate::state_root::needs_no_checked_state;
 
 /// A key with its versions.
 #[derive(Debug, Clone)]
@@ -279,6 +280,8 @@ pub(crate) struct Snapshot {
     pub policy_row: Arc<PolicySetRow>,
     pub callers: Arc<Callers>,
     pub api_keys: Arc<ApiKeys>,
+    /// Whether it is known to be the state that was sealed, or no seal is wanted.
+    pub checked: bool,
 }
 
 impl Snapshot {
@@ -346,6 +349,11 @@ impl Snapshot {
             next.policy = Arc::new(policy);
         }
         Ok(next)
+    }
+
+    /// Whether such calls may be decided by it: see [`StateStanding`](crate::StateStanding).
+    pub const fn decides(&self, action: Action) -> bool {
+        self.checked || needs_no_checked_state(action)
     }
 
     /// The version of this uid, with its key.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use chancery_audit::OutcomeResult;
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence, Token};
-use chancery_model::{Action, Algorithm, KeyVersionName, Uid};
+use chancery_model::{Action, Algorithm, KeyState, KeyVersionName, Uid};
+use chancery_store::OpenIntent;
 use tokio::time::Instant;
 
 use crate::destruction::is_begun;
@@ -46,20 +47,25 @@ pub(crate) enum Work {
 }
 
 impl Chancery {
-    /// Closes this instance's open records. A reservation whose token does not answer now is tried again until it does;
-    /// the service comes up meanwhile.
-    pub(crate) async fn close_what_a_crash_left(&self) -> Result<(), Error> {
+    /// Closes this instance's open intents. Says which acts are open.
+    pub(crate) async fn close_intents_that_a_crash_left(&self) -> Result<Vec<OpenIntent>, Error> {
         let (reader, instance) = (self.inner.reader.clone(), self.inner.instance.clone());
         let open = crate::blocking(move || reader.open_intents(&instance)).await??;
-        let acts: Vec<u64> = open.iter().filter(|intent| intent.act).map(|intent| intent.index).collect();
-        let intents = open.len() - acts.len();
         self.inner.log.close_open_intents(&open).await?;
         FailPoint::OpenIntentsClosed.pass();
-        if intents > 0 {
+        let (acts, intents): (Vec<_>, Vec<_>) = open.into_iter().partition(|intent| intent.act);
+        if !intents.is_empty() {
+            let intents = intents.len();
             tracing::warn!(intents, "the last run left intents without outcome; they are recorded as unknown");
         }
+        Ok(acts)
+    }
+
+    /// Closes acts that were open when the service started. A reservation whose token does not answer now is tried again
+    /// until it does; the service comes up meanwhile.
+    pub(crate) async fn close_acts_that_a_crash_left(&self, open: &[OpenIntent]) -> Result<(), Error> {
         let snapshot = self.snapshot();
-        for intent in open.iter().filter(|intent| intent.act) {
+        for intent in open {
             let leaf = chancery_audit::Leaf::decode(&intent.leaf).map_err(|error| {
                 Error::internal(format!("the open record {} cannot be read: {error}", intent.index))
             })?;
@@ -71,6 +77,11 @@ impl Chancery {
             let uid = leaf.resource();
             let reserved = snapshot.keys.values().find_map(|key| key.versions.values().find(|entry| entry.uid == uid));
             match reserved {
+                // The list of what is open is not held to the seal: no entry in it makes a version active again.
+                Some(entry) if !is_begun(entry) && entry.state != KeyState::PendingGeneration => {
+                    tracing::error!(record = intent.index, version = %entry.name, "an open act concerns a version that waits for nothing");
+                    self.close_act(intent.index, OutcomeResult::Unknown, details::unknown_end(intent.index)).await?;
+                }
                 Some(entry) => {
                     let (version, algorithm) = (entry.name.clone(), entry.algorithm);
                     let work = if is_begun(entry) {
@@ -82,7 +93,11 @@ impl Chancery {
                     };
                     self.settle(Unfinished { act: intent.index, uid, version, algorithm, work }).await;
                 }
-                None => tracing::error!(record = intent.index, "an open act concerns no key version that is known"),
+                // A secret of the state, for example, whose row is written when it is made.
+                None => {
+                    tracing::warn!(record = intent.index, "an open act concerns no key version that is known");
+                    self.close_act(intent.index, OutcomeResult::Unknown, details::unknown_end(intent.index)).await?;
+                }
             }
         }
         Ok(())

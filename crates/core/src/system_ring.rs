@@ -38,7 +38,7 @@ const DERIVATION_DEADLINE: Duration = Duration::from_secs(10);
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-fn id(text: &'static str) -> Id {
+pub(crate) fn id(text: &'static str) -> Id {
     #[expect(clippy::expect_used, reason = "the two ids are constants, and a test parses them")]
     Id::parse("the id", text).expect("a constant id is one")
 }

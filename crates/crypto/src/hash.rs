@@ -3,6 +3,7 @@
 use aws_lc_rs::digest;
 use chancery_model::{Digest, HashAlgorithm, Sha256Hash};
 use sha3::Digest as _;
+use std::io::{self, Read};
 
 /// The digest of `data`.
 #[must_use]
@@ -21,6 +22,23 @@ pub fn sha256(data: &[u8]) -> Sha256Hash {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest::digest(&digest::SHA256, data).as_ref());
     bytes
+}
+
+/// The same of all that a reader has, in pieces.
+///
+/// # Errors
+/// Those of the reader.
+pub fn sha256_of(mut data: impl Read) -> io::Result<Sha256Hash> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = data.read(&mut buffer)?;
+        let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else { break };
+        context.update(piece);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    Ok(bytes)
 }
 
 /// The DER `DigestInfo` of a digest (RFC 8017, section 9.2, note 1): 19 bytes that name the hash function,

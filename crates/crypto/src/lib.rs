@@ -39,7 +39,7 @@ pub use certificate::{
     CertificateChainError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, certificate_spki, check_certificate_chain,
 };
 pub use ecdsa::{SignatureEncodingError, ecdsa_der_from_fixed, ecdsa_fixed_from_der};
-pub use hash::{digest_info, hash, sha256};
+pub use hash::{digest_info, hash, sha256, sha256_of};
 pub use json::{InvalidJson, Json, JsonObject, WrongKind};
 pub use jwk::{Jwk, JwkKey, jose_algorithm};
 pub use public_key::PublicKey;

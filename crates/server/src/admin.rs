@@ -142,6 +142,9 @@ fn readiness(health: &Health) -> (StatusCode, String) {
     if let LogHealth::Closed { reason: _, .. } = &health.record {
         words.push_str(&format!("record: closed: {RECORD_CLOSED}\n"));
     }
+    if !health.state.decides() {
+        words.push_str("state: unchecked: the token of the system ring does not answer\n");
+    }
     for (id, token) in &health.tokens {
         if token.state == TokenState::Up {
             continue;
@@ -200,6 +203,7 @@ fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
 mod tests {
     use super::*;
     use crate::metrics::Exemplars;
+    use chancery_core::StateStanding;
     use chancery_hsm::{HealthCause, TokenHealth};
     use chancery_model::{Id, Timestamp};
     use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -208,7 +212,7 @@ mod tests {
 
     fn health(record: LogHealth, tokens: &[(&str, TokenHealth)]) -> Health {
         let tokens = tokens.iter().map(|(id, token)| (Id::parse("the token id", id).unwrap(), token.clone()));
-        Health { record, tokens: tokens.collect::<BTreeMap<_, _>>() }
+        Health { record, tokens: tokens.collect::<BTreeMap<_, _>>(), state: StateStanding::Checked }
     }
 
     #[test]
@@ -219,6 +223,15 @@ mod tests {
         let (status, words) = readiness(&health(LogHealth::Open, &[("a", up), ("b", down)]));
         let expected = format!("ready\ntokens/b: down: {}\n", token_reason(cause));
         assert_eq!((status, words), (StatusCode::OK, expected));
+    }
+
+    #[test]
+    fn a_state_that_nobody_has_checked_is_named() {
+        let up = TokenHealth::now(TokenState::Up, None, "");
+        let state = StateStanding::Unchecked { why: "C_Login returned 0xa0".to_owned() };
+        let (status, words) = readiness(&Health { state, ..health(LogHealth::Open, &[("a", up)]) });
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(words, "not ready\nstate: unchecked: the token of the system ring does not answer\n");
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub enum AssemblyError {
         #[source]
         source: HsmError,
     },
+    /// There is no token to check the state with.
+    #[error(
+        "the configuration has no [system_ring] with a token of its own, and the state is sealed and checked with one; add it"
+    )]
+    NoSystemRing,
     /// The database could not be opened.
     #[error("store.path: {0}")]
     Store(#[from] chancery_store::OpenError),
@@ -93,6 +98,16 @@ pub(crate) async fn assemble(
             Err(error)
         }
     }
+}
+
+/// Takes one token alone, and waits until it serves: for what is done while the service does not run.
+pub(crate) async fn start_token(config: &Config, worker: &WorkerCommand, id: &Id) -> Result<Token, AssemblyError> {
+    let lock_dir = &config.hsm.lock_dir;
+    make_private_folder(lock_dir).map_err(|source| AssemblyError::LockDir { path: lock_dir.clone(), source })?;
+    let token = config.tokens.iter().find(|token| token.id == *id);
+    let token = token.ok_or_else(|| AssemblyError::NoSystemRing)?;
+    let taken = Token::start(token_settings(token, lock_dir)?, worker.clone()).await;
+    taken.map_err(|source| AssemblyError::Token { token: id.clone(), source })
 }
 
 /// One after the other: modules that are initialised by many processes at the same moment may see no token.
@@ -156,8 +171,12 @@ async fn start_core(
 ) -> Result<Chancery, AssemblyError> {
     let path = config.store.path.clone();
     let (writer, reader) = tokio::task::spawn_blocking(move || chancery_store::open(&path)).await??;
-    let settings =
-        LogSettings { observer: Some(metrics.group_observer()), ..LogSettings::new(config.instance.clone()) };
+    let anchor = config.store.state_root.then(|| config.store.anchor());
+    let settings = LogSettings {
+        observer: Some(metrics.group_observer()),
+        anchor: anchor.clone(),
+        ..LogSettings::new(config.instance.clone())
+    };
     let log = Log::start(writer, settings)?;
     let assembly = Assembly {
         instance: config.instance.clone(),
@@ -165,6 +184,7 @@ async fn start_core(
         tokens,
         callers: config.callers.iter().map(caller).collect(),
         system_ring: config.system_ring.as_ref().map(|ring| ring.token.clone()),
+        anchor,
         api_keys: config.api_keys.settings(),
         first_policy_set: first_policy_set(&config.policy.first)?,
         log,

@@ -10,6 +10,7 @@
 
 mod admin;
 mod assembly;
+pub mod backup;
 mod bootstrap;
 pub mod config;
 mod connections;
@@ -21,6 +22,7 @@ mod layers;
 mod metrics;
 mod route_spans;
 mod serve;
+mod state;
 mod systemd;
 mod telemetry;
 #[cfg(test)]
@@ -31,7 +33,11 @@ mod web;
 
 pub use assembly::AssemblyError;
 pub use bootstrap::{BootstrapError, bootstrap};
+/// What the commands about the state speak of.
+pub use chancery_audit::Hex;
+pub use chancery_core::{Expected as ExpectedState, StateRefusal, StateReport};
 pub use grpc::ReflectionError;
 pub use serve::{Bound, ServeError, exit_on_signal, serve};
+pub use state::{StateActError, StateActs, StateShown, show_state};
 pub use telemetry::TelemetryError;
 pub use tls::TlsError;

@@ -64,6 +64,19 @@ impl RowTable {
         }
     }
 
+    /// What a row of it is, in words for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::KeyVersion => "key version",
+            Self::Caller => "caller",
+            Self::PolicySet => "policy set",
+            Self::ApiKey => "API key",
+            Self::KeyRing => "key ring",
+        }
+    }
+
     /// The table with this code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
@@ -72,7 +85,7 @@ impl RowTable {
 }
 
 /// What names a row in the log: 16 bytes, its uid; for a policy set eight zero bytes and the version, big-endian.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId([u8; 16]);
 
 impl RowId {

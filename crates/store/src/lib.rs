@@ -12,6 +12,7 @@
 //!
 //! No type of SQLite is in this crate's interface, so that PostgreSQL can stand behind the same one.
 
+mod backup;
 mod canonical;
 mod change;
 mod error;
@@ -23,6 +24,7 @@ mod rows;
 mod sqlite;
 mod writer;
 
+pub use backup::{BackupError, Standing, back_up, check_pages, standing};
 pub use change::{RowChange, RowId, RowTable};
 pub use error::{OpenError, StoreError};
 pub use open::open;
@@ -32,6 +34,6 @@ pub use record::{
 };
 pub use rows::{
     ApiKeyRow, CallerRegistration, CallerRow, Epoch, Head, KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument,
-    PolicySetRow, State,
+    PolicySetRow, Seal, State,
 };
 pub use writer::{Taken, Transaction, Writer};

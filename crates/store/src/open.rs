@@ -36,7 +36,7 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
 
 /// Makes the file, readable by this service's user alone (it holds names and addresses); SQLite gives its
 /// companion files the same rights.
-fn create(path: &Path) -> io::Result<()> {
+pub(crate) fn create(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]

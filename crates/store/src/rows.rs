@@ -1,5 +1,6 @@
 //! The rows of the state, as the rest of the house sees them.
 
+use crate::RowChange;
 use chancery_model::{
     Adoption, Algorithm, ApiKeyId, ApiKeyScope, CallerLimits, CallerState, Factor, Id, Identity, KeyName, KeyRules,
     KeyState, RingName, RingState, Role, Sha256Hash, Timestamp, Uid, VersionLife,
@@ -38,6 +39,16 @@ pub struct Head {
     pub epoch: Epoch,
     /// The index that the next leaf gets; also the number of leaves.
     pub next_index: u64,
+}
+
+/// What the state is held to: written with each change of it, by who has the key (docs/state-root.md). To the store both
+/// are bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// One hash over all rows.
+    pub root: Sha256Hash,
+    /// The MAC over it, the epoch, and which database this is.
+    pub mac: [u8; 32],
 }
 
 /// A key.
@@ -213,6 +224,14 @@ pub struct PolicyDocument {
 pub struct State {
     /// The epoch that it was read at.
     pub epoch: Epoch,
+    /// Which database this is: made with it, and another one's never.
+    pub database: Uid,
+    /// What the state is held to; `None` until it is sealed for the first time.
+    pub seal: Option<Seal>,
+    /// The index that the next leaf gets.
+    pub next_index: u64,
+    /// One more than the highest index that a leaf has: the same number, unless somebody edited the database.
+    pub leaves: u64,
     /// Every key, by uid.
     pub keys: Vec<KeyRow>,
     /// Every version of every key, by key and version.
@@ -227,4 +246,35 @@ pub struct State {
     pub api_key_uses: BTreeMap<Uid, Timestamp>,
     /// The newest policy set; `None` before the first.
     pub policy_set: Option<PolicySetRow>,
+    /// Those that it followed on, the oldest first.
+    pub earlier_policy_sets: Vec<PolicySetRow>,
+}
+
+impl State {
+    /// Every row of the state, as the change that writes it.
+    pub fn rows(&self) -> impl Iterator<Item = RowChange> + '_ {
+        // Whole: what a new field holds is either a row, and comes here, or no part of the state.
+        let Self {
+            epoch: _,
+            database: _,
+            seal: _,
+            next_index: _,
+            leaves: _,
+            keys,
+            key_versions,
+            key_rings,
+            callers,
+            api_keys,
+            api_key_uses: _,
+            policy_set,
+            earlier_policy_sets,
+        } = self;
+        let keys = keys.iter().cloned().map(RowChange::PutKey);
+        let versions = key_versions.iter().cloned().map(RowChange::PutKeyVersion);
+        let rings = key_rings.iter().cloned().map(RowChange::PutKeyRing);
+        let callers = callers.iter().cloned().map(RowChange::PutCaller);
+        let api_keys = api_keys.iter().cloned().map(RowChange::PutApiKey);
+        let policy_sets = earlier_policy_sets.iter().chain(policy_set).cloned().map(RowChange::PutPolicySet);
+        keys.chain(versions).chain(rings).chain(callers).chain(api_keys).chain(policy_sets)
+    }
 }

@@ -3,7 +3,7 @@
 use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
 use crate::sqlite::{callers, connect, failed, head, log, query, rows, usage};
-use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, StoreError};
+use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, Seal, StoreError};
 use chancery_model::{Id, Timestamp, Uid, Usage, UsageOf};
 use rusqlite::Connection;
 
@@ -40,6 +40,14 @@ impl Writer {
     /// [`StoreError`]: the database failed.
     pub fn head(&self) -> Result<Head, StoreError> {
         head::read(&self.connection)
+    }
+
+    /// Which database this is, and what its state is held to; `None` until it is sealed for the first time.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn seal(&self) -> Result<(Uid, Option<Seal>), StoreError> {
+        head::seal(&self.connection)
     }
 
     /// The records of `instance` that wait for their outcome, the oldest first.
@@ -124,6 +132,14 @@ impl Transaction<'_> {
         head::read(self.connection).map(|head| head.epoch)
     }
 
+    /// The index that the next leaf would get after this transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn next_index(&self) -> Result<u64, StoreError> {
+        head::read(self.connection).map(|head| head.next_index)
+    }
+
     /// How many signatures of a key or caller were counted; none where it never was counted.
     ///
     /// # Errors
@@ -146,6 +162,14 @@ impl Transaction<'_> {
     /// [`StoreError`]: the database failed, or the row is in the way of another.
     pub fn apply(&mut self, change: &RowChange) -> Result<(), StoreError> {
         rows::apply(self.connection, change)
+    }
+
+    /// Writes what the state, as this transaction leaves it, is held to.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn set_seal(&mut self, seal: &Seal) -> Result<(), StoreError> {
+        head::write_seal(self.connection, seal)
     }
 
     /// Notes when an API key was used last. No part of the state.

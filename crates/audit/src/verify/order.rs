@@ -58,6 +58,7 @@ impl Order {
         }
         if let Some(Last { epoch: before, .. }) = self.last
             && before.checked_add(u64::from(body.raises_epoch())) != Some(epoch)
+            && !(body.may_keep_epoch() && before == epoch)
         {
             return Err(Check::Epoch { before, epoch });
         }

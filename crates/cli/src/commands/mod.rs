@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod bootstrap;
 mod caller_limits;
@@ -26,6 +27,7 @@ pub mod scan;
 pub mod serve;
 mod several;
 pub mod sign;
+pub mod state;
 pub mod token;
 pub mod verify;
 

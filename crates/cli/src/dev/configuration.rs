@@ -84,7 +84,7 @@ id = "dev"
 token = "main"
 environment = "dev"
 
-[system_ring]                        # the service's own secrets: the one under which API keys are hashed
+[system_ring]                        # the service's own secrets: those that seal the state and that API keys are hashed under
 token = "main"
 
 # Callers are registered when the service is started for the first time, and are changed by `chancery callers` from then on.

@@ -21,8 +21,8 @@ pub fn render(plan: &Plan) -> String {
     if let Some(token) = plan.tokens.first() {
         section(
             &mut text,
-            "The token with the service's own secrets, out of callers' reach: the one under which API keys are hashed. It is\n\
-             made with the first API key. Secrets do not move: keep the token.",
+            "The token with the service's own secrets, out of callers' reach: the one that the state in the database is sealed\n\
+             with, and the one under which API keys are hashed. Secrets do not move: keep the token.",
         );
         text.push_str("[system_ring]\n");
         field(&mut text, "token", quoted(token.id.as_str()));

@@ -19,7 +19,7 @@ fn time(timestamp: Option<Timestamp>) -> String {
 }
 
 /// A time of the model's, likewise.
-fn moment(at: chancery_model::Timestamp) -> String {
+pub fn moment(at: chancery_model::Timestamp) -> String {
     let micros = at.unix_micros();
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
     time(Some(Timestamp { seconds: micros.div_euclid(1_000_000), nanos }))

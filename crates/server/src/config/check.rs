@@ -1,5 +1,6 @@
 //! What can be found out about a configuration before anything is started with it. Reads; changes nothing.
 
+use super::weak::FOR_TRIALS;
 use super::{ApiKeys, Caller, ClientAuth, Config, IdentityKind, KeyRing, SystemRing, Token};
 use crate::tls::{self, Freshness};
 use chancery_core::SYSTEM_RING;
@@ -58,7 +59,7 @@ impl Config {
         report.files(self);
         report.tokens(&self.tokens);
         report.key_rings(&self.key_rings, &self.tokens);
-        report.system_ring(self.system_ring.as_ref(), &self.tokens);
+        report.system_ring(self);
         report.api_keys(&self.api_keys);
         report.uses(&self.limits);
         report.callers(self);
@@ -256,11 +257,37 @@ impl Report {
         }
     }
 
-    fn system_ring(&mut self, system_ring: Option<&SystemRing>, tokens: &[Token]) {
-        let Some(SystemRing { token }) = system_ring else { return };
+    fn system_ring(&mut self, config: &Config) {
+        if !config.store.state_root {
+            self.without_a_seal(config);
+        } else if config.system_ring.is_none() {
+            let message = "is missing: the state is held to a seal by a key in a token (docs/state-root.md); add [system_ring] \
+                           with token = the id of a [[token]]";
+            self.error("system_ring", message);
+        }
+        let (Some(SystemRing { token }), tokens) = (&config.system_ring, &config.tokens) else { return };
         if !tokens.iter().any(|known| known.id == *token) {
             let known = list(tokens.iter().map(|token| &token.id));
             self.error("system_ring.token", format!("there is no token {token:?}; the tokens are: {known}"));
+        }
+    }
+
+    /// Only where nothing is lost by it.
+    fn without_a_seal(&mut self, config: &Config) {
+        let serious = |environment: &Id| !FOR_TRIALS.contains(&environment.as_str());
+        match config.key_rings.iter().find(|ring| serious(&ring.environment)) {
+            Some(ring) => {
+                let message = format!(
+                    "is false, so that who can write to the database can grant himself signatures with the keys of \
+                     {}, of the environment {:?}; remove it, and add a [system_ring]",
+                    ring.id, ring.environment
+                );
+                self.error("store.state_root", message);
+            }
+            None => self.warning(
+                "store.state_root",
+                "is false: edits of the database by hand are not noticed; remove it, and add a [system_ring]",
+            ),
         }
     }
 

@@ -88,6 +88,27 @@ pub struct Config {
 pub struct Store {
     /// The SQLite database file; made where there is none. Its folder must exist.
     pub path: PathBuf,
+    /// Where the anchor is kept, which says how far the database had come; beside the database where it is absent.
+    pub anchor: Option<PathBuf>,
+    /// Whether the state is held to a seal, which needs a system ring.
+    #[serde(default = "yes")]
+    pub state_root: bool,
+}
+
+impl Store {
+    /// Where the anchor is kept.
+    #[must_use]
+    pub fn anchor(&self) -> PathBuf {
+        self.anchor.clone().unwrap_or_else(|| {
+            let mut path = self.path.as_os_str().to_owned();
+            path.push(".anchor");
+            path.into()
+        })
+    }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// The policy set that an empty store begins with.
@@ -151,6 +172,7 @@ impl Config {
             .chain(authorities.flatten())
             .chain(issuers)
             .chain(policy.first.iter_mut())
+            .chain(store.anchor.iter_mut())
             .chain(tokens)
             .for_each(|path| *path = folder.join(&*path));
     }

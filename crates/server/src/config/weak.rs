@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 /// Environments whose keys may be lost or copied without harm.
-const FOR_TRIALS: [&str; 4] = ["dev", "development", "test", "ci"];
+pub(super) const FOR_TRIALS: [&str; 4] = ["dev", "development", "test", "ci"];
 
 /// File systems that are empty after the machine was restarted.
 const IN_MEMORY: [&str; 2] = ["tmpfs", "ramfs"];

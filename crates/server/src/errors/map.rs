@@ -226,6 +226,11 @@ pub(super) fn refusal(error: &Error) -> Refusal {
             let message = "keys or policy kept changing while the call was decided; nothing was done, try again";
             Refusal::new(Code::Unavailable, "STATE_CHANGING", message).retry_soon()
         }
+        Error::StateUnchecked => {
+            let message = "the service has come up without the token that its state is checked with, and decides on nothing \
+                           before; try again later, or another instance, and the operator looks after the token (ListTokens)";
+            Refusal::new(Code::Unavailable, "STATE_UNCHECKED", message).retry_soon()
+        }
         Error::Overloaded => {
             let message =
                 "the service has as many calls under way as it takes on; wait and try again, with fewer at once";

@@ -152,6 +152,7 @@ pub(crate) fn log(error: &Error) {
         | Error::PolicyInvalid(_)
         | Error::PolicyLockout
         | Error::StateChanging
+        | Error::StateUnchecked
         | Error::Overloaded
         | Error::TokenNotLatched { .. }
         | Error::DeadlineExceeded { .. } => {}

@@ -152,6 +152,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (concurrency_limit(1), Code::ResourceExhausted, "KEY_CONCURRENCY_LIMIT"),
         (concurrency_limit(9), Code::ResourceExhausted, "KEY_CONCURRENCY_LIMIT"),
         (Error::StateChanging, Code::Unavailable, "STATE_CHANGING"),
+        (Error::StateUnchecked, Code::Unavailable, "STATE_UNCHECKED"),
         (Error::Overloaded, Code::ResourceExhausted, "OVERLOADED"),
         (
             Error::RecordClosed { reason: "/var/lib/chancery.db: disk I/O error".to_owned() },

@@ -4,7 +4,6 @@
 //! streams of watchers end, since they would keep their connections open for ever.
 
 use crate::connections::stopped;
-use chancery_audit::LogHealth;
 use chancery_core::{Chancery, Health};
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -23,7 +22,9 @@ type Statuses = BTreeMap<String, ServingStatus>;
 /// The services that need a token and the record, and those that do without.
 const NEED_TOKEN: [&str; 2] = ["chancery.v1.SigningService", "chancery.v1.KeyService"];
 const NEED_RECORD: [&str; 2] = ["chancery.v1.CallerService", "chancery.v1.PolicyService"];
-const NEED_NOTHING: [&str; 2] = ["chancery.v1.AuditService", "chancery.v1.TokenService"];
+/// What only reads, and is decided by the state; and what must answer in order to bring it back.
+const NEED_STATE: [&str; 1] = ["chancery.v1.AuditService"];
+const NEED_NOTHING: [&str; 1] = ["chancery.v1.TokenService"];
 
 /// The health service.
 #[derive(Clone)]
@@ -60,11 +61,12 @@ pub(crate) fn follow(
 fn statuses(health: &Health, stopping: bool) -> Statuses {
     let serving = |serves: bool| if serves && !stopping { ServingStatus::Serving } else { ServingStatus::NotServing };
     let ready = health.ready();
-    let record = matches!(health.record, LogHealth::Open);
+    let (decides, state) = (health.decides(), health.state.decides());
     let services = NEED_TOKEN
         .iter()
         .map(|name| (*name, ready))
-        .chain(NEED_RECORD.iter().map(|name| (*name, record)))
+        .chain(NEED_RECORD.iter().map(|name| (*name, decides)))
+        .chain(NEED_STATE.iter().map(|name| (*name, state)))
         .chain(NEED_NOTHING.iter().map(|name| (*name, true)))
         .chain([("", ready)])
         .map(|(name, serves)| (name.to_owned(), serving(serves)));
@@ -101,11 +103,14 @@ impl HealthRpc for HealthService {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_audit::LogHealth;
+    use chancery_core::StateStanding;
     use chancery_hsm::{HealthCause, TokenHealth, TokenState};
     use chancery_model::{Id, Timestamp};
 
     fn health(record: LogHealth, token: TokenHealth) -> Health {
-        Health { record, tokens: BTreeMap::from([(Id::parse("the token id", "main").unwrap(), token)]) }
+        let tokens = BTreeMap::from([(Id::parse("the token id", "main").unwrap(), token)]);
+        Health { record, tokens, state: StateStanding::Checked }
     }
 
     fn in_state(state: TokenState) -> TokenHealth {
@@ -152,6 +157,13 @@ mod tests {
     fn without_the_record_nothing_that_needs_it_serves() {
         let all = statuses(&health(closed(), up()), false);
         assert_eq!(serving(&all), ["chancery.v1.AuditService", "chancery.v1.TokenService", "tokens/main"]);
+    }
+
+    #[test]
+    fn by_a_state_that_nobody_has_checked_only_tokens_are_looked_at() {
+        let state = StateStanding::Unchecked { why: "gone".to_owned() };
+        let all = statuses(&Health { state, ..health(LogHealth::Open, up()) }, false);
+        assert_eq!(serving(&all), ["chancery.v1.TokenService", "tokens/main"]);
     }
 
     #[test]

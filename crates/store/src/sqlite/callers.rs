@@ -1,11 +1,12 @@
 //! Callers and their API keys: writing and reading.
 
+use super::no_strays;
 use super::rows::execute;
 use super::state::{id, optional_count, parsed, time, uid};
 use super::to_sql;
 use crate::{ApiKeyRow, CallerRegistration, CallerRow, StoreError};
 use chancery_model::{ApiKeyScope, CallerLimits, Id, Pace, Timestamp, Uid, UsageLimits};
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
@@ -192,10 +193,14 @@ pub(super) fn callers(connection: &Connection) -> rusqlite::Result<Vec<CallerRow
                 max_concurrent_calls, max_signatures, max_daily_signatures
          FROM callers ORDER BY id",
     )?;
-    statement
+    let callers = statement
         .query_map([], |row| {
             let (uid, id_of_caller) = (uid(row, 0)?, id(row, 1, "the caller id")?);
             if row.get::<_, Option<String>>(2)?.is_none() {
+                for column in 3..=7 {
+                    let filled = row.get_ref(column)? != ValueRef::Null;
+                    no_strays(filled, "a caller without an environment has what belongs to one")?;
+                }
                 return Ok(CallerRow { id: id_of_caller, uid, registration: None });
             }
             let registration = CallerRegistration {
@@ -218,7 +223,10 @@ pub(super) fn callers(connection: &Connection) -> rusqlite::Result<Vec<CallerRow
             };
             Ok(CallerRow { id: id_of_caller, uid, registration: Some(registration) })
         })?
-        .collect()
+        .collect();
+    let left = !identities.is_empty() || !memberships.is_empty() || !attributes.is_empty();
+    no_strays(left, "an identity, a membership or an attribute belongs to no caller")?;
+    callers
 }
 
 pub(super) fn api_keys(connection: &Connection) -> rusqlite::Result<Vec<ApiKeyRow>> {
@@ -227,7 +235,7 @@ pub(super) fn api_keys(connection: &Connection) -> rusqlite::Result<Vec<ApiKeyRo
         "SELECT uid, id, caller_uid, secret_hmac, access, created, expires, revoked, replaced_by, request_id
          FROM api_keys ORDER BY id",
     )?;
-    statement
+    let keys = statement
         .query_map([], |row| {
             let key = uid(row, 0)?;
             Ok(ApiKeyRow {
@@ -248,7 +256,9 @@ pub(super) fn api_keys(connection: &Connection) -> rusqlite::Result<Vec<ApiKeyRo
                 request_id: row.get(9)?,
             })
         })?
-        .collect()
+        .collect();
+    no_strays(!scopes.is_empty(), "a scope belongs to no API key")?;
+    keys
 }
 
 pub(super) fn api_key_uses(connection: &Connection) -> rusqlite::Result<BTreeMap<Uid, Timestamp>> {

@@ -88,7 +88,7 @@ pub(crate) fn tidy_up_on_close(connection: &Connection) -> Result<(), StoreError
     set.map(drop).map_err(failed("closing it"))
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn open(path: &Path) -> rusqlite::Result<Connection> {
     // No SQLITE_OPEN_CREATE: the file was made before, with its rights. No mutex: a connection is one thread's at a time.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

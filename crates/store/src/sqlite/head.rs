@@ -1,8 +1,10 @@
 //! The head row: epoch and next index.
 
+use super::damaged;
 use super::{failed, from_sql, to_sql};
-use crate::{Epoch, Head, StoreError};
-use rusqlite::{Connection, OptionalExtension, Row};
+use crate::{Epoch, Head, Seal, StoreError};
+use chancery_model::Uid;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const DOING: &str = "taking indexes for records";
 
@@ -12,6 +14,37 @@ pub(crate) fn read(connection: &Connection) -> Result<Head, StoreError> {
         .map_err(failed("reading the state's epoch"))?;
     let (epoch, next) = statement.query_row([], pair).map_err(failed("reading the state's epoch"))?;
     head(epoch, next)
+}
+
+/// Which database this is, and its seal, where it has one.
+pub(crate) fn seal(connection: &Connection) -> Result<(Uid, Option<Seal>), StoreError> {
+    const DOING: &str = "reading the seal of the state";
+    let columns = |row: &Row<'_>| Ok((row.get::<_, Option<[u8; 16]>>(0)?, row.get(1)?, row.get(2)?));
+    let (database, root, mac): (_, Option<[u8; 32]>, Option<[u8; 32]>) = connection
+        .prepare_cached("SELECT database_id, state_root, state_mac FROM head WHERE id = 1")
+        .and_then(|mut statement| statement.query_row([], columns))
+        .map_err(failed(DOING))?;
+    let Some(database) = database else { return damaged("it has lost its database id".to_owned()) };
+    Ok((Uid::from_bytes(database), root.zip(mac).map(|(root, mac)| Seal { root, mac })))
+}
+
+/// Writes the seal.
+pub(crate) fn write_seal(connection: &Connection, seal: &Seal) -> Result<(), StoreError> {
+    let Seal { root, mac } = seal;
+    connection
+        .prepare_cached("UPDATE head SET state_root = ?1, state_mac = ?2 WHERE id = 1")
+        .and_then(|mut statement| statement.execute(params![root, mac]))
+        .map_err(failed("sealing the state"))?;
+    Ok(())
+}
+
+/// How many leaves there are, if none is missing: one more than the highest index.
+pub(crate) fn leaves(connection: &Connection) -> Result<u64, StoreError> {
+    let end: i64 = connection
+        .prepare_cached("SELECT coalesce(max(idx) + 1, 0) FROM leaves")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map_err(failed("reading where the log ends"))?;
+    from_sql(end, "the end of the log")
 }
 
 /// Takes `count` indexes; the head afterwards.

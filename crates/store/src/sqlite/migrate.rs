@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "key_rings_and_adopted_keys",
         sql: include_str!("../../migrations/0005_key_rings_and_adopted_keys.sql"),
     },
+    Migration { name: "state_root", sql: include_str!("../../migrations/0006_state_root.sql") },
     Migration { name: "limits", sql: include_str!("../../migrations/0007_limits.sql") },
 ];
 

@@ -13,6 +13,8 @@ pub(crate) mod until;
 pub(crate) mod usage;
 
 use crate::StoreError;
+use rusqlite::types::Type;
+use std::fmt;
 
 /// Turns a failure of SQLite into ours; `doing` completes "the database failed while".
 pub(crate) fn failed(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -27,6 +29,23 @@ pub(crate) fn to_sql(number: u64, what: &str) -> Result<i64, StoreError> {
 /// The other way: a count is never negative.
 pub(crate) fn from_sql(number: i64, what: &str) -> Result<u64, StoreError> {
     u64::try_from(number).or_else(|_| damaged(format!("{what} is {number}")))
+}
+
+/// Rows that hang on a row that is not there, or are out of their order. Only another hand than ours leaves such.
+#[derive(Debug)]
+struct Stray(&'static str);
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: somebody edited the database", self.0)
+    }
+}
+
+impl std::error::Error for Stray {}
+
+/// Refuses them, where there are any.
+fn no_strays(any: bool, what: &'static str) -> rusqlite::Result<()> {
+    if any { Err(rusqlite::Error::FromSqlConversionFailure(0, Type::Null, Box::new(Stray(what)))) } else { Ok(()) }
 }
 
 pub(crate) fn damaged<T>(what: String) -> Result<T, StoreError> {

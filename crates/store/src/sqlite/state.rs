@@ -1,27 +1,35 @@
 //! Reading the whole state.
 
-use super::{callers, failed, from_sql, head};
-use crate::{KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
+use super::{callers, failed, from_sql, head, no_strays};
+use crate::{Head, KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument, PolicySetRow, State, StoreError};
 use chancery_model::{
     Adoption, Id, KeyName, KeyRules, Pace, RingName, Timestamp, TokenObjectId, Uid, UsageLimits, VersionLife,
 };
 use rusqlite::types::{Type, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 
 /// Reads everything, in one read transaction.
 pub(crate) fn load(connection: &mut Connection) -> Result<State, StoreError> {
     let transaction = connection.transaction().map_err(failed("beginning to read"))?;
+    let Head { epoch, next_index } = head::read(&transaction)?;
+    let (database, seal) = head::seal(&transaction)?;
+    let mut policy_sets = policy_sets(&transaction)?;
     Ok(State {
-        epoch: head::read(&transaction)?.epoch,
+        epoch,
+        database,
+        seal,
+        next_index,
+        leaves: head::leaves(&transaction)?,
         keys: keys(&transaction).map_err(failed("reading the keys"))?,
         key_versions: key_versions(&transaction).map_err(failed("reading the key versions"))?,
         key_rings: key_rings(&transaction).map_err(failed("reading the states of key rings"))?,
         callers: callers::callers(&transaction).map_err(failed("reading the callers"))?,
         api_keys: callers::api_keys(&transaction).map_err(failed("reading the API keys"))?,
         api_key_uses: callers::api_key_uses(&transaction).map_err(failed("reading when API keys were used"))?,
-        policy_set: policy_set(&transaction)?,
+        policy_set: policy_sets.pop(),
+        earlier_policy_sets: policy_sets,
     })
 }
 
@@ -38,7 +46,7 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
                 max_signatures, max_daily_signatures, max_uses_per_second, max_burst, max_concurrent_uses
          FROM keys ORDER BY uid",
     )?;
-    statement
+    let keys = statement
         .query_map([], |row| {
             let uid = uid(row, 0)?;
             Ok(KeyRow {
@@ -64,23 +72,28 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
                 },
             })
         })?
-        .collect()
+        .collect();
+    no_strays(!labels.is_empty(), "a label belongs to no key")?;
+    keys
 }
 
 fn key_versions(connection: &Connection) -> rusqlite::Result<Vec<KeyVersionRow>> {
     let mut certificates: HashMap<Uid, Vec<Vec<u8>>> = HashMap::new();
-    let mut statement = connection
-        .prepare_cached("SELECT version_uid, der FROM key_version_certificates ORDER BY version_uid, position")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT version_uid, der, position FROM key_version_certificates ORDER BY version_uid, position",
+    )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        certificates.entry(uid(row, 0)?).or_default().push(row.get(1)?);
+        let chain = certificates.entry(uid(row, 0)?).or_default();
+        no_strays(usize::try_from(row.get::<_, i64>(2)?) != Ok(chain.len()), "a certificate is missing in its chain")?;
+        chain.push(row.get(1)?);
     }
     let mut statement = connection.prepare_cached(
         "SELECT uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id, activation,
                 compromised, destroy_at, before_destruction, token_id, imported, extractable
          FROM key_versions ORDER BY key_uid, version",
     )?;
-    statement
+    let versions = statement
         .query_map([], |row| {
             let uid = uid(row, 0)?;
             Ok(KeyVersionRow {
@@ -106,12 +119,18 @@ fn key_versions(connection: &Connection) -> rusqlite::Result<Vec<KeyVersionRow>>
                 adoption: adoption(row, 13)?,
             })
         })?
-        .collect()
+        .collect();
+    no_strays(!certificates.is_empty(), "a certificate belongs to no key version")?;
+    versions
 }
 
 /// Three columns, from `first` on.
 fn adoption(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Adoption>> {
-    let Some(id) = row.get_ref(first)?.as_blob_or_null()? else { return Ok(None) };
+    let Some(id) = row.get_ref(first)?.as_blob_or_null()? else {
+        let marked = row.get_ref(first + 1)? != ValueRef::Null || row.get_ref(first + 2)? != ValueRef::Null;
+        no_strays(marked, "a key version that was not adopted is marked as if it were")?;
+        return Ok(None);
+    };
     let object_id = TokenObjectId::try_from(id)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(first, Type::Blob, Box::new(error)))?;
     Ok(Some(Adoption { object_id, imported: row.get(first + 1)?, extractable: row.get(first + 2)? }))
@@ -133,25 +152,39 @@ fn key_rings(connection: &Connection) -> rusqlite::Result<Vec<KeyRingRow>> {
         .collect()
 }
 
-fn policy_set(connection: &Connection) -> Result<Option<PolicySetRow>, StoreError> {
-    const DOING: &str = "reading the policy set";
-    let newest = connection
-        .prepare_cached("SELECT version, hash, applied, applied_by FROM policy_sets ORDER BY version DESC LIMIT 1")
-        .and_then(|mut statement| {
-            let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?, time(row, 2)?, row.get(3)?));
-            statement.query_row([], row).optional()
-        })
-        .map_err(failed(DOING))?;
-    let Some((version, hash, applied, applied_by)) = newest else { return Ok(None) };
-    let documents = connection
-        .prepare_cached("SELECT name, text FROM policy_documents WHERE version = ?1 ORDER BY position")
-        .and_then(|mut statement| {
-            let row = |row: &Row<'_>| Ok(PolicyDocument { name: row.get(0)?, text: row.get(1)? });
-            statement.query_map([version], row)?.collect()
-        })
-        .map_err(failed(DOING))?;
-    let version = from_sql(version, "the version of a policy set")?;
-    Ok(Some(PolicySetRow { version, hash, documents, applied, applied_by }))
+/// All of them, the oldest first.
+fn policy_sets(connection: &Connection) -> Result<Vec<PolicySetRow>, StoreError> {
+    const DOING: &str = "reading the policy sets";
+    let read = || {
+        let mut documents: BTreeMap<i64, Vec<PolicyDocument>> = BTreeMap::new();
+        let mut statement = connection
+            .prepare_cached("SELECT version, position, name, text FROM policy_documents ORDER BY version, position")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let set = documents.entry(row.get(0)?).or_default();
+            no_strays(
+                usize::try_from(row.get::<_, i64>(1)?) != Ok(set.len()),
+                "a document is missing in its policy set",
+            )?;
+            set.push(PolicyDocument { name: row.get(2)?, text: row.get(3)? });
+        }
+        let mut statement =
+            connection.prepare_cached("SELECT version, hash, applied, applied_by FROM policy_sets ORDER BY version")?;
+        let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, time(row, 2)?, row.get(3)?));
+        let sets: Vec<(i64, _, _, _)> = statement.query_map([], columns)?.collect::<rusqlite::Result<_>>()?;
+        let with_documents = |(version, hash, applied, applied_by)| {
+            (version, hash, applied, applied_by, documents.remove(&version).unwrap_or_default())
+        };
+        let sets: Vec<_> = sets.into_iter().map(with_documents).collect();
+        no_strays(!documents.is_empty(), "a document belongs to no policy set")?;
+        Ok(sets)
+    };
+    let sets = read().map_err(failed(DOING))?.into_iter();
+    sets.map(|(version, hash, applied, applied_by, documents)| {
+        let version = from_sql(version, "the version of a policy set")?;
+        Ok(PolicySetRow { version, hash, documents, applied, applied_by })
+    })
+    .collect()
 }
 
 pub(super) fn uid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uid> {

@@ -1,0 +1,246 @@
+//! The anchor: a small file outside of the database that says how far it had come (docs/state-root.md), so that a database
+//! of yesterday, which is whole in itself, is not taken for today's.
+//!
+//! Written by a thread of its own, which syncs it without anybody waiting: at once after a change, and once a second where
+//! only records have come.
+
+use crate::hex::Hex;
+use chancery_model::{Sha256Hash, Uid};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The version of the file's format.
+const FORMAT: u32 = 1;
+
+/// How often it is written for records alone.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far a database had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// Which database.
+    pub database: Uid,
+    /// The state's epoch.
+    pub epoch: u64,
+    /// The index that the next leaf was to get.
+    pub next_index: u64,
+    /// The state root.
+    pub root: Sha256Hash,
+    /// Its MAC, as the database has it.
+    pub mac: [u8; 32],
+}
+
+/// As it stands in the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    format: u32,
+    database: String,
+    epoch: u64,
+    next_index: u64,
+    root: Hex,
+    mac: Hex,
+}
+
+impl Anchor {
+    /// Reads it; `None` where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub fn read(path: &Path) -> io::Result<Option<Self>> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let text: Text = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+        let Text { format, database, epoch, next_index, root, mac } = text;
+        if format != FORMAT {
+            return Err(invalid(format!("its format is {format}, and this program knows {FORMAT}")));
+        }
+        let hash = |name: &str, hex: &Hex| {
+            hex.as_bytes().try_into().map_err(|_length| invalid(format!("its {name} is not of 32 bytes")))
+        };
+        let database = database.parse().map_err(|error| invalid(format!("its database: {error}")))?;
+        Ok(Some(Self { database, epoch, next_index, root: hash("root", &root)?, mac: hash("mac", &mac)? }))
+    }
+
+    /// Puts it in the place of the one before, all of it or nothing, and on the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let Self { database, epoch, next_index, root, mac } = self;
+        let text = Text {
+            format: FORMAT,
+            database: database.to_string(),
+            epoch: *epoch,
+            next_index: *next_index,
+            root: (*root).into(),
+            mac: (*mac).into(),
+        };
+        let mut line = serde_json::to_vec(&text).map_err(io::Error::other)?;
+        line.push(b'\n');
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&beside)?;
+        file.write_all(&line)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    }
+}
+
+/// Writes anchors, the newest that it was given.
+pub(crate) struct AnchorKeeper {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    path: PathBuf,
+    wanted: Mutex<Wanted>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Wanted {
+    anchor: Option<Anchor>,
+    at_once: bool,
+    stopping: bool,
+}
+
+impl AnchorKeeper {
+    /// `written` is on the disk already.
+    pub fn start(path: PathBuf, written: Anchor) -> io::Result<Self> {
+        let shared = Arc::new(Shared { path, wanted: Mutex::default(), wake: Condvar::new() });
+        let theirs = Arc::clone(&shared);
+        let thread =
+            std::thread::Builder::new().name("chancery-anchor".to_owned()).spawn(move || theirs.run(written))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Has this one written: at once, or when it is time for it.
+    pub fn keep(&self, anchor: Option<Anchor>, at_once: bool) {
+        let Some(anchor) = anchor else { return };
+        let mut wanted = self.shared.lock();
+        let first = wanted.anchor.replace(anchor).is_none();
+        wanted.at_once |= at_once;
+        if first || at_once {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl AnchorKeeper {
+    /// What waits to be written is not written any more.
+    pub fn abandon(&self) {
+        let mut wanted = self.shared.lock();
+        (wanted.anchor, wanted.stopping) = (None, true);
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for AnchorKeeper {
+    /// Writes the last one before it goes.
+    fn drop(&mut self) {
+        self.shared.lock().stopping = true;
+        self.shared.wake.notify_one();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that keeps the anchor panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self, mut written: Anchor) {
+        let mut last = Instant::now();
+        while let Some(anchor) = self.next(last) {
+            last = Instant::now();
+            if anchor == written {
+                continue;
+            }
+            match anchor.write(&self.path) {
+                Ok(()) => written = anchor,
+                // The next one is tried as well. Until one succeeds, a database of before would not be noticed.
+                Err(error) => tracing::error!(path = %self.path.display(), %error, "the anchor cannot be written"),
+            }
+        }
+    }
+
+    /// The next one to write, when it is time; `None` when no more will come.
+    fn next(&self, last: Instant) -> Option<Anchor> {
+        let mut wanted = self.lock();
+        loop {
+            let patience = INTERVAL.saturating_sub(last.elapsed());
+            let due = wanted.at_once || wanted.stopping || patience.is_zero();
+            wanted = match wanted.anchor {
+                Some(_) if due => {
+                    wanted.at_once = false;
+                    return wanted.anchor.take();
+                }
+                None if wanted.stopping => return None,
+                Some(_) => self.wake.wait_timeout(wanted, patience).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.wake.wait(wanted).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anchor(next_index: u64) -> Anchor {
+        Anchor { database: Uid::from_bytes([7; 16]), epoch: 3, next_index, root: [1; 32], mac: [0xab; 32] }
+    }
+
+    #[test]
+    fn it_comes_back_as_it_was_written_and_what_is_none_is_said() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.anchor");
+        assert_eq!(Anchor::read(&path).unwrap(), None);
+        anchor(4).write(&path).unwrap();
+        anchor(5).write(&path).unwrap();
+        assert_eq!(Anchor::read(&path).unwrap(), Some(anchor(5)));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let wrong = [
+            text.replace("\"format\":1", "\"format\":2"),
+            text.replace("abab", "abxy"),
+            text.replace("0707", "07"),
+            text.replace("epoch", "era"),
+            String::new(),
+        ];
+        for wrong in wrong {
+            std::fs::write(&path, &wrong).unwrap();
+            assert!(Anchor::read(&path).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_last_one_is_on_the_disk_when_the_keeper_has_gone() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.anchor");
+        let keeper = AnchorKeeper::start(path.clone(), anchor(0)).unwrap();
+        for index in 1..=100 {
+            keeper.keep(Some(anchor(index)), index % 7 == 0);
+        }
+        drop(keeper);
+        assert_eq!(Anchor::read(&path).unwrap(), Some(anchor(100)));
+    }
+}

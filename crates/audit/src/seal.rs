@@ -1,0 +1,147 @@
+//! The seal: a MAC over the state root, written by the one thread that writes to the database, in the transaction of each
+//! change (docs/state-root.md).
+//!
+//! What makes the MAC is handed in; this crate knows only over which bytes.
+
+use crate::anchor::{Anchor, AnchorKeeper};
+use crate::log::RecordError;
+use crate::state_root::StateRoot;
+use chancery_model::{Sha256Hash, Uid};
+use chancery_store::{Epoch, RowChange, Seal, StoreError, Taken, Transaction, Writer};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const STATE: &[u8] = b"chancery/state/v1";
+
+/// What is sealed, in bytes: which database, its epoch, and the root.
+#[must_use]
+pub fn sealed(database: Uid, epoch: Epoch, root: &Sha256Hash) -> [u8; 73] {
+    let mut bytes = [0; 73];
+    let parts: [&[u8]; 4] = [STATE, database.as_bytes(), &epoch.get().to_be_bytes(), root];
+    bytes.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
+    bytes
+}
+
+/// Makes MACs with a key of whoever holds it.
+#[derive(Clone)]
+pub struct Sealer(Arc<Mac>);
+
+type Mac = dyn Fn(&[u8]) -> [u8; 32] + Send + Sync;
+
+impl Sealer {
+    /// One that makes MACs so.
+    #[must_use]
+    pub fn new(mac: impl Fn(&[u8]) -> [u8; 32] + Send + Sync + 'static) -> Self {
+        Self(Arc::new(mac))
+    }
+
+    fn seal(&self, database: Uid, epoch: Epoch, root: Sha256Hash) -> Seal {
+        Seal { root, mac: (self.0)(&sealed(database, epoch, &root)) }
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+/// What the writing thread knows of the seal.
+pub(crate) struct Sealing {
+    database: Uid,
+    /// Whether the database had a seal when it was opened.
+    was_sealed: bool,
+    anchor: Option<PathBuf>,
+    armed: Option<Armed>,
+}
+
+struct Armed {
+    root: StateRoot,
+    sealer: Sealer,
+    epoch: Epoch,
+    seal: Seal,
+    /// Keeps the anchor, once there has been one.
+    keeper: Option<AnchorKeeper>,
+}
+
+/// What may be done of a change.
+pub(crate) enum Admitted {
+    /// All of it.
+    Whole,
+    /// It changes no row and is recorded; the epoch, which is sealed, stays.
+    Record,
+    /// Nothing: it would have to be sealed, and nobody can.
+    Nothing,
+}
+
+impl Sealing {
+    pub fn of(writer: &Writer, anchor: Option<PathBuf>) -> Result<Self, StoreError> {
+        let (database, seal) = writer.seal()?;
+        Ok(Self { database, was_sealed: seal.is_some(), anchor, armed: None })
+    }
+
+    pub fn admits(&self, rows: &[RowChange]) -> Admitted {
+        match (&self.armed, self.was_sealed) {
+            (Some(_), _) | (None, false) => Admitted::Whole,
+            (None, true) if rows.is_empty() => Admitted::Record,
+            (None, true) => Admitted::Nothing,
+        }
+    }
+
+    /// From now on each change is sealed. `root` is that of the state at `epoch`, which the database is at.
+    pub fn arm(&mut self, epoch: Epoch, mut root: StateRoot, sealer: Sealer) {
+        let seal = sealer.seal(self.database, epoch, root.root());
+        let keeper = self.armed.take().and_then(|armed| armed.keeper);
+        self.armed = Some(Armed { root, sealer, epoch, seal, keeper });
+    }
+
+    /// Follows a change that the transaction makes, and seals what it comes to.
+    pub fn changed(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        taken: Taken,
+        rows: &[RowChange],
+    ) -> Result<(), StoreError> {
+        let Some(armed) = &mut self.armed else { return Ok(()) };
+        rows.iter().for_each(|row| armed.root.apply(row));
+        armed.epoch = taken.epoch;
+        armed.seal = armed.sealer.seal(self.database, taken.epoch, armed.root.root());
+        transaction.set_seal(&armed.seal)
+    }
+
+    /// Keeps outside of the database where it stands, and does not wait for it: a database that is ahead of its anchor is as
+    /// it should be.
+    pub fn committed(&self, changed: bool, next_index: u64) {
+        if let Some(keeper) = self.armed.as_ref().and_then(|armed| armed.keeper.as_ref()) {
+            keeper.keep(self.anchor(next_index), changed);
+        }
+    }
+
+    /// The database has failed: nothing more is written, since it may be the disk.
+    pub fn abandon(&self) {
+        if let Some(keeper) = self.armed.as_ref().and_then(|armed| armed.keeper.as_ref()) {
+            keeper.abandon();
+        }
+    }
+
+    /// Keeps where the database stands, and waits for it: an anchor that cannot be written is to be known before anything relies on it.
+    pub fn anchored(&mut self, next_index: u64) -> Result<(), RecordError> {
+        let anchor = self.anchor(next_index);
+        let (Some(path), Some(armed), Some(anchor)) = (&self.anchor, &mut self.armed, anchor) else { return Ok(()) };
+        let failed = |error: std::io::Error| RecordError::Anchor { path: path.clone(), reason: error.to_string() };
+        match &armed.keeper {
+            Some(keeper) => keeper.keep(Some(anchor), true),
+            None => {
+                anchor.write(path).map_err(failed)?;
+                armed.keeper = Some(AnchorKeeper::start(path.clone(), anchor).map_err(failed)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn anchor(&self, next_index: u64) -> Option<Anchor> {
+        let Armed { epoch, seal, .. } = self.armed.as_ref()?;
+        Some(Anchor { database: self.database, epoch: epoch.get(), next_index, root: seal.root, mac: seal.mac })
+    }
+}

@@ -1,0 +1,232 @@
+//! `chancery state`: what the state is held to, and the operator's acceptance of another one.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use chancery_server::config::Config;
+use chancery_server::{ExpectedState, Hex, StateActError, StateActs, StateReport, StateShown, show_state};
+use clap::{ArgGroup, Args, Subcommand};
+use serde::Serialize;
+
+use super::serve::{load, worker_command};
+use crate::exit::{Exit, Failure};
+use crate::output::{OutputArguments, View, fields};
+
+/// Looks at the state and its seal, on the machine of the service.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Show where the database and its anchor stand; checks nothing, and the service may run
+    #[command(after_long_help = "\
+Examples:
+  chancery state show --config /etc/chancery/chancery.toml")]
+    Show(Show),
+    /// Check the state against its seal, while the service does not run
+    #[command(after_long_help = "\
+Takes the lock of the database and of the system ring's token. Exit code 0 where the service would go by the state, 1 where it \
+would refuse it; what is wrong is also recorded. docs/operations.md says what to do then.
+
+Examples:
+  chancery state check --config /etc/chancery/chancery.toml")]
+    Check(Check),
+    /// Accept the state as it is, on the record, and seal it anew; while the service does not run
+    #[command(after_long_help = "\
+For a backup that was restored, a token that was replaced, an edit that was meant. Look first with `chancery state check`, and \
+give epoch and root that it shows: what was changed in between is then not accepted.
+
+Examples:
+  chancery state accept --config chancery.toml --expect 12/5f0c... --reason 'restored, ticket 4711'")]
+    Accept(Accept),
+}
+
+/// Arguments of `state show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The configuration file of the service
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+/// Arguments of `state check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration file of the service, which must not run
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+/// Arguments of `state accept`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["expect", "yes"])))]
+pub struct Accept {
+    /// The configuration file of the service, which must not run
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    /// Epoch and root of the state that was looked at, as `state check` shows them
+    #[arg(long, value_name = "EPOCH/ROOT")]
+    expect: Option<ExpectedState>,
+    /// Accept whatever is found
+    #[arg(long)]
+    yes: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+impl StateCommand {
+    /// Runs the command.
+    pub async fn run(self, out: &mut dyn Write) -> Result<Exit, Failure> {
+        match self {
+            Self::Show(Show { config, output }) => {
+                let shown = show_state(&load(&config)?);
+                let shown = shown.map_err(|error| Failure::local("the state cannot be shown").because(error))?;
+                output.to(out).show(&ShownView::from(shown))?;
+                Ok(Exit::Done)
+            }
+            Self::Check(Check { config, output }) => {
+                let acts = begin(&load(&config)?).await?;
+                let checked = acts.check().await;
+                acts.end().await;
+                let view = ReportView::from(checked.map_err(not_done("the state is not checked"))?);
+                output.to(out).show(&view)?;
+                Ok(if view.found.is_empty() { Exit::Done } else { Exit::No })
+            }
+            Self::Accept(Accept { config, expect, yes: _, reason, output }) => {
+                let acts = begin(&load(&config)?).await?;
+                let accepted = acts.accept(expect, &reason).await;
+                acts.end().await;
+                let accepted = accepted.map_err(not_done("the state is not accepted"))?;
+                output.to(out).show(&AcceptedView { accepted: true, state: accepted.into() })?;
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+async fn begin(config: &Config) -> Result<StateActs, Failure> {
+    StateActs::begin(config, &worker_command()).await.map_err(not_done("the state cannot be looked at"))
+}
+
+fn not_done(what: &'static str) -> impl FnOnce(StateActError) -> Failure {
+    move |error| Failure::local(what).because(error)
+}
+
+#[derive(Debug, Serialize)]
+struct ShownView {
+    database_id: String,
+    epoch: u64,
+    next_index: u64,
+    /// Epoch and root, as `--expect` takes them; none where the state was never sealed.
+    root: Option<String>,
+    anchor: Option<AnchorView>,
+}
+
+#[derive(Debug, Serialize)]
+struct AnchorView {
+    database_id: String,
+    epoch: u64,
+    next_index: u64,
+    root: String,
+}
+
+impl From<StateShown> for ShownView {
+    fn from(shown: StateShown) -> Self {
+        let StateShown { database, anchor } = shown;
+        Self {
+            database_id: database.database.to_string(),
+            epoch: database.epoch.get(),
+            next_index: database.next_index,
+            root: database.seal.map(|seal| Hex::from(seal.root).to_string()),
+            anchor: anchor.map(|anchor| AnchorView {
+                database_id: anchor.database.to_string(),
+                epoch: anchor.epoch,
+                next_index: anchor.next_index,
+                root: Hex::from(anchor.root).to_string(),
+            }),
+        }
+    }
+}
+
+impl View for ShownView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self { database_id, epoch, next_index, root, anchor } = self;
+        let anchor = match anchor {
+            None => "none".to_owned(),
+            Some(AnchorView { database_id: of, epoch, next_index, .. }) if of == database_id => {
+                format!("epoch {epoch}, next record {next_index}")
+            }
+            Some(AnchorView { database_id, .. }) => format!("of another database, {database_id}"),
+        };
+        fields(
+            out,
+            [
+                ("database", database_id.clone()),
+                ("epoch", epoch.to_string()),
+                ("next record", next_index.to_string()),
+                ("sealed root", root.clone().unwrap_or_else(|| "never sealed".to_owned())),
+                ("anchor", anchor),
+            ],
+        )
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ReportView {
+    epoch: u64,
+    /// Of the rows as they are.
+    root: String,
+    rows: usize,
+    next_index: u64,
+    sealed: bool,
+    /// What is wrong, in words.
+    found: Vec<String>,
+}
+
+impl From<StateReport> for ReportView {
+    fn from(report: StateReport) -> Self {
+        let StateReport { epoch, root, rows, next_index, sealed, found } = report;
+        let found = found.iter().map(ToString::to_string).collect();
+        Self { epoch, root: Hex::from(root).to_string(), rows, next_index, sealed, found }
+    }
+}
+
+impl View for ReportView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self { epoch, root, rows, next_index, sealed, found } = self;
+        let verdict = match (found.is_empty(), sealed) {
+            (true, true) => "the state that was sealed",
+            (true, false) => "never sealed",
+            (false, _) => "NOT the state that was sealed",
+        };
+        fields(
+            out,
+            [
+                ("state", verdict.to_owned()),
+                ("epoch/root", format!("{epoch}/{root}")),
+                ("rows", rows.to_string()),
+                ("next record", next_index.to_string()),
+            ],
+        )?;
+        found.iter().try_for_each(|found| writeln!(out, "- {found}"))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct AcceptedView {
+    accepted: bool,
+    #[serde(flatten)]
+    state: ReportView,
+}
+
+impl View for AcceptedView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let ReportView { epoch, root, found, .. } = &self.state;
+        writeln!(out, "accepted the state of epoch {epoch} with root {root}, and sealed it anew, although")?;
+        found.iter().try_for_each(|found| writeln!(out, "- {found}"))
+    }
+}

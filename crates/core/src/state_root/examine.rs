@@ -1,0 +1,131 @@
+//! Everything that can be found out about a state: by its seal, the token, the log and the anchor.
+
+use chancery_audit::{Anchor, StateRoot};
+use chancery_model::Sha256Hash;
+use chancery_store::{Seal, State};
+
+use super::refusal::StateRefusal;
+use super::rows::locate;
+use super::secret::{Named, named};
+use super::{StateKeeper, StateKey, Trouble};
+
+/// What was found out.
+pub(super) struct Examined {
+    /// The hashes of the rows as they are.
+    pub root: StateRoot,
+    /// Their root.
+    pub hash: Sha256Hash,
+    /// The key that the state was sealed with; `None` where it never was, or the secret is not there.
+    pub key: Option<StateKey>,
+    /// What is wrong. Nothing, and no key: the state was never sealed.
+    pub found: Vec<StateRefusal>,
+}
+
+impl StateKeeper {
+    /// Looks at all of it. The key is derived on the record.
+    pub(super) async fn examine(&self, state: &State) -> Result<Examined, Trouble> {
+        let mut found = Vec::new();
+        let (leaves, next_index) = (state.leaves, state.next_index);
+        if leaves != next_index {
+            found.push(StateRefusal::LogEnd { leaves, next_index });
+        }
+        let anchor = self.read_anchor(&mut found);
+        let mut root = StateRoot::of(state.rows());
+        let hash = root.root();
+        if next_index < leaves {
+            // What is recorded would have to take a place that is taken, the use of the secret, too.
+            return Ok(Examined { root, hash, key: None, found });
+        }
+        let secrets = self.secrets().await?;
+        let mut key = None;
+        let anchored = anchor.is_some() || matches!(found.last(), Some(StateRefusal::AnchorUnreadable { .. }));
+        match &state.seal {
+            // New, or of a version without seals. An empty one can hold nothing that somebody else has put there.
+            None if !anchored && (secrets.is_empty() || root.rows() == 0) => {}
+            None => found.push(StateRefusal::SealRemoved { secret: !secrets.is_empty(), anchor: anchored }),
+            Some(seal) => {
+                let named = named(state);
+                match named.filter(|named| secrets.contains(&named.uid)) {
+                    Some(secret) => key = Some(self.derive(state.epoch, &secret).await?.0),
+                    None => found.push(self.secret_not_there(super::secret::named(state).as_ref())),
+                }
+                self.compare_seal(state, seal, &hash, key.as_ref(), &mut found).await?;
+                match &anchor {
+                    Some(anchor) => found.extend(self.compare_anchor(state, seal, key.as_ref(), anchor)),
+                    None if anchored => {}
+                    None => found.push(StateRefusal::AnchorMissing { path: self.anchor.clone() }),
+                }
+            }
+        }
+        Ok(Examined { root, hash, key, found })
+    }
+
+    fn read_anchor(&self, found: &mut Vec<StateRefusal>) -> Option<Anchor> {
+        match Anchor::read(&self.anchor) {
+            Ok(anchor) => anchor,
+            Err(error) => {
+                let (path, why) = (self.anchor.clone(), error.to_string());
+                found.push(StateRefusal::AnchorUnreadable { path, why });
+                None
+            }
+        }
+    }
+
+    fn secret_not_there(&self, named: Option<&Named>) -> StateRefusal {
+        let named = named.map_or_else(|| "none".to_owned(), |named| named.uid.to_string());
+        StateRefusal::SecretNotThere { token: self.token_id.to_string(), named }
+    }
+
+    async fn compare_seal(
+        &self,
+        state: &State,
+        seal: &Seal,
+        hash: &Sha256Hash,
+        key: Option<&StateKey>,
+        found: &mut Vec<StateRefusal>,
+    ) -> Result<(), Trouble> {
+        let rows_fit = *hash == seal.root;
+        let mac_fits = key.is_none_or(|key| key.made(state.database, state.epoch, seal));
+        if rows_fit && mac_fits {
+            return Ok(());
+        }
+        // Who edits a row may write its root beside it; the log knows better.
+        let (reader, rows) = (self.reader.clone(), state.clone());
+        let rows = crate::blocking(move || locate(&reader, &rows)).await?.map_err(crate::Error::from)?;
+        if !rows_fit || !rows.is_empty() {
+            found.push(StateRefusal::Rows(rows));
+        }
+        if rows_fit && !mac_fits {
+            found.push(StateRefusal::Mac { epoch: state.epoch.get() });
+        }
+        Ok(())
+    }
+
+    fn compare_anchor(
+        &self,
+        state: &State,
+        seal: &Seal,
+        key: Option<&StateKey>,
+        anchor: &Anchor,
+    ) -> Option<StateRefusal> {
+        let path = self.anchor.clone();
+        let Anchor { database, epoch, next_index, root, mac } = *anchor;
+        if database != state.database {
+            let (anchor, database) = (database.to_string(), state.database.to_string());
+            return Some(StateRefusal::OtherDatabase { path, anchor, database });
+        }
+        if epoch > state.epoch.get() || next_index > state.next_index {
+            return Some(StateRefusal::Behind {
+                path,
+                epoch: state.epoch.get(),
+                next_index: state.next_index,
+                anchor_epoch: epoch,
+                anchor_index: next_index,
+            });
+        }
+        let other = epoch == state.epoch.get() && root != seal.root;
+        let foreign =
+            key.is_some_and(|key| !key.made(database, chancery_store::Epoch::new(epoch), &Seal { root, mac }));
+        (other || foreign).then_some(StateRefusal::Fork { path, epoch })
+    }
+}

@@ -1,0 +1,202 @@
+//! What an operator does about the state while the service does not run: look, and accept.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use chancery_audit::{Hex, Log, RowStatement, StateRoot};
+use chancery_hsm::{HsmFailure, Token};
+use chancery_model::{Id, Sha256Hash};
+use chancery_store::{Reader, State};
+
+use super::refusal::{RowFinding, StateRefusal, StateRefused};
+use super::{StateKeeper, Trouble};
+use crate::{Error, details};
+
+/// The state of a database that no service runs on, and what it is checked with.
+pub struct StateDesk {
+    keeper: StateKeeper,
+}
+
+/// What there is to be said about a state.
+#[derive(Debug, Clone)]
+pub struct StateReport {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The root of the rows as they are.
+    pub root: Sha256Hash,
+    /// How many rows there are.
+    pub rows: usize,
+    /// The index that the next record gets.
+    pub next_index: u64,
+    /// Whether it was sealed.
+    pub sealed: bool,
+    /// What is wrong with it.
+    pub found: Vec<StateRefusal>,
+}
+
+/// What an operator has looked at, and accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The epoch.
+    pub epoch: u64,
+    /// The root of the rows.
+    pub root: Sha256Hash,
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.epoch, Hex::from(self.root))
+    }
+}
+
+impl FromStr for Expected {
+    type Err = InvalidExpected;
+
+    fn from_str(text: &str) -> Result<Self, InvalidExpected> {
+        let parsed = || {
+            let (epoch, root) = text.split_once('/')?;
+            let root: Hex = root.parse().ok()?;
+            Some(Self { epoch: epoch.parse().ok()?, root: root.as_bytes().try_into().ok()? })
+        };
+        parsed().ok_or(InvalidExpected)
+    }
+}
+
+/// Not the text of an epoch and a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an epoch, a slash, and a root of 64 lower-case hexadecimal digits, as `chancery state check` shows them")]
+pub struct InvalidExpected;
+
+/// Why a state was not checked or accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The token of the system ring does not answer.
+    #[error(
+        "the token of the system ring does not answer, and nothing can be checked without it; see `chancery token doctor`"
+    )]
+    Token(#[source] HsmFailure),
+    /// It is another state than the operator has looked at.
+    #[error(
+        "the state is another one than expected: epoch {}, root {}; look at it again with `chancery state check`",
+        .0.epoch, Hex::from(.0.root)
+    )]
+    NotExpected(Box<StateReport>),
+    /// There is nothing to accept.
+    #[error("the state is the one that was sealed: there is nothing to accept")]
+    NothingToAccept,
+    /// The rows cannot be read.
+    #[error(transparent)]
+    Refused(#[from] StateRefused),
+    /// The store or the record failed.
+    #[error("the state cannot be looked at, or accepted")]
+    State(#[source] Error),
+}
+
+impl From<Trouble> for StateError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Away(failure) => Self::Token(failure),
+            Trouble::Refused(refused) => Self::Refused(refused),
+            Trouble::Failed(error) => Self::State(error),
+        }
+    }
+}
+
+impl StateDesk {
+    /// `token` is that of the system ring, with its id in the configuration; `anchor` is where the anchor is kept, as the log
+    /// knows it, too.
+    #[must_use]
+    pub const fn new(token_id: Id, token: Token, log: Log, reader: Reader, anchor: PathBuf) -> Self {
+        Self { keeper: StateKeeper { token, token_id, log, reader, anchor } }
+    }
+
+    /// Looks at the state; what is wrong with it is recorded.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn check(&self) -> Result<StateReport, StateError> {
+        let state = self.load().await?;
+        let examined = self.keeper.examine(&state).await?;
+        let found =
+            if examined.found.is_empty() { Vec::new() } else { self.keeper.refuse(&state, examined.found).await.found };
+        Ok(report(&state, examined.hash, found))
+    }
+
+    /// Accepts the state as it is, on the record, and seals it anew. Without `expected` whatever it is.
+    ///
+    /// # Errors
+    /// [`StateError`]; nothing was accepted.
+    pub async fn accept(&self, expected: Option<Expected>, reason: &str) -> Result<StateReport, StateError> {
+        let state = self.load().await?;
+        let examined = self.keeper.examine(&state).await?;
+        let report = report(&state, examined.hash, examined.found);
+        if expected.is_some_and(|expected| expected != Expected { epoch: report.epoch, root: report.root }) {
+            return Err(StateError::NotExpected(Box::new(report)));
+        }
+        if report.found.is_empty() {
+            return Err(StateError::NothingToAccept);
+        }
+        let (key, state) = match examined.key {
+            Some(key) => (key, state),
+            None => {
+                let why = "a state that is about to be accepted is sealed with a new secret";
+                (self.keeper.seal_with_a_new_secret(&state, examined.root, why).await?, self.load().await?)
+            }
+        };
+        // The record says from now on what these rows are; otherwise they would be found again beside the next edit.
+        let found = report.found.iter().flat_map(|found| match found {
+            StateRefusal::Rows(rows) => rows.as_slice(),
+            _ => &[],
+        });
+        let statements: Vec<RowStatement> = found.map(|row| statement(row, &state)).collect();
+        let act = details::state_accepted(&accepted(&report, reason));
+        let root = StateRoot::of(state.rows());
+        let sealed = self.keeper.log.seal(state.epoch, root, key.sealer(), act, &statements).await;
+        sealed.map_err(|error| StateError::State(error.into()))?;
+        Ok(report)
+    }
+
+    async fn load(&self) -> Result<State, StateError> {
+        let reader = self.keeper.reader.clone();
+        let state = crate::blocking(move || reader.load_state()).await.map_err(StateError::State)?;
+        state.map_err(|error| StateError::State(error.into()))
+    }
+}
+
+fn report(state: &State, root: Sha256Hash, found: Vec<StateRefusal>) -> StateReport {
+    StateReport {
+        epoch: state.epoch.get(),
+        root,
+        rows: state.rows().count(),
+        next_index: state.next_index,
+        sealed: state.seal.is_some(),
+        found,
+    }
+}
+
+fn statement(found: &RowFinding, state: &State) -> RowStatement {
+    let RowFinding { table, id, .. } = *found;
+    let row = state.rows().find(|row| (row.table(), row.row_id()) == (table, id));
+    RowStatement { table, id, canonical: row.and_then(|row| row.canonical_bytes()) }
+}
+
+fn accepted(report: &StateReport, reason: &str) -> String {
+    let found: Vec<String> = report.found.iter().map(ToString::to_string).collect();
+    let (epoch, root) = (report.epoch, Hex::from(report.root));
+    format!("an operator accepts the state of epoch {epoch} with root {root}: {reason}. Found: {}", found.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_what_is_taken() {
+        let expected = Expected { epoch: 12, root: [0xab; 32] };
+        assert_eq!(expected.to_string().parse(), Ok(expected));
+        for wrong in ["", "12", "12/ab", "x/", &expected.to_string().to_uppercase()] {
+            assert_eq!(wrong.parse::<Expected>(), Err(InvalidExpected), "{wrong}");
+        }
+    }
+}

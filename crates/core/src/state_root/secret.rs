@@ -1,0 +1,221 @@
+//! The secret in the token that the key of the seal is derived from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
+use chancery_audit::{Outcome, OutcomeItem, OutcomeResult, Recorded, Sealer, StateRoot, sealed};
+use chancery_hsm::{DeviceMac, HsmFailure, MacKey, Token, TokenObjectClass};
+use chancery_model::{Algorithm, KeyName, KeyRules, KeyState, KeyVersionName, Timestamp, Uid, VersionLife};
+use chancery_store::{Epoch, KeyRow, KeyVersionRow, RowChange, Seal, State};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::{StateKeeper, Trouble};
+use crate::generate::ask_token_for_our_own;
+use crate::sweep::{Unfinished, Work};
+use crate::system_ring::{SYSTEM_RING, id};
+use crate::{Error, details};
+
+/// The secret's id in the system ring.
+const STATE: &str = "state";
+const ALGORITHM: Algorithm = Algorithm::HmacSha256;
+/// What is authenticated with it to derive the key. Final: another one, and no seal is known any more.
+const KEY_LABEL: &[u8] = b"chancery/state-mac/v1";
+/// How long the token may take for each thing that it is asked.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The key of the seal. Held in memory and nowhere else.
+#[derive(Clone)]
+pub(crate) struct StateKey(hmac::Key);
+
+impl StateKey {
+    fn new(derived: Vec<u8>) -> Self {
+        let derived = Zeroizing::new(derived);
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &derived))
+    }
+
+    /// What makes seals with it.
+    pub fn sealer(&self) -> Sealer {
+        let key = self.0.clone();
+        Sealer::new(move |bytes| {
+            let mut mac = [0; 32];
+            mac.copy_from_slice(hmac::sign(&key, bytes).as_ref());
+            mac
+        })
+    }
+
+    /// Whether this is the seal of a database at an epoch, for the root that it names itself.
+    pub fn made(&self, database: Uid, epoch: Epoch, seal: &Seal) -> bool {
+        let expected = hmac::sign(&self.0, &sealed(database, epoch, &seal.root));
+        verify_slices_are_equal(expected.as_ref(), &seal.mac).is_ok()
+    }
+
+    /// Whether a state is the one that was sealed.
+    pub fn fits(&self, state: &State) -> bool {
+        let Some(seal) = &state.seal else { return false };
+        self.made(state.database, state.epoch, seal) && StateRoot::of(state.rows()).root() == seal.root
+    }
+}
+
+/// The secret as the database names it.
+pub(super) struct Named {
+    pub uid: Uid,
+    pub version: KeyVersionName,
+}
+
+fn secret_name() -> KeyName {
+    KeyName { ring: id(SYSTEM_RING), key: id(STATE) }
+}
+
+/// Which secret the database names. Nothing is to be done with it before the token says that it is one.
+pub(super) fn named(state: &State) -> Option<Named> {
+    let name = secret_name();
+    let key = state.keys.iter().find(|key| key.name == name)?;
+    let number = key.primary_version?;
+    let version = state.key_versions.iter().find(|version| version.key_uid == key.uid && version.version == number)?;
+    Some(Named { uid: version.uid, version: name.version(number) })
+}
+
+impl StateKeeper {
+    /// The secrets of the state that the token holds. By their label, which no other key of Chancery's has: a database that
+    /// names another key in the secret's place is not believed.
+    pub(super) async fn secrets(&self) -> Result<BTreeSet<Uid>, Trouble> {
+        let objects = self.token.list(Instant::now() + DEADLINE).await.map_err(Trouble::Away)?;
+        let ours = |label: &str| label.strip_prefix(label_prefix().as_str()).is_some();
+        let secrets =
+            objects.iter().filter(|object| object.class == TokenObjectClass::SecretKey && ours(&object.label));
+        Ok(secrets.filter_map(|object| Uid::try_from(object.id.as_slice()).ok()).collect())
+    }
+
+    /// Derives the key, on the record. Says the epoch afterwards.
+    pub(super) async fn derive(&self, epoch: Epoch, secret: &Named) -> Result<(StateKey, Epoch), Trouble> {
+        let act = details::own_state_key(&secret.version, secret.uid);
+        let changed = self.log.change(epoch, Vec::new(), act).await?;
+        let key = MacKey { id: secret.uid.into(), algorithm: ALGORITHM };
+        let derived = derive(changed.recorded, &self.token, &key).await.map_err(Trouble::Away)?;
+        Ok((StateKey::new(derived.bytes), changed.epoch))
+    }
+
+    /// Makes a secret and seals the state with it, whatever it was held to before.
+    pub(super) async fn seal_with_a_new_secret(
+        &self,
+        state: &State,
+        root: StateRoot,
+        message: &str,
+    ) -> Result<StateKey, Trouble> {
+        self.token.offers(ALGORITHM).map_err(Error::from)?;
+        let (mut key, mut version) = new_rows(state)?;
+        let name = key.name.version(version.version);
+        let act = details::own_secret(&name, ALGORITHM, version.uid);
+        let changed = self.log.change(state.epoch, Vec::new(), act).await?;
+        let act = changed.recorded.index();
+        let wanted =
+            Unfinished { act, uid: version.uid, version: name.clone(), algorithm: ALGORITHM, work: Work::Generation };
+        if let Err(failure) = ask_token_for_our_own(changed.recorded, &self.token, &wanted).await {
+            self.take_back(changed.epoch, &wanted, &failure).await?;
+            return Err(Trouble::Away(failure));
+        }
+        let (derived, epoch) = self.derive(changed.epoch, &Named { uid: version.uid, version: name }).await?;
+        let now = Timestamp::now();
+        version.state = KeyState::Active;
+        version.generated = Some(now);
+        version.state_changed = now;
+        key.primary_version = Some(version.version);
+        let item = OutcomeItem { intent: act, result: OutcomeResult::Done, signature_sha256: None };
+        let details = details::state_sealed(act, &wanted.version, message);
+        let outcome = Outcome { time: now, items: vec![item], details };
+        let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
+        self.log.seal_first(epoch, root, derived.sealer(), rows, outcome).await?;
+        Ok(derived)
+    }
+
+    /// A secret that was not made, or of which nobody knows: whatever there is of it goes, since a secret that sealed nothing
+    /// would look like one whose seal was removed.
+    async fn take_back(&self, epoch: Epoch, wanted: &Unfinished, failure: &HsmFailure) -> Result<(), Trouble> {
+        if failure.attempts > 0
+            && let Err(left) = self.token.destroy(wanted.uid.into(), Instant::now() + DEADLINE).await
+        {
+            tracing::error!(version = %wanted.version, uid = %wanted.uid, %left,
+                "a secret of the state may be left in the token, and sealed nothing");
+        }
+        let item = OutcomeItem { intent: wanted.act, result: OutcomeResult::Failed, signature_sha256: None };
+        let details = details::generation_end(wanted.act, wanted.version.to_string(), Err(failure));
+        let outcome = Outcome { time: Timestamp::now(), items: vec![item], details };
+        self.log.complete(epoch, Vec::new(), outcome).await?;
+        Ok(())
+    }
+}
+
+/// How the labels of all versions of the secret begin.
+fn label_prefix() -> String {
+    format!("chancery:{SYSTEM_RING}/{STATE}/")
+}
+
+/// The rows of a secret that is not made yet: a new key, or another version of the one that there is.
+fn new_rows(state: &State) -> Result<(KeyRow, KeyVersionRow), Error> {
+    let (name, now) = (secret_name(), Timestamp::now());
+    let key = match state.keys.iter().find(|key| key.name == name) {
+        Some(key) => KeyRow { updated: now, ..key.clone() },
+        None => KeyRow {
+            uid: chancery_crypto::new_uid()?,
+            name,
+            algorithm: ALGORITHM,
+            allow_digest: false,
+            labels: BTreeMap::new(),
+            max_jwt_lifetime_seconds: None,
+            rules: KeyRules::default(),
+            primary_version: None,
+            created: now,
+            updated: now,
+            request_id: None,
+        },
+    };
+    let versions = state.key_versions.iter().filter(|version| version.key_uid == key.uid);
+    let version = KeyVersionRow {
+        uid: chancery_crypto::new_uid()?,
+        key_uid: key.uid,
+        version: versions.map(|version| version.version).max().unwrap_or(0) + 1,
+        state: KeyState::PendingGeneration,
+        spki_der: None,
+        created: now,
+        generated: None,
+        state_changed: now,
+        life: VersionLife::default(),
+        adoption: None,
+        request_id: None,
+    };
+    Ok((key, version))
+}
+
+/// The only place where the secret is used. It takes the recorded act by value.
+async fn derive(_recorded: Recorded, token: &Token, key: &MacKey) -> Result<DeviceMac, HsmFailure> {
+    token.mac(key, KEY_LABEL, Instant::now() + DEADLINE).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_known_by_the_label_that_it_is_made_with() {
+        let label = crate::generate::object_label(&secret_name().version(3));
+        assert_eq!(label.strip_prefix(&label_prefix()), Some("3"));
+    }
+
+    #[test]
+    fn a_seal_is_of_one_database_epoch_and_root() {
+        let key = StateKey::new(vec![7; 32]);
+        let (database, epoch) = (Uid::from_bytes([1; 16]), Epoch::new(4));
+        let seal = Seal { root: [2; 32], mac: mac(&key, database, epoch, [2; 32]) };
+        assert!(key.made(database, epoch, &seal));
+        assert!(!key.made(Uid::NONE, epoch, &seal) && !key.made(database, Epoch::new(5), &seal));
+        assert!(!key.made(database, epoch, &Seal { root: [3; 32], ..seal }));
+        assert!(!StateKey::new(vec![8; 32]).made(database, epoch, &seal));
+    }
+
+    fn mac(key: &StateKey, database: Uid, epoch: Epoch, root: [u8; 32]) -> [u8; 32] {
+        hmac::sign(&key.0, &sealed(database, epoch, &root)).as_ref().try_into().unwrap()
+    }
+}
