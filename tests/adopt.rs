@@ -54,7 +54,7 @@ fn objects_entry() {
     // The modulus is with the private key.
     maker.rsa(&[0x11, 2], &[0xff, 0x11], "rsa without public key");
     maker.secret(&[0x33], "mac");
-    maker.secret(&[0x34], "chancery:system/state/7");
+    maker.secret(&[0x35], "chancery:system/state/7");
     maker.pair(P256, &[0xec, 2], &[0xec, 2], "extractable", &[Attribute::Extractable(true)]);
     maker.import_secret(&[0x34], "imported");
     maker.pair(P256, &[0xec, 4], &[0xff, 4], "no public key", &[]);
@@ -440,7 +440,7 @@ async fn an_object_is_adopted_once() {
     let refused = adopt(&keeper, request(LEGACY, "own", p256, &id)).await;
     assert_refused(refused, Code::AlreadyExists, "TOKEN_OBJECT_TAKEN");
     // Nor what the service would take for its own, though no row names it: who could use that could seal a state.
-    let refused = adopt(&keeper, request(LEGACY, "seal", Algorithm::HmacSha256, &[0x34])).await;
+    let refused = adopt(&keeper, request(LEGACY, "seal", Algorithm::HmacSha256, &[0x35])).await;
     assert_refused(refused, Code::AlreadyExists, "TOKEN_OBJECT_TAKEN");
     // Of two at once one wins.
     let race = request(RING, "raced", p256, &[0xec, 8]);

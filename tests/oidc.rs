@@ -349,8 +349,13 @@ async fn a_token_and_a_certificate_are_of_one_caller() {
 async fn the_last_administrator_cannot_depend_on_an_issuer() {
     let signer = Signer::new(JwsAlgorithm::EdDsa, "k");
     let (_folder, file) = key_file(&[&signer]);
+    // Only a policy administrator changes one; this one may not apply a policy set himself.
+    let registrar = CallerSetup::new("registrar").role("caller-administrator").role("policy-administrator");
+    let only_the_operator = r#"@id("the-registrar-applies-nothing")
+        forbid (principal == Chancery::Caller::"registrar", action == Chancery::Action::"ApplyPolicySet", resource);"#;
     let chancery = trusting(issuer([("jwks_file", path(&file))]))
-        .with(CallerSetup::new("registrar").role("caller-administrator"))
+        .with(registrar)
+        .policy("registrar.cedar", only_the_operator)
         .start()
         .await
         .unwrap();

@@ -95,6 +95,7 @@ impl Stopped {
         let name = keys["api_keys"][0]["name"].as_str().unwrap().to_owned();
         cli(&format!("api-keys revoke {name} --reason lost"));
         cli("rings freeze dev --reason incident");
+        cli("rings unfreeze dev --reason resolved");
         chancery.terminate().await.unwrap();
         let today = Saved::of(&chancery.dir());
         Self { chancery, yesterday, today }
@@ -229,7 +230,7 @@ async fn what_was_done_is_told_by_the_record() {
 
     // Yesterday's rows, each by itself, in the place of today's.
     stopped.yesterday.put_database(&dir);
-    let old: Vec<_> = ["keys", "key_versions", "callers", "api_keys"]
+    let old: Vec<_> = ["keys", "key_versions", "key_rings", "callers", "api_keys"]
         .map(|table| (table, hand::rows(&hand::open(&hand::database(&dir)), table)))
         .into();
     stopped.today.put(&dir);
@@ -244,8 +245,14 @@ async fn what_was_done_is_told_by_the_record() {
         }
     }
     put_back.sort();
-    assert_eq!(put_back.len(), 4, "{put_back:?}");
-    let expected = ["callers/till", "callers/till/apiKeys/", "keyRings/dev/keys/a", "keyRings/dev/keys/b/versions/1"];
+    assert_eq!(put_back.len(), 5, "{put_back:?}");
+    let expected = [
+        "callers/till",
+        "callers/till/apiKeys/",
+        "keyRings/dev",
+        "keyRings/dev/keys/a",
+        "keyRings/dev/keys/b/versions/1",
+    ];
     assert!(put_back.iter().zip(expected).all(|(name, expected)| name.starts_with(expected)), "{put_back:?}");
 
     let rows = async |sql: &'static str| {
@@ -259,7 +266,8 @@ async fn what_was_done_is_told_by_the_record() {
     assert!(matches!(deleted[..], [(_, Tampering::Deleted { .. })]), "{deleted:?}");
     // He makes himself an operator, beside those that there are.
     let added = rows(
-        "INSERT INTO callers SELECT x'5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a', 'eve', environment, state, created, updated, state_changed,
+        "INSERT INTO callers (uid, id, environment, state, created, updated, state_changed, request_id)
+         SELECT x'5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a', 'eve', environment, state, created, updated, state_changed,
              request_id FROM callers WHERE id = 'operator';
          INSERT INTO caller_identities VALUES ('spiffe://chancery.dev/eve', x'5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a');
          INSERT INTO caller_memberships VALUES (x'5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a', 'role', 'policy-administrator');",
