@@ -109,22 +109,25 @@ algorithm = "ED25519"
 "#;
 
 /// Who, what, on what, and what more is to be said: a call of each role that it is for, and some that it is not.
-const CALLS: [(&str, &str, Option<&str>, &str); 22] = [
+const CALLS: [(&str, &str, Option<&str>, &str); 25] = [
     ("shop", "Sign", Some("payments/jwt"), ""),
     ("shop", "Sign", Some("other/jwt"), ""),
     ("shop", "CreateKey", Some("payments"), "context = { algorithm = \"ED25519\" }\n"),
     ("till", "Verify", Some("payments/jwt"), ""),
     ("till", "Sign", Some("payments/jwt"), ""),
     ("keeper", "CreateKey", Some("payments"), "context = { algorithm = \"ED25519\" }\n"),
+    ("keeper", "AdoptKey", Some("payments"), "context = { algorithm = \"ED25519\" }\n"),
     ("keeper", "Sign", Some("payments/jwt"), ""),
     ("keeper", "ListTokens", None, ""),
     ("operator", "ApplyPolicySet", None, ""),
     ("operator", "Sign", Some("payments/jwt"), ""),
     ("registrar", "CreateCaller", None, ""),
     ("registrar", "UpdateCaller", Some("callers/shop"), ""),
+    ("registrar", "UpdateCaller", Some("callers/operator"), ""),
     ("registrar", "UpdateCaller", Some("callers/registrar"), ""),
     ("registrar", "ListCallers", None, ""),
     ("registrar", "IssueApiKey", Some("callers/shop"), ""),
+    ("registrar", "IssueApiKey", Some("callers/operator"), ""),
     ("registrar", "Sign", Some("payments/jwt"), ""),
     ("approver", "GetKey", Some("payments/jwt"), ""),
     ("auditor", "ListRecords", None, ""),
@@ -192,6 +195,6 @@ mod tests {
         assert_eq!(report.failed, 0, "{report:?}");
         assert!(report.covers_all(), "{report:?}");
         let allowed = text.matches("expect = \"allow\"").count();
-        assert_eq!((allowed, text.matches("[[case]]").count()), (13, CALLS.len()));
+        assert_eq!((allowed, text.matches("[[case]]").count()), (14, CALLS.len()));
     }
 }

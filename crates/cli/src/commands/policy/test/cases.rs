@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use chancery_model::{Action, Algorithm, Id, Role};
+use chancery_policy::OperationKind;
 use serde::{Deserialize, Deserializer};
 
 use crate::exit::Failure;
@@ -152,10 +153,10 @@ pub struct ContextTable {
     pub token_type: Option<String>,
     /// For GenerateRandomBytes: how many; 1 where not given.
     pub length: Option<u32>,
-    /// For CreateKey: the algorithm that the key would have.
+    /// For CreateKey and AdoptKey: the algorithm that the key would have.
     #[serde(deserialize_with = "optional_algorithm")]
     pub algorithm: Option<Algorithm>,
-    /// For CreateKey: whether the key would sign digests.
+    /// For CreateKey and AdoptKey: whether the key would sign digests.
     pub allow_digest: Option<bool>,
 }
 
@@ -190,10 +191,11 @@ impl ContextTable {
             algorithm,
             allow_digest,
         } = self;
-        let (sign, jwt) = (action == Action::Sign, action == Action::SignJwt);
-        let csr = action == Action::CreateCertificateSigningRequest;
-        let mac = matches!(action, Action::MacSign | Action::MacVerify);
-        let (random, create) = (action == Action::GenerateRandomBytes, action == Action::CreateKey);
+        let kind = OperationKind::of(action);
+        let (sign, jwt, csr) =
+            (kind == OperationKind::Sign, kind == OperationKind::SignJwt, kind == OperationKind::SigningRequest);
+        let (mac, random, create) =
+            (kind == OperationKind::Mac, kind == OperationKind::Random, kind == OperationKind::CreateKey);
         let given = [
             ("input", input.is_some(), sign),
             ("input_bytes", input_bytes.is_some(), sign || mac),
@@ -212,7 +214,7 @@ impl ContextTable {
         match given.into_iter().find(|(_, given, belongs)| *given && !belongs) {
             Some((name, ..)) => Err(format!("{action} has no context.{name}")),
             None if create && algorithm.is_none() => {
-                Err("CreateKey is decided by the algorithm, too: give context.algorithm".to_owned())
+                Err(format!("{action} is decided by the algorithm, too: give context.algorithm"))
             }
             None => Ok(()),
         }
