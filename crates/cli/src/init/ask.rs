@@ -55,7 +55,7 @@ impl<'a> Dialogue<'a> {
         if given.ring.is_empty() {
             given.ring = self.list("key ring", |dialogue, _| dialogue.ring(&given.token))?;
         }
-        if given.caller.is_empty() {
+        if given.caller.is_empty() && !given.no_caller {
             self.say("Callers: begin with the one who administers policy; one who administers never signs.\n")?;
             given.caller = self.list("caller", |dialogue, _| dialogue.caller(&given.ring))?;
         }

@@ -8,7 +8,7 @@ use chancery_server::config::IdentityKind;
 use clap::Args;
 
 use super::entries::{CallerEntry, FilePath, QuietToken, RingEntry, TokenEntry, parse_id};
-use super::{ClientCa, LogFormat, Plan};
+use super::{ClientAuth, ClientCa, LogFormat, Plan};
 use crate::exit::Failure;
 
 /// The instance's name.
@@ -46,6 +46,9 @@ pub struct Given {
     /// An authority whose clients have a DNS name; may be given several times
     #[arg(long, value_name = "FILE")]
     pub client_ca_dns: Vec<FilePath>,
+    /// Whether each connection needs a client certificate
+    #[arg(long, value_enum, default_value_t)]
+    pub client_auth: ClientAuth,
     /// Where metrics and probes are served [default: 127.0.0.1:9443]
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "no_admin")]
     pub admin_listen: Option<SocketAddr>,
@@ -67,6 +70,9 @@ pub struct Given {
     /// A caller: ID,identity=IDENTITY[,role=ROLE][,ring=ID][,group=ID][,environment=ID]; may be given several times
     #[arg(long, value_name = "CALLER")]
     pub caller: Vec<CallerEntry>,
+    /// Declare no callers: `chancery bootstrap` registers the first one
+    #[arg(long, conflicts_with = "caller")]
+    pub no_caller: bool,
     /// An OpenTelemetry collector that takes OTLP over gRPC: http://host:port [default: none]
     #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
     pub otlp_endpoint: Option<String>,
@@ -89,8 +95,9 @@ impl Given {
             ),
             (self.ring.is_empty(), "--ring payments"),
             (
-                self.caller.is_empty(),
-                "--caller operator,identity=spiffe://example.org/operator,role=policy-administrator,role=caller-administrator",
+                self.caller.is_empty() && !self.no_caller,
+                "--caller operator,identity=spiffe://example.org/operator,role=policy-administrator,role=caller-administrator \
+                 (or --no-caller, for `chancery bootstrap`)",
             ),
         ]
         .into_iter()
@@ -119,6 +126,7 @@ impl Given {
             client_cas: (self.client_ca.into_iter().map(ca(IdentityKind::Spiffe)))
                 .chain(self.client_ca_dns.into_iter().map(ca(IdentityKind::Dns)))
                 .collect(),
+            client_auth: self.client_auth,
             admin: match self.no_admin {
                 true => None,
                 false => Some(self.admin_listen.map_or_else(|| address(ADMIN_LISTEN), Ok)?),
@@ -182,6 +190,14 @@ mod tests {
         }
         let (said, _) = Given { ring: Vec::new(), ..given() }.into_plan().unwrap_err().report();
         assert!(said.contains("--ring") && !said.contains("--token"), "{said}");
+    }
+
+    #[test]
+    fn nobody_is_declared_only_where_that_is_said() {
+        let (said, _) = Given { caller: Vec::new(), ..given() }.into_plan().unwrap_err().report();
+        assert!(said.contains("--caller") && said.contains("--no-caller"), "{said}");
+        let plan = Given { caller: Vec::new(), no_caller: true, ..given() }.into_plan().unwrap();
+        assert!(plan.callers.is_empty());
     }
 
     #[test]

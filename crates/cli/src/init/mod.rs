@@ -13,4 +13,4 @@ mod plan;
 pub mod render;
 
 pub use given::Given;
-pub use plan::{ClientCa, LogFormat, Plan};
+pub use plan::{ClientAuth, ClientCa, LogFormat, Plan};

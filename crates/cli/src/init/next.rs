@@ -36,6 +36,13 @@ pub fn steps(plan: &Plan, file: &Path) -> Vec<String> {
         steps.extend(credentials.into_iter().map(|line| format!("#   {line}")));
     }
     let file = file.display();
+    if plan.callers.is_empty() {
+        steps.push("# the first caller, who registers the others".to_owned());
+        steps.push(format!(
+            "chancery bootstrap CALLER --config {file} --environment {} --identity IDENTITY",
+            plan.environment
+        ));
+    }
     steps.push(format!("chancery config check {file}"));
     steps.push(format!("chancery serve --config {file}       # or by systemd: deploy/systemd/README.md"));
     steps.push(format!(
@@ -70,12 +77,15 @@ mod tests {
         );
         assert!(steps.contains("/dev/stdin") && steps.contains("config check /etc/c.toml"), "{steps}");
         assert!(steps.contains("https://HOST:8443") && !steps.contains("LoadCredential"), "{steps}");
+        assert!(!steps.contains("chancery bootstrap"), "the configuration names the first callers: {steps}");
 
         std::fs::create_dir(folder.path().join("there")).unwrap();
         plan.tokens[0].pin_file = "credential:pin-main".parse().unwrap();
         plan.listen = "127.0.0.1:9000".parse().unwrap();
+        plan.callers.clear();
         let steps = super::steps(&plan, Path::new("/etc/c.toml")).join("\n");
         assert!(!steps.contains("install ") && steps.contains("https://127.0.0.1:9000"), "{steps}");
+        assert!(steps.contains("chancery bootstrap CALLER --config /etc/c.toml --environment prod"), "{steps}");
         assert!(steps.contains("LoadCredential=pin-main:/etc/chancery/credentials/pin-main"), "{steps}");
     }
 }

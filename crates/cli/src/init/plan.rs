@@ -25,6 +25,8 @@ pub struct Plan {
     pub private_key: PathBuf,
     /// The authorities of callers' certificates.
     pub client_cas: Vec<ClientCa>,
+    /// Whether each connection needs a client certificate.
+    pub client_auth: ClientAuth,
     /// Metrics and probes; `None`: no such address.
     pub admin: Option<SocketAddr>,
     /// The database.
@@ -50,6 +52,16 @@ pub struct ClientCa {
     pub certificate: PathBuf,
     /// What names a caller in the certificates that it issues.
     pub identity: IdentityKind,
+}
+
+/// Whether each connection needs a client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ClientAuth {
+    /// One without it is refused
+    #[default]
+    Required,
+    /// One without it is taken; its calls need an API key, or a token of an OIDC issuer
+    Optional,
 }
 
 /// How log lines are written.
@@ -129,6 +141,7 @@ pub(super) mod tests {
             certificate: PathBuf::from("/etc/chancery/tls/server.pem"),
             private_key: PathBuf::from("/etc/chancery/tls/server.key"),
             client_cas: vec![ca("/etc/ca.pem", IdentityKind::Spiffe), ca("/etc/old-ca.pem", IdentityKind::Dns)],
+            client_auth: ClientAuth::Required,
             admin: Some("127.0.0.1:9443".parse().unwrap()),
             store: PathBuf::from("/var/lib/chancery/chancery.db"),
             lock_dir: PathBuf::from("/var/lib/chancery/locks"),

@@ -7,7 +7,7 @@ use chancery_server::config::IdentityKind;
 use toml::Value;
 
 use super::entries::{CallerEntry, RingEntry, TokenEntry};
-use super::{ClientCa, LogFormat, Plan};
+use super::{ClientAuth, ClientCa, LogFormat, Plan};
 
 /// The file's text. A [`Plan`] that is settled gives one that the service reads.
 pub fn render(plan: &Plan) -> String {
@@ -27,13 +27,15 @@ pub fn render(plan: &Plan) -> String {
         text.push_str("[system_ring]\n");
         field(&mut text, "token", quoted(token.id.as_str()));
     }
-    section(
-        &mut text,
-        "Who may ask at all, by the identity in the client certificate. What each may do is decided by policy; with the\n\
-         shipped policies by its roles, in its key rings. Who administers never signs. Registered at the first start; from\n\
-         then on changed by `chancery callers`, and no longer read from here.",
-    );
-    plan.callers.iter().for_each(|caller| self::caller(&mut text, caller));
+    if !plan.callers.is_empty() {
+        section(
+            &mut text,
+            "Who may ask at all, by the identity in the client certificate. What each may do is decided by policy; with the\n\
+             shipped policies by its roles, in its key rings. Who administers never signs. Registered at the first start; from\n\
+             then on changed by `chancery callers`, and no longer read from here.",
+        );
+        plan.callers.iter().for_each(|caller| self::caller(&mut text, caller));
+    }
     telemetry(&mut text, plan);
     text
 }
@@ -48,16 +50,25 @@ fn head(text: &mut String, plan: &Plan) {
 }
 
 fn listener(text: &mut String, plan: &Plan) {
+    let (client_auth, without) = match plan.client_auth {
+        ClientAuth::Required => ("required", ""),
+        ClientAuth::Optional => (
+            "optional",
+            "\nA connection without a client certificate is taken; its calls need an API key, or a token of an OIDC issuer.",
+        ),
+    };
     section(
         text,
-        "Where callers connect: gRPC over mutual TLS, nothing else. The files are read again when they change; replace\n\
-         them by renaming new ones into place. The key's file is the service's alone (mode 600).",
+        &format!(
+            "Where callers connect: gRPC over mutual TLS, nothing else. The files are read again when they change; replace\n\
+             them by renaming new ones into place. The key's file is the service's alone (mode 600).{without}"
+        ),
     );
     text.push_str("[listener]\n");
     field(text, "address", quoted(&plan.listen.to_string()));
     field(text, "certificate", path(&plan.certificate));
     field(text, "private_key", path(&plan.private_key));
-    field(text, "client_auth", quoted("required"));
+    field(text, "client_auth", quoted(client_auth));
     section(
         text,
         "Authorities whose client certificates are accepted. What names a caller in them: \"spiffe\", its one SPIFFE id, or\n\
@@ -233,10 +244,15 @@ mod tests {
         let file = folder.path().join("chancery.toml");
         let mut plan = plan();
         (plan.admin, plan.otlp_endpoint, plan.log_format) = (None, None, LogFormat::Text);
+        plan.callers.clear();
+        plan.client_auth = ClientAuth::Optional;
         plan.tokens[0].environment.clear();
         plan.settle().unwrap();
-        std::fs::write(&file, render(&plan)).unwrap();
+        let text = render(&plan);
+        std::fs::write(&file, &text).unwrap();
         let read = config::load(&file).unwrap();
+        assert_eq!(read.listener.client_auth, config::ClientAuth::Optional);
+        assert!(read.callers.is_empty() && !text.contains("Who may ask"), "{text}");
         assert!(read.admin.is_none() && read.telemetry.otlp_endpoint.is_none());
         assert_eq!(read.telemetry.log_format, config::LogFormat::Text);
         assert!(read.tokens[0].environment.0.is_empty());
