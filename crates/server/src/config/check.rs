@@ -299,8 +299,8 @@ impl Report {
         if config.callers.is_empty() {
             self.warning(
                 "caller",
-                "no caller is declared, so an empty store is not started with; add a [[caller]], or register the \
-                           first operator with `chancery bootstrap`",
+                "no caller is declared, so the service starts only where somebody is registered already; `chancery bootstrap` \
+                 registers the first operator",
             );
         }
         self.duplicates("caller", config.callers.iter().map(|caller| &caller.id));
