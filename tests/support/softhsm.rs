@@ -145,7 +145,11 @@ impl Default for SoftHsm {
 }
 
 /// The module, where packages put it.
-fn softhsm() -> PathBuf {
+///
+/// # Panics
+/// Where it is not installed.
+#[must_use]
+pub fn softhsm() -> PathBuf {
     let said = std::env::var_os("SOFTHSM2_MODULE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let usual = ["/usr/lib/softhsm", "/usr/lib/x86_64-linux-gnu/softhsm", "/usr/lib/aarch64-linux-gnu/softhsm"];
     let usual = usual.into_iter().chain(["/usr/lib64/pkcs11", "/usr/lib64/softhsm", "/usr/lib/pkcs11", "/usr/lib"]);
