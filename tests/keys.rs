@@ -409,7 +409,7 @@ async fn a_version_in_the_making_signs_and_verifies_nothing() {
     let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
     let token = v1::GetTokenRequest { name: "tokens/main".to_owned() };
     let worker = operator.tokens().get_token(token).await.unwrap().into_inner().worker_pid;
-    chancery_testkit::signal(worker, "STOP").unwrap();
+    chancery_tests::load::stop(worker).await;
     let request = v1::CreateKeyRequest { request_id: uuid(), ..new_key(RING, "in-making", Algorithm::EcdsaP256Sha256) };
     let name = format!("{RING}/keys/in-making");
     let first = format!("{name}/versions/1");

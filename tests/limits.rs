@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use chancery_api::v1;
 use chancery_client::{Client, ClientError, ConnectOptions};
-use chancery_testkit::{Chancery, Leaf, signal};
-use chancery_tests::load::{Call, Load, PATIENCE, Record, create_key, failures, metric, sign, token, until};
+use chancery_testkit::{Chancery, Leaf};
+use chancery_tests::load::{Call, Load, PATIENCE, Record, create_key, failures, metric, sign, stop, token, until};
 use tonic::{Code, Request};
 
 /// Sets limits of the listener.
@@ -68,7 +68,7 @@ async fn nothing_is_compressed() {
 
 /// Stops the token's worker: no call of Sign ends by itself until it is replaced.
 async fn stop_worker(operator: &Client) {
-    signal(token(operator).await.worker_pid, "STOP").unwrap();
+    stop(token(operator).await.worker_pid).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use chancery_tests::contract::{
     Fixture, assert_field, assert_refused, create, eventually, new_key, records, refusal, sign,
 };
 use chancery_tests::life_cycle::{get_key, update};
-use chancery_tests::load::{self, metric, token};
+use chancery_tests::load::{self, metric, stop, token};
 use chancery_tests::office::{DAY, Office};
 use chancery_tests::streams::{Answer, SignStream, channel_as, item_refusal};
 use prost_types::FieldMask;
@@ -269,7 +269,7 @@ async fn a_key_and_a_caller_have_so_many_uses_under_way_and_no_more() {
     limit_caller(&operator, limits, &["max_concurrent_calls"]).await.unwrap();
     load::sign(&caller, &key, "the worker has done all that it does before it signs").await.unwrap();
     let worker = token(&operator).await.worker_pid;
-    signal(worker, "STOP").unwrap();
+    stop(worker).await;
     let waiting = |client: &Client, key: &str| {
         let (client, key) = (client.clone(), key.to_owned());
         tokio::spawn(async move { load::sign(&client, &key, "m").await })

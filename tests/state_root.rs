@@ -15,6 +15,7 @@ use chancery_core::{StateDesk, StateError, StateRefusal, StateReport, Tampering}
 use chancery_hsm::Token;
 use chancery_model::{Algorithm, Id, KeyName};
 use chancery_pkcs11_fault::Rule;
+use chancery_store::OpenError;
 use chancery_testkit::Chancery;
 use chancery_testkit::client::{EcdsaEncoding, NewKey};
 use chancery_tests::contract::admin_get;
@@ -117,7 +118,13 @@ impl Stopped {
     }
 
     async fn found(&self, token: &Token) -> Result<StateReport, String> {
-        let (writer, reader) = chancery_store::open(&hand::database(&self.dir())).unwrap();
+        // What another test forks in this process holds the lock as well, until it runs its own program.
+        let (writer, reader) =
+            until("the database is let go", async || match chancery_store::open(&hand::database(&self.dir())) {
+                Err(OpenError::InUse { .. }) => None,
+                opened => Some(opened.unwrap()),
+            })
+            .await;
         let anchor = hand::anchor(&self.dir());
         let id = |text| Id::parse("the id", text).unwrap();
         let settings = LogSettings { anchor: Some(anchor.clone()), ..LogSettings::new(id("dev")) };

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use chancery_api::v1;
 use chancery_client::{Client, EcdsaEncoding, Input};
 use chancery_testkit::{Chancery, Leaf, signal};
-use chancery_tests::load::{Record, create_key, metric, sign, token, until};
+use chancery_tests::load::{Record, create_key, metric, sign, stop, token, until};
 use chancery_tests::streams::{Answer, SignStream, WINDOW, channel, channel_as, memory, stream_request};
 use tonic::{Code, Status};
 
@@ -451,7 +451,7 @@ async fn a_stream_has_its_callers_deadline_and_each_message_the_services() {
     unbounded.sign("b", &key, b"m").await.signed();
 
     // A token that does not answer: each message is given up in its time, and the stream goes on.
-    signal(token(&operator).await.worker_pid, "STOP").unwrap();
+    stop(token(&operator).await.worker_pid).await;
     for number in 0..5 {
         unbounded.send(&number.to_string(), &key, b"m").await;
     }

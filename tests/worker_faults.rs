@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use chancery_api::v1;
 use chancery_client::{Client, ClientError, ConnectOptions};
 use chancery_testkit::{Chancery, Leaf, signal};
-use chancery_tests::load::{Load, Record, create_key, details, failures, is_alive, sign, token, until};
+use chancery_tests::load::{Load, Record, create_key, details, failures, is_alive, sign, stop, token, until};
 use tokio::sync::{Mutex, MutexGuard};
 use tonic::Code;
 
@@ -91,7 +91,7 @@ async fn a_worker_that_stands_still_is_replaced_and_deadlines_hold() {
     let load = Load::start(&clients, 4, &key);
     load.wait_for_signatures(50).await;
     let before = token(&operator).await;
-    signal(before.worker_pid, "STOP").unwrap();
+    stop(before.worker_pid).await;
     let after = replaced(&operator, before.worker_pid).await;
     load.wait_for_signatures(50).await;
     let calls = load.stop().await;

@@ -371,3 +371,20 @@ pub fn is_alive(pid: u32) -> bool {
     // The state follows the program's name, which is in parentheses and may itself hold some.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
+
+/// Stops a process, and waits until each of its threads stands still: a signal is delivered a while after it was sent.
+///
+/// # Panics
+/// Where there is no such process, or it goes on for minutes.
+pub async fn stop(pid: u32) {
+    chancery_testkit::signal(pid, "STOP").unwrap();
+    let stands = |path: std::path::PathBuf| {
+        let stat = std::fs::read_to_string(path.join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    until("every thread stands still", async || {
+        let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        threads.all(|thread| stands(thread.unwrap().path())).then_some(())
+    })
+    .await;
+}
