@@ -17,7 +17,13 @@ use chancery_api::v1;
 use chancery_client::{Client, ClientError, ConnectOptions};
 use chancery_testkit::{Chancery, Leaf};
 use chancery_tests::load::{Call, Load, PATIENCE, Record, create_key, failures, metric, sign, stop, token, until};
-use tonic::{Code, Request};
+use chancery_tests::streams::channel_as;
+use http::uri::PathAndQuery;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// Sets limits of the listener.
 fn limits(config: &mut toml::Table, limits: &[(&str, i64)]) {
@@ -185,6 +191,63 @@ async fn a_caller_with_too_many_calls_is_refused_at_once() {
     assert!(fastest < Duration::from_secs(2), "at once, not when the others end: {fastest:?}");
     // The others were let in, and waited for the worker.
     assert!(calls.iter().filter(|call| !over_limit(call)).count() >= 3);
+}
+
+/// Begins a call of the health service whose message never comes; answers what it was answered.
+async fn ask_without_asking(channel: Channel) -> Status {
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let mut request = Request::new(tokio_stream::pending::<HealthCheckRequest>());
+    request.set_timeout(Duration::from_secs(120));
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let codec = tonic_prost::ProstCodec::<_, HealthCheckResponse>::default();
+    grpc.client_streaming(request, path, codec).await.unwrap_err()
+}
+
+/// How many calls of the health service one connection may have under way.
+const HEALTH_CALLS: usize = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_at_the_health_service_take_no_place_from_callers() {
+    let chancery = Chancery::setup()
+        .configure(|config| limits(config, &[("max_in_flight", 8), ("max_in_flight_per_caller", 8)]))
+        .start()
+        .await
+        .unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let key = create_key(&operator, "k").await;
+    let caller = chancery.caller().await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..3 {
+        let channel = channel_as(&chancery, "nobody").await;
+        for _ in 0..HEALTH_CALLS + 4 {
+            waiting.spawn(ask_without_asking(channel.clone()));
+        }
+        for _ in 0..4 {
+            let refused = waiting.join_next().await.unwrap().unwrap();
+            assert_eq!(refused.code(), Code::ResourceExhausted, "those above the limit are answered: {refused:?}");
+        }
+    }
+    sign(&caller, &key, "while they wait").await.unwrap();
+    let mut other = HealthClient::new(channel_as(&chancery, "somebody").await);
+    other.check(HealthCheckRequest::default()).await.expect("another connection's places are its own");
+    while let Some(ended) = waiting.join_next().await {
+        assert_eq!(ended.unwrap().code(), Code::DeadlineExceeded, "not after the two minutes that they asked for");
+    }
+
+    // Watches keep their places until they end.
+    let mut open = Vec::new();
+    for _ in 0..HEALTH_CALLS {
+        let mut watch = other.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        watch.message().await.unwrap().expect("how it is");
+        open.push(watch);
+    }
+    let refused = other.watch(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    open.pop();
+    until("a place is free again", async || other.watch(HealthCheckRequest::default()).await.ok()).await;
+    sign(&caller, &key, "while they watch").await.unwrap();
+    chancery.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

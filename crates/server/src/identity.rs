@@ -10,6 +10,7 @@ mod bearer;
 pub(crate) use bearer::{Bearer, take_bearer};
 
 use crate::config::IdentityKind;
+use crate::layers::HealthPlaces;
 use crate::tls::{Authorities, Trust};
 use arc_swap::ArcSwap;
 use chancery_crypto::InvalidApiKey;
@@ -36,6 +37,8 @@ pub(crate) struct Peer {
     trust: ArcSwap<Verdict>,
     /// True once the connection has been asked to go.
     leaving: watch::Sender<bool>,
+    /// For its calls of the health service, which has no callers.
+    pub(crate) health: HealthPlaces,
 }
 
 /// What the authorities of one generation said of a chain.
@@ -234,7 +237,8 @@ impl Peer {
             (Some(end_entity), Ok(trust)) => PeerCertificate::read(end_entity, trust.kind),
         };
         let trust = ArcSwap::from_pointee(verdict);
-        Self { source, certificate, chain, trust, leaving: watch::Sender::new(false) }
+        let leaving = watch::Sender::new(false);
+        Self { source, certificate, chain, trust, leaving, health: HealthPlaces::default() }
     }
 
     /// The connection is asked to go: what is open on it without an end of its own is to end.

@@ -94,6 +94,15 @@ pub(crate) fn stream_limit(caller: &Id, limit: usize) -> Status {
         .into_status()
 }
 
+/// One call of the health service too many on one connection.
+pub(crate) fn health_limit(limit: usize) -> Status {
+    let message = format!(
+        "this connection has {limit} calls of the health service under way, open watches among them, which is the limit for \
+         one; use those that are open, or end one"
+    );
+    Refusal::new(Code::ResourceExhausted, "HEALTH_LIMIT", message).retry_soon().into_status()
+}
+
 /// A stream that ends because its connection does.
 pub(crate) fn connection_ends() -> Refusal {
     let message = "the service ends this connection, because it stops or the connection is old; what was read of the stream \

@@ -4,6 +4,7 @@
 //! streams of watchers end, since they would keep their connections open for ever.
 
 use crate::connections::stopped;
+use crate::layers::WatchPlace;
 use chancery_core::{Chancery, Health};
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -88,9 +89,12 @@ impl HealthRpc for HealthService {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let HealthCheckRequest { service } = request.into_inner();
+        let (_, mut extensions, HealthCheckRequest { service }) = request.into_parts();
+        // Given back when the stream ends.
+        let place = extensions.remove::<WatchPlace>();
         let mut told = None;
         let changes = WatchStream::new(self.statuses.clone()).filter_map(move |statuses| {
+            let _held = &place;
             // The protocol wants an unknown service to be watched, not refused: it may come.
             let status = statuses.get(&service).copied().unwrap_or(ServingStatus::ServiceUnknown);
             let news = told.replace(status) != Some(status);

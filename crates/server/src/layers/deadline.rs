@@ -1,5 +1,6 @@
 //! Every call has a deadline: the caller's, bounded by ours.
 
+use super::health::{self, is_health};
 use super::room::is_stream;
 use crate::errors;
 use chancery_core::Error;
@@ -42,8 +43,10 @@ impl DeadlineLayer {
         Self { default, maximum }
     }
 
-    fn deadline(self, headers: &HeaderMap) -> Result<Instant, Error> {
-        Ok(Instant::now() + given(headers)?.unwrap_or(self.default).min(self.maximum))
+    fn deadline(self, path: &str, headers: &HeaderMap) -> Result<Instant, Error> {
+        // Whoever asks how the service is need not be registered, and is not waited for.
+        let maximum = if is_health(path) { self.maximum.min(health::DEADLINE) } else { self.maximum };
+        Ok(Instant::now() + given(headers)?.unwrap_or(self.default).min(maximum))
     }
 
     /// A stream lives as long as its caller says, or until he ends it; the limits are those of each message. Its headers
@@ -120,7 +123,7 @@ where
                 Err(error) => return BoundedFuture::Refused(error),
             };
         }
-        match self.layer.deadline(request.headers()) {
+        match self.layer.deadline(request.uri().path(), request.headers()) {
             Ok(deadline) => {
                 request.extensions_mut().insert(Deadline(deadline));
                 let cut_off = Box::pin(tokio::time::sleep_until(deadline + GRACE));
@@ -167,11 +170,15 @@ mod tests {
     const LAYER: DeadlineLayer = DeadlineLayer { default: Duration::from_secs(30), maximum: Duration::from_secs(120) };
 
     fn granted(header: Option<&str>) -> Result<Duration, Error> {
+        granted_to("/chancery.v1.SigningService/Sign", header)
+    }
+
+    fn granted_to(path: &str, header: Option<&str>) -> Result<Duration, Error> {
         let mut headers = HeaderMap::new();
         if let Some(value) = header {
             headers.insert(GRPC_TIMEOUT, value.parse().unwrap());
         }
-        Ok(LAYER.deadline(&headers)?.duration_since(Instant::now()))
+        Ok(LAYER.deadline(path, &headers)?.duration_since(Instant::now()))
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,6 +189,17 @@ mod tests {
         assert_eq!(granted(Some("2M")).unwrap(), Duration::from_secs(120));
         assert_eq!(granted(Some("99999999H")).unwrap(), Duration::from_secs(120));
         assert_eq!(granted(Some("1u")).unwrap(), Duration::from_micros(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_waited_for_long_who_asks_how_the_service_is() {
+        let check = "/grpc.health.v1.Health/Check";
+        for (header, granted) in [(None, 5000), (Some("120S"), 5000), (Some("250m"), 250)] {
+            assert_eq!(granted_to(check, header).unwrap(), Duration::from_millis(granted), "{header:?}");
+        }
+        let strict = DeadlineLayer { default: Duration::from_secs(2), maximum: Duration::from_secs(2) };
+        let deadline = strict.deadline(check, &HeaderMap::new()).unwrap();
+        assert_eq!(deadline.duration_since(Instant::now()), Duration::from_secs(2));
     }
 
     #[tokio::test(start_paused = true)]

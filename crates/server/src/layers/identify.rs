@@ -1,5 +1,6 @@
 //! Nobody who is not registered reaches a handler.
 
+use super::health::is_health;
 use super::room::is_stream;
 use super::{Deadline, Gate, TraceId};
 use crate::errors;
@@ -39,9 +40,6 @@ struct Identified {
     /// What an OIDC token proved: its issuer may take its key back.
     oidc: Option<Proof>,
 }
-
-/// What needs no registered caller.
-const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// Why a call has no caller: found out by the connection's certificate alone, or by who is registered.
 enum Turned {
@@ -158,7 +156,7 @@ impl Gate for Identify {
     type Pass = ();
 
     fn admit(&self, request: &mut Request<Body>) -> Result<(), Status> {
-        if request.uri().path().starts_with(HEALTH) {
+        if is_health(request.uri().path()) {
             return Ok(());
         }
         let call = Span::current();

@@ -1,8 +1,10 @@
 //! No more calls at once than the machine can finish.
 
 use super::Gate;
+use super::health::{self, WatchPlace};
 use super::room::{Room, is_stream};
 use crate::errors;
+use crate::identity::Peer;
 use chancery_core::Error;
 use http::Request;
 use std::num::NonZeroUsize;
@@ -11,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Refuses calls above a number under way. Waiting for room would only make every caller late.
+/// Refuses calls above a number under way. Waiting for room would only make every caller late. Calls of the health service
+/// have places of their own, of their connection: nobody needs to be registered for them.
 #[derive(Clone)]
 pub(crate) struct InFlight {
     room: Arc<Semaphore>,
@@ -36,10 +39,13 @@ impl InFlight {
 }
 
 impl Gate for InFlight {
-    /// A stream keeps its place itself.
+    /// A stream keeps its place itself, and so does a watch of the health service.
     type Pass = Option<OwnedSemaphorePermit>;
 
     fn admit(&self, request: &mut Request<Body>) -> Result<Self::Pass, Status> {
+        if health::is_health(request.uri().path()) {
+            return of_health(request);
+        }
         // The error says no more than that there is none: the semaphore is never closed.
         let place =
             Arc::clone(&self.room).try_acquire_owned().map_err(|_no_room| errors::status(&Error::Overloaded))?;
@@ -49,6 +55,18 @@ impl Gate for InFlight {
         request.extensions_mut().insert(Room::with(place));
         Ok(None)
     }
+}
+
+fn of_health(request: &mut Request<Body>) -> Result<Option<OwnedSemaphorePermit>, Status> {
+    let Some(peer) = request.extensions().get::<Arc<Peer>>() else {
+        return Err(errors::status(&errors::fault("a request came without its connection's peer")));
+    };
+    let place = health::place(peer).ok_or_else(|| errors::health_limit(health::CALLS_PER_CONNECTION))?;
+    if !health::is_watch(request.uri().path()) {
+        return Ok(Some(place));
+    }
+    request.extensions_mut().insert(WatchPlace::new(place));
+    Ok(None)
 }
 
 #[cfg(test)]

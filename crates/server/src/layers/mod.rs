@@ -5,6 +5,7 @@
 
 mod deadline;
 mod gate;
+mod health;
 mod identify;
 mod in_flight;
 mod observe;
@@ -13,6 +14,7 @@ mod room;
 
 pub(crate) use deadline::{Deadline, DeadlineLayer, StreamDeadline};
 pub(crate) use gate::{Gate, GateLayer};
+pub(crate) use health::{HealthPlaces, WatchPlace};
 pub(crate) use identify::{Identify, Standing};
 pub(crate) use in_flight::InFlight;
 pub(crate) use observe::{ObserveLayer, TraceId};
