@@ -1,8 +1,8 @@
-//! Refusals on their way to the record: aggregated by caller, resource, action, reason and second, so that nobody can
-//! fill the disk by being refused. Those of nobody in particular are aggregated by reason and minute: whoever reaches the
+//! Refusals on their way to the record: aggregated by caller, resource, action, reason and second, and of each caller only so
+//! many told apart, so that nobody can fill the disk by being refused, nor hide another's refusals behind his own. Those of nobody in particular are aggregated by reason and minute: whoever reaches the
 //! port can cause them, and what that adds to the record is bounded by a constant, whatever is asked for and however often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,12 +14,16 @@ use chancery_policy::Denied;
 use crate::callers::{Unfit, Unidentified};
 use crate::{Chancery, Requester, details};
 
-/// How many different refusals are kept apart in one interval; what is beyond is only counted.
+/// How many different refusals of one caller are told apart between two times that they are handed over, which is each second.
+/// What is beyond is only counted, for that caller.
+const SHARE: u32 = 16;
+/// The same for all callers together.
 const MAX_DISTINCT: usize = 1024;
 /// Length of a resource's name in a record, in bytes: what does not exist may have any name.
 const MAX_NAME_BYTES: usize = 256;
-/// How often the refusals of strangers for one reason come to the record: the first at once, those after it together.
-const STRANGERS_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the refusals of strangers for one reason come to the record, and those of a caller beyond his share: the first at
+/// once, those after it together.
+const TOGETHER_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a call was refused.
 pub(crate) enum Refused {
@@ -48,17 +52,54 @@ impl Refused {
 /// The refusals since they were last handed over.
 #[derive(Default)]
 pub(crate) struct Denials {
-    waiting: Mutex<BTreeMap<Sort, Denial>>,
-    /// By the word for the reason.
-    strangers: Mutex<BTreeMap<&'static str, Strangers>>,
+    callers: Mutex<Callers>,
+    /// Those of nobody in particular, by the word for the reason.
+    strangers: Mutex<BTreeMap<&'static str, Together>>,
 }
 
-/// The refusals of nobody in particular, for one reason.
+/// The refusals of registered callers.
 #[derive(Default)]
-struct Strangers {
+struct Callers {
+    apart: BTreeMap<Sort, Denial>,
+    /// How many there are of each caller.
+    shares: HashMap<Uid, u32>,
+    /// Of callers who went beyond their share. Until a minute has passed with fewer, nothing of theirs is told apart.
+    beyond: BTreeMap<Uid, Together>,
+}
+
+/// Refusals of which no more is kept than their number, and how the first of them was.
+#[derive(Default)]
+struct Together {
     /// When some were last handed over.
     handed_over: Option<Instant>,
     waiting: Option<Denial>,
+}
+
+impl Together {
+    /// Counts one more; the first is as said.
+    fn count(&mut self, first: impl FnOnce() -> Denial) {
+        let waiting = self.waiting.get_or_insert_with(|| Denial { count: 0, ..first() });
+        waiting.count = waiting.count.saturating_add(1);
+    }
+
+    /// What is to be on the record at `now`; all of it where there is no time left.
+    fn take(&mut self, now: Option<Instant>) -> Option<Denial> {
+        if self.waiting.is_none() || now.is_some_and(|now| !self.has_passed(now)) {
+            return None;
+        }
+        self.handed_over = now;
+        self.waiting.take()
+    }
+
+    fn has_passed(&self, now: Instant) -> bool {
+        self.handed_over.is_none_or(|last| now >= last + TOGETHER_INTERVAL)
+    }
+
+    /// Whether a whole interval has passed with no more than would have been told apart.
+    fn is_over(&self, now: Instant) -> bool {
+        let few = self.waiting.as_ref().is_none_or(|waiting| waiting.count < SHARE);
+        self.handed_over.is_some() && self.has_passed(now) && few
+    }
 }
 
 /// What refusals are counted together by.
@@ -99,26 +140,13 @@ impl Denials {
     /// Counts a refusal before anybody was known. What was asked for is not told apart: anybody can ask for anything.
     fn add_unauthenticated(&self, source: Option<SocketAddr>, reason: &'static str) {
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = &mut strangers.entry(reason).or_default().waiting;
-        if let Some(denial) = waiting {
-            denial.count = denial.count.saturating_add(1);
-            return;
-        }
-        let details = Details {
-            source_address: source.map(|address| address.to_string()),
-            message: Some(reason.to_owned()),
-            decision: Some(Decision::Deny),
-            reason: Some(DenialReason::UnknownCaller),
-            ..Details::default()
-        };
-        *waiting = Some(Denial {
-            second: Timestamp::from_unix_micros(this_second().saturating_mul(1_000_000)),
-            caller: Uid::NONE,
-            resource: Uid::NONE,
-            action: None,
-            reason: DenialReason::UnknownCaller,
-            count: 1,
-            details,
+        strangers.entry(reason).or_default().count(|| {
+            let details = Details {
+                source_address: source.map(|address| address.to_string()),
+                message: Some(reason.to_owned()),
+                ..Details::default()
+            };
+            untold(this_second(), Uid::NONE, DenialReason::UnknownCaller, details)
         });
     }
 
@@ -144,34 +172,32 @@ impl Denials {
         let second = this_second();
         let named = details.resource.clone().or_else(|| details.message.clone()).unwrap_or_default();
         let sort = Sort { second, caller, action: action.map(Action::as_str), named, reason };
-        let mut waiting = self.lock();
-        if let Some(denial) = waiting.get_mut(&sort) {
+        let mut callers = self.lock();
+        let Callers { apart, shares, beyond } = &mut *callers;
+        if !beyond.contains_key(&caller)
+            && let Some(denial) = apart.get_mut(&sort)
+        {
             denial.count = denial.count.saturating_add(1);
             return;
         }
-        let second = Timestamp::from_unix_micros(second.saturating_mul(1_000_000));
-        if waiting.len() >= MAX_DISTINCT {
-            let reason = DenialReason::Overflow;
-            let sort = Sort { second: 0, caller: Uid::NONE, action: None, named: String::new(), reason };
-            let entry = waiting.entry(sort).or_insert_with(|| Denial {
-                second,
-                caller: Uid::NONE,
-                resource: Uid::NONE,
-                action: None,
-                reason,
-                count: 0,
-                details: Details::default(),
+        let share = shares.entry(caller).or_default();
+        if beyond.contains_key(&caller) || *share >= SHARE || apart.len() >= MAX_DISTINCT {
+            beyond.entry(caller).or_default().count(|| {
+                let Details { caller: id, authentication, source_address, .. } = details;
+                let details = Details { caller: id, authentication, source_address, ..Details::default() };
+                untold(second, caller, DenialReason::Overflow, details)
             });
-            entry.count = entry.count.saturating_add(1);
             return;
         }
+        *share += 1;
+        let second = start_of(second);
         let details = Details {
             action: action.map(|action| action.to_string()),
             decision: Some(Decision::Deny),
             reason: Some(reason),
             ..details
         };
-        waiting.insert(sort, Denial { second, caller, resource, action, reason, count: 1, details });
+        apart.insert(sort, Denial { second, caller, resource, action, reason, count: 1, details });
     }
 
     /// Hands to the record what has come together and is to be there by now.
@@ -186,21 +212,33 @@ impl Denials {
 
     /// What is to be on the record at `now`; all of it where there is no time left.
     fn take(&self, now: Option<Instant>) -> Vec<Denial> {
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = strangers.values_mut().filter_map(|strangers| {
-            let early = |now| strangers.handed_over.is_some_and(|last| now < last + STRANGERS_INTERVAL);
-            if strangers.waiting.is_none() || now.is_some_and(early) {
-                return None;
-            }
-            strangers.handed_over = now;
-            strangers.waiting.take()
+        let mut callers = self.lock();
+        callers.shares.clear();
+        let mut due: Vec<Denial> = std::mem::take(&mut callers.apart).into_values().collect();
+        callers.beyond.retain(|_caller, together| {
+            let over = now.is_some_and(|now| together.is_over(now));
+            due.extend(together.take(now));
+            !over
         });
-        std::mem::take(&mut *self.lock()).into_values().chain(due).collect()
+        drop(callers);
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        due.extend(strangers.values_mut().filter_map(|together| together.take(now)));
+        due
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Sort, Denial>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Callers> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A refusal of which neither action nor resource is told.
+fn untold(second: i64, caller: Uid, reason: DenialReason, details: Details) -> Denial {
+    let details = Details { decision: Some(Decision::Deny), reason: Some(reason), ..details };
+    Denial { second: start_of(second), caller, resource: Uid::NONE, action: None, reason, count: 1, details }
+}
+
+fn start_of(second: i64) -> Timestamp {
+    Timestamp::from_unix_micros(second.saturating_mul(1_000_000))
 }
 
 fn hand_over(log: &Log, denials: Vec<Denial>) {
@@ -273,25 +311,84 @@ fn shortened(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn add(denials: &Denials, named: &str) {
-        let details = Details { resource: Some(named.to_owned()), ..Details::default() };
-        denials.count(Uid::NONE, Some(Action::Sign), Uid::NONE, DenialReason::UnknownResource, details);
+    const ONE: Uid = Uid::from_bytes([1; 16]);
+    const OTHER: Uid = Uid::from_bytes([2; 16]);
+
+    fn add(denials: &Denials, caller: Uid, named: &str) {
+        let details =
+            Details { caller: Some("its-id".to_owned()), resource: Some(named.to_owned()), ..Details::default() };
+        denials.count(caller, Some(Action::Sign), Uid::NONE, DenialReason::UnknownResource, details);
+    }
+
+    fn counted(denials: &[Denial]) -> u32 {
+        denials.iter().map(|denial| denial.count).sum()
     }
 
     #[test]
-    fn equal_refusals_are_counted_and_the_table_is_bounded() {
+    fn equal_refusals_are_counted_together() {
         let denials = Denials::default();
         for _ in 0..3 {
-            add(&denials, "nothing");
+            add(&denials, ONE, "nothing");
         }
         // Within one second or across the border of two, none is lost.
-        assert_eq!(denials.lock().values().map(|denial| denial.count).sum::<u32>(), 3);
-        for number in 0..2 * MAX_DISTINCT {
-            add(&denials, &number.to_string());
+        assert_eq!(counted(&denials.take(None)), 3);
+    }
+
+    #[test]
+    fn a_caller_beyond_his_share_is_counted_by_the_minute_and_hides_nobody() {
+        let denials = Denials::default();
+        let begun = Instant::now();
+        let mut asked = 0;
+        let mut flood = |denials: &Denials| {
+            for name in 0..200 {
+                add(denials, ONE, &format!("{asked}-{name}"));
+            }
+            asked += 200;
+        };
+        let at = |second| Some(begun + Duration::from_secs(second));
+        let mut recorded = Vec::new();
+        for second in 0..150 {
+            flood(&denials);
+            add(&denials, OTHER, "theirs");
+            let (of_other, of_one): (Vec<_>, Vec<_>) =
+                denials.take(at(second)).into_iter().partition(|denial| denial.caller == OTHER);
+            // Twice where the second on the clock changed in between; never among the overflow.
+            assert!(of_other.iter().all(|denial| denial.reason == DenialReason::UnknownResource), "{of_other:?}");
+            assert_eq!(counted(&of_other), 1);
+            recorded.extend(of_one.into_iter().map(|denial| (second, denial)));
         }
-        assert_eq!(denials.lock().len(), MAX_DISTINCT + 1);
-        let all: u32 = denials.lock().values().map(|denial| denial.count).sum();
-        assert_eq!(all as usize, 3 + 2 * MAX_DISTINCT);
+        let overflow = |(_, denial): &&(u64, Denial)| denial.reason == DenialReason::Overflow;
+        assert_eq!(recorded.iter().filter(|it| !overflow(it)).count(), 16, "what is told apart");
+        let together: Vec<_> = recorded.iter().filter(overflow).collect();
+        assert_eq!(together.iter().map(|(second, _)| *second).collect::<Vec<_>>(), [0, 60, 120], "the first at once");
+        for (_, denial) in together {
+            assert_eq!((denial.caller, denial.details.caller.as_deref()), (ONE, Some("its-id")));
+            assert_eq!(denial.details.resource, None);
+        }
+        // At the end of a minute with few of them: those, and from then on each by itself again.
+        let mut rest = denials.take(at(180));
+        add(&denials, ONE, "one more");
+        rest.extend(denials.take(at(240)));
+        add(&denials, ONE, "a last one");
+        let last = denials.take(at(241));
+        assert_eq!(last.iter().map(|denial| denial.reason).collect::<Vec<_>>(), [DenialReason::UnknownResource]);
+        let recorded: Vec<Denial> = recorded.into_iter().map(|(_, denial)| denial).collect();
+        assert_eq!(counted(&recorded) + counted(&rest) + counted(&last), asked + 2, "none is lost");
+    }
+
+    #[test]
+    fn the_table_is_bounded_whoever_fills_it_and_says_whose_are_not_in_it() {
+        let denials = Denials::default();
+        let callers: u8 = 200;
+        for caller in 0..callers {
+            for name in 0..SHARE {
+                add(&denials, Uid::from_bytes([caller; 16]), &name.to_string());
+            }
+        }
+        let all = denials.take(None);
+        assert_eq!(counted(&all), u32::from(callers) * SHARE);
+        assert!(all.len() <= MAX_DISTINCT + usize::from(callers));
+        assert!(all.iter().all(|denial| denial.details.caller.is_some()));
     }
 
     #[test]
