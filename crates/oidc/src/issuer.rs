@@ -120,7 +120,8 @@ pub enum KeysState {
     Fresh,
     /// They cannot be read, and the last good ones are in use.
     Old,
-    /// There are none, or they are too old: no token is accepted.
+    /// There are none, because they were never read or their issuer has taken them all back, or they are too old: no token is
+    /// accepted.
     Missing,
 }
 
@@ -184,12 +185,14 @@ impl Issuer {
     pub fn state(&self) -> KeysState {
         match self.held() {
             Err(_) => KeysState::Missing,
+            Ok(held) if held.keys.len() == 0 => KeysState::Missing,
             Ok(_) if self.0.failing.load(Ordering::Relaxed) => KeysState::Old,
             Ok(_) => KeysState::Fresh,
         }
     }
 
-    /// Reads the keys again; where that fails, the old ones stay, until they are too old. Answers how many there are.
+    /// Reads the keys again; where that fails, the old ones stay, until they are too old. Answers how many there are: none, where
+    /// their issuer takes back the only one, is an answer, too.
     ///
     /// # Errors
     /// [`RefreshError`] says which file or address, and why.
@@ -206,7 +209,7 @@ impl Issuer {
         match &self.0.settings.keys {
             KeySource::File(path) => {
                 let bytes = tokio::fs::read(path).await;
-                in_file(path, bytes)
+                in_file(path, bytes, KeySet::read)
             }
             KeySource::Url { url, ca, token } => {
                 let fetched = fetch(url, ca, token.as_deref()).await;
@@ -220,10 +223,14 @@ impl Issuer {
     /// Says in the log when that begins to fail, and when it works again.
     pub async fn follow(self) {
         let Settings { issuer, refresh, least_pause, .. } = &self.0.settings;
-        let mut failing = false;
+        let (mut failing, mut empty) = (false, false);
         loop {
             let read = self.refresh().await;
             match &read {
+                Ok(0) if !empty => tracing::warn!(
+                    issuer,
+                    "the issuer's key set has no key of use, and none of its tokens is accepted until it has one"
+                ),
                 Ok(keys) if failing => tracing::info!(issuer, keys, "the issuer's keys can be read again"),
                 Ok(keys) => tracing::debug!(issuer, keys, "the issuer's keys were read"),
                 Err(error) if failing => {
@@ -240,6 +247,7 @@ impl Issuer {
                 ),
             }
             failing = read.is_err();
+            empty = read.as_ref().map_or(empty, |keys| *keys == 0);
             let next = Instant::now() + if failing { *least_pause } else { *refresh };
             // Whoever sends tokens does not decide how often somebody else is asked.
             sleep(*least_pause).await;
@@ -316,12 +324,16 @@ impl Issuer {
 /// # Errors
 /// [`RefreshError`] says what is wrong with the file.
 pub fn check_key_file(path: &Path) -> Result<usize, RefreshError> {
-    in_file(path, std::fs::read(path)).map(|keys| keys.len())
+    in_file(path, std::fs::read(path), KeySet::read_usable).map(|keys| keys.len())
 }
 
-fn in_file(path: &Path, read: io::Result<Vec<u8>>) -> Result<KeySet, RefreshError> {
+fn in_file(
+    path: &Path,
+    read: io::Result<Vec<u8>>,
+    parse: impl FnOnce(&[u8]) -> Result<KeySet, JwksError>,
+) -> Result<KeySet, RefreshError> {
     let bytes = read.map_err(|source| RefreshError::File { path: path.to_owned(), source })?;
-    KeySet::read(&bytes).map_err(|source| RefreshError::Jwks { place: path.display().to_string(), source })
+    parse(&bytes).map_err(|source| RefreshError::Jwks { place: path.display().to_string(), source })
 }
 
 /// The issuers whose tokens are accepted. Cheap to clone.

@@ -41,7 +41,7 @@ struct Key {
 }
 
 impl KeySet {
-    /// Reads a key set. Keys of other kinds and for other uses are left out, as RFC 7517 wants it.
+    /// Reads a key set. Keys of other kinds and for other uses are left out, as RFC 7517 wants it; there may be none left.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, JwksError> {
         let set = JsonObject::read(bytes).map_err(JwksError::Json)?;
         let Some(Json::Array(members)) = set.get("keys") else { return Err(JwksError::NoKeys) };
@@ -53,7 +53,13 @@ impl KeySet {
             let Json::Object(jwk) = member else { return Err(JwksError::NoKeys) };
             keys.extend(read_key(jwk).unwrap_or_default());
         }
-        if keys.is_empty() { Err(JwksError::NoneUsable) } else { Ok(Self { keys }) }
+        Ok(Self { keys })
+    }
+
+    /// The same, where there is none to be used.
+    pub(crate) fn read_usable(bytes: &[u8]) -> Result<Self, JwksError> {
+        let set = Self::read(bytes)?;
+        if set.keys.is_empty() { Err(JwksError::NoneUsable) } else { Ok(set) }
     }
 
     /// How many there are.

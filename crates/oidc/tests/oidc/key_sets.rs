@@ -2,7 +2,7 @@
 
 use crate::keys::{Signer, jwks};
 use crate::settings;
-use chancery_oidc::{Issuer, JwksError, JwsAlgorithm, KeySource, RefreshError};
+use chancery_oidc::{Issuer, JwksError, JwsAlgorithm, KeySource, KeysState, RefreshError, check_key_file};
 
 async fn read(text: &str) -> Result<usize, JwksError> {
     let folder = tempfile::tempdir().unwrap();
@@ -52,9 +52,33 @@ async fn what_is_no_key_set_is_refused() {
     for text in ["{}".to_owned(), "{\"keys\":{}}".to_owned(), format!("{{\"keys\":[{ec},7]}}"), ec.clone()] {
         assert!(matches!(read(&text).await, Err(JwksError::NoKeys)), "{text}");
     }
-    assert!(matches!(read("{\"keys\":[]}").await, Err(JwksError::NoneUsable)));
     let many = format!("{{\"keys\":[{}]}}", vec![ec; 65].join(","));
     assert!(matches!(read(&many).await, Err(JwksError::TooMany)));
     let missing = Issuer::new(settings(KeySource::File("/nowhere/jwks.json".into()))).refresh().await.unwrap_err();
     assert!(matches!(missing, RefreshError::File { .. }), "{missing}");
+}
+
+#[tokio::test]
+async fn an_issuer_that_takes_its_only_key_back_is_heard_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let ec = Signer::new(JwsAlgorithm::Es256, "k").jwk();
+    std::fs::write(&path, format!("{{\"keys\":[{ec}]}}")).unwrap();
+    let issuer = Issuer::new(settings(KeySource::File(path.clone())));
+    for (keys, count, state) in [
+        (format!("[{ec}]"), 1, KeysState::Fresh),
+        ("[]".to_owned(), 0, KeysState::Missing),
+        (format!("[{ec}]"), 1, KeysState::Fresh),
+        (r#"[{"kty":"oct","k":"c2VjcmV0"}]"#.to_owned(), 0, KeysState::Missing),
+    ] {
+        std::fs::write(&path, format!("{{\"keys\":{keys}}}")).unwrap();
+        assert_eq!((issuer.refresh().await.unwrap(), issuer.state()), (count, state), "{keys}");
+        // Whoever writes a configuration with such a file has the wrong file.
+        let checked = check_key_file(&path);
+        match checked {
+            Ok(usable) => assert_eq!(usable, count),
+            Err(RefreshError::Jwks { source: JwksError::NoneUsable, .. }) => assert_eq!(count, 0),
+            Err(other) => panic!("{other}"),
+        }
+    }
 }

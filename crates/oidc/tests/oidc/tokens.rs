@@ -296,6 +296,12 @@ async fn what_was_proved_holds_until_it_expires_or_its_key_goes() {
     std::fs::write(folder.path().join("jwks.json"), jwks(&[&next])).unwrap();
     issuers.iter().next().unwrap().refresh().await.unwrap();
     assert_eq!(issuers.still(&proof, now), Err(Refused::UnknownKey));
+    // Its only key taken back, and none in its place.
+    let proof = issuers.verify(&next.sign(&claims(&[])), now).unwrap();
+    std::fs::write(folder.path().join("jwks.json"), jwks(&[])).unwrap();
+    issuers.iter().next().unwrap().refresh().await.unwrap();
+    assert_eq!(issuers.still(&proof, now), Err(Refused::UnknownKey));
+    assert_eq!(issuers.verify(&next.sign(&claims(&[])), now), Err(Refused::UnknownKey));
     assert_eq!(Issuers::default().still(&proof, now), Err(Refused::Issuer));
 }
 
