@@ -15,10 +15,14 @@ use std::time::SystemTime;
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::{AnyRef, BitStringRef};
-use x509_cert::der::oid::AssociatedOid as _;
+use x509_cert::der::oid::{AssociatedOid as _, ObjectIdentifier};
 use x509_cert::der::{self, Decode, Encode, Reader, SliceReader};
+use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, KeyUsage};
 use x509_cert::name::Name;
+
+/// Of the extension IssuingDistributionPoint (x509-cert gives it another's).
+const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 
 /// Why a file cannot be used as an authority's CRL.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,12 @@ pub enum CrlError {
     /// An indirect CRL.
     #[error("it is an indirect CRL, which is not supported; take the authority's own")]
     Indirect,
+    /// A list that may leave out what another one of the same key has: what that one revokes would be let in.
+    #[error(
+        "it is one part of what the authority revoked (it has an issuingDistributionPoint: of one distribution point, or for one kind \
+         of certificates), and only the whole is taken; have the authority issue its complete CRL, without that extension"
+    )]
+    Partial,
     /// A critical extension, of the list or of one of its entries, that nobody here understands.
     #[error("it has a critical extension that is not understood; have it issued without")]
     CriticalExtension,
@@ -125,6 +135,7 @@ impl Lists {
             if content.tbs_cert_list.next_update.is_none() {
                 return Err(CrlError::NoNextUpdate);
             }
+            is_whole(&content)?;
             Ok(List { der, content })
         };
         lists.into_iter().map(parse).collect::<Result<_, _>>().map(Self)
@@ -179,6 +190,16 @@ impl List {
         let key = key.next().map(|extension| extension.extn_value.as_bytes().to_vec());
         Some(Dates { issuer: list.issuer.clone(), key, this_update: list.this_update.to_system_time(), next_update })
     }
+}
+
+/// Refuses a list that says of itself that it does not speak of all that its issuer revoked.
+fn is_whole(list: &CertificateList) -> Result<(), CrlError> {
+    let mut extensions = list.tbs_cert_list.crl_extensions.iter().flatten();
+    let Some(extension) = extensions.find(|extension| extension.extn_id == ISSUING_DISTRIBUTION_POINT) else {
+        return Ok(());
+    };
+    let scope = IssuingDistributionPoint::from_der(extension.extn_value.as_bytes()).map_err(CrlError::Malformed)?;
+    Err(if scope.indirect_crl { CrlError::Indirect } else { CrlError::Partial })
 }
 
 /// Whether the key of a certificate signed a list. The bytes as they are, not as somebody else would encode them, are what

@@ -157,6 +157,12 @@ fn what_is_no_complete_list_is_refused() {
     // IssuingDistributionPoint with indirectCRL.
     let indirect = altered(&|list| add(extension("2.5.29.28", true, &[0x30, 3, 0x84, 1, 0xff]))(list));
     assert!(matches!(indirect, CrlError::Indirect), "{indirect}");
+    // Of one distribution point, by its name; for callers' certificates, for authorities', for some reasons.
+    let name = [&[0x30, 11, 0xa0, 9, 0xa0, 7, 0x86, 5][..], b"ldap:"].concat();
+    for scope in [&name[..], &[0x30, 3, 0x81, 1, 0xff], &[0x30, 3, 0x82, 1, 0xff], &[0x30, 4, 0x83, 2, 6, 0x40]] {
+        let partial = altered(&|list| add(extension("2.5.29.28", true, scope))(list));
+        assert!(matches!(partial, CrlError::Partial), "{scope:?}: {partial}");
+    }
     let unknown = altered(&|list| add(extension("1.3.6.1.4.1.99999.1", true, &[5, 0]))(list));
     assert!(matches!(unknown, CrlError::CriticalExtension), "{unknown}");
     let of_an_entry = altered(&|list| {
