@@ -5,6 +5,9 @@
 //! the process has no file descriptors left, and it cuts a call off at its deadline before the call can say what became
 //! of it. So the accept loop is ours and tonic begins where a request is whole.
 
+mod refusals;
+
+use self::refusals::Refusals;
 use crate::config::Limits;
 use crate::identity::Peer;
 use crate::metrics::{ConnectionRefusal, Metrics};
@@ -64,13 +67,16 @@ where
     pub(crate) async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> usize {
         let slots = Arc::new(Semaphore::new(self.limits.max_connections.get().min(Semaphore::MAX_PERMITS)));
         let mut open = JoinSet::new();
+        let refusals = Refusals::default();
+        let mut summary = refusals::summaries();
         loop {
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
                 Some(ended) = open.join_next(), if !open.is_empty() => log_panic(ended),
+                _ = summary.tick() => refusals.tell(),
                 (stream, address, slot) = accept(&listener, &slots) => {
-                    open.spawn(self.clone().connection(stream, address, slot, stop.clone()));
+                    open.spawn(self.clone().connection(stream, address, slot, stop.clone(), refusals.clone()));
                 }
             }
         }
@@ -84,6 +90,7 @@ where
         let in_time = tokio::time::timeout(self.limits.shutdown_grace, drained).await.is_ok();
         let cut_off = if in_time { 0 } else { open.len() };
         open.shutdown().await;
+        refusals.tell();
         cut_off
     }
 
@@ -93,6 +100,7 @@ where
         address: SocketAddr,
         slot: OwnedSemaphorePermit,
         mut stop: watch::Receiver<bool>,
+        refusals: Refusals,
     ) {
         let _slot = slot;
         let handshake = tokio::select! {
@@ -107,7 +115,9 @@ where
             }
             Err(refusal) => {
                 self.metrics.connection_refused(refusal.kind());
-                tracing::info!(source = %address, error = &refusal as &dyn std::error::Error, "connection refused");
+                refusals.count(refusal.kind());
+                // Whoever reaches the port brings this about as often as they like.
+                tracing::debug!(source = %address, error = &refusal as &dyn std::error::Error, "connection refused");
             }
         }
     }

@@ -134,7 +134,8 @@ struct Call {
 }
 
 impl Call {
-    fn end(&mut self, code: Code) {
+    /// `ours`: the status is of our own making, and not tonic's word on what was sent.
+    fn end(&mut self, code: Code, ours: bool) {
         let Self { span, exported, timer, ended } = self;
         *ended = true;
         let word = timer.answered(code, exported.as_ref());
@@ -147,7 +148,7 @@ impl Call {
         }
         match code {
             // Ours to look into.
-            Code::Unknown | Code::Internal | Code::DataLoss => {
+            Code::Unknown | Code::Internal | Code::DataLoss if ours => {
                 tracing::warn!(parent: &*span, status = word, "answered");
             }
             // What callers can bring about as often as they like must not fill the log. Metrics count it, denials are on
@@ -160,7 +161,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Code::Cancelled);
+            self.end(Code::Cancelled, true);
         }
     }
 }
@@ -206,7 +207,7 @@ where
                 Poll::Ready(Ok(response.map(|body| Body::new(ObservedBody { body, call: Some(call) }))))
             }
             code => {
-                call.end(code.unwrap_or(Code::Ok));
+                call.end(code.unwrap_or(Code::Ok), is_ours(response.headers()));
                 Poll::Ready(Ok(response))
             }
         }
@@ -232,14 +233,16 @@ impl http_body::Body for ObservedBody {
             None => ready!(body.poll_frame(cx)),
         };
         let ended = match &frame {
-            Some(Ok(frame)) => frame.trailers_ref().map(|trailers| code(trailers).unwrap_or(Code::Unknown)),
-            Some(Err(_)) => Some(Code::Unknown),
-            None => Some(Code::Unknown),
+            Some(Ok(frame)) => frame.trailers_ref().map(|trailers| match code(trailers) {
+                Some(code) => (code, is_ours(trailers)),
+                None => (Code::Unknown, true),
+            }),
+            Some(Err(_)) | None => Some((Code::Unknown, true)),
         };
-        if let Some(code) = ended
+        if let Some((code, ours)) = ended
             && let Some(mut call) = this.call.take()
         {
-            call.end(code);
+            call.end(code, ours);
         }
         Poll::Ready(frame)
     }
@@ -256,4 +259,23 @@ impl http_body::Body for ObservedBody {
 /// The status in headers or trailers.
 fn code(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()))
+}
+
+/// Whether the status in headers or trailers is of our own making: those all have details. tonic's have none, and callers bring them
+/// about as often as they like: INTERNAL is its word for a message that is not there, or cannot be decoded.
+fn is_ours(headers: &HeaderMap) -> bool {
+    headers.contains_key("grpc-status-details-bin")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_refusals_are_told_from_tonics() {
+        let ours = crate::errors::status(&crate::errors::fault("a fault of ours")).into_http::<()>();
+        assert_eq!((code(ours.headers()), is_ours(ours.headers())), (Some(Code::Internal), true));
+        let tonics = tonic::Status::internal("Missing request message.").into_http::<()>();
+        assert_eq!((code(tonics.headers()), is_ours(tonics.headers())), (Some(Code::Internal), false));
+    }
 }
