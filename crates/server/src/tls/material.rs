@@ -7,7 +7,8 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, VerifierBuilderError};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +23,15 @@ pub(crate) struct Material {
     pub(crate) authorities: Arc<Authorities>,
     /// When the service's own certificate expires.
     pub(crate) not_after: SystemTime,
+    /// What the service shows.
+    pub(super) pair: Pair,
+}
+
+/// The service's own certificate, with its key.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    shown: Arc<dyn ResolvesServerCert>,
+    not_after: SystemTime,
 }
 
 /// Why TLS cannot be set up from the configured files.
@@ -94,39 +104,59 @@ pub enum TlsError {
 
 /// Reads all files anew. `generation` tells this reading from every other one.
 pub(crate) fn load(listener: &Listener, generation: u64) -> Result<Material, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let chain = certificates(&listener.certificate)?;
-    let (_, not_after) = validity_of(&chain, &listener.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&listener.private_key).map_err(|source| TlsError::Pem {
-        path: listener.private_key.clone(),
-        what: "private key",
-        source,
-    })?;
+    let pair = Pair::load(listener)?;
+    Material::new(listener, pair, load_authorities(listener, generation)?)
+}
+
+/// Reads the files of authorities anew.
+pub(super) fn load_authorities(listener: &Listener, generation: u64) -> Result<Arc<Authorities>, TlsError> {
     if listener.client_cas.is_empty() {
         return Err(TlsError::Verifier(VerifierBuilderError::NoRootAnchors));
     }
-    let authorities = Arc::new(Authorities::load(&listener.client_cas, generation, &provider)?);
-    let mandatory = match listener.client_auth {
-        ClientAuth::Required => true,
-        ClientAuth::Optional => false,
-    };
-    let verifier = Arc::new(Handshake::new(Arc::clone(&authorities), &provider, mandatory));
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(TlsError::Versions)?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(|source| TlsError::KeyPair {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    Ok(Arc::new(Authorities::load(&listener.client_cas, generation, &provider)?))
+}
+
+impl Pair {
+    /// Reads certificate and key anew.
+    pub(super) fn load(listener: &Listener) -> Result<Self, TlsError> {
+        let chain = certificates(&listener.certificate)?;
+        let (_, not_after) = validity_of(&chain, &listener.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&listener.private_key).map_err(|source| TlsError::Pem {
+            path: listener.private_key.clone(),
+            what: "private key",
+            source,
+        })?;
+        let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
+        let certified = certified.map_err(|source| TlsError::KeyPair {
             certificate: listener.certificate.clone(),
             private_key: listener.private_key.clone(),
             source,
         })?;
-    // gRPC, and key sets for whoever speaks HTTP/1.1 only.
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // No resumption of any kind: no session ids, no tickets.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(Material { config: Arc::new(config), authorities, not_after })
+        Ok(Self { shown: Arc::new(SingleCertAndKey::from(certified)), not_after })
+    }
+}
+
+impl Material {
+    pub(super) fn new(listener: &Listener, pair: Pair, authorities: Arc<Authorities>) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mandatory = match listener.client_auth {
+            ClientAuth::Required => true,
+            ClientAuth::Optional => false,
+        };
+        let verifier = Arc::new(Handshake::new(Arc::clone(&authorities), &provider, mandatory));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(TlsError::Versions)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&pair.shown));
+        // gRPC, and key sets for whoever speaks HTTP/1.1 only.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // No resumption of any kind: no session ids, no tickets.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self { config: Arc::new(config), authorities, not_after: pair.not_after, pair })
+    }
 }
 
 /// The certificates of a PEM file; at least one.

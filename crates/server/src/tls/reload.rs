@@ -1,13 +1,16 @@
-//! Looks for changed files every few seconds and on SIGHUP, and replaces the material in force. A reload that fails
-//! leaves the old material in force, and says so in log and metrics until it succeeds.
+//! Looks for changed files every few seconds and on SIGHUP, and replaces the material in force. The service's own certificate
+//! and key are one half of it, authorities and their CRLs the other. A half that cannot be used leaves the old one in force, says
+//! so in log and metrics, and is tried again at each look; it does not keep back the other.
 
-use super::{Freshness, Tls, TlsError, load};
+use super::material::{Pair, load_authorities};
+use super::{Authorities, Freshness, Material, Tls, TlsError, load};
 use crate::config::Listener;
 use crate::metrics::Metrics;
 use crate::systemd::Supervisor;
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::Signal;
 
@@ -20,8 +23,21 @@ pub(crate) struct Reloader {
     tls: Tls,
     /// What the files looked like when they were read last, successfully or not.
     seen: Vec<Option<Stamp>>,
+    /// What is to be read: it was changed, or could not be used the last time.
+    due: Due,
     /// Counts how often the files were read.
     generation: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Due {
+    pair: bool,
+    authorities: bool,
+}
+
+impl Due {
+    const NOTHING: Self = Self { pair: false, authorities: false };
+    const ALL: Self = Self { pair: true, authorities: true };
 }
 
 /// Enough of a file's metadata to see that it was written or replaced.
@@ -38,7 +54,7 @@ impl Reloader {
         // Before the files are read: what changes in between is seen as a change.
         let seen = stamps(&listener);
         let tls = Tls::new(load(&listener, 0)?);
-        Ok((Self { listener, tls: tls.clone(), seen, generation: 0 }, tls))
+        Ok((Self { listener, tls: tls.clone(), seen, due: Due::NOTHING, generation: 0 }, tls))
     }
 
     /// Runs until dropped. `hangup` is the stream of SIGHUPs; `supervisor` hears of what was done about each.
@@ -49,10 +65,11 @@ impl Reloader {
         loop {
             crls.look(&self.tls, SystemTime::now());
             let result = tokio::select! {
-                _ = ticks.tick() => self.reload_if_changed(),
+                _ = ticks.tick() => self.look(),
                 _ = hangup.recv() => {
                     supervisor.reloading();
                     self.seen = stamps(&self.listener);
+                    self.due = Due::ALL;
                     let reloaded = self.reload();
                     supervisor.reloaded();
                     Some(reloaded)
@@ -64,33 +81,72 @@ impl Reloader {
                     metrics.tls_reloaded(true);
                     tracing::info!(certificate = %self.listener.certificate.display(), "TLS certificate, authorities and CRLs were read again");
                 }
-                Some(Err(error)) => {
+                Some(Err(errors)) => {
                     metrics.tls_reloaded(false);
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "TLS certificate, authorities or CRLs changed and cannot be used; the old ones stay in force"
-                    );
+                    for error in &errors {
+                        tracing::error!(
+                            error = error as &dyn std::error::Error,
+                            "TLS certificate, authorities or CRLs changed and cannot be used; the old ones stay in force, and \
+                             they are tried again every few seconds"
+                        );
+                    }
                 }
             }
         }
     }
 
-    /// `None`: nothing changed. A failed reload is tried again when a file changes again.
-    pub(super) fn reload_if_changed(&mut self) -> Option<Result<(), TlsError>> {
+    /// Reads what was changed, and what could not be used before. `None`: nothing was changed, nor is anything in force that was
+    /// not before. So what goes on to fail is said once for each change.
+    pub(super) fn look(&mut self) -> Option<Result<(), Vec<TlsError>>> {
         let now = stamps(&self.listener);
-        if now == self.seen {
+        let changed = now != self.seen;
+        if changed {
+            self.seen = now;
+            self.due = Due::ALL;
+        }
+        let due = self.due;
+        if due == Due::NOTHING {
             return None;
         }
-        self.seen = now;
-        Some(self.reload())
+        let reloaded = self.reload();
+        (changed || self.due != due).then_some(reloaded)
     }
 
-    fn reload(&mut self) -> Result<(), TlsError> {
+    /// Reads what is due. Each half that can be used comes into force.
+    fn reload(&mut self) -> Result<(), Vec<TlsError>> {
+        let before = arc_swap::Guard::into_inner(self.tls.current());
+        let (mut errors, due) = (Vec::new(), self.due);
+        let mut pair = before.pair.clone();
+        if due.pair {
+            match Pair::load(&self.listener) {
+                Ok(new) => (pair, self.due.pair) = (new, false),
+                Err(error) => errors.push(error),
+            }
+        }
+        let mut authorities = Arc::clone(&before.authorities);
+        if due.authorities {
+            match self.new_authorities(&before.authorities) {
+                Ok(new) => (authorities, self.due.authorities) = (new, false),
+                Err(error) => errors.push(error),
+            }
+        }
+        if self.due != due {
+            match Material::new(&self.listener, pair, authorities) {
+                Ok(material) => self.tls.replace(material),
+                Err(error) => {
+                    self.due = due;
+                    errors.push(error);
+                }
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn new_authorities(&mut self, before: &Authorities) -> Result<Arc<Authorities>, TlsError> {
         self.generation += 1;
-        let material = load(&self.listener, self.generation)?;
-        material.authorities.may_follow(&self.tls.current().authorities)?;
-        self.tls.replace(material);
-        Ok(())
+        let authorities = load_authorities(&self.listener, self.generation)?;
+        authorities.may_follow(before)?;
+        Ok(authorities)
     }
 }
 

@@ -54,14 +54,14 @@ fn replace(folder: &std::path::Path, server: &Issued) {
 async fn new_connections_see_a_new_certificate_without_a_restart() {
     let mut ground = Ground::new();
     let before = ground.shown().await;
-    assert!(ground.reloader.reload_if_changed().is_none(), "nothing has changed");
+    assert!(ground.reloader.look().is_none(), "nothing has changed");
     let renewed = ground.authority.server();
     replace(ground.folder.path(), &renewed);
-    ground.reloader.reload_if_changed().unwrap().unwrap();
+    ground.reloader.look().unwrap().unwrap();
     let after = ground.shown().await;
     assert_ne!(before, after);
     assert_eq!(&after, renewed.certificate.der());
-    assert!(ground.reloader.reload_if_changed().is_none());
+    assert!(ground.reloader.look().is_none());
 }
 
 #[tokio::test]
@@ -71,19 +71,19 @@ async fn what_cannot_be_used_leaves_the_old_in_force() {
     let path = ground.folder.path();
     // A key that is not the certificate's.
     std::fs::write(path.join("server.key"), ground.authority.server().key.serialize_pem() + "\n").unwrap();
-    let error = ground.reloader.reload_if_changed().unwrap().unwrap_err();
-    assert!(matches!(error, TlsError::KeyPair { .. }), "{error}");
+    let error = ground.reloader.look().unwrap().unwrap_err();
+    assert!(matches!(error[..], [TlsError::KeyPair { .. }]), "{error:?}");
     assert_eq!(ground.shown().await, before);
     // No certificate at all.
     std::fs::write(path.join("server.pem"), "not PEM").unwrap();
-    let error = ground.reloader.reload_if_changed().unwrap().unwrap_err();
-    assert!(matches!(error, TlsError::NoCertificate { .. }), "{error}");
+    let error = ground.reloader.look().unwrap().unwrap_err();
+    assert!(matches!(error[..], [TlsError::NoCertificate { .. }]), "{error:?}");
     // The authority's file is gone.
     std::fs::remove_file(path.join("ca-0.pem")).unwrap();
-    assert!(ground.reloader.reload_if_changed().unwrap().is_err());
+    assert!(ground.reloader.look().unwrap().is_err());
     assert_eq!(ground.shown().await, before);
-    // Not looked at again until something changes.
-    assert!(ground.reloader.reload_if_changed().is_none());
+    // Not spoken of again until something changes.
+    assert!(ground.reloader.look().is_none());
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn authorities_are_read_again_too() {
     let first = ground.tls.current().authorities.generation();
     let other = TestAuthority::new("another, with a longer name");
     std::fs::write(ground.folder.path().join("ca-0.pem"), other.certificate.pem()).unwrap();
-    ground.reloader.reload_if_changed().unwrap().unwrap();
+    ground.reloader.look().unwrap().unwrap();
     let material = ground.tls.current();
     assert_ne!(material.authorities.generation(), first);
     let server = ground.authority.server();
@@ -122,16 +122,45 @@ async fn a_crl_is_read_again_and_never_an_older_one() {
     trusted().unwrap();
 
     publish(&[1, 2, 3], now - hour);
-    reloader.reload_if_changed().unwrap().unwrap();
+    reloader.look().unwrap().unwrap();
     assert_eq!(trusted(), Err(crate::identity::Unidentified::Revoked));
     publish(&[1, 2], now - 2 * hour);
-    let error = reloader.reload_if_changed().unwrap().unwrap_err();
-    assert!(matches!(error, TlsError::Crl { source: crate::tls::CrlError::Older, .. }), "{error}");
+    let error = reloader.look().unwrap().unwrap_err();
+    assert!(matches!(error[..], [TlsError::Crl { source: crate::tls::CrlError::Older, .. }]), "{error:?}");
     assert_eq!(trusted(), Err(crate::identity::Unidentified::Revoked), "the newer one stays in force");
     std::fs::remove_file(&path).unwrap();
-    reloader.reload_if_changed().unwrap().unwrap_err();
+    reloader.look().unwrap().unwrap_err();
     assert_eq!(trusted(), Err(crate::identity::Unidentified::Revoked));
     publish(&[1, 2], now);
-    reloader.reload_if_changed().unwrap().unwrap();
+    reloader.look().unwrap().unwrap();
     trusted().unwrap();
+    // A key that is not the certificate's keeps no new list from being in force.
+    std::fs::write(folder.path().join("server.key"), authority.server().key.serialize_pem()).unwrap();
+    publish(&[1, 2, 3], now + Duration::from_secs(1));
+    let error = reloader.look().unwrap().unwrap_err();
+    assert!(matches!(error[..], [TlsError::KeyPair { .. }]), "{error:?}");
+    assert_eq!(trusted(), Err(crate::identity::Unidentified::Revoked));
+}
+
+#[tokio::test]
+async fn what_could_not_be_used_is_tried_again_though_no_file_looks_changed() {
+    let mut ground = Ground::new();
+    let before = ground.shown().await;
+    let renewed = ground.authority.server();
+    let right = renewed.key.serialize_pem();
+    let key = ground.folder.path().join("server.key");
+    std::fs::write(ground.folder.path().join("server.pem"), renewed.certificate.pem()).unwrap();
+    std::fs::write(&key, "x".repeat(right.len())).unwrap();
+    ground.reloader.look().unwrap().unwrap_err();
+    let generation = ground.tls.current().authorities.generation();
+    assert!(ground.reloader.look().is_none(), "said once");
+    let modified = std::fs::metadata(&key).unwrap().modified().unwrap();
+    std::fs::write(&key, right).unwrap();
+    std::fs::File::options().write(true).open(&key).unwrap().set_modified(modified).unwrap();
+    assert_eq!(ground.shown().await, before);
+    ground.reloader.look().unwrap().unwrap();
+    assert_eq!(&ground.shown().await, renewed.certificate.der());
+    assert!(ground.reloader.look().is_none());
+    // The authorities were in force already: their callers' chains are not verified anew each time.
+    assert_eq!(ground.tls.current().authorities.generation(), generation);
 }
