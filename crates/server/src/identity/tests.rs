@@ -218,3 +218,67 @@ fn each_reason_has_a_word_of_its_own_and_says_what_to_do() {
         assert!(reason.to_string().contains([';', ':']), "{reason}");
     }
 }
+
+/// Whether a refusal is recorded as one of nobody in particular.
+fn is_a_strangers(unidentified: &Unidentified) -> bool {
+    match unidentified {
+        Unidentified::NoCertificate
+        | Unidentified::Unreadable
+        | Unidentified::NoIdentity(_)
+        | Unidentified::SeveralIdentities(_)
+        | Unidentified::MalformedIdentity { .. }
+        | Unidentified::NotYetValid
+        | Unidentified::Expired
+        | Unidentified::Untrusted
+        | Unidentified::Revoked
+        | Unidentified::CrlStale
+        | Unidentified::RevocationUnknown
+        | Unidentified::AmbiguousAuthority
+        | Unidentified::Unregistered(_)
+        | Unidentified::Authorization
+        | Unidentified::ApiKeyMalformed(_)
+        | Unidentified::ApiKeyUnknown
+        | Unidentified::ApiKeysUnavailable
+        | Unidentified::OidcToken(_)
+        | Unidentified::OidcKeysUnavailable => true,
+        Unidentified::Suspended(_)
+        | Unidentified::ApiKeyExpired
+        | Unidentified::ApiKeyRevoked
+        | Unidentified::ApiKeySource(_)
+        | Unidentified::AnotherCaller(_)
+        | Unidentified::NoLongerTheirs(_)
+        | Unidentified::FactorMissing { .. } => false,
+    }
+}
+
+#[test]
+fn the_page_says_how_many_leaves_strangers_can_cause() {
+    let kind = IdentityKind::Spiffe;
+    let others = [
+        Unidentified::NoCertificate,
+        Unidentified::Unreadable,
+        Unidentified::NoIdentity(kind),
+        Unidentified::SeveralIdentities(kind),
+        Unidentified::MalformedIdentity { kind, source: InvalidIdentity::SpiffeId },
+        Unidentified::NotYetValid,
+        Unidentified::Expired,
+        Unidentified::Untrusted,
+        Unidentified::Revoked,
+        Unidentified::CrlStale,
+        Unidentified::RevocationUnknown,
+        Unidentified::AmbiguousAuthority,
+        Unidentified::Unregistered(Identity::spiffe_id(CHECKOUT).unwrap()),
+        Unidentified::Authorization,
+        Unidentified::ApiKeyMalformed(InvalidApiKey::Form),
+        Unidentified::ApiKeyUnknown,
+        Unidentified::ApiKeysUnavailable,
+    ];
+    let of_tokens = chancery_oidc::Refused::ALL.into_iter().map(Unidentified::from);
+    let all: Vec<Unidentified> = others.into_iter().chain(of_tokens).collect();
+    assert!(all.iter().all(is_a_strangers));
+    let words = all.iter().map(Unidentified::reason).collect::<std::collections::BTreeSet<_>>().len();
+    let page = include_str!("../../../../docs/audit-record.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [format!("`message` is one of {words} words,"), format!("can cause {words} leaves a minute")] {
+        assert!(page.contains(&said), "docs/audit-record.md has to say: {said}");
+    }
+}
