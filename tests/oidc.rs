@@ -303,6 +303,16 @@ async fn a_token_and_a_certificate_are_of_one_caller() {
     sign_with(&without, &key, &token).await.unwrap();
     let refused = sign_with(&with, &key, &token).await;
     assert_refused(refused, Code::Unauthenticated, "CREDENTIALS_OF_DIFFERENT_CALLERS");
+    // One that is no good, over a connection of somebody who is known: theirs.
+    let forged = Signer::new(JwsAlgorithm::EdDsa, "k").sign(&claims(ACCOUNT, &[]));
+    assert_refused(sign_with(&with, &key, &forged).await, Code::Unauthenticated, "OIDC_TOKEN_REFUSED");
+    let record = Record::read_until(&operator, "the refusal is on the record", |record| {
+        record.of(RecordKind::Denial).any(|denial| details(denial)["message"] == "oidc_token_signature")
+    })
+    .await;
+    let denial = record.of(RecordKind::Denial).find(|it| details(it)["message"] == "oidc_token_signature").unwrap();
+    assert_eq!((denial.caller.as_str(), denial.action.as_str()), ("callers/meshed", "Sign"));
+    assert_eq!(details(denial)["reason"], "CREDENTIAL_REFUSED");
 
     // An identity belongs to one caller: who has it gives it up first.
     let identity = format!("oidc:{ISSUER}#{ACCOUNT}");

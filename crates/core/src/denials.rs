@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chancery_audit::{Decision, Denial, DenialReason, Details, Hex, Log};
-use chancery_model::{Action, Caller, Sha256Hash, Timestamp, Uid};
+use chancery_model::{Action, Caller, CertificateProof, Sha256Hash, Timestamp, Uid};
 use chancery_policy::Denied;
 
 use crate::callers::{Unfit, Unidentified};
@@ -252,17 +252,30 @@ fn this_second() -> i64 {
 }
 
 impl Chancery {
-    /// Counts a refusal before anybody was known: no credential, or one that is not good. `reason`, one of a few words,
-    /// goes into the record.
-    pub fn record_unauthenticated(&self, source: Option<SocketAddr>, reason: &'static str) {
-        self.inner.denials.add_unauthenticated(source, reason);
+    /// Counts a refusal before anybody was known by what the call came with: no credential, or one that is not good. Where
+    /// the connection's certificate is a registered caller's, it is that caller's refusal: whoever tries out API keys and
+    /// tokens on it is no stranger. `reason`, one of a few words, goes into the record.
+    pub fn record_unauthenticated(
+        &self,
+        source: Option<SocketAddr>,
+        action: Option<Action>,
+        certificate: Option<&CertificateProof>,
+        reason: &'static str,
+    ) {
+        let denials = &self.inner.denials;
+        match certificate.and_then(|proof| self.snapshot().callers.by_identity(&proof.identity).map(Arc::clone)) {
+            Some(caller) => denials.add_unfit(&caller, source, action, DenialReason::CredentialRefused, reason),
+            None => denials.add_unauthenticated(source, reason),
+        }
     }
 
-    /// Counts a refusal of credentials that let nobody in. `reason`, one of a few words, goes into the record.
+    /// Counts a refusal of credentials that let nobody in. `certificate` is the connection's; `reason`, one of a few words, goes
+    /// into the record.
     pub fn record_not_let_in(
         &self,
         source: Option<SocketAddr>,
         action: Option<Action>,
+        certificate: Option<&CertificateProof>,
         unidentified: &Unidentified,
         reason: &'static str,
     ) {
@@ -271,7 +284,7 @@ impl Chancery {
             Unidentified::NoCredential
             | Unidentified::Unregistered(_)
             | Unidentified::ApiKeyUnknown
-            | Unidentified::ApiKeysUnavailable => denials.add_unauthenticated(source, reason),
+            | Unidentified::ApiKeysUnavailable => self.record_unauthenticated(source, action, certificate, reason),
             Unidentified::Suspended(caller) => {
                 denials.add_unfit(caller, source, action, DenialReason::CallerSuspended, reason);
             }

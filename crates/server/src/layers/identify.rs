@@ -93,16 +93,19 @@ impl Identify {
         self.core.still_authenticated(caller, authentication, Some(peer.source.ip())).map_err(Turned::ByCore)
     }
 
-    /// Counts and records that nobody registered asked for something, and words it for whoever it was.
+    /// Counts and records that somebody was not let in, and words it for whoever it was.
     fn refuse(&self, peer: &Peer, action: Option<Action>, turned: Turned) -> Status {
+        // One that holds; what else is wrong with it has been found out before.
+        let certificate = self.certificate(peer).ok().flatten();
         let unidentified = match turned {
             Turned::ByTransport(unidentified) => {
-                self.core.record_unauthenticated(Some(peer.source), unidentified.reason());
+                self.core.record_unauthenticated(Some(peer.source), action, certificate, unidentified.reason());
                 unidentified
             }
             Turned::ByCore(by_core) => {
                 let unidentified = Unidentified::from(by_core.clone());
-                self.core.record_not_let_in(Some(peer.source), action, &by_core, unidentified.reason());
+                let (source, reason) = (Some(peer.source), unidentified.reason());
+                self.core.record_not_let_in(source, action, certificate, &by_core, reason);
                 unidentified
             }
         };
