@@ -98,11 +98,22 @@ impl SignStream {
 
     /// Opens one without a deadline, with this header.
     pub async fn open_with_authorization(channel: &Channel, authorization: &str) -> Self {
+        Self::try_open_with_authorization(channel, authorization).await.unwrap()
+    }
+
+    /// The same, if it may.
+    ///
+    /// # Errors
+    /// The status that it is refused with.
+    ///
+    /// # Panics
+    /// Where it is no header.
+    pub async fn try_open_with_authorization(channel: &Channel, authorization: &str) -> Result<Self, Status> {
         let (messages, waiting) = mpsc::channel(1);
         let mut request = Request::new(ReceiverStream::new(waiting));
         request.metadata_mut().insert("authorization", authorization.parse().unwrap());
-        let answers = SigningServiceClient::new(channel.clone()).stream_sign(request).await.unwrap().into_inner();
-        Self { messages, answers }
+        let answers = SigningServiceClient::new(channel.clone()).stream_sign(request).await?.into_inner();
+        Ok(Self { messages, answers })
     }
 
     /// Opens one, if it may.
