@@ -39,11 +39,13 @@ impl Default for HealthPlaces {
 
 /// A place of a watch, which holds it until it ends; among the extensions of its request.
 #[derive(Debug, Clone)]
-pub(crate) struct WatchPlace(#[allow(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+pub(crate) struct WatchPlace {
+    _held: Arc<OwnedSemaphorePermit>,
+}
 
 impl WatchPlace {
     pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
-        Self(Arc::new(place))
+        Self { _held: Arc::new(place) }
     }
 }
 
