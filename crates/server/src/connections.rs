@@ -115,9 +115,13 @@ where
             }
             Err(refusal) => {
                 self.metrics.connection_refused(refusal.kind());
-                refusals.count(refusal.kind());
+                let error = &refusal as &dyn std::error::Error;
                 // Whoever reaches the port brings this about as often as they like.
-                tracing::debug!(source = %address, error = &refusal as &dyn std::error::Error, "connection refused");
+                if refusals.count(refusal.kind()) {
+                    tracing::info!(source = %address, error, "connection refused");
+                } else {
+                    tracing::debug!(source = %address, error, "connection refused");
+                }
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Connections that came to nothing, for the log: one line a minute at most, however many there were.
+//! Connections that came to nothing, for the log: however many there were, in a minute the first of each kind as it was, and the
+//! numbers.
 
 use crate::metrics::ConnectionRefusal;
 use std::sync::Arc;
@@ -27,25 +28,22 @@ pub(super) fn summaries() -> Interval {
 }
 
 impl Refusals {
-    pub(super) fn count(&self, kind: ConnectionRefusal) {
+    /// Counts one more. Answers whether it is the first of its kind since they were last told of.
+    pub(super) fn count(&self, kind: ConnectionRefusal) -> bool {
         let count = match kind {
             ConnectionRefusal::Socket => &self.0.socket,
             ConnectionRefusal::Tls => &self.0.tls,
             ConnectionRefusal::Timeout => &self.0.timeout,
         };
-        count.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// Says how many there were of each kind, if any, and begins anew.
+    /// Says how many there were of each kind, where that was not said with the first, and begins anew.
     pub(super) fn tell(&self) {
-        let [socket, tls, timeout] = self.take();
-        if socket + tls + timeout > 0 {
-            tracing::info!(
-                socket,
-                tls,
-                handshake_timeout = timeout,
-                "connections were refused since this was last said"
-            );
+        let all = self.take();
+        if all.iter().any(|count| *count > 1) {
+            let [socket, tls, timeout] = all;
+            tracing::info!(socket, tls, handshake_timeout = timeout, "connections refused in the last minute");
         }
     }
 
@@ -60,15 +58,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_told_once_under_its_kind() {
+    fn the_first_of_each_kind_is_told_from_those_after_it() {
+        use ConnectionRefusal::{Socket, Timeout, Tls};
         let refusals = Refusals::default();
         let other = refusals.clone();
-        for kind in
-            [ConnectionRefusal::Tls, ConnectionRefusal::Timeout, ConnectionRefusal::Tls, ConnectionRefusal::Socket]
-        {
-            other.count(kind);
+        for _minute in 0..2 {
+            let firsts = [Tls, Timeout, Tls, Socket, Tls].map(|kind| other.count(kind));
+            assert_eq!(firsts, [true, true, false, true, false]);
+            assert_eq!(refusals.take(), [1, 3, 1]);
         }
-        assert_eq!(refusals.take(), [1, 2, 1]);
         assert_eq!(refusals.take(), [0, 0, 0]);
     }
 }
