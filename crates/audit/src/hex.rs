@@ -16,6 +16,14 @@ impl Hex {
     }
 }
 
+impl Hex {
+    /// From lower-case hexadecimal digits; `None` where they are not.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        decode(text).map(Self)
+    }
+}
+
 impl From<&[u8]> for Hex {
     fn from(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())

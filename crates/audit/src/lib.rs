@@ -38,6 +38,8 @@ mod vectors;
 pub mod verify;
 
 pub use anchor::Anchor;
+/// The kind of a row that a leaf says has changed.
+pub use chancery_store::RowTable;
 pub use codes::{Decision, DenialReason, Kind, OutcomeResult, action_code, action_from_code};
 pub use commitment::{commitment_to_details, commitment_to_row};
 pub use details::{AuthenticationDetails, Details, ItemDetails, SignedDetails};

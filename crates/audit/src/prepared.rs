@@ -4,11 +4,12 @@
 use crate::codes::{Decision, DenialReason};
 use crate::commitment::{commitment_to_details, commitment_to_row};
 use crate::details::Details;
+use crate::hex::Hex;
 use crate::leaf::{Body, Leaf, MAX_ITEMS, MAX_ROWS, RowDigest, Subject};
 use crate::record::{Act, Denial, Intent, Outcome, OutcomeItem, RowStatement, UsageClaim};
 use chancery_crypto::{RandomError, random_bytes};
 use chancery_model::{Action, Id, Timestamp, Uid};
-use chancery_store::{NewRecord, RowChange, SearchColumns};
+use chancery_store::{NewRecord, RowChange, SEARCHED_BYTES, SearchColumns};
 
 /// A record that lacks only its epoch.
 pub(crate) struct Prepared {
@@ -18,6 +19,8 @@ pub(crate) struct Prepared {
     caller: Option<String>,
     resource: Option<String>,
     action: Option<Action>,
+    digest: Option<[u8; SEARCHED_BYTES]>,
+    trace_id: Option<[u8; SEARCHED_BYTES]>,
     counts: Vec<UsageClaim>,
 }
 
@@ -121,8 +124,10 @@ impl Prepared {
         let commitment = commitment_to_details(&salt, &json);
         let leaf = Leaf { epoch: 0, time, instance: instance.clone(), body: body(&salt), commitment };
         let action = leaf.action().or_else(|| details.action.as_deref()?.parse().ok());
-        let Details { caller, resource, .. } = details;
-        Self { leaf, salt, details: json, caller, resource, action, counts: Vec::new() }
+        let digest = details.signed.and_then(|signed| signed.digest.as_bytes().first_chunk().copied());
+        let trace_id = details.trace_id.and_then(|text| Hex::parse(&text)?.as_bytes().first_chunk().copied());
+        let (caller, resource) = (details.caller, details.resource);
+        Self { leaf, salt, details: json, caller, resource, action, digest, trace_id, counts: Vec::new() }
     }
 
     /// The same record, counted against these limits.
@@ -170,6 +175,8 @@ impl Prepared {
                 resource: self.resource.as_deref(),
                 action: self.action,
                 decision: self.leaf.decision().map(Decision::code),
+                digest: self.digest,
+                trace_id: self.trace_id,
             },
         }
     }

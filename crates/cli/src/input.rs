@@ -17,6 +17,10 @@ const MAX_MAC_MESSAGE_BYTES: u64 = 64 * 1024;
 const MAX_SIGNATURE_BYTES: u64 = 16 * 1024;
 /// The longest claims of a JWT, in bytes.
 const MAX_CLAIMS_BYTES: u64 = 16 * 1024;
+/// The largest file whose digest is looked for on the record, in bytes.
+const MAX_DIGESTED_BYTES: u64 = 1 << 30;
+/// The longest JWT, in bytes.
+const MAX_JWT_BYTES: u64 = 64 * 1024;
 /// The largest policy document that the service takes, in bytes.
 const MAX_POLICY_BYTES: u64 = 512 * 1024;
 
@@ -75,6 +79,20 @@ impl Source {
             return Err(Failure::local(format!("{self} is empty; a signature is expected there")));
         }
         Ok(signature)
+    }
+
+    /// What may have been signed, to look for its digest.
+    pub fn read_digested(&self) -> Result<Vec<u8>, Failure> {
+        self.read(MAX_DIGESTED_BYTES, "what a digest is made of")
+    }
+
+    /// What was signed of a JWT: header and claims, as they stand before its last dot.
+    pub fn read_jwt_signing_input(&self) -> Result<Vec<u8>, Failure> {
+        let text = self.read_text(MAX_JWT_BYTES, "a JWT")?;
+        match text.trim().rsplit_once('.') {
+            Some((input, _signature)) if input.contains('.') => Ok(input.as_bytes().to_vec()),
+            _ => Err(Failure::local(format!("{self} is no JWT: three parts with dots between them are expected"))),
+        }
     }
 
     /// A policy document's text.
@@ -205,6 +223,16 @@ mod tests {
         assert!(text.contains("at most 1048576 bytes") && text.contains("--digest"), "{text}");
         std::fs::write(&path, vec![0; 1024 * 1024]).unwrap();
         assert_eq!(Source::File(path).read_message().unwrap().len(), 1024 * 1024);
+    }
+
+    #[test]
+    fn what_was_signed_of_a_jwt_is_all_but_its_signature() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "aa.bb.cc\n").unwrap();
+        assert_eq!(Source::File(path.clone()).read_jwt_signing_input().unwrap(), b"aa.bb");
+        std::fs::write(&path, "aa.bb").unwrap();
+        assert!(Source::File(path).read_jwt_signing_input().unwrap_err().report().0.contains("is no JWT"));
     }
 
     #[test]

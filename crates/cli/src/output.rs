@@ -109,7 +109,7 @@ pub fn rows<const N: usize>(
 }
 
 /// Writes one thing, a field a line; empty fields are left out.
-pub fn fields<const N: usize>(out: &mut dyn Write, fields: [(&str, String); N]) -> io::Result<()> {
+pub fn fields<'a>(out: &mut dyn Write, fields: impl IntoIterator<Item = (&'a str, String)>) -> io::Result<()> {
     let mut table = plain();
     for (name, value) in fields {
         if !value.is_empty() {

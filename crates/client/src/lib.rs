@@ -159,7 +159,7 @@ pub use options::{ConnectOptions, Credentials};
 pub use pages::Pages;
 pub use pem::TlsFile;
 pub use public_key::{PublicKey, PublicKeyFormat};
-pub use records::{Outcome, Record, RecordFilter, RecordKind, RecordQuery};
+pub use records::{Outcome, Record, RecordDecision, RecordFilter, RecordKind, RecordQuery};
 pub use retry::RetryPolicy;
 pub use sign::Signed;
 pub use signer::{KeySigner, Signature, VerifyingKey};

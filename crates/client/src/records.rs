@@ -45,6 +45,17 @@ pub struct Record {
     pub details_json: Vec<u8>,
     /// The commitment's salt, 32 bytes; empty once erased.
     pub salt: Vec<u8>,
+    /// Index of the outcome that says how this intent or act ended, once there is one.
+    pub outcome_index: Option<u64>,
+}
+
+/// What policy said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecordDecision {
+    /// It was allowed: intents and acts.
+    Allow,
+    /// It was refused: denials.
+    Deny,
 }
 
 /// How one intent or act ended.
@@ -76,6 +87,16 @@ pub struct RecordFilter {
 pub struct RecordQuery {
     /// Which.
     pub filter: RecordFilter,
+    /// Only of this decision; outcomes have none.
+    pub decision: Option<RecordDecision>,
+    /// Only intents to sign what has this digest, 32, 48 or 64 bytes: who signed this?
+    pub digest: Option<Vec<u8>>,
+    /// Only of the request with this W3C trace id, 32 lower-case hexadecimal digits.
+    pub trace_id: Option<String>,
+    /// Only at or above this index.
+    pub start_index: Option<u64>,
+    /// Only below this index.
+    pub end_index: Option<u64>,
     /// Only at or after this time.
     pub from: Option<Timestamp>,
     /// Only before this time.
@@ -106,11 +127,26 @@ impl RecordFilter {
 }
 
 impl Client {
+    /// One record; `None` where the record does not reach up to this index.
+    ///
+    /// # Errors
+    /// As [`Client::sign`].
+    pub async fn get_record(&self, index: u64) -> Result<Option<Record>, ClientError> {
+        let (start_index, end_index) = (Some(index), index.checked_add(1));
+        self.list_records(RecordQuery { start_index, end_index, ..RecordQuery::default() }).next().await.transpose()
+    }
+
     /// Lists records. Pages stay stable while records are added.
     #[must_use]
     pub fn list_records(&self, query: RecordQuery) -> Pages<Record> {
         let client = self.clone();
-        let RecordQuery { filter, from, until, oldest_first } = query;
+        let RecordQuery { filter, decision, digest, trace_id, start_index, end_index, from, until, oldest_first } =
+            query;
+        let decision = match decision {
+            None => v1::RecordDecision::Unspecified,
+            Some(RecordDecision::Allow) => v1::RecordDecision::Allow,
+            Some(RecordDecision::Deny) => v1::RecordDecision::Deny,
+        };
         let request = v1::ListRecordsRequest {
             page_size: PAGE_SIZE,
             page_token: String::new(),
@@ -121,6 +157,11 @@ impl Client {
             start_time: from.map(proto_time),
             end_time: until.map(proto_time),
             oldest_first,
+            decision: decision.into(),
+            digest: digest.unwrap_or_default(),
+            trace_id: trace_id.unwrap_or_default(),
+            start_index,
+            end_index,
         };
         Pages::new(move |page_token| {
             let (client, request) = (client.clone(), v1::ListRecordsRequest { page_token, ..request.clone() });
@@ -153,6 +194,7 @@ impl TryFrom<v1::AuditRecord> for Record {
             leaf,
             details_json,
             salt,
+            outcome_index,
         } = answer;
         let unknown = |what: String| ClientError::Answer { what: format!("record {index}: {what}") };
         let kind = match v1::RecordKind::try_from(kind) {
@@ -180,6 +222,7 @@ impl TryFrom<v1::AuditRecord> for Record {
             leaf,
             details_json,
             salt,
+            outcome_index,
         })
     }
 }

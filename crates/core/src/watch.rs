@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chancery_model::Action;
 use chancery_policy::{OperationContext, Resource};
-use chancery_store::{Order, RecordQuery, StoredRecord};
+use chancery_store::{Order, RecordPage, RecordQuery, StoredRecord};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -67,7 +67,7 @@ impl Chancery {
         Ok(RecordWatch { core: self.clone(), filter, next, durable, not_before: Instant::now() })
     }
 
-    async fn read_chunk(&self, query: RecordQuery) -> Result<Vec<StoredRecord>, Error> {
+    async fn read_chunk(&self, query: RecordQuery) -> Result<RecordPage, Error> {
         let place = Arc::clone(&self.inner.watching).acquire_owned().await;
         let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
         let reader = self.inner.reader.clone();
@@ -122,13 +122,8 @@ impl RecordWatch {
             limit: CHUNK,
             ..self.filter.clone()
         };
-        let records = self.core.read_chunk(query).await?;
-        let full = u32::try_from(records.len()).is_ok_and(|found| found >= CHUNK);
-        self.next = match records.last() {
-            // There may be more before `before`.
-            Some(last) if full => last.index.saturating_add(1),
-            _ => before,
-        };
+        let RecordPage { records, next } = self.core.read_chunk(query).await?;
+        self.next = next.unwrap_or(before);
         if self.next >= end {
             self.not_before = Instant::now() + PAUSE;
         }

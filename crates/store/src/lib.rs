@@ -30,7 +30,8 @@ pub use error::{OpenError, StoreError};
 pub use open::open;
 pub use reader::Reader;
 pub use record::{
-    NewRecord, OpenIntent, Order, RecordEnd, RecordProgress, RecordQuery, SearchColumns, StoredDetails, StoredRecord,
+    NewRecord, OpenIntent, Order, RecordEnd, RecordPage, RecordProgress, RecordQuery, SEARCHED_BYTES, SearchColumns,
+    StoredDetails, StoredRecord,
 };
 pub use rows::{
     ApiKeyRow, CallerRegistration, CallerRow, Epoch, Head, KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument,

@@ -1,7 +1,7 @@
 //! Opening: lock first, then look, then bring the schema up to date.
 
 use crate::lock::Lock;
-use crate::sqlite::{connect, migrate};
+use crate::sqlite::{backfill, connect, migrate};
 use crate::{OpenError, Reader, Writer};
 use std::fs::OpenOptions;
 use std::io;
@@ -18,6 +18,7 @@ pub fn open(path: &Path) -> Result<(Writer, Reader), OpenError> {
     create(&path).map_err(|source| OpenError::Path { path: path.clone(), source })?;
     let (mut connection, wal) = connect::for_writing(&path)?;
     migrate::run(&mut connection, &path)?;
+    backfill::run(&mut connection, &wal, &path)?;
     Ok((Writer::new(connection, wal, lock), Reader::new(path)))
 }
 

@@ -1,7 +1,7 @@
 //! Reading beside the writer.
 
 use crate::sqlite::{connect, failed, query, state, until, usage};
-use crate::{OpenIntent, RecordQuery, State, StoreError, StoredRecord};
+use crate::{OpenIntent, RecordPage, RecordQuery, State, StoreError};
 use chancery_model::{Id, Usage, UsageOf};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -33,19 +33,20 @@ impl Reader {
         state::load(self.pool.take()?.connection())
     }
 
-    /// Records, as asked for.
+    /// Records, as asked for. Looks at a bounded number of them, however few match: [`RecordPage::next`] says where to go
+    /// on.
     ///
     /// # Errors
     /// [`StoreError`]: the database failed.
-    pub fn list_records(&self, query: &RecordQuery) -> Result<Vec<StoredRecord>, StoreError> {
+    pub fn list_records(&self, query: &RecordQuery) -> Result<RecordPage, StoreError> {
         query::records(self.pool.take()?.connection(), query)
     }
 
-    /// The same, given up at `until`: where few records match, all of them may have to be looked at.
+    /// The same, given up at `until`: the disk may be slow.
     ///
     /// # Errors
     /// [`StoreError::OutOfTime`]; others: the database failed.
-    pub fn list_records_until(&self, query: &RecordQuery, until: Instant) -> Result<Vec<StoredRecord>, StoreError> {
+    pub fn list_records_until(&self, query: &RecordQuery, until: Instant) -> Result<RecordPage, StoreError> {
         let mut lent = self.pool.take()?;
         until::within(lent.connection(), until, |connection| query::records(connection, query))
     }

@@ -32,12 +32,19 @@ pub struct SearchColumns<'a> {
     pub action: Option<Action>,
     /// The decision's code, as in the leaf.
     pub decision: Option<u8>,
+    /// The first bytes of the digest of what is signed.
+    pub digest: Option<[u8; SEARCHED_BYTES]>,
+    /// The trace id of the request.
+    pub trace_id: Option<[u8; SEARCHED_BYTES]>,
 }
+
+/// How much of a digest it is found by: as much as a trace id has.
+pub const SEARCHED_BYTES: usize = 16;
 
 /// Which records to list. What is `None` does not matter.
 ///
 /// A record whose details were erased is found by its index alone: it appears only where no field but
-/// `from_index`, `before_index`, `order` and `limit` is set.
+/// `from_index`, `since_index`, `before_index`, `order` and `limit` is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordQuery {
     /// At this time or later.
@@ -55,10 +62,16 @@ pub struct RecordQuery {
     pub kind: Option<u8>,
     /// With the decision of this code (`chancery_audit::Decision::code`).
     pub decision: Option<u8>,
+    /// On something with this digest. Found by its first [`SEARCHED_BYTES`] bytes: who wants to be sure compares the rest
+    /// with the details.
+    pub digest: Option<Vec<u8>>,
+    /// Of the request with this trace id.
+    pub trace_id: Option<[u8; SEARCHED_BYTES]>,
     /// Starting at this index, itself included, in the direction of `order`.
     pub from_index: Option<u64>,
-    /// Of a lower index than this, whatever the order: with `from_index` and the order by index it bounds how many
-    /// records are looked at, however few of them match.
+    /// Of this index or a higher one, whatever the order.
+    pub since_index: Option<u64>,
+    /// Of a lower index than this, whatever the order.
     pub before_index: Option<u64>,
     /// In which direction.
     pub order: Order,
@@ -87,12 +100,24 @@ impl Default for RecordQuery {
             action: None,
             kind: None,
             decision: None,
+            digest: None,
+            trace_id: None,
             from_index: None,
+            since_index: None,
             before_index: None,
             order: Order::NewestFirst,
             limit: 100,
         }
     }
+}
+
+/// Records that match a query, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordPage {
+    /// The records: at most as many as asked for; fewer, perhaps none, also where many had to be looked at.
+    pub records: Vec<StoredRecord>,
+    /// The `from_index` of the next page. `None`: everything was looked at.
+    pub next: Option<u64>,
 }
 
 /// A leaf as stored, with its details unless they were erased.

@@ -2,6 +2,7 @@
 
 use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
+use crate::sqlite::log::BlockTimes;
 use crate::sqlite::{callers, connect, failed, head, log, query, rows, usage};
 use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, Seal, StoreError};
 use chancery_model::{Id, Timestamp, Uid, Usage, UsageOf};
@@ -64,7 +65,7 @@ impl Writer {
     /// [`StoreError`]: the database failed.
     pub fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
         execute(&self.connection, "BEGIN IMMEDIATE", "beginning a transaction")?;
-        Ok(Transaction { connection: &self.connection, done: false })
+        Ok(Transaction { connection: &self.connection, times: None, done: false })
     }
 
     /// Copies the write-ahead log into the database, once it is so long that it is worth it. To be called now and then,
@@ -95,6 +96,8 @@ impl Writer {
 #[derive(Debug)]
 pub struct Transaction<'a> {
     connection: &'a Connection,
+    /// Noted once for all records of a block.
+    times: Option<BlockTimes>,
     done: bool,
 }
 
@@ -185,6 +188,15 @@ impl Transaction<'_> {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn append(&mut self, record: &NewRecord<'_>) -> Result<(), StoreError> {
+        let times = BlockTimes::of(record)?;
+        match self.times.and_then(|before| before.and(times)) {
+            Some(both) => self.times = Some(both),
+            None => {
+                if let Some(before) = self.times.replace(times) {
+                    log::note_times(self.connection, before)?;
+                }
+            }
+        }
         log::append(self.connection, record)
     }
 
@@ -211,6 +223,9 @@ impl Transaction<'_> {
     /// [`StoreError`]: the database failed. Whether the transaction will be found at the next start is then
     /// unknown: treat none of it as done, and do not try again on this writer.
     pub fn commit(mut self) -> Result<(), StoreError> {
+        if let Some(times) = self.times.take() {
+            log::note_times(self.connection, times)?;
+        }
         execute(self.connection, "COMMIT", "making records durable")?;
         self.done = true;
         Ok(())

@@ -403,7 +403,8 @@ fn write_log(writer: &mut Writer) {
     transaction.take_indexes(6).unwrap();
     for (index, at, kind, caller, resource, action) in LOG {
         let decision = if kind == 4 { Some(2) } else { Some(1) };
-        let search = SearchColumns { time: time(at), kind, caller, resource, action, decision };
+        let search =
+            SearchColumns { time: time(at), kind, caller, resource, action, decision, digest: None, trace_id: None };
         let (leaf, details) = (index.to_be_bytes(), format!("{{\"n\":{index}}}"));
         let record = NewRecord { index, leaf: &leaf, salt: &[7; 32], details: details.as_bytes(), search };
         transaction.append(&record).unwrap();
@@ -423,7 +424,7 @@ fn records_are_found_by_what_they_are_about() {
     write_log(&mut writer);
     let all = RecordQuery::default;
     let found = |query: RecordQuery| -> Vec<u64> {
-        reader.list_records(&query).unwrap().iter().map(|record| record.index).collect()
+        reader.list_records(&query).unwrap().records.iter().map(|record| record.index).collect()
     };
     let on = |resource: &str| RecordQuery { resource: Some(resource.into()), ..all() };
     assert_eq!(found(all()), [5, 4, 3, 2, 1, 0]);
@@ -450,12 +451,49 @@ fn records_are_found_by_what_they_are_about() {
     );
 }
 
+/// Records of one transaction in two blocks of 4,096, whose times cross: each is found by its time, in the record's order.
+#[test]
+fn records_are_found_by_times_that_do_not_follow_the_indexes() {
+    let (_folder, path) = folder();
+    let (mut writer, reader) = open(&path).unwrap();
+    let mut transaction = writer.begin().unwrap();
+    transaction.take_indexes(4_100).unwrap();
+    for index in 0..4_100_u64 {
+        let at = if index == 4_098 { 5 } else { 100 + i64::try_from(index).unwrap() };
+        let search = SearchColumns {
+            time: time(at),
+            kind: 1,
+            caller: None,
+            resource: None,
+            action: None,
+            decision: None,
+            digest: None,
+            trace_id: None,
+        };
+        let leaf = index.to_be_bytes();
+        transaction.append(&NewRecord { index, leaf: &leaf, salt: &[7; 32], details: b"{}", search }).unwrap();
+    }
+    transaction.commit().unwrap();
+    let found = |from: i64, until: i64| -> Vec<u64> {
+        let query =
+            RecordQuery { from_time: Some(time(from)), until_time: Some(time(until)), ..RecordQuery::default() };
+        let page = reader.list_records(&query).unwrap();
+        assert_eq!(page.next, None);
+        page.records.iter().map(|record| record.index).collect()
+    };
+    assert_eq!(found(0, 102), [4_098, 1, 0]);
+    assert_eq!(found(4_197, 5_000), [4_099, 4_097]);
+    assert_eq!(found(4_195, 4_197), [4_096, 4_095]);
+    assert_eq!(found(10, 20), []);
+}
+
 #[test]
 fn a_record_says_whether_it_has_ended() {
     let (_folder, path) = folder();
     let (mut writer, reader) = open(&path).unwrap();
     write_log(&mut writer);
-    let records = reader.list_records(&RecordQuery { order: Order::OldestFirst, ..RecordQuery::default() }).unwrap();
+    let records =
+        reader.list_records(&RecordQuery { order: Order::OldestFirst, ..RecordQuery::default() }).unwrap().records;
     let progress: Vec<RecordProgress> = records.iter().map(|record| record.progress).collect();
     use RecordProgress::{Complete, Ended, Open};
     assert_eq!(progress, [Ended(RecordEnd { outcome: 1, result: 1 }), Complete, Open, Open, Complete, Complete]);
@@ -480,12 +518,12 @@ fn details_can_be_erased_and_leaves_cannot_be_touched() {
         assert!(error.to_string().contains("a leaf is final"), "{error}");
     }
     database.execute("DELETE FROM details WHERE idx = 5", []).unwrap();
-    let records = reader.list_records(&RecordQuery::default()).unwrap();
+    let records = reader.list_records(&RecordQuery::default()).unwrap().records;
     assert_eq!((records[0].index, records[0].leaf.clone()), (5, 5_u64.to_be_bytes().to_vec()));
     assert_eq!(records[0].details, None);
     // By its content it is found no more.
     let signs = RecordQuery { action: Some(Action::Sign), ..RecordQuery::default() };
-    assert_eq!(reader.list_records(&signs).unwrap().len(), 2);
+    assert_eq!(reader.list_records(&signs).unwrap().records.len(), 2);
 }
 
 #[test]

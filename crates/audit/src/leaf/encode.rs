@@ -7,7 +7,7 @@ use chancery_model::Action;
 
 impl Leaf {
     /// Appends the leaf's bytes.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         let Self { epoch, time, instance, body, commitment } = self;
         out.push(VERSION);
         out.push(self.kind().code());

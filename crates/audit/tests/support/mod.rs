@@ -78,7 +78,7 @@ pub fn read(reader: &Reader) -> Vec<(StoredRecord, Leaf)> {
     let mut epoch = None;
     let mut log = Vec::new();
     let mut verifier = LogVerifier::new(Vec::new());
-    for (place, record) in reader.list_records(&query).unwrap().into_iter().enumerate() {
+    for (place, record) in reader.list_records(&query).unwrap().records.into_iter().enumerate() {
         assert_eq!(record.index, place as u64, "indexes are dense");
         let leaf = Leaf::decode(&record.leaf).unwrap();
         let details = record.details.as_ref().unwrap();

@@ -2,15 +2,17 @@
 
 use chancery_api::v1;
 use chancery_client::Client;
-use chancery_model::Action;
+use chancery_crypto::hash;
+use chancery_model::{Action, HashAlgorithm};
 use clap::{Args, Subcommand, ValueEnum};
 use prost_types::Timestamp;
 use std::convert::Infallible;
 use std::time::Duration;
 use tonic::Request;
 
-use super::PAGE;
+use super::{PAGE, audit_show};
 use crate::exit::{Exit, Failure};
+use crate::input::{Hex, Source};
 use crate::names::{CallerArgument, ResourceArgument};
 use crate::output::Output;
 use crate::view::audit::{RecordLine, RecordList, RecordView};
@@ -26,9 +28,20 @@ pub enum AuditCommand {
 Examples:
   chancery audit list
   chancery audit list --caller billing --action Sign --since 2026-11-01T00:00:00Z --limit 1000
-  chancery audit list --kind denial
+  chancery audit list --decision deny --since 2026-11-23T00:00:00Z
+  chancery audit list --file release.tar.gz
+  chancery audit list --trace-id 4bf92f3577b34da6a3ce929d0e0e4736
   chancery audit list --resource dev/invoices --oldest-first -o json | jq '.records[].details'")]
-    List(List),
+    List(Box<List>),
+    /// Explain one record
+    ///
+    /// What happened, who asked and how they proved it, on what, which policies decided, and how it ended. Checks that the
+    /// record's leaf commits to the details that are shown; ends with 1 where it does not.
+    #[command(after_long_help = "\
+Examples:
+  chancery audit show 42
+  chancery audit show \"$(chancery sign dev/invoices invoice.pdf -o json | jq .record_index)\"")]
+    Show(audit_show::Show),
     /// Show records as they are made, until interrupted
     ///
     /// With -o json, one JSON document a line. Where the service ends the watch, the error says from where to resume;
@@ -63,6 +76,20 @@ pub struct Filter {
 pub struct List {
     #[command(flatten)]
     filter: Filter,
+    /// Only what policy decided so
+    #[arg(long, value_enum)]
+    decision: Option<Decision>,
+    #[command(flatten)]
+    signed: Signed,
+    /// Only of the request with this W3C trace id
+    #[arg(long, value_name = "HEX", value_parser = trace_id)]
+    trace_id: Option<String>,
+    /// Only at or above this index
+    #[arg(long, value_name = "INDEX")]
+    start_index: Option<u64>,
+    /// Only below this index
+    #[arg(long, value_name = "INDEX")]
+    end_index: Option<u64>,
     /// Only at or after this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     since: Option<Timestamp>,
@@ -75,6 +102,21 @@ pub struct List {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
+}
+
+/// Of what the signing is looked for: who signed this?
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Signed {
+    /// Only intents to sign what has this digest, in hexadecimal
+    #[arg(long, value_name = "HEX", value_parser = digest)]
+    digest: Option<Hex>,
+    /// Only intents to sign this file (- is standard input); all hash functions of keys are tried
+    #[arg(long, value_name = "FILE")]
+    file: Option<Source>,
+    /// Only intents to sign the JWT in this file (- is standard input)
+    #[arg(long, value_name = "FILE")]
+    jwt: Option<Source>,
 }
 
 /// Arguments of `audit watch`.
@@ -111,6 +153,57 @@ impl From<Kind> for v1::RecordKind {
     }
 }
 
+/// What policy said.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Decision {
+    /// What was allowed: intents and acts
+    Allow,
+    /// What was refused: denials
+    Deny,
+}
+
+impl From<Decision> for v1::RecordDecision {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Allow,
+            Decision::Deny => Self::Deny,
+        }
+    }
+}
+
+/// The hash functions of keys. Which one a signature was made with is not said by what was signed.
+const HASHES: [HashAlgorithm; 4] =
+    [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512, HashAlgorithm::Keccak256];
+
+impl Signed {
+    /// The digests to look for; `None` where all records are meant.
+    fn digests(self) -> Result<Option<Vec<Vec<u8>>>, Failure> {
+        let Self { digest, file, jwt } = self;
+        let bytes = match (digest, file, jwt) {
+            (Some(Hex(digest)), _, _) => return Ok(Some(vec![digest])),
+            (_, Some(file), _) => file.read_digested()?,
+            (_, _, Some(token)) => token.read_jwt_signing_input()?,
+            (None, None, None) => return Ok(None),
+        };
+        Ok(Some(HASHES.map(|algorithm| hash(algorithm, &bytes).as_bytes().to_vec()).into()))
+    }
+}
+
+fn digest(text: &str) -> Result<Hex, String> {
+    let digest: Hex = text.parse()?;
+    match digest.0.len() {
+        32 | 48 | 64 => Ok(digest),
+        other => Err(format!("{other} bytes; a digest has 32, 48 or 64")),
+    }
+}
+
+fn trace_id(text: &str) -> Result<String, String> {
+    match text.parse() {
+        Ok(Hex(bytes)) if bytes.len() == 16 => Ok(text.to_ascii_lowercase()),
+        _ => Err("a W3C trace id has 32 hexadecimal digits".to_owned()),
+    }
+}
+
 /// A point in time, RFC 3339; for `value_parser`.
 ///
 /// # Errors
@@ -130,19 +223,31 @@ impl AuditCommand {
     pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
         match self {
             Self::List(arguments) => {
-                out.show(&list(client, arguments).await?)?;
+                out.show(&list(client, *arguments).await?)?;
                 Ok(Exit::Done)
             }
+            Self::Show(arguments) => arguments.run(client, out).await,
             Self::Watch(arguments) => match watch(client, arguments, out).await? {},
         }
     }
 }
 
 async fn list(client: &Client, arguments: List) -> Result<RecordList, Failure> {
-    let List { filter: Filter { kind, caller, resource, action }, since, until, oldest_first, limit } = arguments;
+    let List {
+        filter: Filter { kind, caller, resource, action },
+        decision,
+        signed,
+        trace_id,
+        start_index,
+        end_index,
+        since,
+        until,
+        oldest_first,
+        limit,
+    } = arguments;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut request = v1::ListRecordsRequest {
-        page_size: PAGE.min(i32::try_from(limit).unwrap_or(PAGE)),
+    let request = v1::ListRecordsRequest {
+        page_size: PAGE.min(i32::try_from(limit).unwrap_or(PAGE).saturating_add(1)),
         page_token: String::new(),
         kind: kind.map_or(v1::RecordKind::Unspecified, Into::into).into(),
         caller: caller.map(|CallerArgument(id)| format!("callers/{id}")).unwrap_or_default(),
@@ -151,17 +256,40 @@ async fn list(client: &Client, arguments: List) -> Result<RecordList, Failure> {
         start_time: since,
         end_time: until,
         oldest_first,
+        decision: decision.map_or(v1::RecordDecision::Unspecified, Into::into).into(),
+        digest: Vec::new(),
+        trace_id: trace_id.unwrap_or_default(),
+        start_index,
+        end_index,
     };
-    let mut records: Vec<RecordView> = Vec::new();
+    let mut records = Vec::new();
+    for digest in signed.digests()?.unwrap_or_else(|| vec![Vec::new()]) {
+        records.extend(first_records(client, v1::ListRecordsRequest { digest, ..request.clone() }, limit).await?);
+    }
+    // In order already, unless several digests were looked for.
+    records.sort_by_key(|record| record.index);
+    if !oldest_first {
+        records.reverse();
+    }
+    let more = records.len() > limit;
+    records.truncate(limit);
+    Ok(RecordList { records: records.into_iter().map(RecordView::from).collect(), more })
+}
+
+/// The first records that match, and one more where there are more. Pages may be short: only the last has no token.
+async fn first_records(
+    client: &Client,
+    mut request: v1::ListRecordsRequest,
+    limit: usize,
+) -> Result<Vec<v1::AuditRecord>, Failure> {
+    let mut records = Vec::new();
     loop {
         let answer = client.audit().list_records(request.clone()).await.map_err(|status| client.error(status))?;
         let page = answer.into_inner();
-        records.extend(page.records.into_iter().map(RecordView::from));
+        records.extend(page.records);
         request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || records.len() >= limit {
-            let more = !request.page_token.is_empty() || records.len() > limit;
-            records.truncate(limit);
-            return Ok(RecordList { records, more });
+        if request.page_token.is_empty() || records.len() > limit {
+            return Ok(records);
         }
     }
 }
@@ -202,6 +330,14 @@ async fn watch(client: &Client, arguments: Watch, out: &mut Output<'_>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digests_and_trace_ids_have_their_length() {
+        assert_eq!(digest(&"aB".repeat(48)).unwrap().0, [0xab; 48]);
+        assert!(digest(&"ab".repeat(20)).unwrap_err().contains("20 bytes"));
+        assert_eq!(trace_id(&"AB".repeat(16)).unwrap(), "ab".repeat(16));
+        assert!(trace_id("abcd").is_err());
+    }
 
     #[test]
     fn times_are_rfc_3339_with_any_offset() {

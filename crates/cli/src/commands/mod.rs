@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod audit;
+mod audit_show;
 pub mod backup;
 pub mod bench;
 pub mod bootstrap;

@@ -23,6 +23,8 @@ pub struct RecordView {
     resource: String,
     /// Of an outcome: how each intent or act ended.
     outcomes: Vec<OutcomeView>,
+    /// Of an intent or act that has ended: the record that says how.
+    outcome_index: Option<u64>,
     /// As they were committed to; null once erased.
     details: Value,
     leaf: String,
@@ -88,6 +90,7 @@ impl From<v1::AuditRecord> for RecordView {
             leaf,
             details_json,
             salt,
+            outcome_index,
         } = record;
         let name = v1::RecordKind::try_from(kind).ok().map(|known| known.as_str_name());
         Self {
@@ -98,6 +101,7 @@ impl From<v1::AuditRecord> for RecordView {
             action,
             resource,
             outcomes: outcomes.into_iter().map(OutcomeView::from).collect(),
+            outcome_index,
             details: serde_json::from_slice(&details_json).unwrap_or(Value::Null),
             leaf: base64(&leaf),
             salt: hex(&salt),

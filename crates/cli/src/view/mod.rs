@@ -5,6 +5,7 @@ pub mod access;
 pub mod api_keys;
 pub mod audit;
 pub mod callers;
+pub mod explained;
 pub mod jwt;
 pub mod keys;
 pub mod policy;

@@ -2,16 +2,18 @@
 
 use super::callers::caller_named;
 use super::enums::known;
-use super::fields::{id_in, key_or_version, name, time, timestamp};
+use super::fields::{id_in, invalid, key_or_version, name, time, timestamp};
 use super::page::PageOf;
 use super::policy::{action_named, documents};
 use crate::errors::fault;
 use chancery_api::v1;
-use chancery_audit::{Body, Details, Kind, Leaf, OutcomeItem};
+use chancery_audit::{Body, Decision, Details, Hex, Kind, Leaf, OutcomeItem};
 use chancery_core::{ChangedDecision, Error, Replayed};
 use chancery_model::RingName;
 use chancery_policy::PolicyDocument;
-use chancery_store::{Order, RecordQuery, StoredDetails, StoredRecord};
+use chancery_store::{
+    Order, RecordEnd, RecordPage as FoundPage, RecordProgress, RecordQuery, StoredDetails, StoredRecord,
+};
 use prost::Message as _;
 use prost_types::value::Kind as Json;
 use prost_types::{ListValue, Struct, Value};
@@ -19,7 +21,7 @@ use prost_types::{ListValue, Struct, Value};
 /// Length of all records of a page together, in bytes.
 const MAX_PAGE_BYTES: usize = 3 << 20;
 
-/// A page of the record, and the query that answers one record more than fits, to know whether there is another page.
+/// A page of the record, and the query for it.
 #[derive(Debug)]
 pub(crate) struct RecordPage {
     pub(crate) query: RecordQuery,
@@ -38,14 +40,29 @@ pub(crate) fn list_records_request(request: v1::ListRecordsRequest) -> Result<Re
         start_time,
         end_time,
         oldest_first,
+        decision,
+        digest,
+        trace_id,
+        start_index,
+        end_index,
     } = request;
+    let decision = match known("decision", decision)? {
+        v1::RecordDecision::Unspecified => None,
+        v1::RecordDecision::Allow => Some(Decision::Allow),
+        v1::RecordDecision::Deny => Some(Decision::Deny),
+    };
     let page = PageOf::parse(&list, page_size, &page_token)?;
     let query = RecordQuery {
         from_time: start_time.map(|start| time("start_time", start)).transpose()?,
         until_time: end_time.map(|end| time("end_time", end)).transpose()?,
         from_index: page.number()?,
         order: if oldest_first { Order::OldestFirst } else { Order::NewestFirst },
-        limit: u32::try_from(page.size).unwrap_or(u32::MAX).saturating_add(1),
+        limit: u32::try_from(page.size).unwrap_or(u32::MAX),
+        decision: decision.map(Decision::code),
+        digest: (!digest.is_empty()).then_some(digest).map(searched_digest).transpose()?,
+        trace_id: (!trace_id.is_empty()).then_some(trace_id).map(|id| searched_trace(&id)).transpose()?,
+        since_index: start_index,
+        before_index: end_index,
         ..filter(kind, caller, resource, action)?
     };
     Ok(RecordPage { query, page })
@@ -74,6 +91,19 @@ fn filter(kind: i32, caller: String, resource: String, action: String) -> Result
         action: given(action).map(|action| action_named(&action)).transpose()?,
         ..RecordQuery::default()
     })
+}
+
+/// As long as the digest of some key's hash.
+fn searched_digest(digest: Vec<u8>) -> Result<Vec<u8>, Error> {
+    match digest.len() {
+        32 | 48 | 64 => Ok(digest),
+        other => Err(invalid("digest", format!("has {other} bytes; a digest has 32, 48 or 64"))),
+    }
+}
+
+fn searched_trace(text: &str) -> Result<[u8; 16], Error> {
+    let bytes = Hex::parse(text).and_then(|bytes| bytes.as_bytes().try_into().ok());
+    bytes.ok_or_else(|| invalid("trace_id", "is not a W3C trace id: 32 lower-case hexadecimal digits"))
 }
 
 /// A key ring, a key, a key version or a caller.
@@ -133,25 +163,25 @@ pub(crate) fn replay_response(replayed: Replayed, page: &PageOf) -> v1::ReplayPo
 }
 
 impl RecordPage {
-    /// The answer, from the records that the query found.
-    pub(crate) fn response(&self, found: Vec<StoredRecord>) -> Result<v1::ListRecordsResponse, Error> {
-        let (records, next) = first_of(found.into_iter().map(audit_record), self.page.size)?;
-        Ok(v1::ListRecordsResponse { records, next_page_token: self.page.next(next) })
+    /// The answer, from what the query found.
+    pub(crate) fn response(&self, found: FoundPage) -> Result<v1::ListRecordsResponse, Error> {
+        let FoundPage { records, next } = found;
+        let (records, cut) = first_of(records.into_iter().map(audit_record))?;
+        Ok(v1::ListRecordsResponse { records, next_page_token: self.page.next(cut.or(next)) })
     }
 }
 
-/// The first records, and the index of the one after them. They end early where the page would grow too long for clients
+/// The first records, and the index of the one after them, where they end early: the page would grow too long for clients
 /// that take gRPC's usual 4 MiB.
 fn first_of(
     records: impl Iterator<Item = Result<v1::AuditRecord, Error>>,
-    size: usize,
 ) -> Result<(Vec<v1::AuditRecord>, Option<u64>), Error> {
     let mut first = Vec::new();
     let mut bytes = 0;
     for record in records {
         let record = record?;
         bytes += record.encoded_len();
-        if first.len() == size || (bytes > MAX_PAGE_BYTES && !first.is_empty()) {
+        if bytes > MAX_PAGE_BYTES && !first.is_empty() {
             return Ok((first, Some(record.index)));
         }
         first.push(record);
@@ -160,8 +190,7 @@ fn first_of(
 }
 
 pub(crate) fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Error> {
-    // Progress is the store's own note; the API lets a reader find the outcome that the log holds.
-    let StoredRecord { index, leaf: bytes, details, progress: _ } = record;
+    let StoredRecord { index, leaf: bytes, details, progress } = record;
     let broken = |what: &str, error: &dyn std::error::Error| fault(&format!("{what} of record {index}: {error}"));
     let leaf = Leaf::decode(&bytes).map_err(|error| broken("the leaf", &error))?;
     let (details_json, salt) = match details {
@@ -188,6 +217,11 @@ pub(crate) fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Erro
         leaf: bytes,
         details_json,
         salt,
+        // The store's own note of where the end is; how it ended is said by that leaf.
+        outcome_index: match progress {
+            RecordProgress::Ended(RecordEnd { outcome, result: _ }) => Some(outcome),
+            RecordProgress::Open | RecordProgress::Complete => None,
+        },
     })
 }
 
@@ -250,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_become_a_query_for_one_record_more() {
+    fn filters_become_a_query() {
         let request = v1::ListRecordsRequest {
             kind: v1::RecordKind::Act.into(),
             caller: "callers/checkout".to_owned(),
@@ -258,6 +292,11 @@ mod tests {
             action: "RotateKey".to_owned(),
             start_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
             oldest_first: true,
+            decision: v1::RecordDecision::Deny.into(),
+            digest: vec![7; 48],
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+            start_index: Some(0),
+            end_index: Some(9),
             ..request()
         };
         let RecordPage { query, .. } = list_records_request(request).unwrap();
@@ -266,12 +305,20 @@ mod tests {
         assert_eq!(query.resource.as_deref(), Some("keyRings/payments/keys/jwt"));
         assert_eq!(query.action, Some(Action::RotateKey));
         assert_eq!(query.from_time, Some(Timestamp::from_unix_micros(1_000_000)));
-        assert_eq!((query.order, query.limit, query.from_index), (Order::OldestFirst, 3, None));
+        assert_eq!((query.order, query.limit, query.from_index), (Order::OldestFirst, 2, None));
+        assert_eq!(query.decision, Some(Decision::Deny.code()));
+        assert_eq!((query.digest.unwrap().len(), query.trace_id.unwrap()[0]), (48, 0x4b));
+        assert_eq!((query.since_index, query.before_index), (Some(0), Some(9)));
     }
 
     #[test]
     fn malformed_filters_are_refused() {
         assert_eq!(refused(v1::ListRecordsRequest { kind: 5, ..request() }), "kind");
+        assert_eq!(refused(v1::ListRecordsRequest { decision: 3, ..request() }), "decision");
+        assert_eq!(refused(v1::ListRecordsRequest { digest: vec![7; 20], ..request() }), "digest");
+        for trace_id in ["4BF92F3577B34DA6A3CE929D0E0E4736", "4bf9", "4bf92f3577b34da6a3ce929d0e0e47", "zz"] {
+            assert_eq!(refused(v1::ListRecordsRequest { trace_id: trace_id.to_owned(), ..request() }), "trace_id");
+        }
         assert_eq!(refused(v1::ListRecordsRequest { caller: "checkout".to_owned(), ..request() }), "caller");
         assert_eq!(refused(v1::ListRecordsRequest { action: "sign".to_owned(), ..request() }), "action");
         for resource in
@@ -314,16 +361,19 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_at_its_size_or_where_it_grows_too_long() {
+    fn a_page_ends_where_it_grows_too_long() {
         let records = |bytes: usize| {
             (0..5)
                 .map(move |index| Ok(v1::AuditRecord { index, details_json: vec![b' '; bytes], ..Default::default() }))
         };
         let indexes = |(first, next): (Vec<v1::AuditRecord>, Option<u64>)| (first.len(), next);
-        assert_eq!(indexes(first_of(records(1), 3).unwrap()), (3, Some(3)));
-        assert_eq!(indexes(first_of(records(1), 5).unwrap()), (5, None));
-        assert_eq!(indexes(first_of(records(1 << 20), 5).unwrap()), (2, Some(2)));
-        assert_eq!(indexes(first_of(records(MAX_PAGE_BYTES + 1), 5).unwrap()), (1, Some(1)), "a page is never empty");
+        assert_eq!(indexes(first_of(records(1)).unwrap()), (5, None));
+        assert_eq!(indexes(first_of(records(1 << 20)).unwrap()), (2, Some(2)));
+        assert_eq!(
+            indexes(first_of(records(MAX_PAGE_BYTES + 1)).unwrap()),
+            (1, Some(1)),
+            "what was found is never left out"
+        );
     }
 
     #[test]

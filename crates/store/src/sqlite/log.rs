@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 pub(crate) fn append(connection: &Connection, record: &NewRecord<'_>) -> Result<(), StoreError> {
     const DOING: &str = "appending a record";
     let NewRecord { index, leaf, salt, details, search } = record;
-    let SearchColumns { time, kind, caller, resource, action, decision } = search;
+    let SearchColumns { time, kind, caller, resource, action, decision, digest, trace_id } = search;
     let index = to_sql(*index, "an index")?;
     connection
         .prepare_cached("INSERT INTO leaves (idx, leaf) VALUES (?1, ?2)")
@@ -17,8 +17,9 @@ pub(crate) fn append(connection: &Connection, record: &NewRecord<'_>) -> Result<
         .map_err(failed(DOING))?;
     connection
         .prepare_cached(
-            "INSERT INTO details (idx, salt, content, time, kind, caller, resource, key, action, decision)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO details (idx, salt, content, time, kind, caller, resource, key, action, decision, digest,
+                                  trace_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -32,9 +33,50 @@ pub(crate) fn append(connection: &Connection, record: &NewRecord<'_>) -> Result<
                 resource.and_then(key_of),
                 action.map(Action::as_str),
                 decision,
+                digest,
+                trace_id,
             ])
         })
         .map_err(failed(DOING))?;
+    Ok(())
+}
+
+/// Blocks of 4,096 records, of which the earliest and the latest time are kept, and which have digests and trace ids in an
+/// order of their own.
+pub(super) const BLOCK_BITS: u32 = 12;
+
+/// The earliest and the latest time of records of one block that are still to be noted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockTimes {
+    block: i64,
+    earliest: i64,
+    latest: i64,
+}
+
+impl BlockTimes {
+    pub fn of(record: &NewRecord<'_>) -> Result<Self, StoreError> {
+        let time = record.search.time.unix_micros();
+        Ok(Self { block: to_sql(record.index, "an index")? >> BLOCK_BITS, earliest: time, latest: time })
+    }
+
+    /// Takes another in; `None` where it is of another block.
+    pub fn and(self, other: Self) -> Option<Self> {
+        let (earliest, latest) = (self.earliest.min(other.earliest), self.latest.max(other.latest));
+        (self.block == other.block).then_some(Self { block: self.block, earliest, latest })
+    }
+}
+
+/// Widens the times of a block. They outlive the details: the leaves have them, too.
+pub(crate) fn note_times(connection: &Connection, times: BlockTimes) -> Result<(), StoreError> {
+    let BlockTimes { block, earliest, latest } = times;
+    connection
+        .prepare_cached(
+            "INSERT INTO record_times (block, earliest, latest) VALUES (?1, ?2, ?3)
+             ON CONFLICT (block) DO UPDATE SET earliest = min(earliest, ?2), latest = max(latest, ?3)
+             WHERE ?2 < earliest OR ?3 > latest",
+        )
+        .and_then(|mut statement| statement.execute([block, earliest, latest]))
+        .map_err(failed("noting the times of records"))?;
     Ok(())
 }
 
@@ -73,6 +115,12 @@ pub(super) fn key_of(resource: &str) -> Option<&str> {
         Some(end) => resource.get(..end),
         None => Some(resource),
     }
+}
+
+/// What a resource is in: the first two segments of its name. As the column `root` has it.
+pub(super) fn root_of(resource: &str) -> &str {
+    let end = resource.match_indices('/').nth(1).map(|(at, _)| at);
+    end.and_then(|end| resource.get(..end)).unwrap_or(resource)
 }
 
 #[cfg(test)]

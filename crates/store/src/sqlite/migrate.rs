@@ -26,11 +26,19 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration { name: "state_root", sql: include_str!("../../migrations/0006_state_root.sql") },
     Migration { name: "limits", sql: include_str!("../../migrations/0007_limits.sql") },
+    Migration { name: "record_search", sql: include_str!("../../migrations/0008_record_search.sql") },
 ];
 
 /// Runs the steps that the database has not seen.
 pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     run_steps(connection, path, MIGRATIONS)
+}
+
+/// For tests of what follows a migration: the steps before the one of this name.
+#[cfg(test)]
+pub(crate) fn run_before(name: &str, connection: &mut Connection) {
+    let steps = MIGRATIONS.iter().position(|step| step.name == name).and_then(|place| MIGRATIONS.get(..place));
+    run_steps(connection, Path::new("test.db"), steps.unwrap()).unwrap();
 }
 
 fn run_steps(connection: &mut Connection, path: &Path, steps: &[Migration]) -> Result<(), OpenError> {

@@ -1,5 +1,6 @@
 //! The one place that knows SQLite: connections, migrations, and the SQL of each group of tables.
 
+pub(crate) mod backfill;
 pub(crate) mod callers;
 pub(crate) mod checkpoint;
 pub(crate) mod connect;
@@ -8,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod query;
 pub(crate) mod rows;
+pub(crate) mod search;
 pub(crate) mod state;
 pub(crate) mod until;
 pub(crate) mod usage;

@@ -1,23 +1,48 @@
 //! Reading the log.
 
-use super::log::key_of;
+use super::search::{self, Route};
 use super::{failed, from_sql};
-use crate::{OpenIntent, Order, RecordEnd, RecordProgress, RecordQuery, StoreError, StoredDetails, StoredRecord};
+use crate::{OpenIntent, RecordEnd, RecordPage, RecordProgress, RecordQuery, StoreError, StoredDetails, StoredRecord};
 use chancery_model::Id;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-/// The records that match, in the order asked for.
-pub(crate) fn records(connection: &Connection, query: &RecordQuery) -> Result<Vec<StoredRecord>, StoreError> {
+/// The records that match, in the order asked for, as far as the bounded work of a page gets.
+pub(crate) fn records(connection: &Connection, query: &RecordQuery) -> Result<RecordPage, StoreError> {
+    records_within(connection, query, search::SPAN)
+}
+
+/// The same, looking at no more than `span` entries of an index.
+pub(super) fn records_within(
+    connection: &Connection,
+    query: &RecordQuery,
+    span: i64,
+) -> Result<RecordPage, StoreError> {
     const DOING: &str = "listing records";
-    let (sql, values) = select(query);
+    let range = search::range(connection, query)?;
+    if range.is_empty() {
+        return Ok(RecordPage { records: Vec::new(), next: None });
+    }
+    let conditions = search::conditions(query);
+    let Route { index, range, next } = search::route(connection, &conditions, range, query.order, span)?;
+    let sql = search::page_sql(COLUMNS, &conditions, index, query.order);
+    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let mut values: Vec<Value> = conditions.into_iter().flat_map(|condition| condition.values).collect();
+    // One more than asked for, to know whether there is one.
+    values.extend(range.values(index));
+    values.push(i64::from(query.limit).saturating_add(1).into());
     let mut statement = connection.prepare_cached(&sql).map_err(failed(DOING))?;
     let mut rows = statement.query(params_from_iter(values)).map_err(failed(DOING))?;
-    let mut records = Vec::new();
+    let mut records: Vec<StoredRecord> = Vec::new();
     while let Some(row) = rows.next().map_err(failed(DOING))? {
-        records.push(record(row).map_err(failed(DOING))?.try_into()?);
+        let record: StoredRecord = record(row).map_err(failed(DOING))?.try_into()?;
+        if records.len() == limit {
+            return Ok(RecordPage { records, next: Some(record.index) });
+        }
+        records.push(record);
     }
-    Ok(records)
+    let next = next.map(|next| from_sql(next, "an index")).transpose()?;
+    Ok(RecordPage { records, next })
 }
 
 /// The columns of one record, as SQLite has them.
@@ -31,7 +56,7 @@ struct Columns {
     result: Option<u8>,
 }
 
-const COLUMNS: &str = "l.idx, l.leaf, d.salt, d.content, o.idx IS NOT NULL, e.idx, e.result";
+pub(super) const COLUMNS: &str = "l.idx, l.leaf, d.salt, d.content, o.idx IS NOT NULL, e.idx, e.result";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Columns> {
     Ok(Columns {
@@ -62,80 +87,6 @@ impl TryFrom<Columns> for StoredRecord {
     }
 }
 
-/// The statement and its values. Columns and operators are ours; only values come from outside.
-fn select(query: &RecordQuery) -> (String, Vec<Value>) {
-    let RecordQuery {
-        from_time,
-        until_time,
-        caller,
-        resource,
-        action,
-        kind,
-        decision,
-        from_index,
-        before_index,
-        order,
-        limit,
-    } = query;
-    let mut wanted: Vec<(&str, Value)> = Vec::new();
-    if let Some(time) = from_time {
-        wanted.push(("d.time >= ?", time.unix_micros().into()));
-    }
-    if let Some(time) = until_time {
-        wanted.push(("d.time < ?", time.unix_micros().into()));
-    }
-    if let Some(caller) = caller {
-        wanted.push(("d.caller = ?", caller.as_str().to_owned().into()));
-    }
-    if let Some(resource) = resource {
-        match key_of(resource) {
-            // An index finds a key's records, in order; a version is picked out of them.
-            Some(key) => {
-                wanted.push(("d.key = ?", key.to_owned().into()));
-                if key.len() < resource.len() {
-                    wanted.push(("d.resource = ?", resource.clone().into()));
-                }
-            }
-            // The resource and everything under it: '0' is the character after '/'.
-            None => {
-                wanted.push(("d.resource || '/' >= ?", format!("{resource}/").into()));
-                wanted.push(("d.resource || '/' < ?", format!("{resource}0").into()));
-            }
-        }
-    }
-    if let Some(action) = action {
-        wanted.push(("d.action = ?", action.as_str().to_owned().into()));
-    }
-    if let Some(kind) = kind {
-        wanted.push(("d.kind = ?", i64::from(*kind).into()));
-    }
-    if let Some(decision) = decision {
-        wanted.push(("d.decision = ?", i64::from(*decision).into()));
-    }
-    // By a column of the details: those whose details were erased are not found. By index alone: they are.
-    let join = if wanted.is_empty() { "LEFT JOIN" } else { "JOIN" };
-    let (comparison, direction) = match order {
-        Order::NewestFirst => ("l.idx <= ?", "DESC"),
-        Order::OldestFirst => ("l.idx >= ?", "ASC"),
-    };
-    if let Some(index) = from_index {
-        wanted.push((comparison, i64::try_from(*index).unwrap_or(i64::MAX).into()));
-    }
-    if let Some(index) = before_index {
-        wanted.push(("l.idx < ?", i64::try_from(*index).unwrap_or(i64::MAX).into()));
-    }
-    let conditions: Vec<&str> = wanted.iter().map(|(condition, _)| *condition).collect();
-    let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM leaves l {join} details d ON d.idx = l.idx
-         LEFT JOIN open_intents o ON o.idx = l.idx LEFT JOIN outcomes e ON e.intent = l.idx
-         {filter} ORDER BY l.idx {direction} LIMIT ?"
-    );
-    let mut values: Vec<Value> = wanted.into_iter().map(|(_, value)| value).collect();
-    values.push(i64::from(*limit).into());
-    (sql, values)
-}
-
 /// The records of `instance` that wait for their outcome, the oldest first.
 pub(crate) fn open_intents(connection: &Connection, instance: &Id) -> Result<Vec<OpenIntent>, StoreError> {
     const DOING: &str = "reading the open intents";
@@ -153,17 +104,4 @@ pub(crate) fn open_intents(connection: &Connection, instance: &Id) -> Result<Vec
         open.push(OpenIntent { index: from_sql(index, "an index")?, instance: instance.clone(), act, leaf });
     }
     Ok(open)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_value_is_written_into_the_statement() {
-        let query = RecordQuery { resource: Some("x' OR 1=1 --".into()), ..RecordQuery::default() };
-        let (sql, values) = select(&query);
-        assert!(!sql.contains("OR 1=1"), "{sql}");
-        assert_eq!(sql.matches('?').count(), values.len());
-    }
 }

@@ -1,0 +1,48 @@
+//! `chancery audit show`: one record, for a person.
+
+use chancery_api::v1;
+use chancery_client::Client;
+use clap::Args;
+
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::view::explained::Explained;
+
+/// Arguments of `audit show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The record's index, as `chancery sign` and `chancery audit list` say it
+    #[arg(value_name = "INDEX")]
+    index: u64,
+}
+
+impl Show {
+    /// Runs the command.
+    pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
+        let Self { index } = self;
+        let record = record(client, index).await?.ok_or_else(|| {
+            Failure::refused(format!("there is no record {index}")).hint("the newest ones: chancery audit list")
+        })?;
+        let outcome = match record.outcome_index {
+            Some(outcome) => Some(self::record(client, outcome).await?.ok_or_else(|| {
+                Failure::failed(format!("record {index} ended with record {outcome}, which the service does not have"))
+            })?),
+            None => None,
+        };
+        let explained = Explained::of(record, outcome)?;
+        out.show(&explained)?;
+        Ok(if explained.holds() { Exit::Done } else { Exit::No })
+    }
+}
+
+/// The record at an index, if the record reaches up to it.
+async fn record(client: &Client, index: u64) -> Result<Option<v1::AuditRecord>, Failure> {
+    let request = v1::ListRecordsRequest {
+        page_size: 1,
+        start_index: Some(index),
+        end_index: index.checked_add(1),
+        ..v1::ListRecordsRequest::default()
+    };
+    let answer = client.audit().list_records(request).await.map_err(|status| client.error(status))?;
+    Ok(answer.into_inner().records.into_iter().next())
+}

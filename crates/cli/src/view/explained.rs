@@ -1,0 +1,368 @@
+//! One record, explained to a person.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use chancery_api::v1;
+use chancery_audit::{
+    AuthenticationDetails, Body, Details, ItemDetails, Leaf, OutcomeItem, OutcomeResult, RowTable, Subject,
+    commitment_to_details,
+};
+use chancery_model::Uid;
+use serde::Serialize;
+
+use super::audit::RecordView;
+use super::moment;
+use crate::exit::Failure;
+use crate::input::hex;
+use crate::output::{View, fields};
+
+/// A record, what it says in words, and whether its leaf bears it out.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    /// In a sentence.
+    summary: String,
+    /// Whether the leaf commits to the details.
+    commitment: Commitment,
+    record: RecordView,
+    /// The record that says how it ended, if it is an intent or act that has.
+    outcome: Option<RecordView>,
+    /// What people read, line by line; programs have `record`.
+    #[serde(skip)]
+    lines: Vec<(&'static str, String)>,
+}
+
+/// Whether a leaf commits to the details beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Commitment {
+    /// The details are what was recorded.
+    Holds,
+    /// The details were erased: what they said cannot be known, nor guesses of it confirmed.
+    Erased,
+    /// The details are not what was recorded.
+    Broken,
+}
+
+impl Commitment {
+    fn of(leaf: &Leaf, record: &v1::AuditRecord) -> Self {
+        if record.salt.is_empty() && record.details_json.is_empty() {
+            return Self::Erased;
+        }
+        let salt: Option<[u8; 32]> = record.salt.as_slice().try_into().ok();
+        match salt.map(|salt| commitment_to_details(&salt, &record.details_json)) {
+            Some(commitment) if commitment == leaf.commitment => Self::Holds,
+            _ => Self::Broken,
+        }
+    }
+
+    const fn in_words(self) -> &'static str {
+        match self {
+            Self::Holds => "holds: the leaf commits to exactly these details",
+            Self::Erased => "the details were erased; what is left is what the leaf says",
+            Self::Broken => "DOES NOT HOLD: these are not the details that the leaf commits to",
+        }
+    }
+}
+
+impl Explained {
+    /// A record, and the one that says how it ended.
+    ///
+    /// # Errors
+    /// The service answered with something that is no record of this version.
+    pub fn of(record: v1::AuditRecord, outcome: Option<v1::AuditRecord>) -> Result<Self, Failure> {
+        let index = record.index;
+        let (leaf, commitment, details) = opened(&record)?;
+        let mut lines = vec![("record", format!("{index}, {}", leaf.kind().as_str())), ("time", moment(leaf.time))];
+        let mut holds = commitment;
+        lines.extend(asked(&details));
+        lines.extend(decided(&leaf, &details));
+        match &outcome {
+            Some(outcome) => {
+                let (end, commitment, words) = opened(outcome)?;
+                if commitment == Commitment::Broken {
+                    holds = commitment;
+                }
+                let text = ended(index, &end, &words).unwrap_or_else(|| "which does not name it".to_owned());
+                lines.push(("ended", format!("record {}, {}: {text}", outcome.index, moment(end.time))));
+            }
+            None if waits(&leaf) => lines.push(("ended", "not yet, or the service stopped before it knew".to_owned())),
+            None => {}
+        }
+        for item in items(&leaf) {
+            let text = ended(item.intent, &leaf, &details).unwrap_or_default();
+            lines.push(("ends", format!("record {}: {text}", item.intent)));
+        }
+        lines.push(("message", details.message.clone().unwrap_or_default()));
+        lines.push(("recorded by", format!("{}, at epoch {}", leaf.instance, leaf.epoch)));
+        lines.push(("commitment", holds.in_words().to_owned()));
+        Ok(Self {
+            summary: summary(index, &leaf, &details),
+            commitment: holds,
+            record: RecordView::from(record),
+            outcome: outcome.map(RecordView::from),
+            lines,
+        })
+    }
+
+    /// Whether what is shown is what was recorded.
+    pub fn holds(&self) -> bool {
+        self.commitment != Commitment::Broken
+    }
+}
+
+/// What a record says, and whether its leaf bears it out. Details that are not the leaf's are shown all the same.
+fn opened(record: &v1::AuditRecord) -> Result<(Leaf, Commitment, Details), Failure> {
+    let index = record.index;
+    let unread = |what: &str| Failure::failed(format!("{what} of record {index} cannot be read"));
+    let leaf = Leaf::decode(&record.leaf).map_err(|error| unread("the leaf").because(error))?;
+    let commitment = Commitment::of(&leaf, record);
+    let details = match record.details_json.as_slice() {
+        [] => Details::default(),
+        json => Details::from_json(json).map_err(|error| unread("the details").because(error))?,
+    };
+    Ok((leaf, commitment, details))
+}
+
+fn summary(index: u64, leaf: &Leaf, details: &Details) -> String {
+    let caller = match &details.caller {
+        Some(caller) => format!("The caller {caller}"),
+        None if leaf.caller() != Uid::NONE => format!("The caller with the uid {}", leaf.caller()),
+        None if matches!(leaf.body, Body::Denial { .. }) => "Somebody unknown".to_owned(),
+        None => "The service itself".to_owned(),
+    };
+    let action = leaf.action().map_or("something that is no action", |action| action.as_str());
+    let on = match &details.resource {
+        Some(resource) => format!(" on {resource}"),
+        None if leaf.resource() == Uid::NONE => String::new(),
+        None => format!(" on the resource with the uid {}", leaf.resource()),
+    };
+    match &leaf.body {
+        Body::Intent(_) => format!("{caller} was allowed {action}{on}."),
+        Body::Act { opens: true, .. } => format!("{caller} began {action}{on}."),
+        Body::Act { .. } => format!("{caller} did {action}{on}."),
+        Body::Denial { count, reason, .. } => {
+            let times = if *count == 1 { String::new() } else { format!(", {count} times in one second") };
+            format!("{caller} was refused {action}{on}{times}: {}.", reason.as_str())
+        }
+        Body::Outcome { items, .. } => match items.as_slice() {
+            [only] => format!("What record {} began has ended: {}.", only.intent, only.result.as_str()),
+            many => format!("What {} records began has ended; record {index} says how.", many.len()),
+        },
+    }
+}
+
+/// Who asked for what.
+fn asked(details: &Details) -> Vec<(&'static str, String)> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let signed = details.signed.as_ref();
+    vec![
+        ("caller", text(&details.caller)),
+        ("proved by", details.authentication.as_ref().map(proof).unwrap_or_default()),
+        ("from", text(&details.source_address)),
+        ("resource", text(&details.resource)),
+        ("algorithm", text(&details.algorithm)),
+        ("public key", details.spki_sha256.as_ref().map(|hash| format!("SHA-256 {hash}")).unwrap_or_default()),
+        ("signed", signed.map(|signed| format!("{} {}", signed.hash, signed.digest)).unwrap_or_default()),
+        ("trace id", text(&details.trace_id)),
+    ]
+}
+
+/// What policy said, as far as it was asked.
+fn decided(leaf: &Leaf, details: &Details) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let by = if details.policies.is_empty() { String::new() } else { format!(", by {}", details.policies.join(", ")) };
+    match &leaf.body {
+        Body::Intent(subject) | Body::Act { subject, .. } => {
+            lines.push(("decision", format!("{}{by}", subject.decision.as_str())));
+            lines.push(("policy set", policy_set(subject)));
+        }
+        Body::Denial { reason, count, .. } => {
+            lines.push(("decision", format!("DENY{by}")));
+            lines.push(("reason", reason.as_str().to_owned()));
+            lines.push(("calls", count.to_string()));
+        }
+        Body::Outcome { .. } => {}
+    }
+    if let Body::Act { rows, .. } | Body::Outcome { rows, .. } = &leaf.body
+        && !rows.is_empty()
+    {
+        let tables: Vec<&str> = rows.iter().map(|row| table(row.table)).collect();
+        lines.push(("changed", tables.join(", ")));
+    }
+    lines
+}
+
+const fn table(table: RowTable) -> &'static str {
+    match table {
+        RowTable::Key => "a key",
+        RowTable::KeyVersion => "a key version",
+        RowTable::Caller => "a caller",
+        RowTable::PolicySet => "the policy set",
+        RowTable::ApiKey => "an API key",
+    }
+}
+
+fn policy_set(subject: &Subject) -> String {
+    if subject.policy_set == [0; 32] { "none was asked".to_owned() } else { hex(&subject.policy_set) }
+}
+
+/// By which credential.
+fn proof(authentication: &AuthenticationDetails) -> String {
+    use AuthenticationDetails::{ApiKey, Certificate, CertificateAndApiKey, CertificateAndOidcToken, OidcToken};
+    let certificate = |identity: &str, hash: &chancery_audit::Hex, serial: &str| {
+        format!("the certificate of {identity} (serial {serial}, SHA-256 {hash})")
+    };
+    match authentication {
+        Certificate { identity, certificate_sha256, certificate_serial } => {
+            certificate(identity, certificate_sha256, certificate_serial)
+        }
+        ApiKey { api_key } => format!("the API key {api_key}"),
+        CertificateAndApiKey { identity, certificate_sha256, certificate_serial, api_key } => {
+            format!("{} and the API key {api_key}", certificate(identity, certificate_sha256, certificate_serial))
+        }
+        OidcToken { oidc_identity, .. } => format!("a token of {oidc_identity}"),
+        CertificateAndOidcToken { identity, certificate_sha256, certificate_serial, oidc_identity, .. } => {
+            format!("{} and a token of {oidc_identity}", certificate(identity, certificate_sha256, certificate_serial))
+        }
+    }
+}
+
+/// Whether an outcome is to come.
+const fn waits(leaf: &Leaf) -> bool {
+    matches!(leaf.body, Body::Intent(_) | Body::Act { opens: true, .. })
+}
+
+fn items(leaf: &Leaf) -> &[OutcomeItem] {
+    match &leaf.body {
+        Body::Outcome { items, .. } => items,
+        Body::Intent(_) | Body::Act { .. } | Body::Denial { .. } => &[],
+    }
+}
+
+/// How the intent or act at `index` ended, as an outcome says it; nothing where it does not name it.
+fn ended(index: u64, outcome: &Leaf, details: &Details) -> Option<String> {
+    let OutcomeItem { result, signature_sha256, .. } = items(outcome).iter().find(|item| item.intent == index)?;
+    let meaning = match result {
+        OutcomeResult::Done => "it was done",
+        OutcomeResult::Failed => "it was not done, and no signature of it left the service",
+        OutcomeResult::Unknown => "whether it was done cannot be known",
+        OutcomeResult::Abandoned => "the token was never asked",
+    };
+    let mut text = format!("{}, {meaning}", result.as_str());
+    // Writing to text does not fail.
+    if let Some(hash) = signature_sha256 {
+        let _ = write!(text, "; the signature's SHA-256 is {}", hex(hash));
+    }
+    let item = details.items.iter().find(|item| item.intent == index);
+    if let Some(ItemDetails { pkcs11_function, pkcs11_return_code, attempts, message, .. }) = item {
+        if let Some((function, code)) = pkcs11_function.as_ref().zip(pkcs11_return_code.as_ref()) {
+            let _ = write!(text, "; {function} answered {code}");
+        }
+        if let Some(attempts) = attempts.filter(|attempts| *attempts != 1) {
+            let _ = write!(text, "; the token was asked {attempts} times");
+        }
+        if let Some(message) = message {
+            let _ = write!(text, "; {message}");
+        }
+    }
+    Some(text)
+}
+
+impl View for Explained {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}\n", self.summary)?;
+        fields(out, self.lines.iter().map(|(name, value)| (*name, value.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chancery_audit::{Decision, Hex, Kind};
+    use chancery_model::{Action, Id, Timestamp};
+
+    fn record(index: u64, body: Body, details: &[u8]) -> v1::AuditRecord {
+        let commitment = commitment_to_details(&[5; 32], details);
+        let instance = Id::parse("the instance", "one").unwrap();
+        let leaf = Leaf { epoch: 7, time: Timestamp::from_unix_micros(1_000_000), instance, body, commitment };
+        let mut bytes = Vec::new();
+        leaf.encode(&mut bytes);
+        v1::AuditRecord { index, leaf: bytes, details_json: details.to_vec(), salt: vec![5; 32], ..Default::default() }
+    }
+
+    fn intent(details: &[u8]) -> v1::AuditRecord {
+        let subject = Subject {
+            caller: Uid::from_bytes([1; 16]),
+            resource: Uid::from_bytes([2; 16]),
+            action: Some(Action::Sign),
+            decision: Decision::Allow,
+            policy_set: [3; 32],
+        };
+        record(4, Body::Intent(subject), details)
+    }
+
+    const DETAILS: &[u8] = br#"{"caller":"shop","authentication":{"method":"api_key","api_key":"0aZ9bY8cX7dW"},"resource":"keyRings/r/keys/k/versions/1","policies":["signer-signs"]}"#;
+
+    fn text(explained: &Explained) -> String {
+        let mut out = Vec::new();
+        explained.write_table(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_intent_says_who_by_what_and_how_it_ended() {
+        let item = OutcomeItem { intent: 4, result: OutcomeResult::Failed, signature_sha256: None };
+        let body = Body::Outcome { continues: false, items: vec![item], rows: Vec::new() };
+        let said = br#"{"items":[{"intent":4,"result":"FAILED","pkcs11_function":"C_Sign","pkcs11_return_code":"CKR_DEVICE_ERROR","attempts":2}]}"#;
+        let explained = Explained::of(intent(DETAILS), Some(record(5, body, said))).unwrap();
+        let text = text(&explained);
+        for part in [
+            "The caller shop was allowed Sign on keyRings/r/keys/k/versions/1.",
+            "the API key 0aZ9bY8cX7dW",
+            "ALLOW, by signer-signs",
+            "record 5, 1970-01-01T00:00:01Z: FAILED, it was not done",
+            "C_Sign answered CKR_DEVICE_ERROR; the token was asked 2 times",
+            "holds: the leaf commits to exactly these details",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        assert!(explained.holds());
+    }
+
+    #[test]
+    fn erased_details_are_said_to_be_and_the_leaf_still_speaks() {
+        let erased = v1::AuditRecord { details_json: Vec::new(), salt: Vec::new(), ..intent(DETAILS) };
+        let explained = Explained::of(erased, None).unwrap();
+        let text = text(&explained);
+        assert!(text.contains("the details were erased") && text.contains("was allowed Sign"), "{text}");
+        assert!(text.contains("not yet") && explained.holds() && !text.contains("shop"), "{text}");
+        assert_eq!(serde_json::to_value(&explained).unwrap()["commitment"], "ERASED");
+    }
+
+    #[test]
+    fn details_that_are_not_the_leaf_s_are_not_believed() {
+        let forged = String::from_utf8(DETAILS.to_vec()).unwrap().replace("shop", "till").into_bytes();
+        let explained = Explained::of(v1::AuditRecord { details_json: forged, ..intent(DETAILS) }, None).unwrap();
+        assert!(!explained.holds() && text(&explained).contains("DOES NOT HOLD"));
+        let salted = v1::AuditRecord { salt: vec![6; 32], ..intent(DETAILS) };
+        assert!(!Explained::of(salted, None).unwrap().holds());
+        // An outcome's details count, too.
+        let item = OutcomeItem { intent: 4, result: OutcomeResult::Done, signature_sha256: Some([9; 32]) };
+        let body = Body::Outcome { continues: false, items: vec![item], rows: Vec::new() };
+        let end = v1::AuditRecord { salt: vec![6; 32], ..record(5, body, b"{}") };
+        assert!(!Explained::of(intent(DETAILS), Some(end)).unwrap().holds());
+    }
+
+    #[test]
+    fn an_outcome_says_what_it_ends() {
+        let item = |intent, result| OutcomeItem { intent, result, signature_sha256: None };
+        let items = vec![item(7, OutcomeResult::Unknown), item(8, OutcomeResult::Abandoned)];
+        let body = Body::Outcome { continues: false, items, rows: Vec::new() };
+        let text = text(&Explained::of(record(9, body, b"{}"), None).unwrap());
+        assert!(text.contains("9, OUTCOME") && text.contains("record 7: UNKNOWN"), "{text}");
+        assert!(text.contains("record 8: ABANDONED, the token was never asked"), "{text}");
+        assert_eq!(Kind::Outcome.as_str(), "OUTCOME");
+        assert_eq!(Hex::from([1]).to_string(), "01");
+    }
+}
