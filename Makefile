@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test test-long faults crash reliability test-kryoptic test-python test-examples test-interop lint bench proto-lint clean
+.PHONY: help run test test-long faults crash reliability test-kryoptic test-python test-examples test-interop lint bench bench-record proto-lint clean
 
 help:                ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,10 @@ bench:               ## Measure signing through the service against the device a
 	@./softhsm/install.sh
 	$(CARGO) build --locked --release --bin chancery
 	@./scripts/bench.sh $(BENCH)
+
+# Takes a while and some ten GB; BENCH_RECORD='--records 1000000 --folder DIR' for less, or on another disk.
+bench-record:        ## Make ten million records, and measure appending, disk, start and searches
+	$(CARGO) run --locked --release -p chancery-audit --example record_at_scale -- $(BENCH_RECORD)
 
 proto-lint:          ## Lint proto/ with buf
 	@./scripts/buf-lint.sh
