@@ -171,7 +171,7 @@ async fn lengthen(chancery: &Chancery, intents: u64) {
         resource: Uid::from_bytes([2; 16]),
         action: Action::Sign,
         policy_set: [3; 32],
-        counts: None,
+        counts: Vec::new(),
         details: Details {
             caller: Some("busy".to_owned()),
             resource: Some("keyRings/dev/keys/busy/versions/1".to_owned()),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chancery_audit::{Details, Kind, Leaf};
 use chancery_model::{Action, Timestamp};
 use chancery_policy::{Decision, PolicyDocument, PolicyPoint, PolicySet, RecordedCall};
-use chancery_store::{RecordQuery, StoredRecord};
+use chancery_store::{RecordPage, RecordQuery, StoredRecord};
 use tokio::time::{Instant, timeout_at};
 
 use crate::policies::check_documents;
@@ -72,7 +72,7 @@ impl Chancery {
         check_documents(&documents)?;
         // One more than a page has, to know whether there is another page. Asks whether the record may be read.
         let limit = u32::try_from(size).unwrap_or(u32::MAX).saturating_add(1);
-        let records = self.list_records(from, RecordQuery { limit, ..query }).await?;
+        let page = self.list_records(from, RecordQuery { limit, ..query }).await?;
         let Ok(place) = timeout_at(from.deadline, Arc::clone(&self.inner.publishing).acquire_owned()).await else {
             return Err(Error::DeadlineExceeded { record_index: None });
         };
@@ -82,15 +82,16 @@ impl Chancery {
             // Keeps its place, and ends by its deadline, also where nobody waits for it any more.
             let _place = place;
             let set = PolicySet::parse(documents).and_then(|set| PolicyPoint::new(set, &[]));
-            replay(&set.map_err(Error::PolicyInvalid)?, records, size, deadline)
+            replay(&set.map_err(Error::PolicyInvalid)?, page, size, deadline)
         };
         crate::blocking(replay).await?
     }
 }
 
-fn replay(point: &PolicyPoint, records: Vec<StoredRecord>, size: usize, deadline: Instant) -> Result<Replayed, Error> {
+fn replay(point: &PolicyPoint, page: RecordPage, size: usize, deadline: Instant) -> Result<Replayed, Error> {
     let begun = Instant::now();
-    let mut replayed = Replayed::default();
+    let RecordPage { records, next } = page;
+    let mut replayed = Replayed { next, ..Replayed::default() };
     for (place, record) in records.into_iter().enumerate() {
         if place == size || (place > 0 && begun.elapsed() >= MAX_TIME) {
             replayed.next = Some(record.index);

@@ -103,7 +103,7 @@ pub fn intent(n: u64) -> Intent {
         resource: uid(n % KEYS),
         action,
         policy_set: POLICY_SET,
-        counts: None,
+        counts: Vec::new(),
         details,
     }
 }

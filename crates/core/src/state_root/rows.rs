@@ -36,7 +36,7 @@ pub(super) fn locate(reader: &Reader, state: &State) -> Result<Vec<RowFinding>, 
         let query = RecordQuery { before_index: before, order: Order::NewestFirst, limit: CHUNK, ..Default::default() };
         let records = match reader.list_records_until(&query, until) {
             Err(StoreError::OutOfTime) => break false,
-            records => records?,
+            page => page?.records,
         };
         let Some(last) = records.last().map(|record| record.index) else { break true };
         for record in &records {
