@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use chancery_api::v1;
 use chancery_client::{Client, EcdsaEncoding, Input};
-use chancery_testkit::{Chancery, Leaf, signal};
+use chancery_testkit::{Chancery, Leaf};
 use chancery_tests::load::{Record, create_key, metric, sign, stop, token, until};
 use chancery_tests::streams::{Answer, SignStream, WINDOW, channel, channel_as, memory, stream_request};
 use tonic::{Code, Status};

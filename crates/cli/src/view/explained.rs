@@ -200,6 +200,7 @@ const fn table(table: RowTable) -> &'static str {
         RowTable::Caller => "a caller",
         RowTable::PolicySet => "the policy set",
         RowTable::ApiKey => "an API key",
+        RowTable::KeyRing => "a key ring",
         RowTable::KeyRing => "key ring",
     }
 }
