@@ -9,11 +9,16 @@
 )]
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use chancery_api::v1;
-use chancery_client::Client;
+use chancery_client::{Client, Refusal};
 use chancery_testkit::{CallerSetup, Chancery, Setup};
-use chancery_tests::load::{Load, Record, failures, sign, token, try_create_key};
+use chancery_tests::contract;
+use chancery_tests::load::{Load, Record, failures, sign, token, try_create_key, until};
+use tokio::task::JoinSet;
 
 /// Threads that sign, and how many calls each is handed ahead (`LANE_DEPTH` of crates/hsm).
 const LANES: usize = 2;
@@ -108,5 +113,53 @@ async fn a_flood_that_fills_its_share_of_the_queue_is_refused_and_a_quiet_caller
     let calls = load.stop().await;
     assert!(failures(&calls).all(|error| error.reason() == Some("OVERLOADED")));
     assert!(calls.iter().any(|call| call.end.is_ok()), "the flood has its share");
+    chancery.stop().await.unwrap();
+}
+
+/// Batches that are handed in at once: more items than there are places for outcomes in the record.
+const BATCHES: usize = 24;
+const BATCH: usize = 256;
+
+/// A batch keeps its places until its last item has ended, and so they are what runs out first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_batches_is_refused_where_the_record_has_no_places_left_for_it_and_a_quiet_caller_is_not() {
+    let chancery = setup(1024).start().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let rsa = v1::Algorithm::RsaPkcs12048Sha256;
+    let crowded = try_create_key(&operator, "crowded", rsa).await.unwrap().name;
+    let calm = try_create_key(&operator, "calm", rsa).await.unwrap().name;
+    let quiet = chancery.connect_as("quiet").await.unwrap();
+    let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let client = chancery.caller().await.unwrap();
+    let mut flood = JoinSet::new();
+    for _ in 0..BATCHES {
+        let (client, stop, refused, crowded) = (client.clone(), stop.clone(), refused.clone(), crowded.clone());
+        flood.spawn(async move {
+            let mut made = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let requests = vec![contract::sign(&crowded, b"m"); BATCH];
+                match client.signing().batch_sign(v1::BatchSignRequest { requests }).await {
+                    Ok(answer) => made += answer.into_inner().results.len(),
+                    // A batch may also be too late; on a slow machine it waits for long.
+                    Err(status) => {
+                        let overloaded = Refusal::from(status).reason.as_deref() == Some("OVERLOADED");
+                        refused.fetch_add(usize::from(overloaded), Ordering::SeqCst);
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+            }
+            made
+        });
+    }
+    let count = || refused.load(Ordering::SeqCst);
+    until("the flood has all places that it may have", async || (count() >= BATCHES).then_some(())).await;
+    for number in 0..12 {
+        let before = count();
+        sign(&quiet, &calm, &format!("quiet {number}")).await.unwrap();
+        until("the flood goes on", async || (count() > before).then_some(())).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    let made: usize = flood.join_all().await.into_iter().sum();
+    assert!(made > 0, "the flood has its share");
     chancery.stop().await.unwrap();
 }

@@ -28,6 +28,7 @@ mod prepared;
 mod queue;
 mod record;
 mod seal;
+mod shares;
 mod slot;
 mod state_root;
 mod thread;

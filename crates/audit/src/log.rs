@@ -6,6 +6,7 @@ use crate::prepared::Prepared;
 use crate::queue::{Queue, Request, SealRequest};
 use crate::record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded, RowStatement};
 use crate::seal::{Sealer, Sealing};
+use crate::shares::Share;
 use crate::slot::OutcomeSlot;
 use crate::state_root::StateRoot;
 use crate::{Details, OutcomeResult, thread};
@@ -24,7 +25,8 @@ use tokio::sync::{oneshot, watch};
 pub struct LogSettings {
     /// Names this instance of the service in each leaf; the same after each restart, and no other instance's.
     pub instance: Id,
-    /// How many intents may be without durable outcome at once; beyond it no new ones are taken.
+    /// How many intents may be without durable outcome at once; beyond it no new ones are taken, other than those of a caller
+    /// that has none. Of what there is one caller has four fifths at most.
     pub outcome_queue_limit: usize,
     /// How many intents make a group that does not wait for more.
     pub max_batch: usize,
@@ -136,12 +138,13 @@ impl Log {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes places in the bounded queue of outcomes, before `intents` intents are recorded.
+    /// Takes places in the bounded queue of outcomes, before `intents` intents of a caller are recorded. No caller gets all of
+    /// them, and one that has none always gets some, so that whoever hands in much shuts nobody else out.
     ///
     /// # Errors
-    /// [`RecordError::Overloaded`] where it is full, [`RecordError::Closed`].
-    pub fn reserve(&self, intents: usize) -> Result<OutcomeSlot, RecordError> {
-        self.inner.queue.reserve(intents)
+    /// [`RecordError::Overloaded`] where the caller may have no more now, [`RecordError::Closed`].
+    pub fn reserve(&self, caller: Uid, intents: usize) -> Result<OutcomeSlot, RecordError> {
+        self.inner.queue.reserve(Share { caller, places: intents })
     }
 
     /// Records intents that were decided at `epoch`: all of them or none. They are durable when this returns.
@@ -166,7 +169,7 @@ impl Log {
     pub fn record_outcome(&self, slot: OutcomeSlot, outcome: Outcome) {
         let handed_in = self
             .salted(Prepared::outcome(self.instance(), &[], outcome))
-            .and_then(|records| self.inner.queue.outcomes(records, slot.into_places()));
+            .and_then(|records| self.inner.queue.outcomes(records, slot.into_share()));
         if let Err(error) = handed_in {
             tracing::error!(%error, "an outcome could not be recorded");
         }
@@ -280,7 +283,7 @@ impl Log {
         let message = Some("the service stopped before the outcome was recorded".to_owned());
         let outcome = Outcome { time: Timestamp::now(), items, details: Details { message, ..Details::default() } };
         let records = self.salted(Prepared::outcome(self.instance(), &[], outcome))?;
-        self.inner.queue.outcomes(records, 0)?;
+        self.inner.queue.outcomes(records, None)?;
         self.flush().await
     }
 

@@ -9,6 +9,7 @@ use crate::log::{LogSettings, RecordError};
 use crate::prepared::Prepared;
 use crate::record::{Changed, OutcomeItem, Recorded};
 use crate::seal::Sealer;
+use crate::shares::{Share, Shares};
 use crate::slot::OutcomeSlot;
 use crate::state_root::StateRoot;
 use crate::{Details, Outcome, OutcomeResult};
@@ -50,7 +51,7 @@ struct State {
     /// When the oldest of `background` came.
     background_since: Option<Instant>,
     /// Places taken: from before the intent until the outcome is durable.
-    places: usize,
+    places: Shares,
     /// Calls between taking a place and handing in the outcome.
     in_flight: usize,
     /// What the thread is doing.
@@ -98,7 +99,7 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, RecordError>>;
 pub(crate) struct Background {
     pub records: Vec<Prepared>,
     /// Places to give back when the records are durable.
-    pub places: usize,
+    pub places: Vec<Share>,
     denials: usize,
     /// Denials that found no room.
     pub dropped: u32,
@@ -109,6 +110,10 @@ pub(crate) struct Background {
 impl Background {
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.dropped == 0 && self.uses.is_empty()
+    }
+
+    fn places(&self) -> usize {
+        self.places.iter().map(|share| share.places).sum()
     }
 }
 
@@ -149,23 +154,22 @@ impl Queue {
         &self.health
     }
 
-    /// Takes places for the outcomes of `count` intents.
-    pub fn reserve(self: &Arc<Self>, count: usize) -> Result<OutcomeSlot, RecordError> {
+    /// Takes places for the outcomes of a caller's intents.
+    pub fn reserve(self: &Arc<Self>, share: Share) -> Result<OutcomeSlot, RecordError> {
         let mut state = self.lock();
         self.check_open(&state)?;
-        if state.places + count > self.settings.outcome_queue_limit {
+        if !state.places.take(share, self.settings.outcome_queue_limit) {
             return Err(RecordError::Overloaded);
         }
-        state.places += count;
-        state.in_flight += count;
-        Ok(OutcomeSlot::new(Arc::clone(self), count))
+        state.in_flight += share.places;
+        Ok(OutcomeSlot::new(Arc::clone(self), share))
     }
 
     /// Gives back places that no outcome came for.
-    pub fn give_back(&self, count: usize) {
+    pub fn give_back(&self, share: Share) {
         let mut state = self.lock();
-        state.places = state.places.saturating_sub(count);
-        self.landed(&mut state, count);
+        state.places.give_back(share);
+        self.landed(&mut state, share.places);
     }
 
     /// Hands in what the caller then waits for.
@@ -188,12 +192,14 @@ impl Queue {
     }
 
     /// Hands in outcomes, with the places that were taken for them.
-    pub fn outcomes(&self, records: Vec<Prepared>, places: usize) -> Result<(), RecordError> {
+    pub fn outcomes(&self, records: Vec<Prepared>, places: Option<Share>) -> Result<(), RecordError> {
         let mut state = self.lock();
         self.check_open(&state)?;
         state.background.records.extend(records);
-        state.background.places += places;
-        self.landed(&mut state, places);
+        if let Some(share) = places {
+            state.background.places.push(share);
+            self.landed(&mut state, share.places);
+        }
         self.background_came(&mut state);
         Ok(())
     }
@@ -252,9 +258,11 @@ impl Queue {
     }
 
     /// Gives back the places of outcomes that are durable now.
-    pub fn written(&self, places: usize) {
+    pub fn written(&self, places: Vec<Share>) {
         let mut state = self.lock();
-        state.places = state.places.saturating_sub(places);
+        for share in places {
+            state.places.give_back(share);
+        }
     }
 
     /// Takes no more records, ever, because something failed. Who waits is told why; the first reason stands.
@@ -352,7 +360,7 @@ impl Queue {
     /// may soon find none.
     fn crowded(&self, state: &State) -> bool {
         state.background.records.len() >= self.settings.max_batch
-            || state.background.places * 2 >= self.settings.outcome_queue_limit
+            || state.background.places() * 2 >= self.settings.outcome_queue_limit
     }
 
     /// `count` calls are no longer in flight.
@@ -439,7 +447,7 @@ impl Drop for Delivery {
         let outcome = Outcome { time: Timestamp::now(), items, details: Details { message, ..Details::default() } };
         // A log that is closed cannot be told; the next start closes these intents as unknown.
         if let Ok(records) = Prepared::outcome(&self.queue.settings.instance, &[], outcome)
-            && let Err(error) = self.queue.outcomes(records, 0)
+            && let Err(error) = self.queue.outcomes(records, None)
         {
             tracing::warn!(%error, intents = self.recorded.len(), "abandoned intents stay open");
         }

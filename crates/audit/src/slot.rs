@@ -1,6 +1,7 @@
 //! A place in the bounded queue of outcomes.
 
 use crate::queue::Queue;
+use crate::shares::Share;
 use std::sync::Arc;
 
 /// A place for the outcomes of some intents, taken before they are recorded: so that an outcome never has to wait
@@ -13,24 +14,24 @@ use std::sync::Arc;
 #[must_use = "dropping it gives the place back"]
 pub struct OutcomeSlot {
     queue: Arc<Queue>,
-    places: usize,
+    share: Option<Share>,
 }
 
 impl OutcomeSlot {
-    pub(crate) const fn new(queue: Arc<Queue>, places: usize) -> Self {
-        Self { queue, places }
+    pub(crate) const fn new(queue: Arc<Queue>, share: Share) -> Self {
+        Self { queue, share: Some(share) }
     }
 
     /// Passes the places on to outcomes that are handed in.
-    pub(crate) fn into_places(mut self) -> usize {
-        std::mem::take(&mut self.places)
+    pub(crate) fn into_share(mut self) -> Option<Share> {
+        self.share.take()
     }
 }
 
 impl Drop for OutcomeSlot {
     fn drop(&mut self) {
-        if self.places > 0 {
-            self.queue.give_back(self.places);
+        if let Some(share) = self.share.take() {
+            self.queue.give_back(share);
         }
     }
 }

@@ -50,8 +50,8 @@ fn run_with(
 /// The sealing goes before the database is closed: the anchor is then the last that was written.
 fn write_groups(writer: &mut Writer, mut sealing: Sealing, queue: &Arc<Queue>) -> Result<(), StoreError> {
     let mut buffer = Vec::with_capacity(1024);
-    while let Some(group) = queue.next_group() {
-        let places = group.background.places;
+    while let Some(mut group) = queue.next_group() {
+        let places = std::mem::take(&mut group.background.places);
         let (intents, records) = group.count();
         let begun = Instant::now();
         let answers = group::commit(writer, &queue.settings.instance, &mut buffer, &mut sealing, group)
@@ -89,7 +89,8 @@ mod tests {
     use crate::LogHealth;
     use crate::log::{LogSettings, RecordError};
     use crate::queue::Request;
-    use chancery_model::Id;
+    use crate::shares::Share;
+    use chancery_model::{Id, Uid};
     use tokio::sync::oneshot;
 
     #[test]
@@ -112,7 +113,9 @@ mod tests {
         while *queue.health().borrow() == LogHealth::Open {
             std::thread::yield_now();
         }
-        assert!(matches!(queue.reserve(1), Err(RecordError::Closed { reason }) if reason.contains("panicked")));
+        assert!(
+            matches!(queue.reserve(Share { caller: Uid::NONE, places: 1 }), Err(RecordError::Closed { reason }) if reason.contains("panicked"))
+        );
         queue.stop();
         thread.join().unwrap();
     }

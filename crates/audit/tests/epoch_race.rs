@@ -10,6 +10,7 @@
 mod support;
 
 use chancery_audit::{Kind, OutcomeResult, RecordError};
+use chancery_model::Uid;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use support::{act, folder, intent, outcome, read, start};
@@ -33,7 +34,7 @@ async fn an_intent_is_recorded_before_the_change_that_ends_its_epoch_or_not_at_a
                 let (mut recorded, mut refused) = (Vec::new(), 0_u64);
                 while !*stopped.borrow() {
                     let epoch = *believed.borrow();
-                    let slot = log.reserve(1).unwrap();
+                    let slot = log.reserve(Uid::NONE, 1).unwrap();
                     match log.record_intents(epoch, vec![intent()]).await {
                         Ok(proof) => {
                             let index = proof[0].index();

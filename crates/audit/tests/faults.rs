@@ -14,6 +14,7 @@
 mod support;
 
 use chancery_audit::{LogHealth, OutcomeResult, RecordError};
+use chancery_model::Uid;
 use chancery_store::RecordProgress;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -38,7 +39,7 @@ async fn work(path: &Path) -> (chancery_audit::Log, chancery_store::Epoch, Vec<R
             let log = log.clone();
             tokio::spawn(async move {
                 loop {
-                    let slot = match log.reserve(1) {
+                    let slot = match log.reserve(Uid::NONE, 1) {
                         Ok(slot) => slot,
                         Err(error) => return error,
                     };
@@ -122,7 +123,7 @@ async fn a_disk_that_takes_no_more_closes_the_log_for_good() {
         }
         // Closed, and it stays so: for everybody, although the disk might take a small record again.
         assert!(matches!(log.health(), LogHealth::Closed { .. }));
-        assert!(matches!(log.reserve(1).map(drop), Err(RecordError::Closed { .. })));
+        assert!(matches!(log.reserve(Uid::NONE, 1).map(drop), Err(RecordError::Closed { .. })));
         assert!(matches!(log.record_intents(epoch, vec![intent()]).await, Err(RecordError::Closed { .. })));
         assert!(matches!(log.change(epoch, vec![], act(false)).await, Err(RecordError::Closed { .. })));
         assert!(matches!(log.flush().await, Err(RecordError::Closed { .. })));

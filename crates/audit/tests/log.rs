@@ -26,7 +26,7 @@ async fn an_intent_is_in_the_database_when_it_is_acknowledged_and_its_outcome_fo
     let (_folder, path) = folder();
     let (log, reader) = start(&path);
     let epoch = reader.load_state().unwrap().epoch;
-    let slot = log.reserve(2).unwrap();
+    let slot = log.reserve(Uid::NONE, 2).unwrap();
     let recorded = log.record_intents(epoch, vec![intent(), intent()]).await.unwrap();
     let indexes: Vec<u64> = recorded.iter().map(Recorded::index).collect();
     let seen = read(&reader);
@@ -53,7 +53,7 @@ async fn followers_see_what_is_durable_and_nothing_else() {
     let epoch = reader.load_state().unwrap().epoch;
     let mut next = log.next_index();
     assert_eq!(*next.borrow_and_update(), 0);
-    let slot = log.reserve(2).unwrap();
+    let slot = log.reserve(Uid::NONE, 2).unwrap();
     log.record_intents(epoch, vec![intent(), intent()]).await.unwrap();
     assert_eq!(*next.borrow_and_update(), 2, "told before the intents are acknowledged");
     log.record_outcome(slot, outcome(&[0, 1], OutcomeResult::Done));
@@ -189,7 +189,7 @@ async fn a_restart_closes_its_own_intents_as_unknown_and_nobody_elses() {
     let (_folder, path) = folder();
     let (log, reader) = start(&path);
     let epoch = reader.load_state().unwrap().epoch;
-    let slot = log.reserve(2).unwrap();
+    let slot = log.reserve(Uid::NONE, 2).unwrap();
     let intents = log.record_intents(epoch, vec![intent(), intent()]).await.unwrap();
     let reserved = log.change(epoch, vec![], act(true)).await.unwrap();
     drop(slot);
@@ -231,7 +231,7 @@ async fn intents_of_a_caller_who_went_away_are_abandoned() {
     let (log, reader) = start(&path);
     let epoch = reader.load_state().unwrap().epoch;
     for _ in 0..20 {
-        let slot = log.reserve(1).unwrap();
+        let slot = log.reserve(Uid::NONE, 1).unwrap();
         // Asked once, and then dropped: the writing thread is hardly ever that fast. No timer: on a busy machine it gives the
         // thread all the time that it needs.
         let mut asked = pin!(log.record_intents(epoch, vec![intent()]));
@@ -259,15 +259,15 @@ async fn without_a_place_for_the_outcome_there_is_no_intent() {
     let (_folder, path) = folder();
     let (log, reader) = start_with(&path, LogSettings { outcome_queue_limit: 2, ..settings() });
     let epoch = reader.load_state().unwrap().epoch;
-    let slot = log.reserve(2).unwrap();
-    assert_eq!(log.reserve(1).map(drop), Err(RecordError::Overloaded));
+    let slot = log.reserve(Uid::NONE, 2).unwrap();
+    assert_eq!(log.reserve(Uid::NONE, 1).map(drop), Err(RecordError::Overloaded));
     drop(slot);
-    let slot = log.reserve(2).unwrap();
+    let slot = log.reserve(Uid::NONE, 2).unwrap();
     let recorded = log.record_intents(epoch, vec![intent()]).await.unwrap();
     log.record_outcome(slot, outcome(&[recorded[0].index()], OutcomeResult::Failed));
     // The place comes back when the outcome is durable.
     log.flush().await.unwrap();
-    drop(log.reserve(2).unwrap());
+    drop(log.reserve(Uid::NONE, 2).unwrap());
     log.shutdown().await;
 }
 
@@ -276,12 +276,12 @@ async fn who_is_alone_does_not_wait_and_who_is_not_waits_for_the_others() {
     let (_folder, path) = folder();
     let (log, reader) = start_with(&path, LogSettings { max_wait: Duration::from_secs(3_600), ..settings() });
     let epoch = reader.load_state().unwrap().epoch;
-    let slot = log.reserve(1).unwrap();
+    let slot = log.reserve(Uid::NONE, 1).unwrap();
     let alone = tokio::time::timeout(Duration::from_secs(10), log.record_intents(epoch, vec![intent()]));
     let index = alone.await.expect("who is alone does not wait").unwrap()[0].index();
 
     // The first is between intent and outcome now: the second waits for it to come back.
-    let other = log.reserve(1).unwrap();
+    let other = log.reserve(Uid::NONE, 1).unwrap();
     let second = {
         let log = log.clone();
         tokio::spawn(async move { log.record_intents(epoch, vec![intent()]).await.map(|recorded| recorded[0].index()) })
@@ -293,7 +293,7 @@ async fn who_is_alone_does_not_wait_and_who_is_not_waits_for_the_others() {
     drop(other);
 
     // A change waits for nobody.
-    let _busy = log.reserve(5).unwrap();
+    let _busy = log.reserve(Uid::NONE, 5).unwrap();
     let change = tokio::time::timeout(Duration::from_secs(10), log.change(epoch, vec![], act(false)));
     assert!(change.await.expect("a change does not wait").is_ok());
     log.shutdown().await;
@@ -337,13 +337,13 @@ async fn a_shutdown_loses_nothing_and_takes_nothing_more() {
     let (_folder, path) = folder();
     let (log, reader) = start(&path);
     let epoch = reader.load_state().unwrap().epoch;
-    let slot = log.reserve(1).unwrap();
+    let slot = log.reserve(Uid::NONE, 1).unwrap();
     let recorded = log.record_intents(epoch, vec![intent()]).await.unwrap();
     log.record_outcome(slot, outcome(&[recorded[0].index()], OutcomeResult::Done));
     log.shutdown().await;
     assert!(matches!(log.health(), LogHealth::Closed { .. }));
     assert!(matches!(log.record_intents(epoch, vec![intent()]).await, Err(RecordError::Closed { .. })));
-    assert!(matches!(log.reserve(1).map(drop), Err(RecordError::Closed { .. })));
+    assert!(matches!(log.reserve(Uid::NONE, 1).map(drop), Err(RecordError::Closed { .. })));
     log.shutdown().await;
     drop(reader);
     // The database is free, whole in one file, and has the outcome.

@@ -135,7 +135,7 @@ impl Chancery {
             let snapshot = self.snapshot();
             let item = self.prepare_mac(&snapshot, from, action, name, message)?;
             let mut admitted = self.admit_one(&snapshot, from, item.paced.as_ref())?;
-            let slot = self.inner.log.reserve(1)?;
+            let slot = self.inner.log.reserve(from.caller.uid, 1)?;
             let ticket = self.enter(from, item.uid, snapshot.epoch);
             let intent = details::mac_intent(from, &item);
             let span = debug_span!("record", chancery.record.intents = 1);

@@ -158,7 +158,7 @@ impl Chancery {
                     // None was allowed, so each item is an error already.
                     return Ok(decided.into_iter().map(|item| item.and(Err(Error::StateChanging))).collect());
                 }
-                let slot = self.inner.log.reserve(allowed.len())?;
+                let slot = self.inner.log.reserve(from.caller.uid, allowed.len())?;
                 let tickets: Vec<_> = allowed.iter().map(|item| self.enter(from, item.uid, snapshot.epoch)).collect();
                 let intents = allowed.iter().map(|item| details::sign_intent(from, item)).collect();
                 let span = debug_span!("record", chancery.record.intents = allowed.len());
