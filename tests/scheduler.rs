@@ -16,7 +16,7 @@ use chancery_model::KeyState::{Active, Deactivated, DestroyScheduled, Destroyed,
 use chancery_model::{KeyName, KeyState};
 use chancery_pkcs11_fault::{Hang, Rule, Then};
 use chancery_tests::faults::Faulty;
-use chancery_tests::load::until;
+use chancery_tests::load::{sign, until};
 use chancery_tests::office::{DAY, Office};
 
 fn days(days: u32) -> Option<Option<Duration>> {
@@ -180,6 +180,46 @@ async fn a_token_that_hangs_keeps_no_key_of_another_waiting() {
     until("the other one goes on", async || (versions(&keys[1]).await.len() >= before + 3).then_some(())).await;
     let still = versions(&keys[0]).await;
     assert!(still.iter().any(|version| version.state() == v1::KeyState::PendingGeneration), "it hangs: {still:?}");
+}
+
+/// While the token takes its time, several looks go by at which the old version's signing period is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_signs_while_its_next_version_is_still_being_made() {
+    let faulty = Faulty::start().await;
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let key = v1::Key {
+        algorithm: v1::Algorithm::EcdsaP256Sha256.into(),
+        rotation_period: seconds(3),
+        signing_period: seconds(3),
+        ..v1::Key::default()
+    };
+    let second = format!("chancery:{}/k/2", faulty.ring);
+    faulty.rules(&[Rule::new("slow", Then::Hang(Hang::UntilRemoved))
+        .on("C_GenerateKeyPair")
+        .when(|when| when.label = Some(second))]);
+    let parent = format!("keyRings/{}", faulty.ring);
+    let request = v1::CreateKeyRequest { parent, key_id: "k".to_owned(), key: Some(key), request_id: String::new() };
+    let key = faulty.operator.keys().create_key(request).await.unwrap().into_inner().name;
+    until("the next version is being made", async || (faulty.faults.count("slow").unwrap() == 1).then_some(())).await;
+    let states = async || {
+        let request = v1::ListKeyVersionsRequest { parent: key.clone(), page_size: 1000, ..Default::default() };
+        let versions = faulty.operator.keys().list_key_versions(request).await.unwrap().into_inner().key_versions;
+        versions.iter().map(|version| (version.name.clone(), version.state())).collect::<Vec<_>>()
+    };
+    let first = format!("{key}/versions/1");
+    // The scheduler looks once a second.
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) {
+        assert_eq!(sign(&faulty.caller, &key, "m").await.unwrap().version.to_string(), first);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(states().await.contains(&(first.clone(), v1::KeyState::Active)));
+    faulty.rules(&[]);
+    until("the old version's time ends when there is another", async || {
+        states().await.contains(&(first.clone(), v1::KeyState::Deactivated)).then_some(())
+    })
+    .await;
+    assert_ne!(sign(&faulty.caller, &key, "m").await.unwrap().version.to_string(), first);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -133,7 +133,9 @@ impl Chancery {
     async fn act_without_tokens(&self, pauses: &Pauses) -> ScheduleReport {
         let now = self.inner.clock.now();
         let wanted = |state: &Snapshot, key: &KeyEntry, due: Due| {
-            !pauses.rests(&key.name, due) && !waits_for_token(state, key, due, now, pauses)
+            !pauses.rests(&key.name, due)
+                && !waits_for_successor(key, due, pauses)
+                && !waits_for_token(state, key, due, now, pauses)
         };
         let mut report = ScheduleReport::default();
         for whose in self.due_now(wanted) {
@@ -146,7 +148,10 @@ impl Chancery {
     async fn act_in_token(&self, keys: Vec<Whose>, pauses: &Pauses) -> ScheduleReport {
         let mut report = ScheduleReport::default();
         for whose in keys {
-            self.act_on(&whose, |_, key, due| !pauses.rests(&key.name, due), &mut report).await;
+            let wanted = |_: &Snapshot, key: &KeyEntry, due: Due| {
+                !pauses.rests(&key.name, due) && !waits_for_successor(key, due, pauses)
+            };
+            self.act_on(&whose, wanted, &mut report).await;
         }
         report
     }
@@ -308,13 +313,27 @@ impl Chancery {
 }
 
 /// Whether an act waits until the key's token has been asked: it needs the token, or ends an old version's time while the
-/// next one is about to be made. That comes first, so that there is always one.
+/// next one is about to be made. That comes first, so that there is always one. A token that hangs is not waited for without end.
 fn waits_for_token(state: &Snapshot, key: &KeyEntry, due: Due, now: Timestamp, pauses: &Pauses) -> bool {
     match due {
         Due::MakeNext | Due::Destroy(_) => true,
-        Due::Deactivate(_) => is_due(state, key, Due::MakeNext, now) && !pauses.rests(&key.name, Due::MakeNext),
+        Due::Deactivate(_) => {
+            is_due(state, key, Due::MakeNext, now)
+                && !pauses.rests(&key.name, Due::MakeNext)
+                && pauses.may_wait(&key.name, due)
+        }
         Due::CorrectPlan | Due::TakeOver(_) => false,
     }
+}
+
+/// Whether an old version's time goes on because its successor is being made, by whomever. One that will be published first is
+/// none: it was not planned to sign at once.
+fn waits_for_successor(key: &KeyEntry, due: Due, pauses: &Pauses) -> bool {
+    let is_successor =
+        |version: &VersionEntry| version.state == KeyState::PendingGeneration && version.life.activation.is_none();
+    matches!(due, Due::Deactivate(_))
+        && key.versions.values().any(|version| is_successor(version))
+        && pauses.may_wait(&key.name, due)
 }
 
 fn key<'a>(snapshot: &'a Snapshot, name: &KeyName) -> Result<&'a Arc<KeyEntry>, Error> {
