@@ -55,6 +55,7 @@ fn objects_entry() {
     maker.rsa(&[0x11, 2], &[0xff, 0x11], "rsa without public key");
     maker.secret(&[0x33], "mac");
     maker.secret(&[0x35], "chancery:system/state/7");
+    maker.pair(P256, &[0xec, 12], &[0xec, 12], "chancery:dev/forgotten/3", &[]);
     maker.pair(P256, &[0xec, 2], &[0xec, 2], "extractable", &[Attribute::Extractable(true)]);
     maker.import_secret(&[0x34], "imported");
     maker.pair(P256, &[0xec, 4], &[0xff, 4], "no public key", &[]);
@@ -442,6 +443,10 @@ async fn an_object_is_adopted_once() {
     // Nor what the service would take for its own, though no row names it: who could use that could seal a state.
     let refused = adopt(&keeper, request(LEGACY, "seal", Algorithm::HmacSha256, &[0x35])).await;
     assert_refused(refused, Code::AlreadyExists, "TOKEN_OBJECT_TAKEN");
+    // Nor one that was made for another ring, of which a restored database knows nothing. That ring may have it back.
+    let forgotten = |ring| request(ring, "forgotten", p256, &[0xec, 12]);
+    assert_refused(adopt(&keeper, forgotten(LEGACY)).await, Code::AlreadyExists, "TOKEN_OBJECT_TAKEN");
+    adopt(&keeper, forgotten(RING)).await.unwrap();
     // Of two at once one wins.
     let race = request(RING, "raced", p256, &[0xec, 8]);
     let other = v1::AdoptKeyRequest { key_id: "raced-too".to_owned(), ..race.clone() };

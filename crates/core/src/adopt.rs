@@ -26,8 +26,6 @@ use crate::{Chancery, CreateKey, Error, Requester, details};
 
 /// How long the token may take to find the key, and again to let it prove itself.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How the labels of the service's own objects begin.
-const OWN_LABELS: &str = "chancery:system/";
 
 /// Length of the longest CKA_LABEL that is asked for, in bytes.
 const MOST_LABEL_BYTES: usize = 256;
@@ -79,8 +77,9 @@ impl Chancery {
         let token = self.token_of(&ring)?.clone();
         let found = token.find(object, algorithm, Instant::now() + DEADLINE).await;
         let found = found.map_err(|error| not_found(&ring.token, error))?;
-        // What the service keeps for itself, the secret by which the state is sealed for one, whether a row names it or not.
-        if found.label.starts_with(OWN_LABELS) {
+        // Another ring's, whether a row names it or not: a database that was restored does not know the keys made since. What the
+        // service keeps for itself, the secret by which the state is sealed for one, is of a ring that nobody adopts into.
+        if made_for(&found.label).is_some_and(|owner| owner != ring.name.ring.as_str()) {
             return Err(Error::ObjectTaken { token: ring.token.clone(), object: found.id });
         }
         let adoption = found.adoption();
@@ -99,7 +98,7 @@ impl Chancery {
                 if adoption.extractable && !ring.allow_extractable {
                     return Err(Error::KeyExtractable { ring: ring.name.clone() });
                 }
-                self.not_managed(snapshot, &ring.token, adoption.object_id)?;
+                self.not_managed(snapshot, &ring.token, adoption.object_id, &made)?;
                 version.adoption = Some(adoption.clone());
                 let name = create.name.version(version.version);
                 let said = said(&adoption, &found.label);
@@ -132,14 +131,23 @@ impl Chancery {
         self.authorize_ring(snapshot, from, Action::AdoptKey, &name.ring_name(), operation)
     }
 
-    /// Refuses an object that a version has already, in whatever ring on this token, the system ring included. A ring that
-    /// the configuration does not declare any more may have been on it.
-    fn not_managed(&self, snapshot: &Snapshot, token: &Id, object: TokenObjectId) -> Result<(), Error> {
+    /// Refuses an object that a version has already, in whatever ring, the system ring included. The configuration says on which
+    /// token a ring is now, and not where it was when the version came: only a CKA_ID that others have given, which may be
+    /// there once more in another token, is told apart, by its public key.
+    fn not_managed(&self, snapshot: &Snapshot, token: &Id, object: TokenObjectId, made: &Made) -> Result<(), Error> {
+        let is_another = |version: &VersionEntry| {
+            let elsewhere = self.any_ring(&version.name.key.ring).is_some_and(|ring| ring.token != *token);
+            let differs = match (&version.public, made.public()) {
+                (Some(known), Some(found)) => known.spki_der() != found.spki_der(),
+                (None, _) | (_, None) => false,
+            };
+            elsewhere && version.adoption.is_some() && differs
+        };
         let taken = snapshot
             .keys
             .values()
-            .filter(|key| self.any_ring(&key.name.ring).is_none_or(|ring| ring.token == *token))
-            .any(|key| key.versions.values().any(|version| version.object_id() == object));
+            .flat_map(|key| key.versions.values())
+            .any(|version| version.object_id() == object && !is_another(version));
         if taken { Err(Error::ObjectTaken { token: token.clone(), object }) } else { Ok(()) }
     }
 
@@ -196,6 +204,11 @@ fn repeated_adoption(version: Arc<VersionEntry>, request: &AdoptKey) -> Result<A
     }
     let request_id = request.key.request_id.clone().unwrap_or_default();
     Err(Error::RequestIdReused { request_id })
+}
+
+/// The ring for which the service made an object with this label (see [`crate::generate::object_label`]).
+fn made_for(label: &str) -> Option<&str> {
+    label.strip_prefix("chancery:")?.split_once('/').map(|(ring, _)| ring)
 }
 
 fn check_object(object: &ObjectQuery) -> Result<(), Error> {
