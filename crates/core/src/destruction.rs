@@ -4,6 +4,7 @@
 //! on with until it is done (see `sweep`).
 
 use chancery_audit::{Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded};
+use chancery_crypto::PublicKey;
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{HsmErrorKind, HsmFailure, KeyPresence, Token};
 use chancery_model::{KeyState, Step, Timestamp, TokenObjectId, Transition, Uid, VersionLife};
@@ -73,11 +74,11 @@ impl Chancery {
         self.complete_destruction(*act, *uid).await
     }
 
-    /// Which objects are to be destroyed, and whether Chancery made them.
+    /// Which objects are to be destroyed, whether Chancery made them, and by what they are known.
     fn objects_of(&self, version: Uid) -> Result<Objects, Error> {
         let snapshot = self.snapshot();
         let (_, entry) = snapshot.version(version)?;
-        Ok(Objects { id: entry.object_id(), adopted: entry.adoption.is_some() })
+        Ok(Objects { id: entry.object_id(), adopted: entry.adoption.is_some(), public: entry.public.clone() })
     }
 
     /// Closes a destruction that is done: the version is DESTROYED. Row, epoch and outcome are one transaction.
@@ -126,18 +127,21 @@ async fn ask_token(
 }
 
 /// The objects of a version in its token.
-#[derive(Clone, Copy)]
 struct Objects {
     id: TokenObjectId,
     adopted: bool,
+    public: Option<PublicKey>,
 }
 
 /// Destroys the objects, and then looks whether any is left: what a token says of its own work is not proof.
 async fn destroy(token: &Token, what: &Unfinished, objects: Objects) -> Result<(), HsmFailure> {
-    let Objects { id, adopted } = objects;
+    let Objects { id, adopted, public } = objects;
     let deadline = Instant::now() + INSPECTION_DEADLINE;
-    let objects =
-        if adopted { token.destroy_adopted(id, deadline).await? } else { token.destroy(id, deadline).await? };
+    let objects = if adopted {
+        token.destroy_adopted(id, what.algorithm, public.as_ref(), deadline).await?
+    } else {
+        token.destroy(id, deadline).await?
+    };
     match token.inspect(id, what.algorithm, deadline).await? {
         KeyPresence::Absent => {
             tracing::info!(version = %what.version, objects, "a version was destroyed in its token");

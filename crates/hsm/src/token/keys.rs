@@ -2,7 +2,7 @@
 //! control lane.
 
 use super::Token;
-use crate::wire::{ControlReply, ControlRequest, WireFound, WireKey, algorithm_index};
+use crate::wire::{ControlReply, ControlRequest, WireAdopted, WireFound, WireKey, algorithm_index};
 use crate::{
     FindKeyError, FoundKey, GeneratedKey, HsmErrorKind, HsmFailure, KeyPresence, MacKey, ORDERLY_GRACE, ObjectQuery,
     SigningKey, TokenObject, Unadoptable,
@@ -92,20 +92,33 @@ impl Token {
     /// # Errors
     /// [`HsmFailure`]; some of the objects may be gone then.
     pub async fn destroy(&self, id: TokenObjectId, deadline: Instant) -> Result<usize, HsmFailure> {
-        self.destroy_objects(id, false, deadline).await
+        self.destroy_objects(id, None, deadline).await
     }
 
-    /// The same of a key that others have put into the token: where several private or secret keys have the CKA_ID by now,
-    /// none of them is destroyed ([`HsmErrorKind::KeyAmbiguous`]).
+    /// The same of a key that others have put into the token: where several private or secret keys have the CKA_ID by now, or
+    /// one with another public key than `pinned`, which a pair has, none of them is destroyed ([`HsmErrorKind::KeyAmbiguous`]).
     ///
     /// # Errors
     /// [`HsmFailure`]; some of the objects may be gone then.
-    pub async fn destroy_adopted(&self, id: TokenObjectId, deadline: Instant) -> Result<usize, HsmFailure> {
-        self.destroy_objects(id, true, deadline).await
+    pub async fn destroy_adopted(
+        &self,
+        id: TokenObjectId,
+        algorithm: Algorithm,
+        pinned: Option<&PublicKey>,
+        deadline: Instant,
+    ) -> Result<usize, HsmFailure> {
+        let spki_der = pinned.map(|public| public.spki_der().to_vec());
+        let adopted = WireAdopted { algorithm: algorithm_index(algorithm), spki_der };
+        self.destroy_objects(id, Some(adopted), deadline).await
     }
 
-    async fn destroy_objects(&self, id: TokenObjectId, sole: bool, deadline: Instant) -> Result<usize, HsmFailure> {
-        match self.control(ControlRequest::Destroy { id: id.as_bytes().to_vec(), sole }, deadline).await? {
+    async fn destroy_objects(
+        &self,
+        id: TokenObjectId,
+        adopted: Option<WireAdopted>,
+        deadline: Instant,
+    ) -> Result<usize, HsmFailure> {
+        match self.control(ControlRequest::Destroy { id: id.as_bytes().to_vec(), adopted }, deadline).await? {
             ControlReply::Destroyed(destroyed) => Ok(count(destroyed)),
             _ => Err(unexpected()),
         }

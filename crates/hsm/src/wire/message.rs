@@ -211,10 +211,10 @@ pub(crate) enum ControlRequest {
         id: Vec<u8>,
         algorithm: u8,
     },
-    /// With `sole`, nothing where several private or secret keys have the id.
+    /// With `adopted`, nothing where another key has the id, too, or instead.
     Destroy {
         id: Vec<u8>,
-        sole: bool,
+        adopted: Option<WireAdopted>,
     },
     Find {
         id: Option<Vec<u8>>,
@@ -245,6 +245,14 @@ pub(crate) struct WireKey {
     /// `None` for a secret.
     pub(crate) spki_der: Option<Vec<u8>>,
     pub(crate) attributes: KeyAttributes,
+}
+
+/// What is known of a key that others have put into the token, and that is to be destroyed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WireAdopted {
+    pub(crate) algorithm: u8,
+    /// The pinned public key; `None` for a secret.
+    pub(crate) spki_der: Option<Vec<u8>>,
 }
 
 /// A key that others have put into the token.

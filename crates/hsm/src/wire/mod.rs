@@ -14,7 +14,7 @@ pub(crate) use lane::{
 };
 pub(crate) use message::{
     ChangePin, ControlReply, ControlRequest, Examine, Initialise, ListSlots, Measure, MechanismFact, MechanismFlag,
-    Reinitialise, Serve, Started, Task, TokenAddress, TokenFacts, WireFailure, WireFound, WireKey,
+    Reinitialise, Serve, Started, Task, TokenAddress, TokenFacts, WireAdopted, WireFailure, WireFound, WireKey,
 };
 
 use chancery_model::Algorithm;

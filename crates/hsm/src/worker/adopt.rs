@@ -2,11 +2,11 @@
 
 use super::fault::Fault;
 use super::held::{Held, search};
-use super::keys::{check_secret, read_attributes, read_public};
+use super::keys::{self, check_secret, read_attributes, read_public};
 use super::mechanism;
-use crate::Unadoptable;
 use crate::key::TokenObjectClass;
 use crate::wire::{ControlReply, WireFound};
+use crate::{HsmErrorKind, Unadoptable};
 use chancery_model::{Algorithm, Curve, KeyType, TokenObjectId};
 use cryptoki::object::{Attribute, AttributeType, CertificateType, KeyType as TokenKeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -201,6 +201,46 @@ fn public_half(
         _ => None,
     });
     Ok(der.and_then(|der| chancery_crypto::certificate_spki(&der)).ok_or(Unadoptable::NoPublicHalf))
+}
+
+/// Refuses where the token holds another key under the CKA_ID of an adopted one than that which was adopted, or one beside it:
+/// others gave the id, and may have given it to a key of theirs since.
+pub(super) fn require_same(
+    session: &Session,
+    id: &TokenObjectId,
+    algorithm: Algorithm,
+    pinned: Option<&[u8]>,
+) -> Result<(), Fault> {
+    let refused = |what: String| Fault::new(HsmErrorKind::KeyAmbiguous, format!("{what}; nothing is destroyed"));
+    let private = keys::find(session, id, ObjectClass::PRIVATE_KEY)?;
+    let used = private.len() + keys::find(session, id, ObjectClass::SECRET_KEY)?.len();
+    if used > 1 {
+        return Err(refused(format!("{used} private or secret keys have CKA_ID {id}")));
+    }
+    // A secret shows nothing by which it could be told from another one.
+    let Some(pinned) = pinned else { return Ok(()) };
+    let another =
+        || refused(format!("the key with CKA_ID {id} is not the one that was adopted: its public key is another"));
+    // The public objects one by one: where the destruction was cut short, they are all that is left.
+    let public = keys::find(session, id, ObjectClass::PUBLIC_KEY)?;
+    for object in &public {
+        match read_public(session, algorithm, *object) {
+            Ok(spki_der) if spki_der == pinned => {}
+            Ok(_) => return Err(another()),
+            Err(fault) => return Err(unless_the_token_failed(fault).map(|_of_the_key| another())?),
+        }
+    }
+    match private.as_slice() {
+        [private] if public.is_empty() => match public_half(session, algorithm, *private, id.as_bytes())? {
+            Ok(spki_der) if spki_der == pinned => Ok(()),
+            Ok(_) => Err(another()),
+            Err(_) => Err(refused(format!(
+                "whether the key with CKA_ID {id} is the one that was adopted cannot be told: its public key is gone from the \
+                 token (put the public key object or the certificate back)"
+            ))),
+        },
+        [] | [_] | [_, _, ..] => Ok(()),
+    }
 }
 
 /// A fault that speaks of the key comes back; one of the token is passed on.

@@ -37,7 +37,7 @@ pub(super) fn generate(
             held.remember(id, made.used(), algorithm.purpose());
             Ok(key)
         }
-        Err(fault) => Err(match destroy(held, session, &id, false) {
+        Err(fault) => Err(match destroy(held, session, &id) {
             Ok(_) => Fault { message: format!("{}; the new key was destroyed", fault.message), ..fault },
             Err(second) => {
                 let message = format!("{}; destroying the new key failed: {}", fault.message, second.message);
@@ -159,19 +159,11 @@ pub(super) fn inspect(
     read_back(session, id, algorithm, whole).map(ControlReply::Key)
 }
 
-/// Destroys every key object with a CKA_ID, checks that none is left, and says how many there were. With `sole` it destroys
-/// nothing where several private or secret keys have the id: of ids that others have given, a second one may be of theirs.
-pub(super) fn destroy(held: &Held, session: &Session, id: &TokenObjectId, sole: bool) -> Result<u64, Fault> {
+/// Destroys every key object with a CKA_ID, checks that none is left, and says how many there were. Where others gave the id,
+/// [`super::adopt::require_same`] comes before.
+pub(super) fn destroy(held: &Held, session: &Session, id: &TokenObjectId) -> Result<u64, Fault> {
     let mut destroyed = 0;
     let since = held.logins();
-    if sole {
-        let used =
-            find(session, id, ObjectClass::PRIVATE_KEY)?.len() + find(session, id, ObjectClass::SECRET_KEY)?.len();
-        if used > 1 {
-            let message = format!("{used} private or secret keys have CKA_ID {id}: none of them is destroyed");
-            return Err(Fault::new(HsmErrorKind::KeyAmbiguous, message));
-        }
-    }
     held.forget(id);
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY, ObjectClass::SECRET_KEY] {
         for handle in find(session, id, class)? {
@@ -216,7 +208,7 @@ pub(super) fn list(held: &Held, session: &Session) -> Result<Vec<TokenObject>, F
     Ok(objects)
 }
 
-fn find(session: &Session, id: &TokenObjectId, class: ObjectClass) -> Result<Vec<ObjectHandle>, Fault> {
+pub(super) fn find(session: &Session, id: &TokenObjectId, class: ObjectClass) -> Result<Vec<ObjectHandle>, Fault> {
     search(session, &[Attribute::Class(class), Attribute::Id(id.as_bytes().to_vec())])
         .map_err(|error| Fault::pkcs11("looking for a key", &error))
 }

@@ -12,7 +12,8 @@ use super::{module, probe, process};
 use crate::LOCK_PATIENCE;
 use crate::return_codes::Cure;
 use crate::wire::{
-    ControlReply, ControlRequest, Serve, Started, TokenAddress, TokenFacts, algorithm_at, read_control, write_control,
+    ControlReply, ControlRequest, Serve, Started, TokenAddress, TokenFacts, WireAdopted, algorithm_at, read_control,
+    write_control,
 };
 use chancery_model::TokenObjectId;
 use cryptoki::context::Pkcs11;
@@ -207,8 +208,13 @@ impl Worker {
             ControlRequest::Inspect { id, algorithm } => {
                 keys::inspect(&held, session, &object_id(id)?, algorithm_at(algorithm).map_err(bad_algorithm)?)
             }
-            ControlRequest::Destroy { id, sole } => {
-                keys::destroy(&held, session, &object_id(id)?, sole).map(ControlReply::Destroyed)
+            ControlRequest::Destroy { id, adopted } => {
+                let id = object_id(id)?;
+                if let Some(WireAdopted { algorithm, spki_der }) = adopted {
+                    let algorithm = algorithm_at(algorithm).map_err(bad_algorithm)?;
+                    adopt::require_same(session, &id, algorithm, spki_der.as_deref())?;
+                }
+                keys::destroy(&held, session, &id).map(ControlReply::Destroyed)
             }
             ControlRequest::Find { id, label, algorithm } => {
                 adopt::find(&held, session, id, label, algorithm_at(algorithm).map_err(bad_algorithm)?)

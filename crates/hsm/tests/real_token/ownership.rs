@@ -223,6 +223,25 @@ async fn two_keys_of_one_id_sign_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_an_id_that_others_gave_another_key_is_not_destroyed() {
+    let tokens = Tokens::new().await;
+    let token = tokens.token().await;
+    let algorithm = Algorithm::EcdsaP256Sha256;
+    let (_, key) = make_key(&token, algorithm).await;
+    let (_, other) = make_key(&token, algorithm).await;
+    let (_, rsa) = make_key(&token, Algorithm::RsaPss2048Sha256).await;
+    for (algorithm, adopted) in [(algorithm, &other.public), (Algorithm::RsaPss2048Sha256, &rsa.public)] {
+        let failure = token.destroy_adopted(key.id, algorithm, Some(adopted), soon()).await.unwrap_err();
+        assert_eq!(failure.kind, HsmErrorKind::KeyAmbiguous, "{failure}");
+        assert!(failure.message.contains("its public key is another"), "{failure}");
+    }
+    sign(&token, &key, b"m").await.unwrap();
+    assert_eq!(token.destroy_adopted(key.id, algorithm, Some(&key.public), soon()).await.unwrap(), 2);
+    assert_eq!(token.destroy_adopted(key.id, algorithm, Some(&key.public), soon()).await.unwrap(), 0, "again");
+    sign(&token, &other, b"m").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_token_of_the_label_is_not_taken_for_the_one_that_was_seen() {
     let (tokens, others) = (Tokens::new().await, Tokens::new().await);
     let token = tokens.token().await;

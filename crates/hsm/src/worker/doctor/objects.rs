@@ -59,7 +59,7 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
         )?,
     }
     told.delicate_step("destroying the key pair")?;
-    keys::destroy(held, writing, &object_id(), false)?;
+    keys::destroy(held, writing, &object_id())?;
     told.ok("what is destroyed is gone")?;
     Ok(())
 }

@@ -34,7 +34,7 @@ pub(super) fn examine(told: &Teller<'_>, patient: &Patient) -> Result<(), Left> 
         }
         attempts(told, patient, algorithm, kind)?;
         told.delicate_step(format!("destroying {kind}"))?;
-        keys::destroy(&patient.held, &patient.writing, &object_id(), false)?;
+        keys::destroy(&patient.held, &patient.writing, &object_id())?;
     }
     Ok(())
 }
