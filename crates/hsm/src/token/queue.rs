@@ -1,8 +1,8 @@
 //! What waits for a lane, in turns: each flow that has calls waiting gives one of them away, then it is the next one's turn.
 //!
 //! However much one flow hands in, a call of another waits for at most one call of each flow before it, beside what the lanes
-//! have already. The queue is bounded as a whole, and each flow by what is free (see [`Queue::admits`]), so that there is room
-//! for whoever comes late.
+//! have already. The queue is bounded as a whole, and each flow by what is free (see [`Queue::admits`]). Whoever has nothing
+//! waiting is let in always, so that no others, however many, keep somebody out.
 
 use super::dispatch::Call;
 use crate::Flow;
@@ -10,8 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 
 /// A flow may have so many calls waiting for each place that is free. Alone it gets four fifths of the queue. Where several
-/// take what they can, those that have many get no more until the others have as many, and some room is left: one place in 81
-/// with twenty flows.
+/// take what they can, those that have many get no more until the others have as many.
 const CALLS_FOR_EACH_FREE_PLACE: usize = 4;
 
 /// The calls that wait.
@@ -127,11 +126,15 @@ impl Queue {
 
     /// Whether there is room for one call more of a flow.
     fn admits(&self, flow: Flow) -> Result<(), Full> {
+        let own = self.flows.get(&flow).map_or(0, VecDeque::len);
+        if own == 0 {
+            // Beyond the limit, too, by one call of each flow at most; and there are no more flows than registered callers.
+            return Ok(());
+        }
         let free = self.limit.saturating_sub(self.len());
         if free == 0 {
             return Err(Full::Queue(self.len()));
         }
-        let own = self.flows.get(&flow).map_or(0, VecDeque::len);
         if own < free.saturating_mul(CALLS_FOR_EACH_FREE_PLACE) { Ok(()) } else { Err(Full::Flow(own)) }
     }
 
@@ -266,12 +269,13 @@ mod tests {
                 }
             }
             // Whoever was first has most of the queue for a while; nobody is kept out for it.
-            if round > 3_000 && round % 40 == 0 {
+            if round % 40 == 0 {
                 let (quiet, waits) = call(99, "quiet");
                 queue.push(quiet).unwrap();
                 waiting.push(waits);
             }
             queue.pop(ROOM).unwrap();
+            assert!(queue.len() <= 1024 + 21, "beyond the limit there is one call of each at most");
         }
     }
 
