@@ -423,9 +423,18 @@ async fn an_object_is_adopted_once() {
     for other in [
         v1::AdoptKeyRequest { token_object_id: vec![0xec, 8], ..first.clone() },
         v1::AdoptKeyRequest { key_id: "other".to_owned(), ..first.clone() },
+        v1::AdoptKeyRequest { token_object_label: "namesake".to_owned(), ..first.clone() },
+        v1::AdoptKeyRequest {
+            token_object_id: Vec::new(),
+            token_object_label: "certified".to_owned(),
+            ..first.clone()
+        },
     ] {
         assert_refused(adopt(&keeper, other).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
     }
+    let by_label =
+        v1::AdoptKeyRequest { token_object_id: Vec::new(), token_object_label: "good".to_owned(), ..first.clone() };
+    assert_eq!(adopt(&keeper, by_label).await.unwrap(), key, "the same object");
     let creation = v1::CreateKeyRequest { request_id: first.request_id.clone(), ..new_key(RING, "good", p256) };
     assert_refused(keeper.keys().create_key(creation).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
     // In the same ring and in another one on the same token.

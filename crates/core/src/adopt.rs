@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use chancery_audit::Recorded;
 use chancery_hsm::{FindKeyError, FoundKey, GeneratedKey, HsmErrorKind, HsmFailure, ObjectQuery, Token, Unadoptable};
-use chancery_model::{Action, Adoption, Algorithm, Id, KeyVersionName, TokenObjectId, Uid};
+use chancery_model::{Action, Adoption, Algorithm, Id, KeyState, KeyVersionName, TokenObjectId, Uid};
 use chancery_policy::{OperationContext, Permit};
 use chancery_store::RowChange;
 use tokio::time::Instant;
 
 use crate::change::{Done, Plan};
+use crate::destruction::is_begun;
 use crate::generate::Made;
 use crate::inflight::Ticket;
 use crate::keys::Reservation;
@@ -72,7 +73,7 @@ impl Chancery {
         let ring = self.authorize_adoption(&snapshot, from, create)?.0;
         check_object(object)?;
         if let Reservation::Repeated(version) = self.reservation(&snapshot, &ring, create)? {
-            return repeated_adoption(version, request);
+            return repeated_before(version, request, &ring.token, self.token_of(&ring)?).await;
         }
         let token = self.token_of(&ring)?.clone();
         let found = token.find(object, algorithm, Instant::now() + DEADLINE).await;
@@ -92,7 +93,9 @@ impl Chancery {
             .change(|snapshot| {
                 let (ring, permit) = self.authorize_adoption(snapshot, from, create)?;
                 let (key, mut version) = match self.reservation(snapshot, &ring, create)? {
-                    Reservation::Repeated(version) => return repeated_adoption(version, request).map(Plan::Nothing),
+                    Reservation::Repeated(version) => {
+                        return repeated_adoption(version, Some(adoption.object_id), request).map(Plan::Nothing);
+                    }
                     Reservation::New { key, version } => (*key, *version),
                 };
                 if adoption.extractable && !ring.allow_extractable {
@@ -195,15 +198,39 @@ async fn ask_for_proof(
     token.prove_found(found, algorithm, Instant::now() + DEADLINE).await
 }
 
-/// The answer to a request that made a key before: that key, if it is what the request asks for.
-fn repeated_adoption(version: Arc<VersionEntry>, request: &AdoptKey) -> Result<Arc<VersionEntry>, Error> {
-    let same =
-        version.adoption.as_ref().is_some_and(|adoption| request.object.id.is_none_or(|id| id == adoption.object_id));
-    if same {
+/// The answer to a request that adopted a key before, and whose object has not been looked for now. Which one a label means
+/// only the token can say, as long as it has the key.
+async fn repeated_before(
+    version: Arc<VersionEntry>,
+    request: &AdoptKey,
+    token_id: &Id,
+    token: &Token,
+) -> Result<Arc<VersionEntry>, Error> {
+    let version = repeated_adoption(version, None, request)?;
+    if request.object.label.is_none() || version.state == KeyState::Destroyed || is_begun(&version) {
         return Ok(version);
     }
-    let request_id = request.key.request_id.clone().unwrap_or_default();
-    Err(Error::RequestIdReused { request_id })
+    match token.find(&request.object, version.algorithm, Instant::now() + DEADLINE).await {
+        Ok(found) => repeated_adoption(version, Some(found.id), request),
+        Err(FindKeyError::Unadoptable(Unadoptable::NotFound)) => Err(reused(request)),
+        Err(error) => Err(not_found(token_id, error)),
+    }
+}
+
+/// The answer to a request that adopted a key before: that key, if it is what the request asks for. `found` is the object that
+/// it means now, where the token has been asked.
+fn repeated_adoption(
+    version: Arc<VersionEntry>,
+    found: Option<TokenObjectId>,
+    request: &AdoptKey,
+) -> Result<Arc<VersionEntry>, Error> {
+    let asked = [request.object.id, found];
+    let is_same = |adoption: &Adoption| asked.into_iter().flatten().all(|id| id == adoption.object_id);
+    if version.adoption.as_ref().is_some_and(is_same) { Ok(version) } else { Err(reused(request)) }
+}
+
+fn reused(request: &AdoptKey) -> Error {
+    Error::RequestIdReused { request_id: request.key.request_id.clone().unwrap_or_default() }
 }
 
 /// The ring for which the service made an object with this label (see [`crate::generate::object_label`]).
