@@ -268,10 +268,15 @@ pub(crate) fn generation(
 }
 
 /// How the making of a key pair ended.
-pub(crate) fn generation_end(act: u64, resource: String, end: Result<&Made, &HsmFailure>) -> Details {
+pub(crate) fn generation_end(
+    act: u64,
+    resource: String,
+    result: OutcomeResult,
+    end: Result<&Made, &HsmFailure>,
+) -> Details {
     let (item, spki_sha256) = match end {
         Ok(made) => (done(act), made.public().map(|public| Hex::from(public.spki_sha256()))),
-        Err(failure) => (ItemDetails { result: OutcomeResult::Failed, ..failed(act, failure) }, None),
+        Err(failure) => (ItemDetails { result, ..failed(act, failure) }, None),
     };
     Details { resource: Some(resource), items: vec![item], spki_sha256, ..Details::default() }
 }
@@ -318,7 +323,7 @@ fn failed(intent: u64, failure: &HsmFailure) -> ItemDetails {
 }
 
 /// Whether a failed signature may have been made all the same.
-fn result_of(failure: &HsmFailure) -> OutcomeResult {
+pub(crate) fn result_of(failure: &HsmFailure) -> OutcomeResult {
     match failure.kind {
         _ if failure.attempts == 0 => OutcomeResult::Failed,
         HsmErrorKind::OutcomeUnknown | HsmErrorKind::Deadline | HsmErrorKind::WorkerLost => OutcomeResult::Unknown,

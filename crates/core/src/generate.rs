@@ -145,13 +145,18 @@ impl Chancery {
             let snapshot = self.snapshot();
             let reserved = find(&snapshot, version)?;
             let resource = reserved.key.name.version(reserved.version.version).to_string();
+            let result = match end {
+                Ok(_) => OutcomeResult::Done,
+                // The key is in the token as it was before; whether it has made a signature may be unknown, as of any use.
+                Err(failure) if reserved.version.adoption.is_some() => details::result_of(failure),
+                Err(_) => OutcomeResult::Failed,
+            };
             let rows = match end {
                 Ok(made) => completion(reserved, made, self.inner.clock.now()),
                 Err(_) => withdrawal(reserved),
             };
-            let result = if end.is_ok() { OutcomeResult::Done } else { OutcomeResult::Failed };
             let item = OutcomeItem { intent: act, result, signature_sha256: None };
-            let details = details::generation_end(act, resource, end);
+            let details = details::generation_end(act, resource, result, end);
             let outcome = Outcome { time: Timestamp::now(), items: vec![item], details };
             match self.inner.log.complete(snapshot.epoch, rows.clone(), outcome).await {
                 Ok(changed) => {

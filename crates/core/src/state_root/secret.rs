@@ -141,7 +141,8 @@ impl StateKeeper {
                 "a secret of the state may be left in the token, and sealed nothing");
         }
         let item = OutcomeItem { intent: wanted.act, result: OutcomeResult::Failed, signature_sha256: None };
-        let details = details::generation_end(wanted.act, wanted.version.to_string(), Err(failure));
+        let details =
+            details::generation_end(wanted.act, wanted.version.to_string(), OutcomeResult::Failed, Err(failure));
         let outcome = Outcome { time: Timestamp::now(), items: vec![item], details };
         self.log.complete(epoch, Vec::new(), outcome).await?;
         Ok(())
