@@ -201,7 +201,6 @@ const fn table(table: RowTable) -> &'static str {
         RowTable::PolicySet => "the policy set",
         RowTable::ApiKey => "an API key",
         RowTable::KeyRing => "a key ring",
-        RowTable::KeyRing => "key ring",
     }
 }
 
