@@ -274,9 +274,8 @@ impl Chancery {
         let _no_change_under_way = self.inner.changing.lock().await;
         let Some(keeper) = &self.inner.keeper else { return Ok(()) };
         let (log, reader) = (&self.inner.log, &self.inner.reader);
-        let key = keeper.take_up(&load(reader).await?).await?;
+        let (key, state) = keeper.take_up_and_load(&load(reader).await?).await?;
         self.inner.state_key.store(Some(Arc::new(key)));
-        let state = load(reader).await?;
         if let Some(row) = state.policy_set {
             let taken = take_stored(log, state.epoch, row, &self.snapshot().callers).await;
             taken.map_err(|error| Error::internal(format!("the policy set is not in force: {error}")))?;
@@ -316,8 +315,8 @@ async fn hold_to_its_seal(
         let unsealed = state.seal.is_none();
         return if unsealed { Ok((StateStanding::NotSealed, None, state)) } else { Err(StartError::Unsealing) };
     };
-    match keeper.take_up(&state).await {
-        Ok(key) => Ok((StateStanding::Checked, Some(key), load(reader).await?)),
+    match keeper.take_up_and_load(&state).await {
+        Ok((key, state)) => Ok((StateStanding::Checked, Some(key), state)),
         Err(Trouble::Away(failure)) => {
             tracing::error!(
                 token = %keeper.token_id, %failure,

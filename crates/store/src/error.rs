@@ -86,6 +86,16 @@ pub enum OpenError {
         /// Its name.
         name: String,
     },
+    /// The schema is not the one that the migrations make.
+    #[error(
+        "the schema of the database {path} is not the one that Chancery makes: {what}. Somebody edited it, and what it shows cannot be trusted; find out who did, and restore a backup, or undo it"
+    )]
+    SchemaEdited {
+        /// The database.
+        path: PathBuf,
+        /// What is different.
+        what: String,
+    },
     /// A migration failed; the database is as it was before it.
     #[error("migration {number} ({name}) of the database {path} failed and was undone")]
     Migration {

@@ -76,6 +76,19 @@ impl StateKeeper {
         }
     }
 
+    /// The same, and the state as it is afterwards: it is held to the seal itself, since what was checked was another reading.
+    pub async fn take_up_and_load(&self, state: &State) -> Result<(StateKey, State), Trouble> {
+        let key = self.take_up(state).await?;
+        let reader = self.reader.clone();
+        let state = crate::blocking(move || reader.load_state()).await?.map_err(Error::from)?;
+        let (key, state, fits) = crate::blocking(move || {
+            let fits = key.fits(&state);
+            (key, state, fits)
+        })
+        .await?;
+        if fits { Ok((key, state)) } else { Err(Trouble::Refused(self.refuse(&state, vec![StateRefusal::Changed]).await)) }
+    }
+
     async fn seal_for_the_first_time(&self, state: &State, root: StateRoot) -> Result<StateKey, Trouble> {
         let rows = root.rows();
         if rows > 0 {

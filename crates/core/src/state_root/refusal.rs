@@ -127,6 +127,9 @@ pub enum StateRefusal {
         /// Of which epoch.
         epoch: u64,
     },
+    /// It was another one when it was loaded once more.
+    #[error("it was changed while it was being checked: what was loaded afterwards is not what was sealed")]
+    Changed,
     /// The rows cannot even be read.
     #[error("{0}")]
     Unreadable(String),

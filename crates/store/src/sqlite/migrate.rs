@@ -6,7 +6,8 @@
 use super::connect::APPLICATION_ID;
 use crate::OpenError;
 use chancery_model::Timestamp;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+use std::fmt;
 use std::path::Path;
 
 struct Migration {
@@ -51,21 +52,75 @@ fn run_steps(connection: &mut Connection, path: &Path, steps: &[Migration]) -> R
     if let Some((found, _)) = applied.iter().find(|(number, _)| *number > known) {
         return Err(OpenError::Newer { path: path.to_owned(), found: *found, known });
     }
-    for (number, step) in (1..).zip(steps) {
-        match applied.iter().find(|(applied, _)| *applied == number) {
-            Some((_, sql)) if sql == step.sql => {}
-            Some(_) => {
-                return Err(OpenError::MigrationDiffers { path: path.to_owned(), number, name: step.name.to_owned() });
-            }
-            None => apply(connection, number, step).map_err(|error| OpenError::Migration {
-                path: path.to_owned(),
-                number,
-                name: step.name.to_owned(),
-                source: Box::new(error),
-            })?,
+    let (seen, new) = steps.split_at(applied.len().min(steps.len()));
+    for (number, step) in (1..).zip(seen) {
+        if !applied.iter().any(|(applied, sql)| *applied == number && sql == step.sql) {
+            return Err(OpenError::MigrationDiffers { path: path.to_owned(), number, name: step.name.to_owned() });
         }
     }
-    Ok(())
+    // Before a step runs, which a trigger of another hand would run along with.
+    as_made_by(seen, connection, path)?;
+    for (number, step) in (1..).zip(steps).skip(seen.len()) {
+        apply(connection, number, step).map_err(|error| OpenError::Migration {
+            path: path.to_owned(),
+            number,
+            name: step.name.to_owned(),
+            source: Box::new(error),
+        })?;
+        tracing::info!(number, name = step.name, "migrated the database");
+    }
+    if new.is_empty() { Ok(()) } else { as_made_by(steps, connection, path) }
+}
+
+/// Refuses a schema that is not the one that the steps make: a view in a table's place shows what it likes, a trigger keeps
+/// a record from being written, and a table without its keys holds two rows of one id.
+fn as_made_by(steps: &[Migration], connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed =
+        |error| OpenError::Database { path: path.to_owned(), doing: "comparing its schema", source: Box::new(error) };
+    let made = made_by(steps).and_then(|made| schema(&made)).map_err(failed)?;
+    let found = schema(connection).map_err(failed)?;
+    let odd = found.iter().find(|one| !made.contains(one));
+    let what = match (odd, made.iter().find(|one| !found.contains(one))) {
+        (None, None) if found.len() == made.len() => return Ok(()),
+        (None, None) => "something is in it twice".to_owned(),
+        (None, Some(gone)) => format!("{gone} is not there"),
+        (Some(odd), _) if made.iter().any(|one| one.name == odd.name) => {
+            format!("{odd} is another one than the migrations make")
+        }
+        (Some(odd), _) => format!("there is {odd}, of no migration"),
+    };
+    Err(OpenError::SchemaEdited { path: path.to_owned(), what })
+}
+
+/// An empty database that the steps have made.
+fn made_by(steps: &[Migration]) -> rusqlite::Result<Connection> {
+    let mut made = Connection::open_in_memory()?;
+    (1..).zip(steps).try_for_each(|(number, step)| apply(&mut made, number, step))?;
+    Ok(made)
+}
+
+/// Something that a schema has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SchemaObject {
+    kind: String,
+    name: String,
+    table: String,
+    sql: Option<String>,
+}
+
+impl fmt::Display for SchemaObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} {}", self.kind, self.name)
+    }
+}
+
+fn schema(connection: &Connection) -> rusqlite::Result<Vec<SchemaObject>> {
+    let mut statement = connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
+    let object = |row: &Row<'_>| {
+        let sql = row.get::<_, Option<String>>(3)?.as_deref().map(without_layout);
+        Ok(SchemaObject { kind: row.get(0)?, name: row.get(1)?, table: row.get(2)?, sql })
+    };
+    statement.query_map([], object)?.collect()
 }
 
 /// Number and text of each step that ran; the newest first.
@@ -95,9 +150,13 @@ fn apply(connection: &mut Connection, number: u32, step: &Migration) -> rusqlite
         "INSERT INTO migrations (number, name, sql, applied) VALUES (?1, ?2, ?3, ?4)",
         params![number, step.name, step.sql, Timestamp::now().unix_micros()],
     )?;
-    transaction.commit()?;
-    tracing::info!(number, name = step.name, "migrated the database");
-    Ok(())
+    transaction.commit()
+}
+
+/// SQL as it means the same however it was indented, in this program or in an earlier one.
+fn without_layout(sql: &str) -> String {
+    let words: Vec<&str> = sql.split_whitespace().collect();
+    words.join(" ").replace("( ", "(").replace(" )", ")")
 }
 
 #[cfg(test)]
@@ -244,6 +303,38 @@ mod tests {
         assert_eq!(count(&connection, "SELECT count(*) FROM sqlite_schema WHERE name = 'b'"), 0);
         assert_eq!(count(&connection, "SELECT count(*) FROM migrations"), 1);
         run_steps(&mut connection, path, &[ONE, TWO]).unwrap();
+    }
+
+    #[test]
+    fn a_schema_that_another_hand_edited_is_refused() {
+        for (sql, said) in [
+            ("CREATE TRIGGER t BEFORE INSERT ON leaves BEGIN SELECT RAISE(IGNORE); END", "the trigger t, of no migration"),
+            ("CREATE VIEW v AS SELECT 1", "the view v, of no migration"),
+            ("CREATE TABLE x (y INTEGER)", "the table x, of no migration"),
+            ("CREATE INDEX i ON keys (owner)", "the index i, of no migration"),
+            ("ALTER TABLE keys ADD COLUMN z INTEGER", "the table keys is another one"),
+            (
+                "ALTER TABLE key_usage RENAME TO u; CREATE VIEW key_usage AS SELECT * FROM u",
+                "the table u, of no migration",
+            ),
+            ("DROP TABLE key_usage", "the table key_usage is not there"),
+        ] {
+            let (mut connection, path) = database();
+            run(&mut connection, path).unwrap();
+            connection.execute_batch(sql).unwrap();
+            let error = run(&mut connection, path).unwrap_err();
+            assert!(matches!(&error, OpenError::SchemaEdited { what, .. } if what.contains(said)), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn another_hand_s_trigger_does_not_run_along_with_a_step() {
+        let (mut connection, path) = database();
+        run_steps(&mut connection, path, &[ONE]).unwrap();
+        connection.execute_batch("CREATE TRIGGER t AFTER INSERT ON migrations BEGIN DELETE FROM a; END").unwrap();
+        let error = run_steps(&mut connection, path, &[ONE, TWO]).unwrap_err();
+        assert!(matches!(error, OpenError::SchemaEdited { .. }), "{error}");
+        assert_eq!(count(&connection, "SELECT count(*) FROM a"), 1);
     }
 
     #[test]
