@@ -5,7 +5,7 @@ use chancery_model::Sha256Hash;
 use chancery_store::{Seal, State};
 
 use super::refusal::StateRefusal;
-use super::rows::locate;
+use super::rows::{locate, twice};
 use super::secret::{Named, named};
 use super::{StateKeeper, StateKey, Trouble};
 
@@ -32,13 +32,16 @@ impl StateKeeper {
         let anchor = self.read_anchor(&mut found);
         let mut root = StateRoot::of(state.rows());
         let hash = root.root();
+        if root.rows() != state.rows().count() {
+            found.push(StateRefusal::Twice(twice(state)));
+        }
         if next_index < leaves {
             // What is recorded would have to take a place that is taken, the use of the secret, too.
             return Ok(Examined { root, hash, key: None, found });
         }
         let secrets = self.secrets().await?;
         let mut key = None;
-        let anchored = anchor.is_some() || matches!(found.last(), Some(StateRefusal::AnchorUnreadable { .. }));
+        let anchored = anchor.is_some() || found.iter().any(|one| matches!(one, StateRefusal::AnchorUnreadable { .. }));
         match &state.seal {
             // New, or of a version without seals. An empty one can hold nothing that somebody else has put there.
             None if !anchored && (secrets.is_empty() || root.rows() == 0) => {}

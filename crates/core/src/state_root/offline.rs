@@ -137,6 +137,10 @@ impl StateDesk {
         if report.found.is_empty() {
             return Err(StateError::NothingToAccept);
         }
+        let ambiguous = |found: &&StateRefusal| matches!(found, StateRefusal::Twice(_));
+        if let Some(twice) = report.found.iter().find(ambiguous) {
+            return Err(StateRefused { found: vec![twice.clone()] }.into());
+        }
         let (key, state) = match examined.key {
             Some(key) => (key, state),
             None => {

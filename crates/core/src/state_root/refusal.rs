@@ -35,6 +35,9 @@ pub enum StateRefusal {
     /// Rows are not those that were sealed.
     #[error("{}", rows(.0))]
     Rows(Vec<RowFinding>),
+    /// Rows are there more than once. That is not accepted, either: no hash says which of them is meant.
+    #[error("{}", rows(.0))]
+    Twice(Vec<RowFinding>),
     /// The rows are those of the root, and root, epoch and MAC do not fit together.
     #[error("the MAC is not that of this epoch ({epoch}) and these rows: the epoch, the root or the MAC was edited")]
     Mac {
@@ -175,6 +178,8 @@ pub enum Tampering {
     },
     /// No record names it.
     Added,
+    /// It is there more than once.
+    Twice,
 }
 
 impl fmt::Display for RowFinding {
@@ -189,6 +194,7 @@ impl fmt::Display for RowFinding {
             Tampering::Deleted { record } => write!(f, "was deleted: record {record} says that it is there"),
             Tampering::Returned { record } => write!(f, "was put back: record {record} says that it was removed"),
             Tampering::Added => f.write_str("was added: no record names it"),
+            Tampering::Twice => f.write_str("is there more than once: all but one of them must be removed by hand"),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Only for the operator's eyes. That something is wrong is known before, and does not depend on it: who edits rows may edit
 //! the log, too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chancery_audit::{Body, Leaf, RowDigest, commitment_to_row};
@@ -83,6 +83,17 @@ pub(super) fn locate(reader: &Reader, state: &State) -> Result<Vec<RowFinding>, 
     }
     found.sort_by(|a, b| (a.table.code(), &a.name).cmp(&(b.table.code(), &b.name)));
     Ok(found)
+}
+
+/// The rows whose id another one has as well. Hashed, the last of them hides the others; served, it may be any.
+pub(super) fn twice(state: &State) -> Vec<RowFinding> {
+    let mut seen = HashSet::new();
+    let again = state.rows().filter(|row| !seen.insert((row.table().code(), row.row_id())));
+    let finding = |row: RowChange| {
+        let (table, id) = (row.table(), row.row_id());
+        RowFinding { table, id, name: name_of(table, id, state), tampering: Tampering::Twice }
+    };
+    again.map(finding).collect()
 }
 
 fn newest(record: u64, digest: &RowDigest, row: Option<&RowChange>, salt: Option<&[u8; 32]>) -> Known {

@@ -55,7 +55,10 @@ impl StateKey {
     /// Whether a state is the one that was sealed.
     pub fn fits(&self, state: &State) -> bool {
         let Some(seal) = &state.seal else { return false };
-        self.made(state.database, state.epoch, seal) && StateRoot::of(state.rows()).root() == seal.root
+        let mut root = StateRoot::of(state.rows());
+        // Of two rows of one id the hash knows the last.
+        let each_once = root.rows() == state.rows().count();
+        each_once && self.made(state.database, state.epoch, seal) && root.root() == seal.root
     }
 }
 
@@ -214,6 +217,37 @@ mod tests {
         assert!(!key.made(Uid::NONE, epoch, &seal) && !key.made(database, Epoch::new(5), &seal));
         assert!(!key.made(database, epoch, &Seal { root: [3; 32], ..seal }));
         assert!(!StateKey::new(vec![8; 32]).made(database, epoch, &seal));
+    }
+
+    #[test]
+    fn a_row_that_is_there_twice_is_not_the_one_that_was_sealed() {
+        let key = StateKey::new(vec![7; 32]);
+        let empty = State {
+            epoch: Epoch::new(4),
+            database: Uid::from_bytes([1; 16]),
+            seal: None,
+            next_index: 0,
+            leaves: 0,
+            keys: Vec::new(),
+            key_versions: Vec::new(),
+            key_rings: Vec::new(),
+            callers: Vec::new(),
+            api_keys: Vec::new(),
+            api_key_uses: Default::default(),
+            policy_set: None,
+            earlier_policy_sets: Vec::new(),
+        };
+        let (row, _) = new_rows(&empty).unwrap();
+        let edited = KeyRow { allow_digest: true, ..row.clone() };
+        let mut state = State { keys: vec![row.clone()], ..empty };
+        let root = StateRoot::of(state.rows()).root();
+        state.seal = Some(Seal { root, mac: mac(&key, state.database, state.epoch, root) });
+        assert!(key.fits(&state));
+        state.keys = vec![edited, row];
+        assert_eq!(StateRoot::of(state.rows()).root(), root, "the hash alone does not tell");
+        assert!(!key.fits(&state));
+        let [found] = &super::super::rows::twice(&state)[..] else { panic!("one row") };
+        assert!(found.to_string().contains("keyRings/system/keys/state is there more than once"), "{found}");
     }
 
     fn mac(key: &StateKey, database: Uid, epoch: Epoch, root: [u8; 32]) -> [u8; 32] {
