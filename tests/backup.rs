@@ -46,7 +46,12 @@ async fn a_service_is_restored_from_database_and_token_and_signs_with_its_old_ke
     // What is done afterwards is not in it: a signature, and a suspension, which a restore takes back.
     service.caller().await.unwrap().sign(&key, "after", EcdsaEncoding::Der).await.unwrap();
     let _said = succeed(service.cli().args(["callers", "suspend", "other", "--reason", "gone"]));
+    for _ in 0..4 {
+        let _said = succeed(service.cli().args(["keys", "update", "dev/key", "--label", "a=b"]));
+        let _said = succeed(service.cli().args(["keys", "update", "dev/key", "--clear-labels"]));
+    }
     service.terminate().await.unwrap();
+    let lost = hand::Saved::of(&service.dir());
     copy_folder(&service.token_dir(), &tokens);
     let _said = succeed(&mut backup(&["verify"], &kept));
 
@@ -85,6 +90,12 @@ async fn a_service_is_restored_from_database_and_token_and_signs_with_its_old_ke
     verify(&service, &after, "restored");
     let records = succeed(service.cli().args(["audit", "list", "--kind", "act", "-o", "json"]));
     assert!(records.contains("an operator accepts the state of epoch") && records.contains("restored"), "{records}");
+
+    // What was lost turns up again. It had come further than what was accepted, and is another database all the same.
+    service.terminate().await.unwrap();
+    lost.put_database(&service.dir());
+    let (said, code) = run(command(chancery()).args(["serve", "--config"]).arg(&config));
+    assert!(said.contains("that of another database") && code == Some(3), "{said}");
 }
 
 fn verify(service: &Chancery, signed: &Signed, message: &str) {

@@ -3,7 +3,7 @@
 use crate::log::RecordError;
 use crate::prepared::Prepared;
 use crate::queue::{Answer, Background, Delivery, Group, Queue, Request, SealRequest};
-use crate::record::{Changed, Recorded, UsageClaim};
+use crate::record::{Changed, NewSeal, Recorded, UsageClaim};
 use crate::seal::{Admitted, Sealing};
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, Usage, UsageOf};
@@ -254,8 +254,12 @@ impl Writing<'_> {
     }
 
     fn seal(&mut self, request: SealRequest) -> Result<(), StoreError> {
-        let SealRequest { epoch, root, sealer, rows, mut records, answer } = request;
+        let SealRequest { epoch, new: NewSeal { root, sealer, database }, rows, mut records, answer } = request;
         let result = if self.transaction.epoch()? == epoch {
+            if let Some(database) = database {
+                self.transaction.set_database(database)?;
+                self.sealing.rename(database);
+            }
             self.sealing.arm(epoch, root, sealer);
             if records.is_empty() {
                 Ok(epoch)

@@ -49,7 +49,7 @@ pub use hex::{Hex, NotHex};
 pub use leaf::{Body, Leaf, LeafError, RowDigest, Subject};
 pub use log::{Log, LogSettings, RecordError, StartError};
 pub use observer::{GroupObserver, GroupWritten};
-pub use record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded, RowStatement, UsageClaim};
+pub use record::{Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement, UsageClaim};
 pub use seal::{Sealer, sealed};
 pub use slot::OutcomeSlot;
 pub use state_root::StateRoot;

@@ -4,7 +4,7 @@ use crate::health::LogHealth;
 use crate::observer::GroupObserver;
 use crate::prepared::Prepared;
 use crate::queue::{Queue, Request, SealRequest};
-use crate::record::{Act, Changed, Denial, Intent, Outcome, OutcomeItem, Recorded, RowStatement};
+use crate::record::{Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement};
 use crate::seal::{Sealer, Sealing};
 use crate::shares::Share;
 use crate::slot::OutcomeSlot;
@@ -220,7 +220,7 @@ impl Log {
     /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Anchor`],
     /// [`RecordError::Closed`].
     pub async fn arm(&self, epoch: Epoch, root: StateRoot, sealer: Sealer) -> Result<(), RecordError> {
-        self.request_seal(epoch, root, sealer, Vec::new(), Vec::new()).await.map(drop)
+        self.request_seal(epoch, NewSeal { root, sealer, database: None }, Vec::new(), Vec::new()).await.map(drop)
     }
 
     /// Seals the state anew, whatever it was held to before, as an act: with [`Self::arm`]'s effect. `statements` are the rows
@@ -231,13 +231,12 @@ impl Log {
     pub async fn seal(
         &self,
         epoch: Epoch,
-        root: StateRoot,
-        sealer: Sealer,
+        new: NewSeal,
         act: Act,
         statements: &[RowStatement],
     ) -> Result<Epoch, RecordError> {
         let records = self.salted(Prepared::stating(self.instance(), statements, act))?;
-        self.request_seal(epoch, root, sealer, Vec::new(), records).await
+        self.request_seal(epoch, new, Vec::new(), records).await
     }
 
     /// The same, as the end of an open act that made what seals: `rows` are written with it.
@@ -247,13 +246,12 @@ impl Log {
     pub async fn seal_first(
         &self,
         epoch: Epoch,
-        root: StateRoot,
-        sealer: Sealer,
+        new: NewSeal,
         rows: Vec<RowChange>,
         outcome: Outcome,
     ) -> Result<Epoch, RecordError> {
         let records = self.salted(Prepared::outcome(self.instance(), &rows, outcome))?;
-        self.request_seal(epoch, root, sealer, rows, records).await
+        self.request_seal(epoch, new, rows, records).await
     }
 
     /// Takes no more records, because what was found forbids it. The first reason stands.
@@ -338,13 +336,12 @@ impl Log {
     async fn request_seal(
         &self,
         epoch: Epoch,
-        root: StateRoot,
-        sealer: Sealer,
+        new: NewSeal,
         rows: Vec<RowChange>,
         records: Vec<Prepared>,
     ) -> Result<Epoch, RecordError> {
         let (answer, answered) = oneshot::channel();
-        let request = SealRequest { epoch, root, sealer, rows, records, answer };
+        let request = SealRequest { epoch, new, rows, records, answer };
         self.inner.queue.request(Request::Seal(Box::new(request)))?;
         self.answer(answered).await
     }

@@ -7,11 +7,9 @@
 use crate::health::LogHealth;
 use crate::log::{LogSettings, RecordError};
 use crate::prepared::Prepared;
-use crate::record::{Changed, OutcomeItem, Recorded};
-use crate::seal::Sealer;
+use crate::record::{Changed, NewSeal, OutcomeItem, Recorded};
 use crate::shares::{Share, Shares};
 use crate::slot::OutcomeSlot;
-use crate::state_root::StateRoot;
 use crate::{Details, Outcome, OutcomeResult};
 use chancery_model::{Timestamp, Uid};
 use chancery_store::{Epoch, RowChange};
@@ -81,12 +79,11 @@ pub(crate) enum Request {
     Flush { answer: Answer<()> },
 }
 
-/// From now on the state is sealed; `root` is that of the state at `epoch`. With records it is sealed anew, with a raised
+/// From now on the state is sealed as it is at `epoch`. With records it is sealed anew, with a raised
 /// epoch, and `rows` change with it; without, it is sealed as it should be already.
 pub(crate) struct SealRequest {
     pub epoch: Epoch,
-    pub root: StateRoot,
-    pub sealer: Sealer,
+    pub new: NewSeal,
     pub rows: Vec<RowChange>,
     pub records: Vec<Prepared>,
     pub answer: Answer<Epoch>,

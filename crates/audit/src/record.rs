@@ -2,6 +2,8 @@
 
 use crate::codes::{DenialReason, OutcomeResult};
 use crate::details::Details;
+use crate::seal::Sealer;
+use crate::state_root::StateRoot;
 use chancery_model::{Action, Sha256Hash, Timestamp, Uid, UsageLimits, UsageOf};
 use chancery_store::{Epoch, RowId, RowTable};
 
@@ -65,6 +67,18 @@ pub struct RowStatement {
     pub id: RowId,
     /// Its canonical bytes; `None` where it is not there.
     pub canonical: Option<Vec<u8>>,
+}
+
+/// A state that is sealed, whatever it was held to before.
+#[derive(Debug)]
+pub struct NewSeal {
+    /// The root of the state as it is at the epoch that is named with it.
+    pub root: StateRoot,
+    /// Makes the seal, this one and those of the changes that follow.
+    pub sealer: Sealer,
+    /// The database's id from now on, where it is another one: files of before are then no files of this database, however
+    /// far they had come.
+    pub database: Option<Uid>,
 }
 
 /// How intents or an open act ended.

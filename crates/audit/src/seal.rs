@@ -89,6 +89,11 @@ impl Sealing {
         }
     }
 
+    /// The database has another id from now on.
+    pub const fn rename(&mut self, database: Uid) {
+        self.database = database;
+    }
+
     /// From now on each change is sealed. `root` is that of the state at `epoch`, which the database is at.
     pub fn arm(&mut self, epoch: Epoch, mut root: StateRoot, sealer: Sealer) {
         let seal = sealer.seal(self.database, epoch, root.root());

@@ -1,7 +1,7 @@
 //! Each change is sealed in its own transaction, once what seals is there; before that a sealed state stays as it is.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests are free to stop at the first surprise")]
 
-use chancery_audit::{Act, Anchor, Details, Log, LogSettings, RecordError, Sealer, StateRoot, sealed};
+use chancery_audit::{Act, Anchor, Details, Log, LogSettings, NewSeal, RecordError, Sealer, StateRoot, sealed};
 use chancery_crypto::sha256;
 use chancery_model::{Id, Timestamp, Uid};
 use chancery_store::{CallerRow, Reader, RowChange, State};
@@ -22,6 +22,10 @@ fn open(folder: &Path) -> (Log, Reader, PathBuf) {
 /// Not a MAC, but it depends on every bit; the real one is core's.
 fn sealer() -> Sealer {
     Sealer::new(sha256)
+}
+
+fn anew(root: StateRoot) -> NewSeal {
+    NewSeal { root, sealer: sealer(), database: None }
 }
 
 fn act() -> Act {
@@ -58,7 +62,7 @@ async fn each_change_is_sealed_with_the_epoch_that_it_makes_and_the_anchor_follo
     assert_eq!((state.epoch, state.seal), (changed.epoch, None));
     assert_eq!(Anchor::read(&anchor).unwrap(), None);
 
-    let epoch = log.seal(state.epoch, StateRoot::of(state.rows()), sealer(), act(), &[]).await.unwrap();
+    let epoch = log.seal(state.epoch, anew(StateRoot::of(state.rows())), act(), &[]).await.unwrap();
     let state = reader.load_state().unwrap();
     assert_eq!(epoch, state.epoch);
     assert_sealed(&state);
@@ -77,11 +81,29 @@ async fn each_change_is_sealed_with_the_epoch_that_it_makes_and_the_anchor_follo
 }
 
 #[tokio::test]
+async fn a_database_that_is_sealed_anew_under_another_id_is_another_one() {
+    let folder = TempDir::new().unwrap();
+    let (log, reader, anchor) = open(folder.path());
+    let before = reader.load_state().unwrap();
+    let (root, database) = (StateRoot::default(), Uid::from_bytes([9; 16]));
+    let new = NewSeal { database: Some(database), ..anew(root) };
+    log.seal(before.epoch, new, act(), &[]).await.unwrap();
+    let state = reader.load_state().unwrap();
+    assert_eq!(state.database, database);
+    assert_ne!(before.database, database);
+    assert_sealed(&state);
+    log.change(state.epoch, vec![caller("a")], act()).await.unwrap();
+    assert_sealed(&reader.load_state().unwrap());
+    log.shutdown().await;
+    assert_eq!(Anchor::read(&anchor).unwrap().map(|anchor| anchor.database), Some(database));
+}
+
+#[tokio::test]
 async fn a_sealed_state_is_not_changed_by_who_cannot_seal_it() {
     let folder = TempDir::new().unwrap();
     let (log, reader, _) = open(folder.path());
     let epoch = reader.load_state().unwrap().epoch;
-    log.seal(epoch, StateRoot::default(), sealer(), act(), &[]).await.unwrap();
+    log.seal(epoch, anew(StateRoot::default()), act(), &[]).await.unwrap();
     log.shutdown().await;
     drop((log, reader));
 
@@ -110,7 +132,7 @@ async fn an_anchor_that_cannot_be_written_is_known_before_anything_relies_on_it(
     std::fs::create_dir(&anchor).unwrap();
     std::fs::write(anchor.join("in the way"), "").unwrap();
     let epoch = reader.load_state().unwrap().epoch;
-    let refused = log.seal(epoch, StateRoot::default(), sealer(), act(), &[]).await.unwrap_err();
+    let refused = log.seal(epoch, anew(StateRoot::default()), act(), &[]).await.unwrap_err();
     assert!(matches!(refused, RecordError::Anchor { .. }), "{refused}");
     log.shutdown().await;
 }

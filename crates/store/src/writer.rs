@@ -175,6 +175,14 @@ impl Transaction<'_> {
         head::write_seal(self.connection, seal)
     }
 
+    /// Gives the database another id: what was said of it so far is said of another database from now on.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn set_database(&mut self, database: Uid) -> Result<(), StoreError> {
+        head::rename(self.connection, database)
+    }
+
     /// Notes when an API key was used last. No part of the state.
     ///
     /// # Errors

@@ -86,7 +86,11 @@ impl StateKeeper {
             (key, state, fits)
         })
         .await?;
-        if fits { Ok((key, state)) } else { Err(Trouble::Refused(self.refuse(&state, vec![StateRefusal::Changed]).await)) }
+        if fits {
+            Ok((key, state))
+        } else {
+            Err(Trouble::Refused(self.refuse(&state, vec![StateRefusal::Changed]).await))
+        }
     }
 
     async fn seal_for_the_first_time(&self, state: &State, root: StateRoot) -> Result<StateKey, Trouble> {

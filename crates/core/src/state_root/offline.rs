@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use chancery_audit::{Hex, Log, RowStatement, StateRoot};
+use chancery_audit::{Hex, Log, NewSeal, RowStatement, StateRoot};
 use chancery_hsm::{HsmFailure, Token};
 use chancery_model::{Id, Sha256Hash};
 use chancery_store::{Reader, State};
@@ -155,8 +155,11 @@ impl StateDesk {
         });
         let statements: Vec<RowStatement> = found.map(|row| statement(row, &state)).collect();
         let act = details::state_accepted(&accepted(&report, reason));
-        let root = StateRoot::of(state.rows());
-        let sealed = self.keeper.log.seal(state.epoch, root, key.sealer(), act, &statements).await;
+        // An anchor of before, and a database of before, are another database's from now on. By epochs alone, a database from
+        // before a restore would be ahead of what was restored and accepted since.
+        let database = Some(chancery_crypto::new_uid().map_err(|error| StateError::State(error.into()))?);
+        let new = NewSeal { root: StateRoot::of(state.rows()), sealer: key.sealer(), database };
+        let sealed = self.keeper.log.seal(state.epoch, new, act, &statements).await;
         sealed.map_err(|error| StateError::State(error.into()))?;
         Ok(report)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
-use chancery_audit::{Outcome, OutcomeItem, OutcomeResult, Recorded, Sealer, StateRoot, sealed};
+use chancery_audit::{NewSeal, Outcome, OutcomeItem, OutcomeResult, Recorded, Sealer, StateRoot, sealed};
 use chancery_hsm::{DeviceMac, HsmFailure, MacKey, Token, TokenObjectClass};
 use chancery_model::{Algorithm, KeyName, KeyRules, KeyState, KeyVersionName, Timestamp, Uid, VersionLife};
 use chancery_store::{Epoch, KeyRow, KeyVersionRow, RowChange, Seal, State};
@@ -130,7 +130,8 @@ impl StateKeeper {
         let details = details::state_sealed(act, &wanted.version, message);
         let outcome = Outcome { time: now, items: vec![item], details };
         let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
-        self.log.seal_first(epoch, root, derived.sealer(), rows, outcome).await?;
+        let new = NewSeal { root, sealer: derived.sealer(), database: None };
+        self.log.seal_first(epoch, new, rows, outcome).await?;
         Ok(derived)
     }
 

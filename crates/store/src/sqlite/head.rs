@@ -38,6 +38,15 @@ pub(crate) fn write_seal(connection: &Connection, seal: &Seal) -> Result<(), Sto
     Ok(())
 }
 
+/// Makes it another database than its copies are.
+pub(crate) fn rename(connection: &Connection, database: Uid) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE head SET database_id = ?1 WHERE id = 1")
+        .and_then(|mut statement| statement.execute([database.as_bytes()]))
+        .map_err(failed("giving the database another id"))?;
+    Ok(())
+}
+
 /// How many leaves there are, if none is missing: one more than the highest index.
 pub(crate) fn leaves(connection: &Connection) -> Result<u64, StoreError> {
     let end: i64 = connection

@@ -308,7 +308,10 @@ mod tests {
     #[test]
     fn a_schema_that_another_hand_edited_is_refused() {
         for (sql, said) in [
-            ("CREATE TRIGGER t BEFORE INSERT ON leaves BEGIN SELECT RAISE(IGNORE); END", "the trigger t, of no migration"),
+            (
+                "CREATE TRIGGER t BEFORE INSERT ON leaves BEGIN SELECT RAISE(IGNORE); END",
+                "the trigger t, of no migration",
+            ),
             ("CREATE VIEW v AS SELECT 1", "the view v, of no migration"),
             ("CREATE TABLE x (y INTEGER)", "the table x, of no migration"),
             ("CREATE INDEX i ON keys (owner)", "the index i, of no migration"),
