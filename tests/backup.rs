@@ -47,8 +47,8 @@ async fn a_service_is_restored_from_database_and_token_and_signs_with_its_old_ke
     service.caller().await.unwrap().sign(&key, "after", EcdsaEncoding::Der).await.unwrap();
     let _said = succeed(service.cli().args(["callers", "suspend", "other", "--reason", "gone"]));
     for _ in 0..4 {
-        let _said = succeed(service.cli().args(["keys", "update", "dev/key", "--label", "a=b"]));
-        let _said = succeed(service.cli().args(["keys", "update", "dev/key", "--clear-labels"]));
+        let _said = succeed(service.cli().args(["rings", "freeze", "dev", "--reason", "drill"]));
+        let _said = succeed(service.cli().args(["rings", "unfreeze", "dev", "--reason", "over"]));
     }
     service.terminate().await.unwrap();
     let lost = hand::Saved::of(&service.dir());

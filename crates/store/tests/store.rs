@@ -13,7 +13,8 @@ use chancery_model::{
 };
 use chancery_store::{
     ApiKeyRow, CallerRegistration, CallerRow, KeyRingRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order,
-    PolicyDocument, PolicySetRow, RecordEnd, RecordProgress, RecordQuery, RowChange, SearchColumns, Writer, open,
+    PolicyDocument, PolicySetRow, RecordEnd, RecordProgress, RecordQuery, RowChange, SearchColumns, StoreError,
+    Writer, open,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -293,6 +294,30 @@ fn a_version_without_its_key_is_refused_at_the_commit() {
     transaction.apply(&RowChange::PutKeyVersion(version(11, 1, 1))).unwrap();
     assert!(transaction.commit().is_err());
     assert_eq!(reader.load_state().unwrap().key_versions, []);
+}
+
+/// What another hand puts into the schema while the service runs lets a row vanish, and SQLite reports no error.
+#[test]
+fn a_row_that_is_passed_over_is_no_row_that_was_written() {
+    let (_folder, path) = folder();
+    let (mut writer, _reader) = open(&path).unwrap();
+    for table in ["leaves", "details", "open_intents", "callers"] {
+        let by_hand = rusqlite::Connection::open(&path).unwrap();
+        by_hand
+            .execute_batch(&format!("CREATE TRIGGER gone BEFORE INSERT ON {table} BEGIN SELECT RAISE(IGNORE); END"))
+            .unwrap();
+        let mut transaction = writer.begin().unwrap();
+        let first = transaction.take_indexes(1).unwrap().first;
+        let search = SearchColumns { time: time(1), kind: 0, caller: None, resource: None, action: None, decision: None };
+        let record = NewRecord { index: first, leaf: b"leaf", salt: &[7; 32], details: b"{}", search };
+        let written = transaction
+            .append(&record)
+            .and_then(|()| transaction.open_intent(first, &id("one"), false))
+            .and_then(|()| transaction.apply(&RowChange::PutCaller(caller(3, "till"))));
+        assert!(matches!(written, Err(StoreError::Damaged { .. })), "{table}: {written:?}");
+        drop(transaction);
+        by_hand.execute_batch("DROP TRIGGER gone").unwrap();
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Callers and their API keys: writing and reading.
 
 use super::no_strays;
-use super::rows::execute;
+use super::rows::{execute, put};
 use super::state::{id, optional_count, parsed, time, uid};
 use super::to_sql;
 use crate::{ApiKeyRow, CallerRegistration, CallerRow, StoreError};
@@ -16,7 +16,7 @@ pub(super) fn put_caller(connection: &Connection, row: &CallerRow) -> Result<(),
     const DOING: &str = "writing a caller";
     let CallerRow { id, uid, registration } = row;
     let Some(registration) = registration else {
-        return execute(
+        return put(
             connection,
             "INSERT INTO callers (uid, id) VALUES (?1, ?2) ON CONFLICT (uid) DO UPDATE SET id = excluded.id",
             params![uid.as_bytes(), id.as_str()],
@@ -40,7 +40,7 @@ pub(super) fn put_caller(connection: &Connection, row: &CallerRow) -> Result<(),
     } = registration;
     let CallerLimits { usage: UsageLimits { total, daily }, pace: Pace { per_second, burst, concurrent } } = limits;
     let limit = |limit: &Option<u64>| limit.map(|count| to_sql(count, "a limit of signatures")).transpose();
-    execute(
+    put(
         connection,
         "INSERT INTO callers
              (uid, id, environment, state, created, updated, state_changed, request_id, max_uses_per_second, max_burst,
@@ -78,11 +78,11 @@ pub(super) fn put_caller(connection: &Connection, row: &CallerRow) -> Result<(),
     }
     for identity in identities {
         let sql = "INSERT INTO caller_identities (identity, caller_uid) VALUES (?1, ?2)";
-        execute(connection, sql, params![identity.to_string(), uid.as_bytes()], DOING)?;
+        put(connection, sql, params![identity.to_string(), uid.as_bytes()], DOING)?;
     }
     let insert = |kind: &str, value: &dyn ToString| {
         let sql = "INSERT INTO caller_memberships (caller_uid, kind, value) VALUES (?1, ?2, ?3)";
-        execute(connection, sql, params![uid.as_bytes(), kind, value.to_string()], DOING)
+        put(connection, sql, params![uid.as_bytes(), kind, value.to_string()], DOING)
     };
     groups.iter().try_for_each(|group| insert("group", group))?;
     roles.iter().try_for_each(|role| insert("role", role))?;
@@ -90,7 +90,7 @@ pub(super) fn put_caller(connection: &Connection, row: &CallerRow) -> Result<(),
     required_factors.iter().try_for_each(|factor| insert("required_factor", factor))?;
     for (name, value) in attributes {
         let sql = "INSERT INTO caller_attributes (caller_uid, name, value) VALUES (?1, ?2, ?3)";
-        execute(connection, sql, params![uid.as_bytes(), name, value], DOING)?;
+        put(connection, sql, params![uid.as_bytes(), name, value], DOING)?;
     }
     Ok(())
 }
@@ -99,7 +99,7 @@ pub(super) fn put_api_key(connection: &Connection, row: &ApiKeyRow) -> Result<()
     const DOING: &str = "writing an API key";
     let ApiKeyRow { uid, id, caller_uid, secret_hmac, scope, created, expires, revoked, replaced_by, request_id } = row;
     let ApiKeyScope { access, actions, rings, networks } = scope;
-    execute(
+    put(
         connection,
         "INSERT INTO api_keys
              (uid, id, caller_uid, secret_hmac, access, created, expires, revoked, replaced_by, request_id)
@@ -125,7 +125,7 @@ pub(super) fn put_api_key(connection: &Connection, row: &ApiKeyRow) -> Result<()
     execute(connection, "DELETE FROM api_key_scopes WHERE key_uid = ?1", [uid.as_bytes()], DOING)?;
     let insert = |kind: &str, value: &dyn ToString| {
         let sql = "INSERT INTO api_key_scopes (key_uid, kind, value) VALUES (?1, ?2, ?3)";
-        execute(connection, sql, params![uid.as_bytes(), kind, value.to_string()], DOING)
+        put(connection, sql, params![uid.as_bytes(), kind, value.to_string()], DOING)
     };
     actions.iter().try_for_each(|action| insert("action", action))?;
     rings.iter().try_for_each(|ring| insert("key_ring", ring))?;

@@ -1,7 +1,7 @@
 //! The head row: epoch and next index.
 
 use super::damaged;
-use super::{failed, from_sql, to_sql};
+use super::{failed, from_sql, to_sql, wrote_one};
 use crate::{Epoch, Head, Seal, StoreError};
 use chancery_model::Uid;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -30,21 +30,23 @@ pub(crate) fn seal(connection: &Connection) -> Result<(Uid, Option<Seal>), Store
 
 /// Writes the seal.
 pub(crate) fn write_seal(connection: &Connection, seal: &Seal) -> Result<(), StoreError> {
+    const DOING: &str = "sealing the state";
     let Seal { root, mac } = seal;
-    connection
+    let written = connection
         .prepare_cached("UPDATE head SET state_root = ?1, state_mac = ?2 WHERE id = 1")
         .and_then(|mut statement| statement.execute(params![root, mac]))
-        .map_err(failed("sealing the state"))?;
-    Ok(())
+        .map_err(failed(DOING))?;
+    wrote_one(written, DOING)
 }
 
 /// Makes it another database than its copies are.
 pub(crate) fn rename(connection: &Connection, database: Uid) -> Result<(), StoreError> {
-    connection
+    const DOING: &str = "giving the database another id";
+    let written = connection
         .prepare_cached("UPDATE head SET database_id = ?1 WHERE id = 1")
         .and_then(|mut statement| statement.execute([database.as_bytes()]))
-        .map_err(failed("giving the database another id"))?;
-    Ok(())
+        .map_err(failed(DOING))?;
+    wrote_one(written, DOING)
 }
 
 /// How many leaves there are, if none is missing: one more than the highest index.

@@ -1,6 +1,6 @@
 //! Writing rows of the log.
 
-use super::{failed, to_sql};
+use super::{failed, to_sql, wrote_one};
 use crate::{NewRecord, RecordEnd, SearchColumns, StoreError};
 use chancery_model::{Action, Id};
 use rusqlite::{Connection, params};
@@ -11,11 +11,12 @@ pub(crate) fn append(connection: &Connection, record: &NewRecord<'_>) -> Result<
     let NewRecord { index, leaf, salt, details, search } = record;
     let SearchColumns { time, kind, caller, resource, action, decision, digest, trace_id } = search;
     let index = to_sql(*index, "an index")?;
-    connection
+    let written = connection
         .prepare_cached("INSERT INTO leaves (idx, leaf) VALUES (?1, ?2)")
         .and_then(|mut statement| statement.execute(params![index, leaf]))
         .map_err(failed(DOING))?;
-    connection
+    wrote_one(written, DOING)?;
+    let written = connection
         .prepare_cached(
             "INSERT INTO details (idx, salt, content, time, kind, caller, resource, key, action, decision, digest,
                                   trace_id)
@@ -38,7 +39,7 @@ pub(crate) fn append(connection: &Connection, record: &NewRecord<'_>) -> Result<
             ])
         })
         .map_err(failed(DOING))?;
-    Ok(())
+    wrote_one(written, DOING)
 }
 
 /// Blocks of 4,096 records, of which the earliest and the latest time are kept, and which have digests and trace ids in an
@@ -82,12 +83,13 @@ pub(crate) fn note_times(connection: &Connection, times: BlockTimes) -> Result<(
 
 /// Notes that a record waits for its outcome.
 pub(crate) fn open(connection: &Connection, index: u64, instance: &Id, act: bool) -> Result<(), StoreError> {
+    const DOING: &str = "noting an open intent";
     let index = to_sql(index, "an index")?;
-    connection
+    let written = connection
         .prepare_cached("INSERT INTO open_intents (idx, instance, act) VALUES (?1, ?2, ?3)")
         .and_then(|mut statement| statement.execute(params![index, instance.as_str(), act]))
-        .map_err(failed("noting an open intent"))?;
-    Ok(())
+        .map_err(failed(DOING))?;
+    wrote_one(written, DOING)
 }
 
 /// Removes the note and keeps the end; whether there was a note. The first end stands.
@@ -99,10 +101,11 @@ pub(crate) fn close(connection: &Connection, index: u64, end: RecordEnd) -> Resu
         .and_then(|mut statement| statement.execute([index]))
         .map_err(failed(DOING))?;
     if removed == 1 {
-        connection
+        let written = connection
             .prepare_cached("INSERT INTO outcomes (intent, idx, result) VALUES (?1, ?2, ?3)")
             .and_then(|mut statement| statement.execute(params![index, outcome, end.result]))
             .map_err(failed(DOING))?;
+        wrote_one(written, DOING)?;
     }
     Ok(removed == 1)
 }

@@ -50,6 +50,11 @@ fn no_strays(any: bool, what: &'static str) -> rusqlite::Result<()> {
     if any { Err(rusqlite::Error::FromSqlConversionFailure(0, Type::Null, Box::new(Stray(what)))) } else { Ok(()) }
 }
 
+/// Holds a statement that writes one row to having written it: a trigger of another hand passes over a row without an error.
+pub(crate) fn wrote_one(written: usize, doing: &'static str) -> Result<(), StoreError> {
+    if written == 1 { Ok(()) } else { damaged(format!("{doing} wrote {written} rows, and not one")) }
+}
+
 pub(crate) fn damaged<T>(what: String) -> Result<T, StoreError> {
     Err(StoreError::Damaged { what })
 }

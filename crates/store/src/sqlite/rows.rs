@@ -1,6 +1,6 @@
 //! Writing rows of the state.
 
-use super::{callers, failed, to_sql};
+use super::{callers, failed, to_sql, wrote_one};
 use crate::{KeyRingRow, KeyRow, KeyVersionRow, PolicySetRow, RowChange, StoreError};
 use chancery_model::{KeyRules, KeyState, Pace, Timestamp, Uid, UsageLimits, VersionLife};
 use rusqlite::{Connection, Params, params};
@@ -47,7 +47,7 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
         pace: Pace { per_second, burst, concurrent },
     } = rules;
     let limit = |limit: &Option<u64>| limit.map(|count| to_sql(count, "a limit of signatures")).transpose();
-    execute(
+    put(
         connection,
         "INSERT INTO keys
              (uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime,
@@ -91,7 +91,7 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
     )?;
     execute(connection, "DELETE FROM key_labels WHERE key_uid = ?1", [uid.as_bytes()], DOING)?;
     for (label, value) in labels {
-        execute(
+        put(
             connection,
             "INSERT INTO key_labels (key_uid, name, value) VALUES (?1, ?2, ?3)",
             params![uid.as_bytes(), label, value],
@@ -117,7 +117,7 @@ fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), S
         request_id,
     } = row;
     let VersionLife { activation, compromised, destroy_at, before_destruction, certificates } = life;
-    execute(
+    put(
         connection,
         "INSERT INTO key_versions
              (uid, key_uid, version, state, spki_der, created, generated, state_changed, request_id, activation,
@@ -152,7 +152,7 @@ fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), S
     )?;
     execute(connection, "DELETE FROM key_version_certificates WHERE version_uid = ?1", [uid.as_bytes()], DOING)?;
     for (position, der) in (0_i64..).zip(certificates) {
-        execute(
+        put(
             connection,
             "INSERT INTO key_version_certificates (version_uid, position, der) VALUES (?1, ?2, ?3)",
             params![uid.as_bytes(), position, der],
@@ -164,7 +164,7 @@ fn put_key_version(connection: &Connection, row: &KeyVersionRow) -> Result<(), S
 
 fn put_key_ring(connection: &Connection, row: &KeyRingRow) -> Result<(), StoreError> {
     let KeyRingRow { uid, name, state, state_changed, reason } = row;
-    execute(
+    put(
         connection,
         "INSERT INTO key_rings (uid, ring, state, state_changed, reason) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (uid) DO UPDATE SET
@@ -179,14 +179,14 @@ fn put_policy_set(connection: &Connection, row: &PolicySetRow) -> Result<(), Sto
     const DOING: &str = "writing a policy set";
     let PolicySetRow { version, hash, documents, applied, applied_by } = row;
     let version = to_sql(*version, "the version of a policy set")?;
-    execute(
+    put(
         connection,
         "INSERT INTO policy_sets (version, hash, applied, applied_by) VALUES (?1, ?2, ?3, ?4)",
         params![version, hash, applied.unix_micros(), applied_by],
         DOING,
     )?;
     for (position, document) in (0_i64..).zip(documents) {
-        execute(
+        put(
             connection,
             "INSERT INTO policy_documents (version, position, name, text) VALUES (?1, ?2, ?3, ?4)",
             params![version, position, document.name, document.text],
@@ -198,6 +198,18 @@ fn put_policy_set(connection: &Connection, row: &PolicySetRow) -> Result<(), Sto
 
 fn delete(connection: &Connection, sql: &str, doing: &'static str, uid: &Uid) -> Result<(), StoreError> {
     execute(connection, sql, [uid.as_bytes()], doing)
+}
+
+/// Writes one row, new or in the place of the one before.
+pub(super) fn put(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    let written =
+        connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(failed(doing))?;
+    wrote_one(written, doing)
 }
 
 pub(super) fn execute(

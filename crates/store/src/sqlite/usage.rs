@@ -1,6 +1,6 @@
 //! How many signatures keys and callers with limits have made.
 
-use super::{failed, from_sql, to_sql};
+use super::{failed, from_sql, rows, to_sql};
 use crate::StoreError;
 use chancery_model::{Uid, Usage, UsageOf};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -44,9 +44,5 @@ pub(crate) fn write(connection: &Connection, of: UsageOf, usage: Usage) -> Resul
             uid,
         ),
     };
-    connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.execute(params![uid.as_bytes(), total, day, today]))
-        .map_err(failed(DOING))?;
-    Ok(())
+    rows::put(connection, sql, params![uid.as_bytes(), total, day, today], DOING)
 }
