@@ -367,7 +367,9 @@ impl Log {
         })
     }
 
-    fn instance(&self) -> &Id {
+    /// Who records.
+    #[must_use]
+    pub fn instance(&self) -> &Id {
         &self.inner.queue.settings.instance
     }
 }

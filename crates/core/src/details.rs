@@ -409,6 +409,13 @@ pub(crate) fn state_sealed(act: u64, version: &KeyVersionName, message: &str) ->
     Details { resource: Some(version.to_string()), items: vec![item], ..Details::default() }
 }
 
+/// A secret of the state was made, and the service stopped before anything was sealed with it.
+pub(crate) fn secret_unfinished(act: u64) -> Details {
+    let message = "the service stopped before the state was sealed with it; it is destroyed".to_owned();
+    let item = ItemDetails { result: OutcomeResult::Failed, message: Some(message), ..done(act) };
+    Details { items: vec![item], ..Details::default() }
+}
+
 /// The service does not go by the state that it found.
 pub(crate) fn state_refused(found: &str) -> Act {
     of_the_service(None, [0; 32], Details { message: Some(found.to_owned()), ..Details::default() })

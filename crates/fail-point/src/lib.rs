@@ -83,6 +83,10 @@ fail_points! {
     LatchClearing = "latch-clearing",
     /// The token was asked to try one login; how it ended is not recorded yet.
     LoginTried = "login-tried",
+    /// At the first start: the token has made the secret of the state; nothing is sealed with it yet.
+    StateSecretMade = "state-secret-made",
+    /// At the first start: the first seal is durable; its anchor is not in its place yet.
+    StateSealed = "state-sealed",
     /// At the start: what an earlier run left open is closed as unknown; its unfinished keys are not settled yet.
     OpenIntentsClosed = "open-intents-closed",
     /// At the start: the token has said what it holds of an unfinished key; nothing is done about it yet.

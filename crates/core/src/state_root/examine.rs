@@ -39,9 +39,12 @@ impl StateKeeper {
             // What is recorded would have to take a place that is taken, the use of the secret, too.
             return Ok(Examined { root, hash, key: None, found });
         }
-        let secrets = self.secrets().await?;
+        let mut secrets = self.secrets().await?;
         let mut key = None;
         let anchored = anchor.is_some() || found.iter().any(|one| matches!(one, StateRefusal::AnchorUnreadable { .. }));
+        if state.seal.is_none() && !anchored {
+            self.destroy_unfinished(state.epoch, &mut secrets).await?;
+        }
         match &state.seal {
             // New, or of a version without seals. An empty one can hold nothing that somebody else has put there.
             None if !anchored && (secrets.is_empty() || root.rows() == 0) => {}

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
-use chancery_audit::{NewSeal, Outcome, OutcomeItem, OutcomeResult, Recorded, Sealer, StateRoot, sealed};
-use chancery_hsm::{DeviceMac, HsmFailure, MacKey, Token, TokenObjectClass};
+use chancery_audit::{
+    Leaf, NewSeal, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded, Sealer, StateRoot, sealed,
+};
+use chancery_fail_point::FailPoint;
+use chancery_hsm::{DeviceMac, HsmErrorKind, HsmFailure, MacKey, Token, TokenObjectClass};
 use chancery_model::{Algorithm, KeyName, KeyRules, KeyState, KeyVersionName, Timestamp, Uid, VersionLife};
 use chancery_store::{Epoch, KeyRow, KeyVersionRow, RowChange, Seal, State};
 use tokio::time::Instant;
@@ -120,7 +123,15 @@ impl StateKeeper {
             self.take_back(changed.epoch, &wanted, &failure).await?;
             return Err(Trouble::Away(failure));
         }
-        let (derived, epoch) = self.derive(changed.epoch, &Named { uid: version.uid, version: name }).await?;
+        FailPoint::StateSecretMade.pass();
+        let (derived, epoch) = match self.derive(changed.epoch, &Named { uid: version.uid, version: name }).await {
+            Ok(derived) => derived,
+            Err(Trouble::Away(failure)) => {
+                self.take_back(changed.epoch, &wanted, &failure).await?;
+                return Err(Trouble::Away(failure));
+            }
+            Err(trouble) => return Err(trouble),
+        };
         let now = Timestamp::now();
         version.state = KeyState::Active;
         version.generated = Some(now);
@@ -131,8 +142,46 @@ impl StateKeeper {
         let outcome = Outcome { time: now, items: vec![item], details };
         let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
         let new = NewSeal { root, sealer: derived.sealer(), database: None };
-        self.log.seal_first(epoch, new, rows, outcome).await?;
-        Ok(derived)
+        match self.log.seal_first(epoch, new, rows, outcome).await {
+            Ok(_) => Ok(derived),
+            // Nothing was written. Of a log that is closed nobody knows: the next start finds out.
+            Err(error @ (RecordError::StaleEpoch | RecordError::Anchor { .. })) => {
+                let failure = HsmFailure {
+                    kind: HsmErrorKind::OutcomeUnknown,
+                    function: None,
+                    return_code: None,
+                    attempts: 1,
+                    message: error.to_string(),
+                };
+                self.take_back(epoch, &wanted, &failure).await?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Destroys secrets whose making this instance recorded, and that sealed nothing: the service stopped in between. Only
+    /// where there is neither seal nor anchor: the list of what is open is not held to the seal, and may say anything.
+    pub(super) async fn destroy_unfinished(&self, epoch: Epoch, secrets: &mut BTreeSet<Uid>) -> Result<(), Trouble> {
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let (reader, instance) = (self.reader.clone(), self.log.instance().clone());
+        let open = crate::blocking(move || reader.open_intents(&instance)).await?.map_err(Error::from)?;
+        for intent in open.iter().filter(|intent| intent.act) {
+            let Ok(leaf) = Leaf::decode(&intent.leaf) else { continue };
+            let uid = leaf.resource();
+            if leaf.action().is_some() || !secrets.contains(&uid) {
+                continue;
+            }
+            tracing::warn!(%uid, record = intent.index, "a secret of the state that sealed nothing is destroyed");
+            self.token.destroy(uid.into(), Instant::now() + DEADLINE).await.map_err(Trouble::Away)?;
+            secrets.remove(&uid);
+            let item = OutcomeItem { intent: intent.index, result: OutcomeResult::Failed, signature_sha256: None };
+            let outcome = Outcome { time: Timestamp::now(), items: vec![item], details: details::secret_unfinished(intent.index) };
+            self.log.complete(epoch, Vec::new(), outcome).await?;
+        }
+        Ok(())
     }
 
     /// A secret that was not made, or of which nobody knows: whatever there is of it goes, since a secret that sealed nothing
