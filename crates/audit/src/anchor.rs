@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// The version of the file's format.
 const FORMAT: u32 = 1;
@@ -76,6 +77,27 @@ impl Anchor {
     /// # Errors
     /// What the system says.
     pub fn write(&self, path: &Path) -> io::Result<()> {
+        std::fs::rename(self.write_beside(path)?, path)?;
+        sync_folder(path)
+    }
+
+    /// Writes it beside its place, and on the disk, before the database gets there: where the first anchor of a database, or
+    /// of one that was accepted, is not in its place yet, this is the one that was about to be.
+    pub(crate) fn announce(&self, path: &Path) -> io::Result<()> {
+        if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(io::Error::other("what is there is no file"));
+        }
+        self.write_beside(path)?;
+        sync_folder(path)
+    }
+
+    /// Reads what was announced; `None` where there is nothing, or nothing whole.
+    #[must_use]
+    pub fn announced(path: &Path) -> Option<Self> {
+        Self::read(&beside(path)).ok().flatten()
+    }
+
+    fn write_beside(&self, path: &Path) -> io::Result<PathBuf> {
         let Self { database, epoch, next_index, root, mac } = self;
         let text = Text {
             format: FORMAT,
@@ -87,8 +109,7 @@ impl Anchor {
         };
         let mut line = serde_json::to_vec(&text).map_err(io::Error::other)?;
         line.push(b'\n');
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
+        let beside = beside(path);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
@@ -96,10 +117,19 @@ impl Anchor {
         let mut file = options.open(&beside)?;
         file.write_all(&line)?;
         file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+        Ok(beside)
     }
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    beside.into()
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 /// Writes anchors, the newest that it was given.
@@ -119,15 +149,19 @@ struct Wanted {
     anchor: Option<Anchor>,
     at_once: bool,
     stopping: bool,
+    abandoned: bool,
 }
 
+/// Why the anchor cannot be written; `None` while it can.
+pub(crate) type Trouble = watch::Sender<Option<String>>;
+
 impl AnchorKeeper {
-    /// `written` is on the disk already.
-    pub fn start(path: PathBuf, written: Anchor) -> io::Result<Self> {
+    /// `written` is on the disk already. `trouble` is told while what is to be written cannot be.
+    pub fn start(path: PathBuf, written: Option<Anchor>, trouble: Arc<Trouble>) -> io::Result<Self> {
         let shared = Arc::new(Shared { path, wanted: Mutex::default(), wake: Condvar::new() });
         let theirs = Arc::clone(&shared);
         let thread =
-            std::thread::Builder::new().name("chancery-anchor".to_owned()).spawn(move || theirs.run(written))?;
+            std::thread::Builder::new().name("chancery-anchor".to_owned()).spawn(move || theirs.run(written, &trouble))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -147,7 +181,7 @@ impl AnchorKeeper {
     /// What waits to be written is not written any more.
     pub fn abandon(&self) {
         let mut wanted = self.shared.lock();
-        (wanted.anchor, wanted.stopping) = (None, true);
+        (wanted.anchor, wanted.stopping, wanted.abandoned) = (None, true, true);
         self.shared.wake.notify_one();
     }
 }
@@ -164,31 +198,53 @@ impl Drop for AnchorKeeper {
 }
 
 impl Shared {
-    fn run(&self, mut written: Anchor) {
+    fn run(&self, mut written: Option<Anchor>, trouble: &Trouble) {
         let mut last = Instant::now();
-        while let Some(anchor) = self.next(last) {
+        while let Some((anchor, stopping)) = self.next(last) {
             last = Instant::now();
-            if anchor == written {
+            if written == Some(anchor) {
                 continue;
             }
             match anchor.write(&self.path) {
-                Ok(()) => written = anchor,
-                // The next one is tried as well. Until one succeeds, a database of before would not be noticed.
-                Err(error) => tracing::error!(path = %self.path.display(), %error, "the anchor cannot be written"),
+                Ok(()) => {
+                    written = Some(anchor);
+                    if trouble.send_replace(None).is_some() {
+                        tracing::info!(path = %self.path.display(), "the anchor is written again");
+                    }
+                }
+                // Until one is written, a database of before would not be noticed.
+                Err(error) => {
+                    let why = Some(error.to_string());
+                    if stopping || *trouble.borrow() != why {
+                        tracing::error!(path = %self.path.display(), %error, "the anchor cannot be written");
+                    }
+                    trouble.send_replace(why);
+                    if !stopping {
+                        self.again(anchor);
+                    }
+                }
             }
         }
     }
 
-    /// The next one to write, when it is time; `None` when no more will come.
-    fn next(&self, last: Instant) -> Option<Anchor> {
+    /// Tries this one again when it is time, unless there is a newer one.
+    fn again(&self, anchor: Anchor) {
+        let mut wanted = self.lock();
+        if !wanted.abandoned {
+            wanted.anchor.get_or_insert(anchor);
+        }
+    }
+
+    /// The next one to write, when it is time, and whether it is the last; `None` when no more will come.
+    fn next(&self, last: Instant) -> Option<(Anchor, bool)> {
         let mut wanted = self.lock();
         loop {
             let patience = INTERVAL.saturating_sub(last.elapsed());
             let due = wanted.at_once || wanted.stopping || patience.is_zero();
             wanted = match wanted.anchor {
-                Some(_) if due => {
-                    wanted.at_once = false;
-                    return wanted.anchor.take();
+                Some(anchor) if due => {
+                    (wanted.anchor, wanted.at_once) = (None, false);
+                    return Some((anchor, wanted.stopping));
                 }
                 None if wanted.stopping => return None,
                 Some(_) => self.wake.wait_timeout(wanted, patience).unwrap_or_else(PoisonError::into_inner).0,
@@ -233,10 +289,51 @@ mod tests {
     }
 
     #[test]
+    fn one_that_cannot_be_written_is_tried_until_it_can_and_once_more_at_the_end() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.anchor");
+        let in_the_way = path.join("in the way");
+        let trouble = Arc::new(watch::Sender::new(None));
+        let wait = |troubled: bool| {
+            let until = Instant::now() + Duration::from_secs(60);
+            while trouble.borrow().is_some() != troubled {
+                assert!(Instant::now() < until, "{:?}", trouble.borrow());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let keeper = AnchorKeeper::start(path.clone(), None, Arc::clone(&trouble)).unwrap();
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        keeper.keep(Some(anchor(1)), true);
+        wait(true);
+        std::fs::remove_dir_all(&path).unwrap();
+        // Nobody hands in another one.
+        wait(false);
+        assert_eq!(Anchor::read(&path).unwrap(), Some(anchor(1)));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        keeper.keep(Some(anchor(2)), true);
+        wait(true);
+        std::fs::remove_dir_all(&path).unwrap();
+        drop(keeper);
+        assert_eq!(Anchor::read(&path).unwrap(), Some(anchor(2)));
+    }
+
+    #[test]
+    fn what_is_announced_takes_no_place() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.anchor");
+        anchor(4).announce(&path).unwrap();
+        assert_eq!((Anchor::read(&path).unwrap(), Anchor::announced(&path)), (None, Some(anchor(4))));
+        anchor(5).write(&path).unwrap();
+        assert_eq!((Anchor::read(&path).unwrap(), Anchor::announced(&path)), (Some(anchor(5)), None));
+        assert!(anchor(6).announce(&folder.path().join("none/a.anchor")).is_err());
+    }
+
+    #[test]
     fn the_last_one_is_on_the_disk_when_the_keeper_has_gone() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("a.anchor");
-        let keeper = AnchorKeeper::start(path.clone(), anchor(0)).unwrap();
+        let keeper = AnchorKeeper::start(path.clone(), Some(anchor(0)), Arc::new(watch::Sender::new(None))).unwrap();
         for index in 1..=100 {
             keeper.keep(Some(anchor(index)), index % 7 == 0);
         }

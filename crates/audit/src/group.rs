@@ -21,7 +21,7 @@ pub(crate) struct Answers {
 enum Ready {
     Intents(Answer<Delivery>, Result<Vec<Recorded>, RecordError>),
     Change(Answer<Changed>, Result<Changed, RecordError>),
-    Seal(Answer<Epoch>, Result<Epoch, RecordError>),
+    Seal { answer: Answer<Epoch>, result: Result<Epoch, RecordError>, sealed: bool },
     Flush(Answer<()>),
 }
 
@@ -35,7 +35,7 @@ impl Answers {
                     drop(answer.send(result.map(|recorded| Delivery::new(recorded, Arc::clone(queue)))));
                 }
                 Ready::Change(answer, result) => drop(answer.send(result)),
-                Ready::Seal(answer, result) => drop(answer.send(result)),
+                Ready::Seal { answer, result, .. } => drop(answer.send(result)),
                 Ready::Flush(answer) => drop(answer.send(Ok(()))),
             }
         }
@@ -89,9 +89,12 @@ pub(crate) fn commit(
     holds.is_written();
     transaction.commit()?;
     holds.is_committed();
+    if answers.iter().any(|answer| matches!(answer, Ready::Seal { result: Ok(_), sealed: true, .. })) {
+        FailPoint::StateSealed.pass();
+    }
     for answer in &mut answers {
-        if let Ready::Seal(_, result @ Ok(_)) = answer
-            && let Err(error) = sealing.anchored(next)
+        if let Ready::Seal { result: result @ Ok(_), sealed, .. } = answer
+            && let Err(error) = sealing.anchored(next, *sealed)
         {
             *result = Err(error);
         }
@@ -254,8 +257,17 @@ impl Writing<'_> {
     }
 
     fn seal(&mut self, request: SealRequest) -> Result<(), StoreError> {
-        let SealRequest { epoch, new: NewSeal { root, sealer, database }, rows, mut records, answer } = request;
-        let result = if self.transaction.epoch()? == epoch {
+        let SealRequest { epoch, new, rows, mut records, answer } = request;
+        let announced = if records.is_empty() || self.transaction.epoch()? != epoch {
+            Ok(())
+        } else {
+            let next_index = self.transaction.next_index()? + count(&records);
+            self.sealing.announce(epoch, &new, &rows, next_index)
+        };
+        let NewSeal { root, sealer, database } = new;
+        let result = if let Err(error) = announced {
+            Err(error)
+        } else if self.transaction.epoch()? == epoch {
             if let Some(database) = database {
                 self.transaction.set_database(database)?;
                 self.sealing.rename(database);
@@ -270,7 +282,7 @@ impl Writing<'_> {
         } else {
             Err(RecordError::StaleEpoch)
         };
-        self.answers.push(Ready::Seal(answer, result));
+        self.answers.push(Ready::Seal { answer, result, sealed: !records.is_empty() });
         Ok(())
     }
 

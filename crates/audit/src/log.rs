@@ -109,6 +109,7 @@ pub struct Log {
 struct Inner {
     queue: Arc<Queue>,
     running: watch::Receiver<()>,
+    anchor: watch::Receiver<Option<String>>,
 }
 
 impl Drop for Inner {
@@ -130,7 +131,7 @@ impl Log {
         let sealing = Sealing::of(&writer, settings.anchor.clone()).map_err(StartError::Head)?;
         let queue = Arc::new(Queue::new(settings, next_index));
         let (running, until) = watch::channel(());
-        let inner = Inner { queue: Arc::clone(&queue), running: until };
+        let inner = Inner { queue: Arc::clone(&queue), running: until, anchor: sealing.trouble() };
         std::thread::Builder::new()
             .name("chancery-record".to_owned())
             .spawn(move || thread::run(writer, sealing, &queue, running))
@@ -295,6 +296,12 @@ impl Log {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<LogHealth> {
         self.inner.queue.health().subscribe()
+    }
+
+    /// Follows why the anchor cannot be written; `None` while it can. It is tried again each second, and at the end.
+    #[must_use]
+    pub fn anchor_trouble(&self) -> watch::Receiver<Option<String>> {
+        self.inner.anchor.clone()
     }
 
     /// Follows the index that the next record will have: every record below it is durable, and found by whoever reads the

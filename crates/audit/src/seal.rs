@@ -3,14 +3,16 @@
 //!
 //! What makes the MAC is handed in; this crate knows only over which bytes.
 
-use crate::anchor::{Anchor, AnchorKeeper};
+use crate::anchor::{Anchor, AnchorKeeper, Trouble};
 use crate::log::RecordError;
+use crate::record::NewSeal;
 use crate::state_root::StateRoot;
 use chancery_model::{Sha256Hash, Uid};
 use chancery_store::{Epoch, RowChange, Seal, StoreError, Taken, Transaction, Writer};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 const STATE: &[u8] = b"chancery/state/v1";
 
@@ -54,6 +56,7 @@ pub(crate) struct Sealing {
     was_sealed: bool,
     anchor: Option<PathBuf>,
     armed: Option<Armed>,
+    trouble: Arc<Trouble>,
 }
 
 struct Armed {
@@ -78,7 +81,12 @@ pub(crate) enum Admitted {
 impl Sealing {
     pub fn of(writer: &Writer, anchor: Option<PathBuf>) -> Result<Self, StoreError> {
         let (database, seal) = writer.seal()?;
-        Ok(Self { database, was_sealed: seal.is_some(), anchor, armed: None })
+        Ok(Self { database, was_sealed: seal.is_some(), anchor, armed: None, trouble: Arc::default() })
+    }
+
+    /// Why the anchor cannot be written; `None` while it can.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.subscribe()
     }
 
     pub fn admits(&self, rows: &[RowChange]) -> Admitted {
@@ -87,6 +95,19 @@ impl Sealing {
             (None, true) if rows.is_empty() => Admitted::Record,
             (None, true) => Admitted::Nothing,
         }
+    }
+
+    /// Says outside of the database where it is about to stand, sealed anew and with so many records more. The anchor follows
+    /// the commit, and nobody could tell a database without one, because the service died between the two, from one whose
+    /// anchor was removed.
+    pub fn announce(&self, from: Epoch, new: &NewSeal, rows: &[RowChange], next_index: u64) -> Result<(), RecordError> {
+        let Some(path) = &self.anchor else { return Ok(()) };
+        let mut root = new.root.clone();
+        rows.iter().for_each(|row| root.apply(row));
+        let (database, epoch) = (new.database.unwrap_or(self.database), Epoch::new(from.get() + 1));
+        let Seal { root, mac } = new.sealer.seal(database, epoch, root.root());
+        let anchor = Anchor { database, epoch: epoch.get(), next_index, root, mac };
+        anchor.announce(path).map_err(|error| unwritten(path, &error))
     }
 
     /// The database has another id from now on.
@@ -130,16 +151,30 @@ impl Sealing {
         }
     }
 
-    /// Keeps where the database stands, and waits for it: an anchor that cannot be written is to be known before anything relies on it.
-    pub fn anchored(&mut self, next_index: u64) -> Result<(), RecordError> {
+    /// Keeps where the database stands, and waits for it: an anchor that cannot be written is to be known before anything
+    /// relies on it. Of a state that was `sealed` just now the anchor was announced; then it is tried until it is written.
+    pub fn anchored(&mut self, next_index: u64, sealed: bool) -> Result<(), RecordError> {
         let anchor = self.anchor(next_index);
         let (Some(path), Some(armed), Some(anchor)) = (&self.anchor, &mut self.armed, anchor) else { return Ok(()) };
-        let failed = |error: std::io::Error| RecordError::Anchor { path: path.clone(), reason: error.to_string() };
+        let failed = |error: std::io::Error| unwritten(path, &error);
         match &armed.keeper {
             Some(keeper) => keeper.keep(Some(anchor), true),
             None => {
-                anchor.write(path).map_err(failed)?;
-                armed.keeper = Some(AnchorKeeper::start(path.clone(), anchor).map_err(failed)?);
+                let written = match anchor.write(path) {
+                    Err(error) if !sealed => return Err(failed(error)),
+                    written => written.ok().map(|()| anchor),
+                };
+                let keeper = match AnchorKeeper::start(path.clone(), written, Arc::clone(&self.trouble)) {
+                    Err(error) if !sealed => return Err(failed(error)),
+                    keeper => keeper,
+                };
+                match keeper {
+                    Ok(keeper) => {
+                        keeper.keep(Some(anchor), true);
+                        armed.keeper = Some(keeper);
+                    }
+                    Err(error) => drop(self.trouble.send_replace(Some(error.to_string()))),
+                }
             }
         }
         Ok(())
@@ -149,4 +184,8 @@ impl Sealing {
         let Armed { epoch, seal, .. } = self.armed.as_ref()?;
         Some(Anchor { database: self.database, epoch: epoch.get(), next_index, root: seal.root, mac: seal.mac })
     }
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> RecordError {
+    RecordError::Anchor { path: path.to_owned(), reason: error.to_string() }
 }

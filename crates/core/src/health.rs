@@ -18,6 +18,9 @@ pub struct Health {
     pub tokens: BTreeMap<Id, TokenHealth>,
     /// Whether the state is the one that was sealed. Until that is known, nothing is decided by it.
     pub state: StateStanding,
+    /// Why the anchor cannot be written; `None` while it can. The service signs all the same, and until it is written, a
+    /// database of before would not be noticed at a start.
+    pub anchor: Option<String>,
 }
 
 impl Health {
@@ -38,6 +41,7 @@ impl Health {
 pub struct HealthChanges {
     record: watch::Receiver<LogHealth>,
     state: watch::Receiver<StateStanding>,
+    anchor: watch::Receiver<Option<String>>,
     tokens: Vec<watch::Receiver<TokenHealth>>,
 }
 
@@ -47,6 +51,7 @@ impl HealthChanges {
         let mut parts: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
         parts.push(Box::pin(next_change(&mut self.record)));
         parts.push(Box::pin(next_change(&mut self.state)));
+        parts.push(Box::pin(next_change(&mut self.anchor)));
         parts.extend(self.tokens.iter_mut().map(|token| Box::pin(next_change(token)) as _));
         std::future::poll_fn(|context| {
             if parts.iter_mut().any(|part| part.as_mut().poll(context).is_ready()) {
@@ -72,13 +77,15 @@ impl Chancery {
     pub fn health(&self) -> Health {
         let tokens = self.inner.tokens.iter().map(|(id, token)| (id.clone(), token.status().health)).collect();
         let state = self.inner.standing.borrow().clone();
-        Health { record: self.inner.log.health(), tokens, state }
+        let anchor = self.inner.log.anchor_trouble().borrow().clone();
+        Health { record: self.inner.log.health(), tokens, state, anchor }
     }
 
     /// To be told of changes.
     #[must_use]
     pub fn health_changes(&self) -> HealthChanges {
         let tokens = self.inner.tokens.values().map(chancery_hsm::Token::subscribe).collect();
-        HealthChanges { record: self.inner.log.subscribe(), state: self.inner.standing.subscribe(), tokens }
+        let (record, anchor) = (self.inner.log.subscribe(), self.inner.log.anchor_trouble());
+        HealthChanges { record, state: self.inner.standing.subscribe(), anchor, tokens }
     }
 }

@@ -145,6 +145,9 @@ fn readiness(health: &Health) -> (StatusCode, String) {
     if !health.state.decides() {
         words.push_str("state: unchecked: the token of the system ring does not answer\n");
     }
+    if health.anchor.is_some() {
+        words.push_str("anchor: not written: see the log; it is tried again each second\n");
+    }
     for (id, token) in &health.tokens {
         if token.state == TokenState::Up {
             continue;
@@ -212,7 +215,7 @@ mod tests {
 
     fn health(record: LogHealth, tokens: &[(&str, TokenHealth)]) -> Health {
         let tokens = tokens.iter().map(|(id, token)| (Id::parse("the token id", id).unwrap(), token.clone()));
-        Health { record, tokens: tokens.collect::<BTreeMap<_, _>>(), state: StateStanding::Checked }
+        Health { record, tokens: tokens.collect::<BTreeMap<_, _>>(), state: StateStanding::Checked, anchor: None }
     }
 
     #[test]
@@ -232,6 +235,15 @@ mod tests {
         let (status, words) = readiness(&Health { state, ..health(LogHealth::Open, &[("a", up)]) });
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(words, "not ready\nstate: unchecked: the token of the system ring does not answer\n");
+    }
+
+    #[test]
+    fn an_anchor_that_is_not_written_is_named_and_the_service_is_ready() {
+        let up = TokenHealth::now(TokenState::Up, None, "");
+        let anchor = Some("No space left on device".to_owned());
+        let (status, words) = readiness(&Health { anchor, ..health(LogHealth::Open, &[("a", up)]) });
+        let expected = "ready\nanchor: not written: see the log; it is tried again each second\n".to_owned();
+        assert_eq!((status, words), (StatusCode::OK, expected));
     }
 
     #[test]

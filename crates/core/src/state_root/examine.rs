@@ -29,7 +29,7 @@ impl StateKeeper {
         if leaves != next_index {
             found.push(StateRefusal::LogEnd { leaves, next_index });
         }
-        let anchor = self.read_anchor(&mut found);
+        let anchor = self.read_anchor(state, &mut found);
         let mut root = StateRoot::of(state.rows());
         let hash = root.root();
         if root.rows() != state.rows().count() {
@@ -66,9 +66,17 @@ impl StateKeeper {
         Ok(Examined { root, hash, key, found })
     }
 
-    fn read_anchor(&self, found: &mut Vec<StateRefusal>) -> Option<Anchor> {
+    /// The anchor; where none is there for this database, the one that was announced for exactly this seal, since the
+    /// service may have died before it put it in its place.
+    fn read_anchor(&self, state: &State, found: &mut Vec<StateRefusal>) -> Option<Anchor> {
+        let announced = || {
+            let (anchor, seal) = (Anchor::announced(&self.anchor)?, state.seal?);
+            let of_this = (anchor.database, anchor.epoch) == (state.database, state.epoch.get());
+            (of_this && anchor.root == seal.root && anchor.mac == seal.mac).then_some(anchor)
+        };
         match Anchor::read(&self.anchor) {
-            Ok(anchor) => anchor,
+            Ok(Some(anchor)) if anchor.database == state.database => Some(anchor),
+            Ok(anchor) => announced().or(anchor),
             Err(error) => {
                 let (path, why) = (self.anchor.clone(), error.to_string());
                 found.push(StateRefusal::AnchorUnreadable { path, why });
