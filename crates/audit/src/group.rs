@@ -76,6 +76,10 @@ pub(crate) fn commit(
                 group.intents(std::mem::take(&mut run))?;
                 group.change(epoch, &rows, records, answer)?;
             }
+            Request::Note { epoch, records, answer } => {
+                group.intents(std::mem::take(&mut run))?;
+                group.note(epoch, records, answer)?;
+            }
             Request::Seal(request) => {
                 group.intents(std::mem::take(&mut run))?;
                 group.seal(*request)?;
@@ -240,19 +244,20 @@ impl Writing<'_> {
         let raises = records.iter().any(|record| record.leaf.body.raises_epoch());
         let result = match (self.sealing.admits(rows), raises) {
             (Admitted::Nothing, _) => Err(RecordError::Unchecked),
-            (Admitted::Record, _) | (Admitted::Whole, false) => {
-                match self.transaction.take_indexes_at(epoch, count(&records))? {
-                    None => Err(RecordError::StaleEpoch),
-                    Some(taken) => {
-                        self.append(taken, &mut records)?;
-                        Ok(taken)
-                    }
-                }
-            }
+            (Admitted::Record, _) | (Admitted::Whole, false) => return self.note(epoch, records, answer),
             (Admitted::Whole, true) => self.raise(epoch, rows, &mut records)?.ok_or(RecordError::StaleEpoch),
         };
-        let changed = |taken: Taken| Changed { epoch: taken.epoch, recorded: Recorded::new(taken.first) };
         self.answers.push(Ready::Change(answer, result.map(changed)));
+        Ok(())
+    }
+
+    /// Records what changes nothing, if the epoch is still the one that it was decided at.
+    fn note(&mut self, epoch: Epoch, mut records: Vec<Prepared>, answer: Answer<Changed>) -> Result<(), StoreError> {
+        let taken = self.transaction.take_indexes_at(epoch, count(&records))?;
+        if let Some(taken) = taken {
+            self.append(taken, &mut records)?;
+        }
+        self.answers.push(Ready::Change(answer, taken.map(changed).ok_or(RecordError::StaleEpoch)));
         Ok(())
     }
 
@@ -319,6 +324,10 @@ impl Writing<'_> {
         }
         Ok(())
     }
+}
+
+fn changed(taken: Taken) -> Changed {
+    Changed { epoch: taken.epoch, recorded: Recorded::new(taken.first) }
 }
 
 const fn count(records: &[Prepared]) -> u64 {

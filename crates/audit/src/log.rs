@@ -204,6 +204,17 @@ impl Log {
         self.request_change(epoch, rows, records).await
     }
 
+    /// Records an act that changes nothing, and leaves the epoch as it is, whether or not the state is sealed or checked.
+    ///
+    /// # Errors
+    /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Closed`].
+    pub async fn note(&self, epoch: Epoch, act: Act) -> Result<Changed, RecordError> {
+        let records = self.salted(Prepared::act(self.instance(), &[], act))?;
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(Request::Note { epoch, records, answer })?;
+        self.answer(answered).await
+    }
+
     /// Closes an open act, which the outcome's items name: outcome, rows and raised epoch are one transaction, durable
     /// when this returns. Decided at `epoch`, which stays as it is where no row changes.
     ///

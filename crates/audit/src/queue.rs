@@ -75,6 +75,8 @@ enum Doing {
 pub(crate) enum Request {
     Intents { epoch: Epoch, records: Vec<Prepared>, answer: Answer<Delivery> },
     Change { epoch: Epoch, rows: Vec<RowChange>, records: Vec<Prepared>, answer: Answer<Changed> },
+    /// What changes nothing: the epoch stays.
+    Note { epoch: Epoch, records: Vec<Prepared>, answer: Answer<Changed> },
     Seal(Box<SealRequest>),
     Flush { answer: Answer<()> },
 }
@@ -125,7 +127,7 @@ impl Group {
     pub fn count(&self) -> (usize, usize) {
         let of = |request: &Request| match request {
             Request::Intents { records, .. } => (records.len(), records.len()),
-            Request::Change { records, .. } => (0, records.len()),
+            Request::Change { records, .. } | Request::Note { records, .. } => (0, records.len()),
             Request::Seal(seal) => (0, seal.records.len()),
             Request::Flush { .. } => (0, 0),
         };
@@ -175,7 +177,7 @@ impl Queue {
         self.check_open(&state)?;
         match &request {
             Request::Intents { records, .. } => state.intents += records.len(),
-            Request::Change { .. } | Request::Seal(_) | Request::Flush { .. } => state.urgent = true,
+            Request::Change { .. } | Request::Note { .. } | Request::Seal(_) | Request::Flush { .. } => state.urgent = true,
         }
         state.requests.push_back(request);
         state.requests_since.get_or_insert_with(Instant::now);
@@ -331,7 +333,7 @@ impl Queue {
         while let Some(request) = state.requests.front() {
             let more = match request {
                 Request::Intents { records, .. } => records.len(),
-                Request::Change { .. } | Request::Seal(_) | Request::Flush { .. } => 0,
+                Request::Change { .. } | Request::Note { .. } | Request::Seal(_) | Request::Flush { .. } => 0,
             };
             if intents > 0 && intents + more > self.settings.max_batch {
                 break;

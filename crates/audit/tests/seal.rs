@@ -58,8 +58,10 @@ async fn each_change_is_sealed_with_the_epoch_that_it_makes_and_the_anchor_follo
     let state = reader.load_state().unwrap();
     // Before it is sealed for the first time, it is as it always was.
     let changed = log.change(state.epoch, vec![caller("a")], act()).await.unwrap();
+    // What changes nothing leaves the epoch, and is recorded.
+    log.note(changed.epoch, act()).await.unwrap();
     let state = reader.load_state().unwrap();
-    assert_eq!((state.epoch, state.seal), (changed.epoch, None));
+    assert_eq!((state.epoch, state.seal, state.next_index), (changed.epoch, None, 2));
     assert_eq!(Anchor::read(&anchor).unwrap(), None);
 
     let epoch = log.seal(state.epoch, anew(StateRoot::of(state.rows())), act(), &[]).await.unwrap();

@@ -110,7 +110,8 @@ impl StateKeeper {
     pub async fn refuse(&self, state: &State, found: Vec<StateRefusal>) -> StateRefused {
         let refused = StateRefused { found };
         let act = details::state_refused(&refused.to_string());
-        if let Err(error) = self.log.change(state.epoch, Vec::new(), act).await {
+        // The epoch stays, sealed or not: an operator accepts the epoch that was shown to him.
+        if let Err(error) = self.log.note(state.epoch, act).await {
             tracing::error!(%error, "that the state was refused could not be recorded");
         }
         refused
