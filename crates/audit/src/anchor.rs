@@ -160,8 +160,9 @@ impl AnchorKeeper {
     pub fn start(path: PathBuf, written: Option<Anchor>, trouble: Arc<Trouble>) -> io::Result<Self> {
         let shared = Arc::new(Shared { path, wanted: Mutex::default(), wake: Condvar::new() });
         let theirs = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("chancery-anchor".to_owned()).spawn(move || theirs.run(written, &trouble))?;
+        let thread = std::thread::Builder::new()
+            .name("chancery-anchor".to_owned())
+            .spawn(move || theirs.run(written, &trouble))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

@@ -73,12 +73,27 @@ enum Doing {
 
 /// What somebody waits for.
 pub(crate) enum Request {
-    Intents { epoch: Epoch, records: Vec<Prepared>, answer: Answer<Delivery> },
-    Change { epoch: Epoch, rows: Vec<RowChange>, records: Vec<Prepared>, answer: Answer<Changed> },
+    Intents {
+        epoch: Epoch,
+        records: Vec<Prepared>,
+        answer: Answer<Delivery>,
+    },
+    Change {
+        epoch: Epoch,
+        rows: Vec<RowChange>,
+        records: Vec<Prepared>,
+        answer: Answer<Changed>,
+    },
     /// What changes nothing: the epoch stays.
-    Note { epoch: Epoch, records: Vec<Prepared>, answer: Answer<Changed> },
+    Note {
+        epoch: Epoch,
+        records: Vec<Prepared>,
+        answer: Answer<Changed>,
+    },
     Seal(Box<SealRequest>),
-    Flush { answer: Answer<()> },
+    Flush {
+        answer: Answer<()>,
+    },
 }
 
 /// From now on the state is sealed as it is at `epoch`. With records it is sealed anew, with a raised
@@ -177,7 +192,9 @@ impl Queue {
         self.check_open(&state)?;
         match &request {
             Request::Intents { records, .. } => state.intents += records.len(),
-            Request::Change { .. } | Request::Note { .. } | Request::Seal(_) | Request::Flush { .. } => state.urgent = true,
+            Request::Change { .. } | Request::Note { .. } | Request::Seal(_) | Request::Flush { .. } => {
+                state.urgent = true
+            }
         }
         state.requests.push_back(request);
         state.requests_since.get_or_insert_with(Instant::now);

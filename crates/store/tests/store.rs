@@ -13,8 +13,8 @@ use chancery_model::{
 };
 use chancery_store::{
     ApiKeyRow, CallerRegistration, CallerRow, KeyRingRow, KeyRow, KeyVersionRow, NewRecord, OpenError, Order,
-    PolicyDocument, PolicySetRow, RecordEnd, RecordProgress, RecordQuery, RowChange, SearchColumns, StoreError,
-    Writer, open,
+    PolicyDocument, PolicySetRow, RecordEnd, RecordProgress, RecordQuery, RowChange, SearchColumns, StoreError, Writer,
+    open,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -308,7 +308,8 @@ fn a_row_that_is_passed_over_is_no_row_that_was_written() {
             .unwrap();
         let mut transaction = writer.begin().unwrap();
         let first = transaction.take_indexes(1).unwrap().first;
-        let search = SearchColumns { time: time(1), kind: 0, caller: None, resource: None, action: None, decision: None };
+        let search =
+            SearchColumns { time: time(1), kind: 0, caller: None, resource: None, action: None, decision: None };
         let record = NewRecord { index: first, leaf: b"leaf", salt: &[7; 32], details: b"{}", search };
         let written = transaction
             .append(&record)

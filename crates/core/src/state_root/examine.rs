@@ -1,5 +1,7 @@
 //! Everything that can be found out about a state: by its seal, the token, the log and the anchor.
 
+use std::collections::BTreeSet;
+
 use chancery_audit::{Anchor, StateRoot};
 use chancery_model::Sha256Hash;
 use chancery_store::{Seal, State};
@@ -39,7 +41,12 @@ impl StateKeeper {
             // What is recorded would have to take a place that is taken, the use of the secret, too.
             return Ok(Examined { root, hash, key: None, found });
         }
-        let mut secrets = self.secrets().await?;
+        let named = named(state);
+        let mut secrets = match (&state.seal, &named) {
+            (None, _) => self.secrets(None).await?,
+            (Some(_), Some(named)) => self.secrets(Some(named.uid)).await?,
+            (Some(_), None) => BTreeSet::new(),
+        };
         let mut key = None;
         let anchored = anchor.is_some() || found.iter().any(|one| matches!(one, StateRefusal::AnchorUnreadable { .. }));
         if state.seal.is_none() && !anchored {
@@ -50,10 +57,9 @@ impl StateKeeper {
             None if !anchored && (secrets.is_empty() || root.rows() == 0) => {}
             None => found.push(StateRefusal::SealRemoved { secret: !secrets.is_empty(), anchor: anchored }),
             Some(seal) => {
-                let named = named(state);
-                match named.filter(|named| secrets.contains(&named.uid)) {
-                    Some(secret) => key = Some(self.derive(state.epoch, &secret).await?.0),
-                    None => found.push(self.secret_not_there(super::secret::named(state).as_ref())),
+                match named.as_ref().filter(|named| secrets.contains(&named.uid)) {
+                    Some(secret) => key = Some(self.derive(state.epoch, secret).await?.0),
+                    None => found.push(self.secret_not_there(named.as_ref())),
                 }
                 self.compare_seal(state, seal, &hash, key.as_ref(), &mut found).await?;
                 match &anchor {

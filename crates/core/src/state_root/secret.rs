@@ -9,7 +9,7 @@ use chancery_audit::{
     Leaf, NewSeal, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded, Sealer, StateRoot, sealed,
 };
 use chancery_fail_point::FailPoint;
-use chancery_hsm::{DeviceMac, HsmErrorKind, HsmFailure, MacKey, Token, TokenObjectClass};
+use chancery_hsm::{DeviceMac, HsmErrorKind, HsmFailure, MacKey, Token};
 use chancery_model::{Algorithm, KeyName, KeyRules, KeyState, KeyVersionName, Timestamp, Uid, VersionLife};
 use chancery_store::{Epoch, KeyRow, KeyVersionRow, RowChange, Seal, State};
 use tokio::time::Instant;
@@ -28,6 +28,8 @@ const ALGORITHM: Algorithm = Algorithm::HmacSha256;
 const KEY_LABEL: &[u8] = b"chancery/state-mac/v1";
 /// How long the token may take for each thing that it is asked.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The same, where it is asked for all of its secret keys: once in the life of a database.
+const LISTING_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The key of the seal. Held in memory and nowhere else.
 #[derive(Clone)]
@@ -85,13 +87,13 @@ pub(super) fn named(state: &State) -> Option<Named> {
 }
 
 impl StateKeeper {
-    /// The secrets of the state that the token holds. By their label, which no other key of Chancery's has: a database that
+    /// The secrets of the state that the token holds: whether there is this one, or all of them. By their label, which no other key of Chancery's has: a database that
     /// names another key in the secret's place is not believed.
-    pub(super) async fn secrets(&self) -> Result<BTreeSet<Uid>, Trouble> {
-        let objects = self.token.list(Instant::now() + DEADLINE).await.map_err(Trouble::Away)?;
+    pub(super) async fn secrets(&self, uid: Option<Uid>) -> Result<BTreeSet<Uid>, Trouble> {
+        let deadline = Instant::now() + if uid.is_some() { DEADLINE } else { LISTING_DEADLINE };
+        let objects = self.token.list_secrets(uid.map(Into::into), deadline).await.map_err(Trouble::Away)?;
         let ours = |label: &str| label.strip_prefix(label_prefix().as_str()).is_some();
-        let secrets =
-            objects.iter().filter(|object| object.class == TokenObjectClass::SecretKey && ours(&object.label));
+        let secrets = objects.iter().filter(|object| ours(&object.label));
         Ok(secrets.filter_map(|object| Uid::try_from(object.id.as_slice()).ok()).collect())
     }
 
@@ -178,7 +180,11 @@ impl StateKeeper {
             self.token.destroy(uid.into(), Instant::now() + DEADLINE).await.map_err(Trouble::Away)?;
             secrets.remove(&uid);
             let item = OutcomeItem { intent: intent.index, result: OutcomeResult::Failed, signature_sha256: None };
-            let outcome = Outcome { time: Timestamp::now(), items: vec![item], details: details::secret_unfinished(intent.index) };
+            let outcome = Outcome {
+                time: Timestamp::now(),
+                items: vec![item],
+                details: details::secret_unfinished(intent.index),
+            };
             self.log.complete(epoch, Vec::new(), outcome).await?;
         }
         Ok(())

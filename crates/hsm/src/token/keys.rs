@@ -181,6 +181,23 @@ impl Token {
         }
     }
 
+    /// Lists secret key objects of the token, whoever made them: those with a CKA_ID, or all. Key pairs, of which there may be
+    /// thousands, are not looked at.
+    ///
+    /// # Errors
+    /// [`HsmFailure`]
+    pub async fn list_secrets(
+        &self,
+        id: Option<TokenObjectId>,
+        deadline: Instant,
+    ) -> Result<Vec<TokenObject>, HsmFailure> {
+        let id = id.map(|id| id.as_bytes().to_vec());
+        match self.control(ControlRequest::ListSecrets { id }, deadline).await? {
+            ControlReply::Objects(objects) => Ok(objects),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Has a key show on a random challenge that it works: a pair signs it, and that is verified in software; a secret
     /// makes a MAC, which the token recognises, and which it no longer does when a bit is flipped. A signature that does not
     /// verify is a failure of the kind `wrong`.

@@ -222,6 +222,10 @@ pub(crate) enum ControlRequest {
         algorithm: u8,
     },
     List,
+    /// Secret key objects alone: those of a CKA_ID, or all.
+    ListSecrets {
+        id: Option<Vec<u8>>,
+    },
     Health,
 }
 

@@ -182,7 +182,6 @@ pub(super) fn destroy(held: &Held, session: &Session, id: &TokenObjectId) -> Res
 
 /// All key objects of the token.
 pub(super) fn list(held: &Held, session: &Session) -> Result<Vec<TokenObject>, Fault> {
-    let failed = |error: Error| Fault::pkcs11("listing key objects", &error);
     let mut objects = Vec::new();
     let since = held.logins();
     for (class, ours) in [
@@ -190,21 +189,37 @@ pub(super) fn list(held: &Held, session: &Session) -> Result<Vec<TokenObject>, F
         (ObjectClass::PUBLIC_KEY, TokenObjectClass::PublicKey),
         (ObjectClass::SECRET_KEY, TokenObjectClass::SecretKey),
     ] {
-        for handle in search(session, &[Attribute::Class(class), Attribute::Token(true)]).map_err(failed)? {
-            let mut object = TokenObject { id: Vec::new(), label: String::new(), class: ours };
-            for attribute in
-                session.get_attributes(handle, &[AttributeType::Id, AttributeType::Label]).map_err(failed)?
-            {
-                match attribute {
-                    Attribute::Id(id) => object.id = id,
-                    Attribute::Label(label) => object.label = String::from_utf8_lossy(&label).into_owned(),
-                    _ => {}
-                }
-            }
-            objects.push(object);
-        }
+        objects.extend(shown(session, &[Attribute::Class(class), Attribute::Token(true)], ours)?);
     }
     held.require_whole(session, since)?;
+    Ok(objects)
+}
+
+/// The secret key objects of the token: those of a CKA_ID, or all.
+pub(super) fn list_secrets(held: &Held, session: &Session, id: Option<Vec<u8>>) -> Result<Vec<TokenObject>, Fault> {
+    let since = held.logins();
+    let mut template = vec![Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true)];
+    template.extend(id.map(Attribute::Id));
+    let objects = shown(session, &template, TokenObjectClass::SecretKey)?;
+    held.require_whole(session, since)?;
+    Ok(objects)
+}
+
+/// The objects that are found, each with its CKA_ID and its label.
+fn shown(session: &Session, template: &[Attribute], class: TokenObjectClass) -> Result<Vec<TokenObject>, Fault> {
+    let failed = |error: Error| Fault::pkcs11("listing key objects", &error);
+    let mut objects = Vec::new();
+    for handle in search(session, template).map_err(failed)? {
+        let mut object = TokenObject { id: Vec::new(), label: String::new(), class };
+        for attribute in session.get_attributes(handle, &[AttributeType::Id, AttributeType::Label]).map_err(failed)? {
+            match attribute {
+                Attribute::Id(id) => object.id = id,
+                Attribute::Label(label) => object.label = String::from_utf8_lossy(&label).into_owned(),
+                _ => {}
+            }
+        }
+        objects.push(object);
+    }
     Ok(objects)
 }
 

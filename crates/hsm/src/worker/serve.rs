@@ -220,6 +220,7 @@ impl Worker {
                 adopt::find(&held, session, id, label, algorithm_at(algorithm).map_err(bad_algorithm)?)
             }
             ControlRequest::List => keys::list(&held, session).map(ControlReply::Objects),
+            ControlRequest::ListSecrets { id } => keys::list_secrets(&held, session, id).map(ControlReply::Objects),
             ControlRequest::Health => {
                 session.get_session_info().map_err(|error| Fault::pkcs11("reading the session's state", &error))?;
                 Ok(ControlReply::Healthy { sessions_open: held.sessions_open() })
