@@ -289,6 +289,15 @@ async fn what_was_done_is_told_by_the_record() {
     assert!(matches!(epoch[..], [StateRefusal::Mac { .. }]), "{epoch:?}");
     let unsealed = found("UPDATE head SET state_mac = NULL, state_root = NULL").await;
     assert!(matches!(unsealed[..], [StateRefusal::SealRemoved { secret: true, anchor: true }]), "{unsealed:?}");
+    // Without the seal the row that was edited is named all the same.
+    let both = found(
+        "UPDATE head SET state_mac = NULL, state_root = NULL; UPDATE keys SET allow_digest = 1 WHERE key = 'b'",
+    )
+    .await;
+    assert!(
+        matches!(&both[..], [StateRefusal::SealRemoved { .. }, StateRefusal::Rows(rows)] if rows.len() == 1),
+        "{both:?}"
+    );
     // Another key of the token, whose MACs a caller may have made, is not taken for the secret of the state.
     let secret = found(
         "DELETE FROM key_versions WHERE key_uid = (SELECT uid FROM keys WHERE key = 'state');
@@ -303,6 +312,21 @@ async fn what_was_done_is_told_by_the_record() {
     stopped.yesterday.put_database(&dir);
     let whole = stopped.found(&token).await.unwrap().found;
     assert!(matches!(whole[..], [StateRefusal::Behind { .. }]), "{whole:?}");
+    // A table that holds a row twice, and a view that shows other rows than those of the table.
+    for sql in [
+        "CREATE TABLE k AS SELECT * FROM keys; DROP TABLE keys; ALTER TABLE k RENAME TO keys;
+         INSERT INTO keys SELECT * FROM keys WHERE key = 'a'",
+        "ALTER TABLE api_key_uses RENAME TO u; CREATE VIEW api_key_uses AS SELECT * FROM u",
+        "CREATE TRIGGER t BEFORE INSERT ON leaves BEGIN SELECT RAISE(IGNORE); END",
+    ] {
+        stopped.today.put(&dir);
+        let database = hand::open(&hand::database(&dir));
+        database.execute_batch(sql).unwrap();
+        drop(database);
+        let opened = chancery_store::open(&hand::database(&dir)).map(drop).unwrap_err();
+        assert!(matches!(opened, chancery_store::OpenError::SchemaEdited { .. }), "{sql}: {opened}");
+    }
+    stopped.today.put(&dir);
     // Without an anchor, and with one that is none.
     std::fs::remove_file(hand::anchor(&dir)).unwrap();
     let gone = stopped.found(&token).await.unwrap().found;

@@ -6,7 +6,7 @@ use chancery_audit::{Anchor, StateRoot};
 use chancery_model::Sha256Hash;
 use chancery_store::{Seal, State};
 
-use super::refusal::StateRefusal;
+use super::refusal::{RowFinding, StateRefusal};
 use super::rows::{locate, twice};
 use super::secret::{Named, named};
 use super::{StateKeeper, StateKey, Trouble};
@@ -38,6 +38,7 @@ impl StateKeeper {
             found.push(StateRefusal::Twice(twice(state)));
         }
         if next_index < leaves {
+            self.name_rows(state, &mut found).await?;
             // What is recorded would have to take a place that is taken, the use of the secret, too.
             return Ok(Examined { root, hash, key: None, found });
         }
@@ -69,7 +70,25 @@ impl StateKeeper {
                 }
             }
         }
+        // Without the key nothing says that the rows are as they were: what the log says of them is all that there is.
+        let named_already = found.iter().any(|one| matches!(one, StateRefusal::Rows(_)));
+        if key.is_none() && !found.is_empty() && !named_already {
+            self.name_rows(state, &mut found).await?;
+        }
         Ok(Examined { root, hash, key, found })
+    }
+
+    async fn name_rows(&self, state: &State, found: &mut Vec<StateRefusal>) -> Result<(), Trouble> {
+        let rows = self.rows_not_as_recorded(state).await?;
+        if !rows.is_empty() {
+            found.push(StateRefusal::Rows(rows));
+        }
+        Ok(())
+    }
+
+    async fn rows_not_as_recorded(&self, state: &State) -> Result<Vec<RowFinding>, Trouble> {
+        let (reader, state) = (self.reader.clone(), state.clone());
+        Ok(crate::blocking(move || locate(&reader, &state)).await?.map_err(crate::Error::from)?)
     }
 
     /// The anchor; where none is there for this database, the one that was announced for exactly this seal, since the
@@ -110,8 +129,7 @@ impl StateKeeper {
             return Ok(());
         }
         // Who edits a row may write its root beside it; the log knows better.
-        let (reader, rows) = (self.reader.clone(), state.clone());
-        let rows = crate::blocking(move || locate(&reader, &rows)).await?.map_err(crate::Error::from)?;
+        let rows = self.rows_not_as_recorded(state).await?;
         if !rows_fit || !rows.is_empty() {
             found.push(StateRefusal::Rows(rows));
         }
