@@ -251,7 +251,7 @@ impl Log {
         self.request_seal(epoch, new, Vec::new(), records).await
     }
 
-    /// The same, as the end of an open act that made what seals: `rows` are written with it.
+    /// The same, as the end of an open act that made what seals: `rows` are written with it, and are not in `statements`.
     ///
     /// # Errors
     /// As of [`Self::arm`].
@@ -260,9 +260,10 @@ impl Log {
         epoch: Epoch,
         new: NewSeal,
         rows: Vec<RowChange>,
+        statements: &[RowStatement],
         outcome: Outcome,
     ) -> Result<Epoch, RecordError> {
-        let records = self.salted(Prepared::outcome(self.instance(), &rows, outcome))?;
+        let records = self.salted(Prepared::outcome_stating(self.instance(), &rows, statements, outcome))?;
         self.request_seal(epoch, new, rows, records).await
     }
 

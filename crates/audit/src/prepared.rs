@@ -39,15 +39,6 @@ impl Prepared {
 
     /// The leaves of an act that says what rows are, and changes none.
     pub fn stating(instance: &Id, rows: &[RowStatement], act: Act) -> Result<Vec<Self>, RandomError> {
-        let stated = |salt: &[u8; 32], rows: &[RowStatement]| {
-            rows.iter()
-                .map(|RowStatement { table, id, canonical }| RowDigest {
-                    table: *table,
-                    id: *id,
-                    commitment: commitment_to_row(salt, canonical.as_deref()),
-                })
-                .collect()
-        };
         Self::act_with(instance, rows, stated, act)
     }
 
@@ -74,6 +65,31 @@ impl Prepared {
 
     /// The leaves of an outcome: one, unless it has more items or rows than a leaf holds.
     pub fn outcome(instance: &Id, rows: &[RowChange], outcome: Outcome) -> Result<Vec<Self>, RandomError> {
+        Self::outcome_with(instance, rows, digests, outcome)
+    }
+
+    /// The leaves of an outcome that changes rows, and says of others what they are.
+    pub fn outcome_stating(
+        instance: &Id,
+        rows: &[RowChange],
+        statements: &[RowStatement],
+        outcome: Outcome,
+    ) -> Result<Vec<Self>, RandomError> {
+        let changed = |row: &RowChange| RowStatement {
+            table: row.table(),
+            id: row.row_id(),
+            canonical: row.canonical_bytes(),
+        };
+        let all: Vec<RowStatement> = rows.iter().map(changed).chain(statements.iter().cloned()).collect();
+        Self::outcome_with(instance, &all, stated, outcome)
+    }
+
+    fn outcome_with<T>(
+        instance: &Id,
+        rows: &[T],
+        digests: impl Fn(&[u8; 32], &[T]) -> Vec<RowDigest>,
+        outcome: Outcome,
+    ) -> Result<Vec<Self>, RandomError> {
         let Outcome { time, items, details } = outcome;
         let needed = rows.len().div_ceil(MAX_ROWS).max(items.len().div_ceil(MAX_ITEMS)).max(1);
         let rows = pieces(rows, MAX_ROWS, needed);
@@ -194,6 +210,16 @@ fn digests(salt: &[u8; 32], rows: &[RowChange]) -> Vec<RowDigest> {
             table: row.table(),
             id: row.row_id(),
             commitment: commitment_to_row(salt, row.canonical_bytes().as_deref()),
+        })
+        .collect()
+}
+
+fn stated(salt: &[u8; 32], rows: &[RowStatement]) -> Vec<RowDigest> {
+    rows.iter()
+        .map(|RowStatement { table, id, canonical }| RowDigest {
+            table: *table,
+            id: *id,
+            commitment: commitment_to_row(salt, canonical.as_deref()),
         })
         .collect()
 }

@@ -383,6 +383,13 @@ pub(crate) fn own_secret(version: &KeyVersionName, algorithm: Algorithm, uid: Ui
     Act { resource: uid, opens: true, ..of_the_service(None, [0; 32], details) }
 }
 
+/// The same, of the secret of the state, and why the state is sealed with it.
+pub(crate) fn state_secret(version: &KeyVersionName, algorithm: Algorithm, uid: Uid, why: &str) -> Act {
+    let act = own_secret(version, algorithm, uid);
+    let message = Some(format!("a secret is made, and the state is to be sealed with it: {why}"));
+    Act { details: Details { message, ..act.details }, ..act }
+}
+
 /// The service derives a key from a secret of its own.
 pub(crate) fn own_derivation(version: &KeyVersionName, uid: Uid) -> Act {
     let details = Details {

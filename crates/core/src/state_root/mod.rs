@@ -13,6 +13,7 @@ mod standing;
 
 pub use offline::{Expected, InvalidExpected, StateDesk, StateError, StateReport};
 pub use refusal::{RowFinding, StateRefusal, StateRefused, Tampering};
+use secret::Anew;
 pub(crate) use secret::StateKey;
 pub use standing::StateStanding;
 pub(crate) use standing::needs_no_checked_state;
@@ -103,7 +104,8 @@ impl StateKeeper {
             );
         }
         let message = format!("the state is sealed for the first time, with the {rows} rows that it has");
-        self.seal_with_a_new_secret(state, root, &message).await
+        let anew = Anew { message: &message, database: None, statements: Vec::new() };
+        self.seal_with_a_new_secret(state, root, anew).await
     }
 
     /// Puts on the record what was found, where that can be done: it is no less found where it cannot.

@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use chancery_audit::{Hex, Log, NewSeal, RowStatement, StateRoot};
+use chancery_audit::{Hex, Log, NewSeal, RowStatement};
 use chancery_hsm::{HsmFailure, Token};
 use chancery_model::{Id, Sha256Hash};
 use chancery_store::{Reader, State};
 
 use super::refusal::{RowFinding, StateRefusal, StateRefused};
+use super::secret::Anew;
 use super::{StateKeeper, Trouble};
 use crate::{Error, details};
 
@@ -141,26 +142,29 @@ impl StateDesk {
         if let Some(twice) = report.found.iter().find(ambiguous) {
             return Err(StateRefused { found: vec![twice.clone()] }.into());
         }
-        let (key, state) = match examined.key {
-            Some(key) => (key, state),
-            None => {
-                let why = "a state that is about to be accepted is sealed with a new secret";
-                (self.keeper.seal_with_a_new_secret(&state, examined.root, why).await?, self.load().await?)
-            }
-        };
         // The record says from now on what these rows are; otherwise they would be found again beside the next edit.
         let found = report.found.iter().flat_map(|found| match found {
             StateRefusal::Rows(rows) => rows.as_slice(),
             _ => &[],
         });
         let statements: Vec<RowStatement> = found.map(|row| statement(row, &state)).collect();
-        let act = details::state_accepted(&accepted(&report, reason));
+        let message = accepted(&report, reason);
         // An anchor of before, and a database of before, are another database's from now on. By epochs alone, a database from
         // before a restore would be ahead of what was restored and accepted since.
         let database = Some(chancery_crypto::new_uid().map_err(|error| StateError::State(error.into()))?);
-        let new = NewSeal { root: StateRoot::of(state.rows()), sealer: key.sealer(), database };
-        let sealed = self.keeper.log.seal(state.epoch, new, act, &statements).await;
-        sealed.map_err(|error| StateError::State(error.into()))?;
+        // What is sealed is what was looked at, in one transaction with the acceptance.
+        match examined.key {
+            Some(key) => {
+                let new = NewSeal { root: examined.root, sealer: key.sealer(), database };
+                let act = details::state_accepted(&message);
+                let sealed = self.keeper.log.seal(state.epoch, new, act, &statements).await;
+                sealed.map_err(|error| StateError::State(error.into()))?;
+            }
+            None => {
+                let anew = Anew { message: &message, database, statements };
+                self.keeper.seal_with_a_new_secret(&state, examined.root, anew).await?;
+            }
+        }
         Ok(report)
     }
 

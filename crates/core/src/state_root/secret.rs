@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use chancery_audit::{
-    Leaf, NewSeal, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded, Sealer, StateRoot, sealed,
+    Leaf, NewSeal, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded, RowStatement, Sealer, StateRoot, sealed,
 };
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceMac, HsmErrorKind, HsmFailure, MacKey, Token};
@@ -67,6 +67,16 @@ impl StateKey {
     }
 }
 
+/// Why a state is sealed with a new secret.
+pub(super) struct Anew<'a> {
+    /// For the record.
+    pub message: &'a str,
+    /// The database's id from now on, where it is another one.
+    pub database: Option<Uid>,
+    /// What rows are that the record says otherwise so far.
+    pub statements: Vec<RowStatement>,
+}
+
 /// The secret as the database names it.
 pub(super) struct Named {
     pub uid: Uid,
@@ -106,17 +116,19 @@ impl StateKeeper {
         Ok((StateKey::new(derived.bytes), changed.epoch))
     }
 
-    /// Makes a secret and seals the state with it, whatever it was held to before.
+    /// Makes a secret and seals the state with it, whatever it was held to before. `root` is that of the state, as it was
+    /// looked at: it is not loaded again.
     pub(super) async fn seal_with_a_new_secret(
         &self,
         state: &State,
         root: StateRoot,
-        message: &str,
+        anew: Anew<'_>,
     ) -> Result<StateKey, Trouble> {
+        let Anew { message, database, mut statements } = anew;
         self.token.offers(ALGORITHM).map_err(Error::from)?;
         let (mut key, mut version) = new_rows(state)?;
         let name = key.name.version(version.version);
-        let act = details::own_secret(&name, ALGORITHM, version.uid);
+        let act = details::state_secret(&name, ALGORITHM, version.uid, message);
         let changed = self.log.change(state.epoch, Vec::new(), act).await?;
         let act = changed.recorded.index();
         let wanted =
@@ -143,8 +155,11 @@ impl StateKeeper {
         let details = details::state_sealed(act, &wanted.version, message);
         let outcome = Outcome { time: now, items: vec![item], details };
         let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
-        let new = NewSeal { root, sealer: derived.sealer(), database: None };
-        match self.log.seal_first(epoch, new, rows, outcome).await {
+        let new = NewSeal { root, sealer: derived.sealer(), database };
+        // What the record says of these two is what is written.
+        let written = |one: &RowStatement| rows.iter().any(|row| (row.table(), row.row_id()) == (one.table, one.id));
+        statements.retain(|one| !written(one));
+        match self.log.seal_first(epoch, new, rows, &statements, outcome).await {
             Ok(_) => Ok(derived),
             // Nothing was written. Of a log that is closed nobody knows: the next start finds out.
             Err(error @ (RecordError::StaleEpoch | RecordError::Anchor { .. })) => {
