@@ -290,10 +290,9 @@ async fn what_was_done_is_told_by_the_record() {
     let unsealed = found("UPDATE head SET state_mac = NULL, state_root = NULL").await;
     assert!(matches!(unsealed[..], [StateRefusal::SealRemoved { secret: true, anchor: true }]), "{unsealed:?}");
     // Without the seal the row that was edited is named all the same.
-    let both = found(
-        "UPDATE head SET state_mac = NULL, state_root = NULL; UPDATE keys SET allow_digest = 1 WHERE key = 'b'",
-    )
-    .await;
+    let both =
+        found("UPDATE head SET state_mac = NULL, state_root = NULL; UPDATE keys SET allow_digest = 1 WHERE key = 'b'")
+            .await;
     assert!(
         matches!(&both[..], [StateRefusal::SealRemoved { .. }, StateRefusal::Rows(rows)] if rows.len() == 1),
         "{both:?}"
@@ -435,6 +434,8 @@ async fn until_the_token_answers_nothing_is_decided_by_the_state() {
     };
     unchecked(faulty.chancery.caller().await.unwrap().sign(&name, "m", EcdsaEncoding::Der).await.unwrap_err());
     unchecked(operator.key(&name).await.unwrap_err());
+    let (rings, code) = run(faulty.chancery.cli().args(["rings", "list"]));
+    assert!(code != Some(0) && rings.contains("is checked with"), "not an empty list: {rings}");
     let nobody: KeyName = "keyRings/none/keys/none".parse().unwrap();
     unchecked(operator.key(&nobody).await.unwrap_err());
     let tokens = succeed(faulty.chancery.cli().args(["token", "list"]));

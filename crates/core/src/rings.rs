@@ -54,7 +54,7 @@ impl Chancery {
     /// The key rings that the caller may see, by name.
     ///
     /// # Errors
-    /// None of its own: a ring that the caller may not see is not in the answer, and not a recorded denial either.
+    /// [`Error::StateUnchecked`]. A ring that the caller may not see is not in the answer, and not a recorded denial either.
     pub async fn list_key_rings(
         &self,
         from: &Requester,
@@ -62,6 +62,9 @@ impl Chancery {
         limit: usize,
     ) -> Result<Page<RingView, Id>, Error> {
         let snapshot = self.snapshot();
+        if !snapshot.decides(Action::ListKeyRings) {
+            return Err(Error::StateUnchecked);
+        }
         let visible = self
             .inner
             .rings
