@@ -11,8 +11,14 @@ use std::os::unix::process::ExitStatusExt as _;
 use crate::token_files::TokenFiles;
 
 /// Those of this file.
-pub const POINTS: [FailPoint; 4] =
-    [FailPoint::DestructionBegun, FailPoint::VersionDestroyed, FailPoint::LatchClearing, FailPoint::LoginTried];
+pub const POINTS: [FailPoint; 6] = [
+    FailPoint::DestructionBegun,
+    FailPoint::VersionDestroyed,
+    FailPoint::LatchClearing,
+    FailPoint::LoginTried,
+    FailPoint::StateSecretMade,
+    FailPoint::StateSealed,
+];
 
 /// Starts the service anew so that it dies at the first pass of a point, or at none.
 async fn start_again(chancery: &mut Chancery, point: Option<FailPoint>) {
@@ -101,5 +107,35 @@ async fn a_login_that_an_operator_allowed_is_tried_at_most_once_whatever_dies() 
         let up = clear_pin_latch(&operator, "main").await.unwrap();
         assert_eq!((up.health(), faulty.logins()), (v1::TokenHealth::Up, logins + 1), "{}", point.name());
         sign(&faulty.chancery.caller().await.unwrap(), &key, "again").await.unwrap();
+    }
+}
+
+/// A database with rows that was never sealed: the service dies while it seals it for the first time, and goes on at the next
+/// start, with one secret in the token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_sealing_that_died_is_done_at_the_next_start() {
+    if !chancery_fail_point::ARMED {
+        return;
+    }
+    for point in [FailPoint::StateSecretMade, FailPoint::StateSealed] {
+        let without = |seal: bool| {
+            move |config: &mut toml::Table| {
+                let store = config.get_mut("store").and_then(toml::Value::as_table_mut).unwrap();
+                store.insert("state_root".to_owned(), seal.into());
+            }
+        };
+        let mut chancery = Chancery::setup().module(Module::SoftHsm).configure(without(false)).start().await.unwrap();
+        let key = create_key(&chancery.operator().await.unwrap(), "k").await;
+        chancery.terminate().await.unwrap();
+        chancery.configure(without(true)).unwrap();
+        let armed = format!("{}:1", point.name());
+        chancery.set_environment(FAIL_POINT_VARIABLE, Some(&armed));
+        chancery.launch().unwrap();
+        killed_itself(&mut chancery, point).await;
+        start_again(&mut chancery, None).await;
+        sign(&chancery.caller().await.unwrap(), &key, "after it").await.unwrap();
+        chancery.terminate().await.unwrap();
+        start_again(&mut chancery, None).await;
+        chancery.stop().await.unwrap();
     }
 }
