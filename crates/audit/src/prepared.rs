@@ -75,11 +75,8 @@ impl Prepared {
         statements: &[RowStatement],
         outcome: Outcome,
     ) -> Result<Vec<Self>, RandomError> {
-        let changed = |row: &RowChange| RowStatement {
-            table: row.table(),
-            id: row.row_id(),
-            canonical: row.canonical_bytes(),
-        };
+        let changed =
+            |row: &RowChange| RowStatement { table: row.table(), id: row.row_id(), canonical: row.canonical_bytes() };
         let all: Vec<RowStatement> = rows.iter().map(changed).chain(statements.iter().cloned()).collect();
         Self::outcome_with(instance, &all, stated, outcome)
     }
