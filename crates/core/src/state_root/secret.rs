@@ -304,7 +304,7 @@ mod tests {
             key_rings: Vec::new(),
             callers: Vec::new(),
             api_keys: Vec::new(),
-            api_key_uses: Default::default(),
+            api_key_uses: BTreeMap::new(),
             policy_set: None,
             earlier_policy_sets: Vec::new(),
         };
