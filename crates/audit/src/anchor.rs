@@ -84,7 +84,7 @@ impl Anchor {
     /// Writes it beside its place, and on the disk, before the database gets there: where the first anchor of a database, or
     /// of one that was accepted, is not in its place yet, this is the one that was about to be.
     pub(crate) fn announce(&self, path: &Path) -> io::Result<()> {
-        if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             return Err(io::Error::other("what is there is no file"));
         }
         self.write_beside(path)?;

@@ -110,7 +110,8 @@ impl StateKeeper {
     /// Derives the key, on the record. Says the epoch afterwards.
     pub(super) async fn derive(&self, epoch: Epoch, secret: &Named) -> Result<(StateKey, Epoch), Trouble> {
         let act = details::own_state_key(&secret.version, secret.uid);
-        let changed = self.log.change(epoch, Vec::new(), act).await?;
+        // The epoch stays: where the token does not answer, what was begun is closed at the epoch that it was begun at.
+        let changed = self.log.note(epoch, act).await?;
         let key = MacKey { id: secret.uid.into(), algorithm: ALGORITHM };
         let derived = derive(changed.recorded, &self.token, &key).await.map_err(Trouble::Away)?;
         Ok((StateKey::new(derived.bytes), changed.epoch))
