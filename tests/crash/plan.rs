@@ -105,7 +105,9 @@ fn at(point: FailPoint, chance: &mut Chance) -> Kill {
         FailPoint::DestructionBegun
         | FailPoint::VersionDestroyed
         | FailPoint::LatchClearing
-        | FailPoint::LoginTried => unreachable!("no load comes there: see rare.rs"),
+        | FailPoint::LoginTried
+        | FailPoint::StateSecretMade
+        | FailPoint::StateSealed => unreachable!("no load comes there: see rare.rs"),
     };
     Kill::At(point, u32::try_from(chance.below(most) + 1).unwrap())
 }
