@@ -165,9 +165,10 @@ async fn lengthen(chancery: &Chancery, intents: u64) {
     let (writer, _) = chancery_store::open(&chancery.dir().join("chancery.db")).unwrap();
     let epoch = writer.head().unwrap().epoch;
     let log = Log::start(writer, LogSettings::new(Id::parse("the instance", "elsewhere").unwrap())).unwrap();
+    let caller = Uid::from_bytes([1; 16]);
     let intent = || Intent {
         time: Timestamp::now(),
-        caller: Uid::from_bytes([1; 16]),
+        caller,
         resource: Uid::from_bytes([2; 16]),
         action: Action::Sign,
         policy_set: [3; 32],
@@ -179,7 +180,7 @@ async fn lengthen(chancery: &Chancery, intents: u64) {
         },
     };
     for _ in 0..intents.div_ceil(500) {
-        let slot = log.reserve(500).unwrap();
+        let slot = log.reserve(caller, 500).unwrap();
         let recorded = log.record_intents(epoch, (0..500).map(|_| intent()).collect()).await.unwrap();
         let item = |index| OutcomeItem { intent: index, result: OutcomeResult::Abandoned, signature_sha256: None };
         let items = recorded.iter().map(|recorded| item(recorded.index())).collect();

@@ -308,8 +308,16 @@ fn a_row_that_is_passed_over_is_no_row_that_was_written() {
             .unwrap();
         let mut transaction = writer.begin().unwrap();
         let first = transaction.take_indexes(1).unwrap().first;
-        let search =
-            SearchColumns { time: time(1), kind: 0, caller: None, resource: None, action: None, decision: None };
+        let search = SearchColumns {
+            time: time(1),
+            kind: 0,
+            caller: None,
+            resource: None,
+            action: None,
+            decision: None,
+            digest: None,
+            trace_id: None,
+        };
         let record = NewRecord { index: first, leaf: b"leaf", salt: &[7; 32], details: b"{}", search };
         let written = transaction
             .append(&record)

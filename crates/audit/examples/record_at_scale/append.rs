@@ -63,7 +63,8 @@ async fn fill(log: &Log, records: u64) -> Duration {
 /// A place for each outcome, the intents together, and then each outcome by itself, as signing does it.
 async fn batch(log: Log, epoch: Epoch, first: u64) -> Duration {
     let begun = Instant::now();
-    let slots: Vec<_> = (0..BATCH).map(|_| log.reserve(1).unwrap()).collect();
+    let slots: Vec<_> =
+        (first..first + BATCH).map(|n| log.reserve(synthetic::uid(n % synthetic::CALLERS), 1).unwrap()).collect();
     let intents = (first..first + BATCH).map(synthetic::intent).collect();
     let recorded = log.record_intents(epoch, intents).await.unwrap();
     let took = begun.elapsed();

@@ -15,7 +15,7 @@ const BEGIN: i64 = 1_767_225_600_000_000;
 const STEP: i64 = 1_000;
 
 const POLICY_SET: Sha256Hash = [0xcd; 32];
-const CALLERS: u64 = 200;
+pub const CALLERS: u64 = 200;
 const KEYS: u64 = 500;
 const RINGS: u64 = 20;
 
@@ -58,7 +58,7 @@ fn skewed(n: u64, count: u64) -> u64 {
     if mixed.is_multiple_of(16) { (mixed >> 8) % count } else { u64::from((mixed >> 8).trailing_zeros()) % count }
 }
 
-fn uid(n: u64) -> Uid {
+pub fn uid(n: u64) -> Uid {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&(n + 1).to_be_bytes());
     Uid::from_bytes(bytes)
