@@ -294,7 +294,7 @@ async fn one_record_is_explained_to_a_person() {
     let shown = succeed(&mut audit(&chancery, &["show", &denied.index.to_string()]));
     assert!(shown.contains("The caller operator was refused Sign on") && shown.contains("FORBIDDEN"), "{shown}");
     let shown = succeed(&mut audit(&chancery, &["show", "0"]));
-    assert!(shown.contains("The service itself did"), "{shown}");
+    assert!(shown.contains("The service itself began an act of its own on keyRings/system/keys/state/"), "{shown}");
     let (said, code) = run(&mut audit(&chancery, &["show", "1000000"]));
     assert!(code == Some(6) && said.contains("there is no record 1000000"), "{said}");
     let (said, code) = run(audit(&chancery, &["show", "0"]).args(["--as", "caller"]));

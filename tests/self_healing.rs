@@ -133,6 +133,7 @@ async fn secrets_in_a_token_that_is_away_are_asked_for_once_it_is_back() {
     let _said = succeed(&mut accept);
     faulty.chancery.launch().unwrap();
     faulty.chancery.wait_until_serving().await.unwrap();
+    faulty.restart().await.unwrap();
     let scope = v1::ApiKeyScope { access: v1::ApiKeyAccess::ReadOnly.into(), ..v1::ApiKeyScope::default() };
     let request = v1::IssueApiKeyRequest {
         parent: "callers/caller".to_owned(),

@@ -31,8 +31,18 @@ pub const STATE: [&str; 14] = [
 ];
 
 /// Tables whose rows are no part of it: the log, which proves itself, counters, and SQLite's own notes.
-pub const OTHERS: [&str; 8] =
-    ["leaves", "details", "open_intents", "outcomes", "key_usage", "caller_usage", "api_key_uses", "migrations"];
+pub const OTHERS: [&str; 10] = [
+    "leaves",
+    "details",
+    "open_intents",
+    "outcomes",
+    "key_usage",
+    "caller_usage",
+    "api_key_uses",
+    "record_times",
+    "record_search_backfill",
+    "migrations",
+];
 
 /// A column of a table.
 #[derive(Debug, Clone)]

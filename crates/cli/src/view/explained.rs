@@ -131,7 +131,7 @@ fn summary(index: u64, leaf: &Leaf, details: &Details) -> String {
         None if matches!(leaf.body, Body::Denial { .. }) => "Somebody unknown".to_owned(),
         None => "The service itself".to_owned(),
     };
-    let action = leaf.action().map_or("something that is no action", |action| action.as_str());
+    let action = leaf.action().map_or("an act of its own", |action| action.as_str());
     let on = match &details.resource {
         Some(resource) => format!(" on {resource}"),
         None if leaf.resource() == Uid::NONE => String::new(),
