@@ -234,19 +234,7 @@ impl Chancery {
         let mut health = self.inner.keeper.as_ref().map(|keeper| keeper.token.subscribe());
         tokio::spawn(async move {
             loop {
-                // In a while, and as soon as the token is back.
-                let back = async {
-                    match &mut health {
-                        Some(health) if !health.borrow().state.serves() => {
-                            if health.wait_for(|health| health.state.serves()).await.is_err() {
-                                std::future::pending::<()>().await;
-                            }
-                        }
-                        Some(_) | None => std::future::pending().await,
-                    }
-                };
-                // An error means that the time was over first.
-                let _in_a_while = tokio::time::timeout(CHECK_AGAIN_AFTER, back).await;
+                crate::tokens::back_or_after(&mut health, CHECK_AGAIN_AFTER).await;
                 let Some(inner) = inner.upgrade() else { return };
                 let this = Self { inner };
                 match this.check_the_state_now().await {

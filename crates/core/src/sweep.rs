@@ -123,19 +123,7 @@ impl Chancery {
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             loop {
-                // In a while, and as soon as the token is back.
-                let back = async {
-                    match &mut health {
-                        Some(health) if !health.borrow().state.serves() => {
-                            if health.wait_for(|health| health.state.serves()).await.is_err() {
-                                std::future::pending::<()>().await;
-                            }
-                        }
-                        Some(_) | None => std::future::pending().await,
-                    }
-                };
-                // An error means that the time was over first.
-                let _in_a_while = tokio::time::timeout(RETRY_AFTER, back).await;
+                crate::tokens::back_or_after(&mut health, RETRY_AFTER).await;
                 let Some(inner) = inner.upgrade() else { return };
                 match (Self { inner }).try_to_settle(&unfinished).await {
                     Ok(()) => return,

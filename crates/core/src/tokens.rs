@@ -1,8 +1,12 @@
 //! The tokens and how they are.
 
-use chancery_hsm::{Token, TokenStatus};
+use std::future::pending;
+use std::time::Duration;
+
+use chancery_hsm::{Token, TokenHealth, TokenStatus};
 use chancery_model::{Action, Id, RingName};
 use chancery_policy::{OperationContext, Resource};
+use tokio::sync::watch;
 
 use crate::authorize::Asked;
 use crate::paging::Page;
@@ -53,4 +57,21 @@ impl Chancery {
         let rings = self.inner.rings.values().filter(|ring| ring.token == *id).map(|ring| ring.name.clone());
         TokenView { status: token.status(), rings: rings.collect() }
     }
+}
+
+/// Waits for a while, or until a token that is away is back, whichever comes first. Without a token, or with one that serves,
+/// for the while.
+pub(crate) async fn back_or_after(health: &mut Option<watch::Receiver<TokenHealth>>, a_while: Duration) {
+    let back = async {
+        match health {
+            Some(health) if !health.borrow().state.serves() => {
+                if health.wait_for(|health| health.state.serves()).await.is_err() {
+                    pending::<()>().await;
+                }
+            }
+            Some(_) | None => pending().await,
+        }
+    };
+    // An error means that the time was over first.
+    let _in_a_while = tokio::time::timeout(a_while, back).await;
 }
