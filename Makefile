@@ -12,9 +12,10 @@ run:                 ## Install, build, start a development service, sign and ve
 
 # The tests start the real binary, which cargo builds with them (crates/cli has integration tests). Building it alone
 # first would build most crates twice: tests ask tokio for more features. --locked: Cargo.lock is part of what is tested.
+# --no-fail-fast: one run says all that is wrong.
 test:                ## Install, build, run every test
 	@./softhsm/install.sh
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-fail-fast
 
 # Named one by one: what else is ignored measures and asserts nothing.
 test-long:           ## Tests that take minutes: a stream of 100,000 messages with a slow reader

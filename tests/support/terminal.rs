@@ -26,7 +26,10 @@ impl AtTerminal {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let quoted: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
         let mut script = crate::program::command("script");
-        script.args(["--quiet", "--return", "--flush", "--command", &quoted.join(" "), "/dev/null"]);
+        // Without `exec`, a shell that stays beside the program (dash) meets its Ctrl-C, too, and ends with 130 whatever
+        // the program answers.
+        let line = format!("exec {}", quoted.join(" "));
+        script.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
         let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = child.stdout.take().unwrap();
         let (sender, said) = mpsc::channel();
