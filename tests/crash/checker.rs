@@ -89,9 +89,10 @@ pub struct Checker {
     epoch: u64,
     policy_set: String,
     versions: BTreeMap<String, Version>,
-    /// Acts that make a secret of the service's own, and wait for their outcome.
-    own_acts: BTreeSet<u64>,
+    /// Acts that make a secret or a key pair of the service's own, by its uid for a pair, and wait for their outcome.
+    own_acts: BTreeMap<u64, Option<String>>,
     own_secrets: usize,
+    own_pairs: BTreeSet<String>,
     /// What waits for an outcome: intents, and acts by their key version.
     open_intents: BTreeSet<u64>,
     open_acts: BTreeMap<u64, String>,
@@ -124,6 +125,11 @@ impl Checker {
     /// How many secrets of its own the service has made.
     pub fn own_secrets(&self) -> usize {
         self.own_secrets
+    }
+
+    /// The uids of the key pairs of its own that the service has made.
+    pub const fn own_pairs(&self) -> &BTreeSet<String> {
+        &self.own_pairs
     }
 
     pub fn intents(&self) -> usize {
@@ -277,7 +283,10 @@ impl Checker {
                 Some(hash) => self.policy_set.clone_from(hash),
                 None => return violation!("the act {index} does not say which policy set it applies"),
             },
-            ("", true) if is_own(resource) => drop(self.own_acts.insert(index)),
+            ("", true) if is_own(resource) => {
+                let pair = (algorithm == "ED25519").then(|| uid.to_owned());
+                self.own_acts.insert(index, pair);
+            }
             // The service registers its callers.
             ("", false) => return Ok(()),
             other => return violation!("the act {index} is one that nobody asked for: {other:?}"),
@@ -300,8 +309,12 @@ impl Checker {
 
     fn end(&mut self, index: u64, item: &Item, spki: Option<&String>) -> Checked {
         let Item { record, end, signature } = item;
-        if self.own_acts.remove(record) {
-            self.own_secrets += usize::from(*end == End::Done);
+        if let Some(pair) = self.own_acts.remove(record) {
+            match (pair, *end == End::Done) {
+                (Some(uid), true) => drop(self.own_pairs.insert(uid)),
+                (None, true) => self.own_secrets += 1,
+                (_, false) => {}
+            }
             return Ok(());
         }
         if let Some(version) = self.open_acts.remove(record) {

@@ -190,6 +190,7 @@ impl Running {
         let pairs = self.checker.versions().values().filter(|version| !version.is_secret());
         let uids: BTreeSet<String> = pairs.map(|version| version.uid.clone()).collect();
         let secrets = self.checker.versions().len() - uids.len() + self.checker.own_secrets();
+        let uids = &uids | self.checker.own_pairs();
         if holds.torn > 0 {
             return violation!(
                 "{} files of the token were begun and not written: a worker left while it made a key",

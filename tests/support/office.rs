@@ -19,8 +19,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use chancery_audit::{Log, LogSettings};
 use chancery_core::{
-    ApiKeySettings, Assembly, CallerChange, CallerDeclaration, Chancery as Core, Clock, Error, Input, KeyOrVersion,
-    LimitChanges, Limits, Observer, Requester, Ring, RuleChanges, SignAnswer, SignRequest, VersionEntry,
+    ApiKeySettings, Assembly, CallerChange, CallerDeclaration, Chancery as Core, CheckpointSettings, Clock, Error,
+    Input, KeyOrVersion, LimitChanges, Limits, Observer, Requester, Ring, RuleChanges, SignAnswer, SignRequest,
+    VersionEntry,
 };
 use chancery_hsm::{Pin, Token, TokenSettings, WorkerCommand};
 use chancery_model::{
@@ -79,6 +80,10 @@ impl Office {
             .into(),
             system_ring: None,
             anchor: None,
+            checkpoints: CheckpointSettings {
+                origin: chancery_audit::note::KeyName::parse("office").unwrap(),
+                interval: Duration::from_secs(1),
+            },
             api_keys: ApiKeySettings::default(),
             first_policy_set: PolicySet::shipped().documents().to_vec(),
             log,

@@ -22,7 +22,7 @@ const FORMAT: u32 = 1;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far a database had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
     /// Which database.
     pub database: Uid,
@@ -34,6 +34,8 @@ pub struct Anchor {
     pub root: Sha256Hash,
     /// Its MAC, as the database has it.
     pub mac: [u8; 32],
+    /// The log's newest checkpoint, a signed note; `None` before the first.
+    pub checkpoint: Option<Arc<str>>,
 }
 
 /// As it stands in the file.
@@ -46,6 +48,8 @@ struct Text {
     next_index: u64,
     root: Hex,
     mac: Hex,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<String>,
 }
 
 impl Anchor {
@@ -61,7 +65,7 @@ impl Anchor {
         };
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let text: Text = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
-        let Text { format, database, epoch, next_index, root, mac } = text;
+        let Text { format, database, epoch, next_index, root, mac, checkpoint } = text;
         if format != FORMAT {
             return Err(invalid(format!("its format is {format}, and this program knows {FORMAT}")));
         }
@@ -69,7 +73,8 @@ impl Anchor {
             hex.as_bytes().try_into().map_err(|_length| invalid(format!("its {name} is not of 32 bytes")))
         };
         let database = database.parse().map_err(|error| invalid(format!("its database: {error}")))?;
-        Ok(Some(Self { database, epoch, next_index, root: hash("root", &root)?, mac: hash("mac", &mac)? }))
+        let (root, mac, checkpoint) = (hash("root", &root)?, hash("mac", &mac)?, checkpoint.map(Arc::from));
+        Ok(Some(Self { database, epoch, next_index, root, mac, checkpoint }))
     }
 
     /// Puts it in the place of the one before, all of it or nothing, and on the disk.
@@ -98,7 +103,7 @@ impl Anchor {
     }
 
     fn write_beside(&self, path: &Path) -> io::Result<PathBuf> {
-        let Self { database, epoch, next_index, root, mac } = self;
+        let Self { database, epoch, next_index, root, mac, checkpoint } = self;
         let text = Text {
             format: FORMAT,
             database: database.to_string(),
@@ -106,6 +111,7 @@ impl Anchor {
             next_index: *next_index,
             root: (*root).into(),
             mac: (*mac).into(),
+            checkpoint: checkpoint.as_deref().map(str::to_owned),
         };
         let mut line = serde_json::to_vec(&text).map_err(io::Error::other)?;
         line.push(b'\n');
@@ -203,7 +209,7 @@ impl Shared {
         let mut last = Instant::now();
         while let Some((anchor, stopping)) = self.next(last) {
             last = Instant::now();
-            if written == Some(anchor) {
+            if written.as_ref() == Some(&anchor) {
                 continue;
             }
             match anchor.write(&self.path) {
@@ -242,11 +248,11 @@ impl Shared {
         loop {
             let patience = INTERVAL.saturating_sub(last.elapsed());
             let due = wanted.at_once || wanted.stopping || patience.is_zero();
+            if due && let Some(anchor) = wanted.anchor.take() {
+                wanted.at_once = false;
+                return Some((anchor, wanted.stopping));
+            }
             wanted = match wanted.anchor {
-                Some(anchor) if due => {
-                    (wanted.anchor, wanted.at_once) = (None, false);
-                    return Some((anchor, wanted.stopping));
-                }
                 None if wanted.stopping => return None,
                 Some(_) => self.wake.wait_timeout(wanted, patience).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.wake.wait(wanted).unwrap_or_else(PoisonError::into_inner),
@@ -264,7 +270,8 @@ mod tests {
     use super::*;
 
     fn anchor(next_index: u64) -> Anchor {
-        Anchor { database: Uid::from_bytes([7; 16]), epoch: 3, next_index, root: [1; 32], mac: [0xab; 32] }
+        let checkpoint = (next_index > 4).then(|| "log\n5\n".into());
+        Anchor { database: Uid::from_bytes([7; 16]), epoch: 3, next_index, root: [1; 32], mac: [0xab; 32], checkpoint }
     }
 
     #[test]

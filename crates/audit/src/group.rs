@@ -1,5 +1,6 @@
 //! Writing a group: one transaction, one sync of the disk.
 
+use crate::growing::{Growing, TreeHead};
 use crate::log::RecordError;
 use crate::prepared::Prepared;
 use crate::queue::{Answer, Background, Delivery, Group, Queue, Request, SealRequest};
@@ -22,6 +23,8 @@ enum Ready {
     Intents(Answer<Delivery>, Result<Vec<Recorded>, RecordError>),
     Change(Answer<Changed>, Result<Changed, RecordError>),
     Seal { answer: Answer<Epoch>, result: Result<Epoch, RecordError>, sealed: bool },
+    TreeHead(Answer<Option<TreeHead>>, Option<TreeHead>),
+    Checkpoint(Answer<()>),
     Flush(Answer<()>),
 }
 
@@ -36,7 +39,8 @@ impl Answers {
                 }
                 Ready::Change(answer, result) => drop(answer.send(result)),
                 Ready::Seal { answer, result, .. } => drop(answer.send(result)),
-                Ready::Flush(answer) => drop(answer.send(Ok(()))),
+                Ready::TreeHead(answer, head) => drop(answer.send(Ok(head))),
+                Ready::Checkpoint(answer) | Ready::Flush(answer) => drop(answer.send(Ok(()))),
             }
         }
     }
@@ -48,6 +52,7 @@ pub(crate) fn commit(
     instance: &Id,
     buffer: &mut Vec<u8>,
     sealing: &mut Sealing,
+    tree: &mut Growing,
     group: Group,
 ) -> Result<Answers, StoreError> {
     let holds = Holds::of(&group);
@@ -57,6 +62,7 @@ pub(crate) fn commit(
         instance,
         buffer,
         sealing,
+        tree,
         answers: Vec::with_capacity(requests.len()),
         next_index: None,
         changed: false,
@@ -84,11 +90,19 @@ pub(crate) fn commit(
                 group.intents(std::mem::take(&mut run))?;
                 group.seal(*request)?;
             }
+            Request::TreeHead { answer } => group.answers.push(Ready::TreeHead(answer, None)),
+            Request::Checkpoint { checkpoint, answer } => {
+                group.transaction.put_checkpoint(&checkpoint)?;
+                group.sealing.checkpointed(Some(checkpoint));
+                group.changed = true;
+                group.answers.push(Ready::Checkpoint(answer));
+            }
             Request::Flush { answer } => group.answers.push(Ready::Flush(answer)),
         }
     }
     group.intents(run)?;
-    let Writing { transaction, sealing, mut answers, next_index, changed, .. } = group;
+    let Writing { mut transaction, sealing, tree, mut answers, next_index, changed, .. } = group;
+    tree.keep_edge(&mut transaction)?;
     let next = transaction.next_index()?;
     holds.is_written();
     transaction.commit()?;
@@ -97,10 +111,14 @@ pub(crate) fn commit(
         FailPoint::StateSealed.pass();
     }
     for answer in &mut answers {
-        if let Ready::Seal { result: result @ Ok(_), sealed, .. } = answer
-            && let Err(error) = sealing.anchored(next, *sealed)
-        {
-            *result = Err(error);
+        match answer {
+            Ready::Seal { result: result @ Ok(_), sealed, .. } => {
+                if let Err(error) = sealing.anchored(next, *sealed) {
+                    *result = Err(error);
+                }
+            }
+            Ready::TreeHead(_, head) => *head = tree.head(),
+            Ready::Intents(..) | Ready::Change(..) | Ready::Seal { .. } | Ready::Checkpoint(_) | Ready::Flush(_) => {}
         }
     }
     sealing.committed(changed, next);
@@ -153,9 +171,10 @@ struct Writing<'a> {
     instance: &'a Id,
     buffer: &'a mut Vec<u8>,
     sealing: &'a mut Sealing,
+    tree: &'a mut Growing,
     answers: Vec<Ready>,
     next_index: Option<u64>,
-    /// Whether the state was changed.
+    /// Whether the anchor is to know of it at once: the state was changed, or a checkpoint kept.
     changed: bool,
 }
 
@@ -269,7 +288,7 @@ impl Writing<'_> {
             let next_index = self.transaction.next_index()? + count(&records);
             self.sealing.announce(epoch, &new, &rows, next_index)
         };
-        let NewSeal { root, sealer, database } = new;
+        let NewSeal { root, sealer, database, void_checkpoints } = new;
         let result = if let Err(error) = announced {
             Err(error)
         } else if self.transaction.epoch()? == epoch {
@@ -282,6 +301,10 @@ impl Writing<'_> {
                 Ok(epoch)
             } else {
                 let taken = self.raise(epoch, &rows, &mut records)?;
+                if let Some(from) = void_checkpoints {
+                    self.transaction.remove_checkpoints(from)?;
+                    self.sealing.checkpointed(self.transaction.newest_checkpoint()?);
+                }
                 taken.map(|taken| taken.epoch).ok_or(RecordError::StaleEpoch)
             }
         } else {
@@ -311,6 +334,8 @@ impl Writing<'_> {
     fn append(&mut self, taken: Taken, records: &mut [Prepared]) -> Result<(), StoreError> {
         for (index, record) in (taken.first..).zip(records) {
             self.transaction.append(&record.row(index, taken.epoch.get(), self.buffer))?;
+            // The row was made in the buffer: it holds the leaf.
+            self.tree.append(index, self.buffer, &mut self.transaction)?;
             if let Some(act) = record.opens() {
                 self.transaction.open_intent(index, self.instance, act)?;
             }
@@ -384,6 +409,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
         let mut sealing = Sealing::of(&writer, None).unwrap();
+        let mut tree = Growing::resume(&mut writer).unwrap();
         let instance = Id::parse("the instance", "one").unwrap();
         let queue = Arc::new(Queue::new(LogSettings::new(instance.clone()), 0));
         let epoch = writer.head().unwrap().epoch;
@@ -395,7 +421,7 @@ mod tests {
         let (late_raise, mut late_raise_answer) = change(&instance, epoch);
         let requests = vec![first, second, raise, late, late_raise];
         let group = Group { requests, background: Background::default() };
-        let answers = commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap();
+        let answers = commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, &mut tree, group).unwrap();
         assert_eq!(answers.next_index, Some(4));
         answers.give(&queue);
 
@@ -411,12 +437,15 @@ mod tests {
         // The new epoch is taken at once.
         let (next, mut next_answer) = intents(&instance, changed.epoch, 1);
         let group = Group { requests: vec![next], background: Background::default() };
-        commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap().give(&queue);
+        commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, &mut tree, group).unwrap().give(&queue);
         assert_eq!(next_answer.try_recv().unwrap().map(indexes), Ok(vec![4]));
 
         let (stale, _) = intents(&instance, epoch, 1);
         let group = Group { requests: vec![stale], background: Background::default() };
-        assert_eq!(commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap().next_index, None);
+        assert_eq!(
+            commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, &mut tree, group).unwrap().next_index,
+            None
+        );
     }
 
     /// A key with limits, in the store.
@@ -448,6 +477,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
         let mut sealing = Sealing::of(&writer, None).unwrap();
+        let mut tree = Growing::resume(&mut writer).unwrap();
         let instance = Id::parse("the instance", "one").unwrap();
         let limits = UsageLimits { total: Some(5), daily: Some(4) };
         let (key, epoch) = key_with_limits(&mut writer, limits);
@@ -466,7 +496,7 @@ mod tests {
             plan.into_iter().map(|(epoch, day, n)| claiming(epoch, day, n)).unzip();
         let queue = Arc::new(Queue::new(LogSettings::new(instance.clone()), 0));
         let group = Group { requests, background: Background::default() };
-        commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap().give(&queue);
+        commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, &mut tree, group).unwrap().give(&queue);
         for mut answer in answers {
             let indexes = |delivery: Delivery| delivery.accept().iter().map(Recorded::index).collect::<Vec<_>>();
             ends.push(answer.try_recv().unwrap().map(indexes));
@@ -493,6 +523,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (mut writer, _reader) = chancery_store::open(&folder.path().join("test.db")).unwrap();
         let mut sealing = Sealing::of(&writer, None).unwrap();
+        let mut tree = Growing::resume(&mut writer).unwrap();
         let instance = Id::parse("the instance", "one").unwrap();
         let limits = |total| UsageLimits { total: Some(total), daily: None };
         let (key, epoch) = key_with_limits(&mut writer, limits(10));
@@ -509,7 +540,7 @@ mod tests {
             let records = records.into_iter().map(|record| record.counting(counts.clone())).collect();
             let requests = vec![Request::Intents { epoch, records, answer: to }];
             let group = Group { requests, background: Background::default() };
-            commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, group).unwrap().give(&queue);
+            commit(&mut writer, &instance, &mut Vec::new(), &mut sealing, &mut tree, group).unwrap().give(&queue);
             answer.try_recv().unwrap().map(|delivery| delivery.accept().len())
         };
         assert_eq!(record(2), Ok(2));

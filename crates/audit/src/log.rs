@@ -1,5 +1,7 @@
 //! The log's handle.
 
+use crate::checkpoint::SignedCheckpoint;
+use crate::growing::{Growing, TreeHead};
 use crate::health::LogHealth;
 use crate::observer::GroupObserver;
 use crate::prepared::Prepared;
@@ -13,7 +15,7 @@ use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, LimitKind, Timestamp, Uid, UsageOf};
-use chancery_store::{Epoch, OpenIntent, RowChange, StoreError, Writer};
+use chancery_store::{CheckpointRow, Epoch, OpenIntent, RowChange, StoreError, Writer};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +61,9 @@ pub enum StartError {
     /// Where the record stands, or what the state is held to, cannot be read.
     #[error("where the record stands could not be read")]
     Head(#[source] StoreError),
+    /// The Merkle tree over the leaves cannot be read, or made.
+    #[error("the tree over the record could not be brought up to where the record stands")]
+    Tree(#[source] StoreError),
 }
 
 /// A record was not made.
@@ -123,18 +128,19 @@ impl Log {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(writer: Writer, settings: LogSettings) -> Result<Self, StartError> {
+    pub fn start(mut writer: Writer, settings: LogSettings) -> Result<Self, StartError> {
         if settings.outcome_queue_limit == 0 || settings.max_batch == 0 {
             return Err(StartError::Settings);
         }
         let next_index = writer.head().map_err(StartError::Head)?.next_index;
         let sealing = Sealing::of(&writer, settings.anchor.clone()).map_err(StartError::Head)?;
+        let tree = Growing::resume(&mut writer).map_err(StartError::Tree)?;
         let queue = Arc::new(Queue::new(settings, next_index));
         let (running, until) = watch::channel(());
         let inner = Inner { queue: Arc::clone(&queue), running: until, anchor: sealing.trouble() };
         std::thread::Builder::new()
             .name("chancery-record".to_owned())
-            .spawn(move || thread::run(writer, sealing, &queue, running))
+            .spawn(move || thread::run(writer, sealing, tree, &queue, running))
             .map_err(StartError::Thread)?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -232,7 +238,8 @@ impl Log {
     /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Anchor`],
     /// [`RecordError::Closed`].
     pub async fn arm(&self, epoch: Epoch, root: StateRoot, sealer: Sealer) -> Result<(), RecordError> {
-        self.request_seal(epoch, NewSeal { root, sealer, database: None }, Vec::new(), Vec::new()).await.map(drop)
+        let new = NewSeal { root, sealer, database: None, void_checkpoints: None };
+        self.request_seal(epoch, new, Vec::new(), Vec::new()).await.map(drop)
     }
 
     /// Seals the state anew, whatever it was held to before, as an act: with [`Self::arm`]'s effect. `statements` are the rows
@@ -330,6 +337,28 @@ impl Log {
     pub async fn flush(&self) -> Result<(), RecordError> {
         let (answer, answered) = oneshot::channel();
         self.inner.queue.request(Request::Flush { answer })?;
+        self.answer(answered).await
+    }
+
+    /// The tree over all that was handed in before, which is durable then; `None` where the log has a gap, and so no tree.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn tree_head(&self) -> Result<Option<TreeHead>, RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(Request::TreeHead { answer })?;
+        self.answer(answered).await
+    }
+
+    /// Keeps a checkpoint, which is durable when this returns; the anchor gets it, too. Its signature must have been verified.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn keep_checkpoint(&self, checkpoint: &SignedCheckpoint, signed: Timestamp) -> Result<(), RecordError> {
+        let (answer, answered) = oneshot::channel();
+        let size = checkpoint.unverified().size();
+        let checkpoint = CheckpointRow { size, time: signed, note: checkpoint.to_string() };
+        self.inner.queue.request(Request::Checkpoint { checkpoint, answer })?;
         self.answer(answered).await
     }
 

@@ -15,7 +15,7 @@ pub struct GroupWritten {
     pub took: Duration,
 }
 
-/// Is told of every group, on the writing thread, once those who wait for it have their answers. Must be quick.
+/// Is told of every group that has records, on the writing thread, once those who wait for it have their answers. Must be quick.
 #[derive(Clone)]
 pub struct GroupObserver(Arc<dyn Fn(GroupWritten) + Send + Sync>);
 

@@ -4,6 +4,7 @@
 //! load. On top of it, the thread waits a moment for more while other calls are between their intent and their
 //! outcome: they will be back soon, and one sync of the disk will do for all. Who is alone never waits.
 
+use crate::growing::TreeHead;
 use crate::health::LogHealth;
 use crate::log::{LogSettings, RecordError};
 use crate::prepared::Prepared;
@@ -12,7 +13,7 @@ use crate::shares::{Share, Shares};
 use crate::slot::OutcomeSlot;
 use crate::{Details, Outcome, OutcomeResult};
 use chancery_model::{Timestamp, Uid};
-use chancery_store::{Epoch, RowChange};
+use chancery_store::{CheckpointRow, Epoch, RowChange};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -91,6 +92,14 @@ pub(crate) enum Request {
         answer: Answer<Changed>,
     },
     Seal(Box<SealRequest>),
+    /// Where the tree stands after this group.
+    TreeHead {
+        answer: Answer<Option<TreeHead>>,
+    },
+    Checkpoint {
+        checkpoint: CheckpointRow,
+        answer: Answer<()>,
+    },
     Flush {
         answer: Answer<()>,
     },
@@ -144,7 +153,7 @@ impl Group {
             Request::Intents { records, .. } => (records.len(), records.len()),
             Request::Change { records, .. } | Request::Note { records, .. } => (0, records.len()),
             Request::Seal(seal) => (0, seal.records.len()),
-            Request::Flush { .. } => (0, 0),
+            Request::TreeHead { .. } | Request::Checkpoint { .. } | Request::Flush { .. } => (0, 0),
         };
         let none = (0, self.background.records.len());
         self.requests.iter().map(of).fold(none, |(intents, records), (more, all)| (intents + more, records + all))
@@ -192,9 +201,12 @@ impl Queue {
         self.check_open(&state)?;
         match &request {
             Request::Intents { records, .. } => state.intents += records.len(),
-            Request::Change { .. } | Request::Note { .. } | Request::Seal(_) | Request::Flush { .. } => {
-                state.urgent = true
-            }
+            Request::Change { .. }
+            | Request::Note { .. }
+            | Request::Seal(_)
+            | Request::TreeHead { .. }
+            | Request::Checkpoint { .. }
+            | Request::Flush { .. } => state.urgent = true,
         }
         state.requests.push_back(request);
         state.requests_since.get_or_insert_with(Instant::now);
@@ -350,7 +362,12 @@ impl Queue {
         while let Some(request) = state.requests.front() {
             let more = match request {
                 Request::Intents { records, .. } => records.len(),
-                Request::Change { .. } | Request::Note { .. } | Request::Seal(_) | Request::Flush { .. } => 0,
+                Request::Change { .. }
+                | Request::Note { .. }
+                | Request::Seal(_)
+                | Request::TreeHead { .. }
+                | Request::Checkpoint { .. }
+                | Request::Flush { .. } => 0,
             };
             if intents > 0 && intents + more > self.settings.max_batch {
                 break;

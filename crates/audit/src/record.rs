@@ -79,6 +79,8 @@ pub struct NewSeal {
     /// The database's id from now on, where it is another one: files of before are then no files of this database, however
     /// far they had come.
     pub database: Option<Uid>,
+    /// Checkpoints of so many leaves and more are not the log's any more.
+    pub void_checkpoints: Option<u64>,
 }
 
 /// How intents or an open act ended.

@@ -8,7 +8,7 @@ use crate::log::RecordError;
 use crate::record::NewSeal;
 use crate::state_root::StateRoot;
 use chancery_model::{Sha256Hash, Uid};
-use chancery_store::{Epoch, RowChange, Seal, StoreError, Taken, Transaction, Writer};
+use chancery_store::{CheckpointRow, Epoch, RowChange, Seal, StoreError, Taken, Transaction, Writer};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,6 +55,8 @@ pub(crate) struct Sealing {
     /// Whether the database had a seal when it was opened.
     was_sealed: bool,
     anchor: Option<PathBuf>,
+    /// The log's newest checkpoint.
+    checkpoint: Option<Arc<str>>,
     armed: Option<Armed>,
     trouble: Arc<Trouble>,
 }
@@ -81,7 +83,10 @@ pub(crate) enum Admitted {
 impl Sealing {
     pub fn of(writer: &Writer, anchor: Option<PathBuf>) -> Result<Self, StoreError> {
         let (database, seal) = writer.seal()?;
-        Ok(Self { database, was_sealed: seal.is_some(), anchor, armed: None, trouble: Arc::default() })
+        let was_sealed = seal.is_some();
+        let mut sealing = Self { database, was_sealed, anchor, checkpoint: None, armed: None, trouble: Arc::default() };
+        sealing.checkpointed(writer.newest_checkpoint()?);
+        Ok(sealing)
     }
 
     /// Why the anchor cannot be written; `None` while it can.
@@ -106,7 +111,9 @@ impl Sealing {
         rows.iter().for_each(|row| root.apply(row));
         let (database, epoch) = (new.database.unwrap_or(self.database), Epoch::new(from.get() + 1));
         let Seal { root, mac } = new.sealer.seal(database, epoch, root.root());
-        let anchor = Anchor { database, epoch: epoch.get(), next_index, root, mac };
+        // Which checkpoint is the newest once some are void, is known when they are.
+        let checkpoint = if new.void_checkpoints.is_some() { None } else { self.checkpoint.clone() };
+        let anchor = Anchor { database, epoch: epoch.get(), next_index, root, mac, checkpoint };
         anchor.announce(path).map_err(|error| unwritten(path, &error))
     }
 
@@ -136,6 +143,11 @@ impl Sealing {
         transaction.set_seal(&armed.seal)
     }
 
+    /// The log's newest checkpoint is this one.
+    pub fn checkpointed(&mut self, checkpoint: Option<CheckpointRow>) {
+        self.checkpoint = checkpoint.map(|checkpoint| checkpoint.note.into());
+    }
+
     /// Keeps outside of the database where it stands, and does not wait for it: a database that is ahead of its anchor is as
     /// it should be.
     pub fn committed(&self, changed: bool, next_index: u64) {
@@ -162,7 +174,7 @@ impl Sealing {
             None => {
                 let written = match anchor.write(path) {
                     Err(error) if !sealed => return Err(failed(error)),
-                    written => written.ok().map(|()| anchor),
+                    written => written.ok().map(|()| anchor.clone()),
                 };
                 let keeper = match AnchorKeeper::start(path.clone(), written, Arc::clone(&self.trouble)) {
                     Err(error) if !sealed => return Err(failed(error)),
@@ -182,7 +194,9 @@ impl Sealing {
 
     fn anchor(&self, next_index: u64) -> Option<Anchor> {
         let Armed { epoch, seal, .. } = self.armed.as_ref()?;
-        Some(Anchor { database: self.database, epoch: epoch.get(), next_index, root: seal.root, mac: seal.mac })
+        let checkpoint = self.checkpoint.clone();
+        let (database, epoch) = (self.database, epoch.get());
+        Some(Anchor { database, epoch, next_index, root: seal.root, mac: seal.mac, checkpoint })
     }
 }
 

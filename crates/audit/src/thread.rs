@@ -1,6 +1,7 @@
 //! The one thread that writes to the database.
 
 use crate::group;
+use crate::growing::Growing;
 use crate::observer::GroupWritten;
 use crate::queue::Queue;
 use crate::seal::Sealing;
@@ -13,8 +14,8 @@ use tokio::sync::watch;
 
 /// Writes until the queue is stopped, or until a write fails. `running` tells its other end when the thread is done
 /// and the database closed.
-pub(crate) fn run(writer: Writer, sealing: Sealing, queue: &Arc<Queue>, running: watch::Sender<()>) {
-    run_with(writer, queue, running, |writer, queue| write_groups(writer, sealing, queue));
+pub(crate) fn run(writer: Writer, sealing: Sealing, tree: Growing, queue: &Arc<Queue>, running: watch::Sender<()>) {
+    run_with(writer, queue, running, |writer, queue| write_groups(writer, sealing, tree, queue));
 }
 
 fn run_with(
@@ -48,13 +49,18 @@ fn run_with(
 }
 
 /// The sealing goes before the database is closed: the anchor is then the last that was written.
-fn write_groups(writer: &mut Writer, mut sealing: Sealing, queue: &Arc<Queue>) -> Result<(), StoreError> {
+fn write_groups(
+    writer: &mut Writer,
+    mut sealing: Sealing,
+    mut tree: Growing,
+    queue: &Arc<Queue>,
+) -> Result<(), StoreError> {
     let mut buffer = Vec::with_capacity(1024);
     while let Some(mut group) = queue.next_group() {
         let places = std::mem::take(&mut group.background.places);
         let (intents, records) = group.count();
         let begun = Instant::now();
-        let answers = group::commit(writer, &queue.settings.instance, &mut buffer, &mut sealing, group)
+        let answers = group::commit(writer, &queue.settings.instance, &mut buffer, &mut sealing, &mut tree, group)
             .inspect_err(|_| sealing.abandon())?;
         let took = begun.elapsed();
         queue.written(places);
@@ -62,7 +68,9 @@ fn write_groups(writer: &mut Writer, mut sealing: Sealing, queue: &Arc<Queue>) -
             queue.durable().send_replace(next_index);
         }
         answers.give(queue);
-        if let Some(observer) = &queue.settings.observer {
+        if records > 0
+            && let Some(observer) = &queue.settings.observer
+        {
             observer.tell(GroupWritten { intents, records, took });
         }
         // Who waited has an answer. That it failed is no matter of what is durable, but of what may still be written.

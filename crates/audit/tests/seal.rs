@@ -25,7 +25,7 @@ fn sealer() -> Sealer {
 }
 
 fn anew(root: StateRoot) -> NewSeal {
-    NewSeal { root, sealer: sealer(), database: None }
+    NewSeal { root, sealer: sealer(), database: None, void_checkpoints: None }
 }
 
 fn act() -> Act {

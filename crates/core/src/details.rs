@@ -5,8 +5,8 @@ use chancery_audit::{
 };
 use chancery_hsm::{ClearLatchError, DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, SignTimes};
 use chancery_model::{
-    Action, Algorithm, Authentication, CertificateProof, HashAlgorithm, KeyVersionName, OidcProof, Sha256Hash,
-    Timestamp, Uid,
+    Action, Algorithm, Authentication, CertificateProof, HashAlgorithm, KeyPurpose, KeyVersionName, OidcProof,
+    Sha256Hash, Timestamp, Uid,
 };
 use chancery_policy::Permit;
 use chancery_store::CallerRow;
@@ -372,12 +372,16 @@ pub(crate) fn same_policy_set(hash: &Sha256Hash) -> Act {
     of_the_service(Some(Action::ApplyPolicySet), *hash, details)
 }
 
-/// The service makes a secret of its own.
+/// The service makes a secret, or a key pair, of its own.
 pub(crate) fn own_secret(version: &KeyVersionName, algorithm: Algorithm, uid: Uid) -> Act {
+    let made = match algorithm.purpose() {
+        KeyPurpose::Mac => "a secret of the service's own is made",
+        KeyPurpose::Signature => "a key of the service's own is made, which signs the log",
+    };
     let details = Details {
         resource: Some(version.to_string()),
         algorithm: Some(algorithm.to_string()),
-        message: Some("a secret of the service's own is made".to_owned()),
+        message: Some(made.to_owned()),
         ..Details::default()
     };
     Act { resource: uid, opens: true, ..of_the_service(None, [0; 32], details) }

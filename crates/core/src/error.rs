@@ -169,6 +169,9 @@ pub enum Error {
     /// There is no place for the secret under which API keys are hashed.
     #[error("no system ring is configured")]
     NoSystemRing,
+    /// A leaf of the log is missing.
+    #[error("the log has a gap, and so no tree that could be signed")]
+    LogGap,
     /// The name is that of a caller already.
     #[error("{name} exists already")]
     CallerExists {

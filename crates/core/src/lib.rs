@@ -8,7 +8,8 @@
 //! a [`chancery_audit::Recorded`], which only policy and the record can make; the private functions that ask a token
 //! (`sign::ask_token`, `generate::ask_token`, `adopt::ask_for_proof`, those of `mac`, `latch::try_login`) take them by value. What a key's rules ask for
 //! needs no permit (it was permitted when the rule was laid down), but a value that only `schedule` can make. The service's
-//! own secrets, in a ring that no caller reaches, are made and used on record, too (`system_ring`, `state_root`).
+//! own secrets, in a ring that no caller reaches, are made and used on record, too (`system_ring`, `state_root`); the key that signs
+//! the log signs what only `checkpoints` can make.
 
 mod access;
 mod adopt;
@@ -18,6 +19,7 @@ mod batch;
 mod callers;
 mod certificates;
 mod change;
+mod checkpoints;
 mod clock;
 mod denials;
 mod destruction;
@@ -86,6 +88,7 @@ pub use callers::{
     bootstrap,
 };
 pub use certificates::{CertificateRequest, CertificateRequestAnswer};
+pub use checkpoints::{CheckpointSettings, CheckpointStanding, CheckpointTrouble, NewestCheckpoint};
 pub use clock::Clock;
 pub use error::{Error, Limited};
 pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
@@ -121,6 +124,7 @@ pub use verify::{Verdict, VerifyAnswer, VerifyRequest};
 pub use watch::{RecordChunk, RecordWatch};
 
 use api_keys::{Pepper, Uses};
+use checkpoints::Checkpoints;
 use denials::Denials;
 use inflight::InFlight;
 use pace::Paces;
@@ -171,6 +175,8 @@ struct Inner {
     /// The key that the state is sealed with; none until it has been derived in the device.
     state_key: ArcSwapOption<StateKey>,
     standing: tokio::sync::watch::Sender<StateStanding>,
+    /// Signs the log; none where no system ring is configured.
+    checkpoints: Option<Checkpoints>,
     clock: Clock,
     paces: Paces,
 }
@@ -232,6 +238,7 @@ impl Chancery {
         }
         self.inner.denials.flush_all(&self.inner.log);
         self.inner.log.note_api_key_uses(self.inner.api_key_uses.unwritten());
+        self.sign_last_checkpoint().await;
         self.inner.log.shutdown().await;
         for token in self.inner.tokens.values() {
             token.shutdown().await;

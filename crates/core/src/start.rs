@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
 use crate::callers::{CallerDeclaration, take_callers};
+use crate::checkpoints::{CheckpointSettings, Checkpoints};
 use crate::denials::Denials;
 use crate::freeze::ring_states;
 use crate::inflight::InFlight;
@@ -50,6 +51,8 @@ pub struct Assembly {
     /// Where the anchor is kept: outside of the database, and where the record knows it, too. Without it the state is held
     /// to no seal.
     pub anchor: Option<PathBuf>,
+    /// How the log is signed, where there is a system ring.
+    pub checkpoints: CheckpointSettings,
     /// Of API keys.
     pub api_keys: ApiKeySettings,
     /// Applied and recorded where the store holds no policy set.
@@ -131,6 +134,7 @@ impl Chancery {
             callers,
             system_ring,
             anchor,
+            checkpoints,
             api_keys,
             first_policy_set,
             log,
@@ -180,6 +184,14 @@ impl Chancery {
             api_keys: Arc::new(ApiKeys::from_rows(state.api_keys)),
             checked: standing.decides(),
         };
+        let checkpoints = match &system_ring {
+            None => None,
+            Some(_) => {
+                let reader = reader.clone();
+                let newest = crate::blocking(move || reader.newest_checkpoint()).await?.map_err(Error::from)?;
+                Some(Checkpoints::new(checkpoints, newest)?)
+            }
+        };
         let inner = Inner {
             instance,
             rings: rings.into_iter().map(|ring| (ring.name.ring.clone(), ring)).collect(),
@@ -205,6 +217,7 @@ impl Chancery {
             keeper,
             state_key: ArcSwapOption::from_pointee(state_key),
             standing: watch::Sender::new(standing),
+            checkpoints,
             clock,
             paces: Paces::default(),
         };
@@ -223,6 +236,7 @@ impl Chancery {
     async fn go_on(&self, open: &[OpenIntent]) -> Result<(), Error> {
         self.close_acts_that_a_crash_left(open).await?;
         self.derive_pepper_if_needed().await;
+        self.keep_checkpoints().await;
         self.keep_schedule();
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The system ring: the service's own secrets, in the token, beside the keys of callers and out of their reach.
 //!
 //! Its name is reserved, no policy speaks of it, and no call leads to it: callers' rings are looked up in another table.
-//! What is made and used in it is on the record, as acts of the service itself. So far there is one secret in it, from which
-//! the key is derived under which API keys are hashed; it is made when the first API key is issued.
+//! What is made and used in it is on the record, as acts of the service itself. In it are the secret from which the key is derived
+//! under which API keys are hashed, made when the first API key is issued; the secret of the state's seal (`state_root`); and
+//! the key that signs the log (`checkpoints`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -146,26 +147,39 @@ impl Chancery {
         Ok(pepper)
     }
 
-    /// The secret, made where there is none: reserved and recorded first, as keys of callers are.
+    /// The secret, made where there is none.
     async fn secret_for_api_keys(&self, token: &Token) -> Result<Arc<VersionEntry>, Error> {
-        let name = secret_name();
+        self.own_key(&secret_name(), ALGORITHM, token, |snapshot| {
+            if snapshot.has_api_keys() {
+                return Err(Error::internal("there are API keys, and the secret that they are hashed under is gone"));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// A key of the service's own, made where there is none and where `may_make` lets it: reserved and recorded first, as keys
+    /// of callers are.
+    pub(crate) async fn own_key(
+        &self,
+        name: &KeyName,
+        algorithm: Algorithm,
+        token: &Token,
+        may_make: impl Fn(&Snapshot) -> Result<(), Error>,
+    ) -> Result<Arc<VersionEntry>, Error> {
         let done: Done<Unfinished> = self
             .change(|snapshot| {
-                if let Some(key) = snapshot.keys.get(&name) {
+                if let Some(key) = snapshot.keys.get(name) {
                     // Without a primary version it is being made, or a crash left it and it is being settled.
                     return key.primary().map(Arc::clone).map(Plan::Nothing).ok_or(Error::StateChanging);
                 }
-                if snapshot.has_api_keys() {
-                    return Err(Error::internal(
-                        "there are API keys, and the secret that they are hashed under is gone",
-                    ));
-                }
-                token.offers(ALGORITHM)?;
+                may_make(snapshot)?;
+                token.offers(algorithm)?;
                 let now = Timestamp::now();
                 let key = KeyRow {
                     uid: chancery_crypto::new_uid()?,
                     name: name.clone(),
-                    algorithm: ALGORITHM,
+                    algorithm,
                     allow_digest: false,
                     labels: BTreeMap::new(),
                     max_jwt_lifetime_seconds: None,
@@ -189,10 +203,10 @@ impl Chancery {
                     request_id: None,
                 };
                 let (uid, version_name) = (version.uid, name.version(1));
-                let act = details::own_secret(&version_name, ALGORITHM, uid);
+                let act = details::own_secret(&version_name, algorithm, uid);
                 // The index is known once it is recorded.
                 let work = Work::Generation;
-                let then = Unfinished { act: 0, uid, version: version_name, algorithm: ALGORITHM, work };
+                let then = Unfinished { act: 0, uid, version: version_name, algorithm, work };
                 let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
                 Ok(Plan::Change { rows, act: Box::new(act), then })
             })

@@ -148,6 +148,9 @@ fn readiness(health: &Health) -> (StatusCode, String) {
     if health.anchor.is_some() {
         words.push_str("anchor: not written: see the log; it is tried again each second\n");
     }
+    if let Some(trouble) = &health.checkpoints {
+        words.push_str(&format!("log: unsigned: {trouble}\n"));
+    }
     for (id, token) in &health.tokens {
         if token.state == TokenState::Up {
             continue;
@@ -215,7 +218,8 @@ mod tests {
 
     fn health(record: LogHealth, tokens: &[(&str, TokenHealth)]) -> Health {
         let tokens = tokens.iter().map(|(id, token)| (Id::parse("the token id", id).unwrap(), token.clone()));
-        Health { record, tokens: tokens.collect::<BTreeMap<_, _>>(), state: StateStanding::Checked, anchor: None }
+        let tokens = tokens.collect::<BTreeMap<_, _>>();
+        Health { record, tokens, state: StateStanding::Checked, anchor: None, checkpoints: None }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use record::{
     StoredDetails, StoredRecord,
 };
 pub use rows::{
-    ApiKeyRow, CallerRegistration, CallerRow, Epoch, Head, KeyRingRow, KeyRow, KeyVersionRow, PolicyDocument,
-    PolicySetRow, Seal, State,
+    ApiKeyRow, CallerRegistration, CallerRow, CheckpointRow, Epoch, Head, KeyRingRow, KeyRow, KeyVersionRow,
+    PolicyDocument, PolicySetRow, Seal, State,
 };
 pub use writer::{Taken, Transaction, Writer};

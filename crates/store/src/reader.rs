@@ -1,7 +1,7 @@
 //! Reading beside the writer.
 
-use crate::sqlite::{connect, failed, query, state, until, usage};
-use crate::{OpenIntent, RecordPage, RecordQuery, State, StoreError};
+use crate::sqlite::{connect, failed, query, state, tree, until, usage};
+use crate::{CheckpointRow, OpenIntent, RecordPage, RecordQuery, State, StoreError};
 use chancery_model::{Id, Usage, UsageOf};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -67,6 +67,38 @@ impl Reader {
     /// [`StoreError`]: the database failed.
     pub fn open_intents(&self, instance: &Id) -> Result<Vec<OpenIntent>, StoreError> {
         query::open_intents(self.pool.take()?.connection(), instance)
+    }
+
+    /// The hashes of a tile of the log's tree, as many as there are by now; `None` where it is not kept.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        tree::tile(self.pool.take()?.connection(), level, index)
+    }
+
+    /// Up to `limit` leaves from `first` on, as many as follow each other without a gap.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn leaves(&self, first: u64, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+        tree::leaves(self.pool.take()?.connection(), first, limit)
+    }
+
+    /// The log's newest checkpoint; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn newest_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
+        tree::newest_checkpoint(self.pool.take()?.connection())
+    }
+
+    /// Up to `limit` checkpoints of more than `after` leaves, or from the first on, the smallest first.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn checkpoints_after(&self, after: Option<u64>, limit: u32) -> Result<Vec<CheckpointRow>, StoreError> {
+        tree::checkpoints_after(self.pool.take()?.connection(), after, limit)
     }
 }
 

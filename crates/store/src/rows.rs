@@ -210,6 +210,17 @@ pub struct PolicySetRow {
     pub applied_by: String,
 }
 
+/// What the log said of itself, signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// How many leaves it speaks of.
+    pub size: u64,
+    /// When it was signed.
+    pub time: Timestamp,
+    /// The signed note.
+    pub note: String,
+}
+
 /// One text of a policy set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDocument {

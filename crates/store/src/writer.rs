@@ -3,8 +3,8 @@
 use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
 use crate::sqlite::log::BlockTimes;
-use crate::sqlite::{callers, connect, failed, head, log, query, rows, usage};
-use crate::{Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, Seal, StoreError};
+use crate::sqlite::{callers, connect, failed, head, log, query, rows, tree, usage};
+use crate::{CheckpointRow, Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, Seal, StoreError};
 use chancery_model::{Id, Timestamp, Uid, Usage, UsageOf};
 use rusqlite::Connection;
 
@@ -57,6 +57,38 @@ impl Writer {
     /// [`StoreError`]: the database failed.
     pub fn open_intents(&self, instance: &Id) -> Result<Vec<OpenIntent>, StoreError> {
         query::open_intents(&self.connection, instance)
+    }
+
+    /// The hashes of a tile of the log's tree, as many as there are by now; `None` where it is not kept.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        tree::tile(&self.connection, level, index)
+    }
+
+    /// How many whole tiles of the lowest level there are, if none before the last is missing.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn whole_tiles(&self) -> Result<u64, StoreError> {
+        tree::whole_tiles(&self.connection)
+    }
+
+    /// Up to `limit` leaves from `first` on, as many as follow each other without a gap.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn leaves(&self, first: u64, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+        tree::leaves(&self.connection, first, limit)
+    }
+
+    /// The log's newest checkpoint; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn newest_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
+        tree::newest_checkpoint(&self.connection)
     }
 
     /// Begins a transaction, which takes the database's write lock.
@@ -223,6 +255,39 @@ impl Transaction<'_> {
     /// [`StoreError`]: the database failed.
     pub fn close_intent(&mut self, index: u64, end: RecordEnd) -> Result<bool, StoreError> {
         log::close(self.connection, index, end)
+    }
+
+    /// Writes a tile of the log's tree, in the place of a narrower one: up to 256 hashes of 32 bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn put_tile(&mut self, level: u8, index: u64, hashes: &[u8]) -> Result<(), StoreError> {
+        tree::put_tile(self.connection, level, index, hashes)
+    }
+
+    /// Keeps a checkpoint of the log, in the place of one of the same size, and of the newest so far, unless that is the
+    /// first of its hour: what covers more says more, and all of them would fill the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn put_checkpoint(&mut self, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+        tree::put_checkpoint(self.connection, checkpoint)
+    }
+
+    /// The log's newest checkpoint, as this transaction leaves it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn newest_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
+        tree::newest_checkpoint(self.connection)
+    }
+
+    /// Removes the checkpoints of `from` leaves and more.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn remove_checkpoints(&mut self, from: u64) -> Result<(), StoreError> {
+        tree::remove_checkpoints(self.connection, from)
     }
 
     /// Makes all of it durable.

@@ -1,6 +1,8 @@
 //! A log on a real database in a temporary folder.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use chancery_audit::kept_tree;
+use chancery_audit::tree::{Appender, leaf_hash};
 use chancery_audit::verify::{LogRecord, LogVerifier};
 use chancery_audit::{Act, Details, Intent, Leaf, Log, LogSettings, Outcome, OutcomeItem, OutcomeResult};
 use chancery_model::{Action, Id, Timestamp, Uid};
@@ -97,6 +99,10 @@ pub fn read(reader: &Reader) -> Vec<(StoredRecord, Leaf)> {
         verifier.record(&LogRecord { index: record.index, leaf: bytes, details }).unwrap();
         log.push((record, leaf));
     }
+    let size = log.len() as u64;
+    let mut tree = Appender::new();
+    log.iter().for_each(|(record, _)| tree.append(leaf_hash(&record.leaf), |_, _| ()));
+    assert_eq!(kept_tree(reader, size).root().unwrap(), tree.root(), "the tree that is kept");
     let open = log.iter().filter(|(record, _)| record.progress == RecordProgress::Open);
     assert_eq!(verifier.finish().open, open.map(|(record, _)| record.index).collect::<Vec<_>>());
     log

@@ -75,6 +75,9 @@ impl StateKeeper {
         if key.is_none() && !found.is_empty() && !named_already {
             self.name_rows(state, &mut found).await?;
         }
+        if leaves == next_index {
+            self.compare_log(state, anchor.as_ref(), &mut found).await?;
+        }
         Ok(Examined { root, hash, key, found })
     }
 
@@ -147,7 +150,7 @@ impl StateKeeper {
         anchor: &Anchor,
     ) -> Option<StateRefusal> {
         let path = self.anchor.clone();
-        let Anchor { database, epoch, next_index, root, mac } = *anchor;
+        let Anchor { database, epoch, next_index, root, mac, checkpoint: _ } = *anchor;
         if database != state.database {
             let (anchor, database) = (database.to_string(), state.database.to_string());
             return Some(StateRefusal::OtherDatabase { path, anchor, database });

@@ -5,6 +5,7 @@
 //! are checked again whenever they are loaded (`change`).
 
 mod examine;
+mod log;
 mod offline;
 mod refusal;
 mod rows;
@@ -104,7 +105,7 @@ impl StateKeeper {
             );
         }
         let message = format!("the state is sealed for the first time, with the {rows} rows that it has");
-        let anew = Anew { message: &message, database: None, statements: Vec::new() };
+        let anew = Anew { message: &message, database: None, void_checkpoints: None, statements: Vec::new() };
         self.seal_with_a_new_secret(state, root, anew).await
     }
 

@@ -152,16 +152,17 @@ impl StateDesk {
         // An anchor of before, and a database of before, are another database's from now on. By epochs alone, a database from
         // before a restore would be ahead of what was restored and accepted since.
         let database = Some(chancery_crypto::new_uid().map_err(|error| StateError::State(error.into()))?);
+        let void_checkpoints = self.keeper.void_checkpoints(&state).await.map_err(StateError::State)?;
         // What is sealed is what was looked at, in one transaction with the acceptance.
         match examined.key {
             Some(key) => {
-                let new = NewSeal { root: examined.root, sealer: key.sealer(), database };
+                let new = NewSeal { root: examined.root, sealer: key.sealer(), database, void_checkpoints };
                 let act = details::state_accepted(&message);
                 let sealed = self.keeper.log.seal(state.epoch, new, act, &statements).await;
                 sealed.map_err(|error| StateError::State(error.into()))?;
             }
             None => {
-                let anew = Anew { message: &message, database, statements };
+                let anew = Anew { message: &message, database, void_checkpoints, statements };
                 self.keeper.seal_with_a_new_secret(&state, examined.root, anew).await?;
             }
         }

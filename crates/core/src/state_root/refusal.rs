@@ -133,9 +133,54 @@ pub enum StateRefusal {
     /// It was another one when it was loaded once more.
     #[error("it was changed while it was being checked: what was loaded afterwards is not what was sealed")]
     Changed,
+    /// The log has fewer leaves than a checkpoint says.
+    #[error(
+        "the log has {leaves} records, and the checkpoint {place} says that it had {size}: it was cut, or is of an earlier time"
+    )]
+    LogBehind {
+        /// Where the checkpoint is.
+        place: String,
+        /// What it says.
+        size: u64,
+        /// How many there are.
+        leaves: u64,
+    },
+    /// The log is not the one of a checkpoint.
+    #[error(
+        "the first {size} records are not those that the checkpoint {place} was signed over: the log forks from it, or its tiles \
+         were edited"
+    )]
+    LogForks {
+        /// Where the checkpoint is.
+        place: String,
+        /// Over how many records it was signed.
+        size: u64,
+    },
+    /// The checkpoint is none of this log's.
+    #[error("the checkpoint {place} is not one that this log's key signed: {why}")]
+    CheckpointNotOurs {
+        /// Where it is.
+        place: String,
+        /// Why.
+        why: String,
+    },
     /// The rows cannot even be read.
     #[error("{0}")]
     Unreadable(String),
+}
+
+impl StateRefusal {
+    /// Whether it is the anchor that says so, or of which it is said.
+    pub(super) const fn is_of_the_anchor(&self) -> bool {
+        matches!(
+            self,
+            Self::AnchorMissing { .. }
+                | Self::AnchorUnreadable { .. }
+                | Self::OtherDatabase { .. }
+                | Self::Behind { .. }
+                | Self::Fork { .. }
+        )
+    }
 }
 
 /// A row that is not the one that was sealed.

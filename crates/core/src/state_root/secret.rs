@@ -73,6 +73,8 @@ pub(super) struct Anew<'a> {
     pub message: &'a str,
     /// The database's id from now on, where it is another one.
     pub database: Option<Uid>,
+    /// Checkpoints of so many leaves and more are not the log's.
+    pub void_checkpoints: Option<u64>,
     /// What rows are that the record says otherwise so far.
     pub statements: Vec<RowStatement>,
 }
@@ -125,7 +127,7 @@ impl StateKeeper {
         root: StateRoot,
         anew: Anew<'_>,
     ) -> Result<StateKey, Trouble> {
-        let Anew { message, database, mut statements } = anew;
+        let Anew { message, database, void_checkpoints, mut statements } = anew;
         self.token.offers(ALGORITHM).map_err(Error::from)?;
         let (mut key, mut version) = new_rows(state)?;
         let name = key.name.version(version.version);
@@ -156,7 +158,7 @@ impl StateKeeper {
         let details = details::state_sealed(act, &wanted.version, message);
         let outcome = Outcome { time: now, items: vec![item], details };
         let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
-        let new = NewSeal { root, sealer: derived.sealer(), database };
+        let new = NewSeal { root, sealer: derived.sealer(), database, void_checkpoints };
         // What the record says of these two is what is written.
         let written = |one: &RowStatement| rows.iter().any(|row| (row.table(), row.row_id()) == (one.table, one.id));
         statements.retain(|one| !written(one));

@@ -12,6 +12,7 @@ mod check_oidc;
 mod error;
 mod limits;
 mod listener;
+mod log;
 mod mounts;
 mod oidc;
 mod parse;
@@ -26,6 +27,7 @@ pub use check::{Finding, Severity};
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
 pub use listener::{Admin, ClientAuth, ClientCa, IdentityKind, Listener};
+pub use log::Log;
 pub use oidc::{Oidc, RequiredValue};
 pub use parse::parse_identity;
 pub use telemetry::{LogFormat, Telemetry};
@@ -68,6 +70,9 @@ pub struct Config {
     pub key_rings: Vec<KeyRing>,
     /// The ring of the service's own secrets.
     pub system_ring: Option<SystemRing>,
+    /// How the log is signed.
+    #[serde(default)]
+    pub log: Log,
     /// How long API keys may live.
     #[serde(default)]
     pub api_keys: ApiKeys,
@@ -148,6 +153,7 @@ impl Config {
             tokens,
             key_rings: _,
             system_ring: _,
+            log: _,
             api_keys: _,
             limits: _,
             callers: _,

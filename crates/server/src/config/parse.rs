@@ -1,5 +1,6 @@
 //! From the file's words to our types, so that what is malformed is refused with its line.
 
+use chancery_audit::note::KeyName;
 use chancery_model::{Factor, Id, Identity, InvalidIdentity, Role};
 use chancery_oidc::{HttpsUrl, JwsAlgorithm};
 use serde::de::{Deserialize, Deserializer, Error};
@@ -33,6 +34,10 @@ pub(super) fn jws_algorithms<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
 
 pub(super) fn optional_https_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HttpsUrl>, D::Error> {
     String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn optional_origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<KeyName>, D::Error> {
+    KeyName::parse(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 /// Whole seconds, at least one.

@@ -171,6 +171,22 @@ fn how_fast_callers_go_is_said_and_makes_sense() {
 }
 
 #[test]
+fn the_log_is_named_after_the_instance_unless_it_has_a_name() {
+    let folder = Folder::new();
+    let settings = |text: &str| {
+        let config = folder.load(text).unwrap();
+        config.log.settings(&config.instance)
+    };
+    let documented = settings(&example());
+    assert_eq!((documented.origin.as_str(), documented.interval), ("log.example.com/chancery", Duration::from_secs(1)));
+    let section = "[log]\norigin = \"log.example.com/chancery\"\ncheckpoint_interval_seconds = 1\n";
+    assert!(example().contains(section));
+    let absent = settings(&example().replace(section, ""));
+    assert_eq!(absent.origin.as_str(), folder.load(&example()).unwrap().instance.as_str());
+    assert_eq!(absent.interval, documented.interval);
+}
+
+#[test]
 fn limits_can_be_set_one_by_one() {
     let folder = Folder::new();
     let text =
@@ -226,6 +242,13 @@ fn a_malformed_field_is_refused_with_its_line_and_name() {
         ("log_format = \"json\"", "log_format = \"xml\"", "telemetry.log_format", "expected `json` or `text`"),
         ("signing_threads = 2", "signing_threads = 0", "token.signing_threads", "nonzero"),
         ("[listener.limits]", "[listener.limits]\nmax_in_flight = 0", "listener.limits.max_in_flight", "nonzero"),
+        ("log.example.com/chancery", "a log", "log.origin", "without spaces"),
+        (
+            "checkpoint_interval_seconds = 1",
+            "checkpoint_interval_seconds = 0",
+            "log.checkpoint_interval_seconds",
+            "at least 1",
+        ),
         (
             "[listener.limits]",
             "[listener.limits]\nhandshake_timeout_seconds = 0",
@@ -241,7 +264,9 @@ fn a_malformed_field_is_refused_with_its_line_and_name() {
 
 #[test]
 fn an_unknown_field_is_refused_in_every_section() {
-    for section in ["[listener]", "[listener.limits]", "[admin]", "[store]", "[policy]", "[hsm]", "[telemetry]"] {
+    for section in
+        ["[listener]", "[listener.limits]", "[admin]", "[store]", "[policy]", "[hsm]", "[log]", "[telemetry]"]
+    {
         let (_, _, message) = refused(section, &format!("{section}\nmax_conections = 9"));
         assert!(
             message.contains("unknown field `max_conections`") && message.contains("correct the name"),

@@ -64,6 +64,11 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                            gives the configuration a [system_ring]";
             Refusal::new(Code::FailedPrecondition, "SYSTEM_RING_MISSING", message)
         }
+        Error::LogGap => {
+            let message = "a leaf of the log is missing, so that nothing can be shown of it; the operator restores a backup \
+                           (docs/operations.md)";
+            Refusal::new(Code::FailedPrecondition, "LOG_INCOMPLETE", message)
+        }
         Error::CallerLockout { what } => {
             let message = format!(
                 "after this change no caller that is registered with a certificate could {what}; let another caller do that \

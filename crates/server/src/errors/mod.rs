@@ -134,6 +134,7 @@ pub(crate) fn log(error: &Error) {
         | Error::ApiKeyOver { .. }
         | Error::TooManyApiKeys { .. }
         | Error::NoSystemRing
+        | Error::LogGap
         | Error::CallerLockout { .. }
         | Error::InvalidField { .. }
         | Error::WrongPurpose { .. }

@@ -86,6 +86,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::ApiKeyOver { name: "callers/shop/apiKeys/a".to_owned() }, Code::FailedPrecondition, "API_KEY_OVER"),
         (Error::TooManyApiKeys { caller: id("shop"), limit: 32 }, Code::FailedPrecondition, "TOO_MANY_API_KEYS"),
         (Error::NoSystemRing, Code::FailedPrecondition, "SYSTEM_RING_MISSING"),
+        (Error::LogGap, Code::FailedPrecondition, "LOG_INCOMPLETE"),
         (Error::CallerExists { name: "callers/shop".to_owned() }, Code::AlreadyExists, "CALLER_ALREADY_EXISTS"),
         (Error::CallerLockout { what: "apply a policy set" }, Code::FailedPrecondition, "CALLER_CHANGE_LOCKS_OUT"),
         (

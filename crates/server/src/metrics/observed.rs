@@ -71,6 +71,7 @@ impl Observed {
                 }
             })
             .build();
+        observe_checkpoints(meter, &core);
         meter
             .u64_observable_gauge("chancery.record.open")
             .with_description("1 while the record can be written, 0 from the moment it cannot")
@@ -228,6 +229,34 @@ impl Observed {
             })
             .build();
     }
+}
+
+/// Nothing is shown where the log is not signed, and no age before the first checkpoint.
+fn observe_checkpoints(meter: &Meter, core: &Chancery) {
+    let watched = core.clone();
+    meter
+        .u64_observable_gauge("chancery.log.unsigned")
+        .with_unit("{record}")
+        .with_description("Records that no checkpoint covers yet")
+        .with_callback(move |gauge| {
+            if let Some(standing) = watched.checkpoints() {
+                let covered = standing.newest.map_or(0, |newest| newest.size());
+                gauge.observe(watched.records().saturating_sub(covered), &[]);
+            }
+        })
+        .build();
+    let watched = core.clone();
+    meter
+        .u64_observable_gauge("chancery.log.checkpoint.age")
+        .with_unit("s")
+        .with_description("How long ago the newest checkpoint was signed")
+        .with_callback(move |gauge| {
+            if let Some(newest) = watched.checkpoints().and_then(|standing| standing.newest) {
+                let age = Timestamp::now().unix_micros().saturating_sub(newest.signed.unix_micros());
+                gauge.observe(u64::try_from(age / 1_000_000).unwrap_or(0), &[]);
+            }
+        })
+        .build();
 }
 
 fn observe_issuers(meter: &Meter, issuers: Issuers) {

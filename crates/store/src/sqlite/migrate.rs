@@ -28,6 +28,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "state_root", sql: include_str!("../../migrations/0006_state_root.sql") },
     Migration { name: "limits", sql: include_str!("../../migrations/0007_limits.sql") },
     Migration { name: "record_search", sql: include_str!("../../migrations/0008_record_search.sql") },
+    Migration { name: "transparency_log", sql: include_str!("../../migrations/0009_transparency_log.sql") },
 ];
 
 /// Runs the steps that the database has not seen.

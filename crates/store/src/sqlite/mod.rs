@@ -11,6 +11,7 @@ pub(crate) mod query;
 pub(crate) mod rows;
 pub(crate) mod search;
 pub(crate) mod state;
+pub(crate) mod tree;
 pub(crate) mod until;
 pub(crate) mod usage;
 

@@ -1,0 +1,227 @@
+//! The tree, growing with the log: each leaf of a group goes into it, and the tiles that become whole are written in the
+//! group's own transaction.
+//!
+//! The lowest tile is not written before it is whole: its hashes are those of at most 255 leaves, which are there. What a
+//! group costs the disk is therefore nothing, 255 times of 256, and two or three tiles the 256th time.
+
+use crate::kept::{damage, read_tile};
+use crate::tree::{Appender, TILE_WIDTH, Tile, leaf_hash};
+use chancery_model::Sha256Hash;
+use chancery_store::{StoreError, Transaction, Writer};
+
+/// How many leaves are read, and put into the tree in one transaction, where the tree is behind the log.
+const CHUNK: u32 = 16_384;
+
+/// A tree, as a checkpoint says it: how many leaves, and the root over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeHead {
+    /// How many leaves.
+    pub size: u64,
+    /// The root.
+    pub root: Sha256Hash,
+}
+
+/// The tree of the log.
+pub(crate) struct Growing {
+    /// None where the log has a gap: of such a log there is no tree.
+    appender: Option<Appender>,
+    /// Whether a tile has become whole since the edge was written.
+    widened: bool,
+}
+
+impl Growing {
+    /// Takes it up where the log stands. A database of before the tree, or one whose tiles were cut, gets its tiles here, in
+    /// memory that does not grow with the log.
+    pub fn resume(writer: &mut Writer) -> Result<Self, StoreError> {
+        let next_index = writer.head()?.next_index;
+        let size = writer.whole_tiles()?.saturating_mul(TILE_WIDTH.into()).min(next_index);
+        let kept = Appender::resume(size - size % u64::from(TILE_WIDTH), |tile| read_tile(writer, tile));
+        let appender = match kept.map_err(damage) {
+            Ok(appender) => appender,
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::warn!(%error, "the tree of the log is made again from its leaves");
+                Appender::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let mut growing = Self { appender: Some(appender), widened: false };
+        growing.catch_up(writer, next_index)?;
+        Ok(growing)
+    }
+
+    fn catch_up(&mut self, writer: &mut Writer, next_index: u64) -> Result<(), StoreError> {
+        let behind = |growing: &Self| next_index - growing.appender.as_ref().map_or(next_index, Appender::size);
+        if behind(self) > CHUNK.into() {
+            tracing::info!(leaves = behind(self), "the tree over the log is being made");
+        }
+        while behind(self) > 0 {
+            let first = next_index - behind(self);
+            let limit = u32::try_from(behind(self)).unwrap_or(CHUNK).min(CHUNK);
+            let leaves = writer.leaves(first, limit)?;
+            if leaves.is_empty() {
+                self.give_up(first);
+                return Ok(());
+            }
+            let mut transaction = writer.begin()?;
+            for (index, leaf) in (first..).zip(&leaves) {
+                self.append(index, leaf, &mut transaction)?;
+            }
+            self.keep_edge(&mut transaction)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Adds a leaf, which the transaction writes.
+    pub fn append(&mut self, index: u64, leaf: &[u8], transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+        let Some(appender) = &mut self.appender else { return Ok(()) };
+        if appender.size() != index {
+            let gap = appender.size();
+            self.give_up(gap);
+            return Ok(());
+        }
+        let mut written = Ok(());
+        appender.append(leaf_hash(leaf), |tile, hashes| {
+            self.widened = true;
+            if written.is_ok() {
+                written = write(transaction, tile, hashes);
+            }
+        });
+        written
+    }
+
+    /// Writes the tiles above the lowest that are not whole, where they have changed. To be called before the commit.
+    pub fn keep_edge(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+        if !std::mem::take(&mut self.widened) {
+            return Ok(());
+        }
+        let edge = self.appender.iter().flat_map(Appender::edge);
+        edge.filter(|(tile, _)| tile.level() > 0).try_for_each(|(tile, hashes)| write(transaction, tile, hashes))
+    }
+
+    /// Where it stands; `None` where the log has a gap. Hashes a few hundred times, and so is not asked for each group.
+    pub fn head(&self) -> Option<TreeHead> {
+        self.appender.as_ref().map(|appender| TreeHead { size: appender.size(), root: appender.root() })
+    }
+
+    fn give_up(&mut self, gap: u64) {
+        tracing::error!(leaf = gap, "the log has no such leaf, and so no tree and no checkpoints from now on");
+        self.appender = None;
+    }
+}
+
+fn write(transaction: &mut Transaction<'_>, tile: Tile, hashes: &[Sha256Hash]) -> Result<(), StoreError> {
+    transaction.put_tile(tile.level(), tile.index(), hashes.as_flattened())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kept::kept_tree;
+    use chancery_model::Timestamp;
+    use chancery_store::{NewRecord, Reader, SearchColumns};
+    use std::path::Path;
+
+    /// More than a whole tile of level 1, so that there are partial tiles in three levels.
+    const LEAVES: u64 = 65_536 + 3 * 256 + 17;
+
+    fn leaf(index: u64) -> Vec<u8> {
+        format!("the leaf {index}").into_bytes()
+    }
+
+    /// A database of before the tree, with so many more leaves.
+    fn grow(writer: &mut Writer, count: u64) {
+        let mut transaction = writer.begin().unwrap();
+        let first = transaction.take_indexes(count).unwrap().first;
+        for index in first..first + count {
+            let search = SearchColumns {
+                time: Timestamp::from_unix_micros(1),
+                kind: 1,
+                caller: None,
+                resource: None,
+                action: None,
+                decision: None,
+                digest: None,
+                trace_id: None,
+            };
+            let record = NewRecord { index, leaf: &leaf(index), salt: &[0; 32], details: b"{}", search };
+            transaction.append(&record).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+
+    fn root(size: u64) -> Sha256Hash {
+        let mut appender = Appender::new();
+        (0..size).for_each(|index| appender.append(leaf_hash(&leaf(index)), |_, _| ()));
+        appender.root()
+    }
+
+    fn database(folder: &Path) -> (Writer, Reader) {
+        chancery_store::open(&folder.join("test.db")).unwrap()
+    }
+
+    #[test]
+    fn a_database_of_before_the_tree_gets_its_tiles_and_goes_on() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, reader) = database(folder.path());
+        assert_eq!(
+            Growing::resume(&mut writer).unwrap().head(),
+            Some(TreeHead { size: 0, root: crate::tree::EMPTY_ROOT })
+        );
+        grow(&mut writer, LEAVES);
+        assert_eq!(writer.whole_tiles().unwrap(), 0);
+        let whole = root(LEAVES);
+        let mut growing = Growing::resume(&mut writer).unwrap();
+        assert_eq!(growing.head(), Some(TreeHead { size: LEAVES, root: whole }));
+        assert_eq!(writer.whole_tiles().unwrap(), LEAVES / 256);
+        for size in [0, 1, 255, 256, 257, 65_535, 65_536, 65_537, LEAVES - 1, LEAVES] {
+            assert_eq!(kept_tree(&reader, size).root().unwrap(), root(size), "{size}");
+        }
+        assert!(kept_tree(&reader, LEAVES + 1).root().is_err(), "there is no such leaf");
+
+        // One group after the other, as the record's thread does it; then from the tiles again.
+        for _ in 0..3 {
+            let first = writer.head().unwrap().next_index;
+            grow(&mut writer, 100);
+            let mut transaction = writer.begin().unwrap();
+            for index in first..first + 100 {
+                growing.append(index, &leaf(index), &mut transaction).unwrap();
+            }
+            growing.keep_edge(&mut transaction).unwrap();
+            transaction.commit().unwrap();
+            let size = first + 100;
+            assert_eq!(growing.head(), Some(TreeHead { size, root: root(size) }));
+            assert_eq!(Growing::resume(&mut writer).unwrap().head(), growing.head());
+            assert_eq!(kept_tree(&reader, size).root().unwrap(), root(size));
+        }
+    }
+
+    #[test]
+    fn a_log_with_a_gap_has_no_tree() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, _reader) = database(folder.path());
+        grow(&mut writer, 300);
+        let mut transaction = writer.begin().unwrap();
+        transaction.take_indexes(1).unwrap();
+        transaction.commit().unwrap();
+        grow(&mut writer, 300);
+        let mut growing = Growing::resume(&mut writer).unwrap();
+        assert_eq!(growing.head(), None);
+        let mut transaction = writer.begin().unwrap();
+        growing.append(601, &leaf(601), &mut transaction).unwrap();
+        assert_eq!(growing.head(), None);
+    }
+
+    #[test]
+    fn tiles_that_are_missing_are_made_again() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, _reader) = database(folder.path());
+        grow(&mut writer, 1_000);
+        let head = Growing::resume(&mut writer).unwrap().head();
+        let mut transaction = writer.begin().unwrap();
+        // Narrower than three whole tiles make it.
+        transaction.put_tile(1, 0, &[7; 32]).unwrap();
+        transaction.commit().unwrap();
+        assert_eq!(Growing::resume(&mut writer).unwrap().head(), head);
+    }
+}

@@ -1,0 +1,222 @@
+//! Checkpoints: what the log says of itself, signed in the token by a key that signs nothing else
+//! (docs/transparency-log.md).
+//!
+//! The key is made in the system ring, on the record. Its signatures are not recorded one by one: a record of a checkpoint
+//! would want another checkpoint. They are public, and the newest are kept. No caller and no policy leads to the function
+//! that signs: it takes a value that only this module can make. While the token is away checkpoints wait, and signing goes
+//! on; health and metrics say how far the newest one reaches.
+
+mod standing;
+
+pub use standing::{CheckpointStanding, CheckpointTrouble, NewestCheckpoint};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_audit::checkpoint::{Checkpoint, SignedCheckpoint};
+use chancery_audit::note::{self, SignError, SignatureKind, VerifierKey};
+use chancery_hsm::{HsmErrorKind, HsmFailure, SignInput, SigningKey, Token};
+use chancery_model::{Action, Algorithm, KeyName, Timestamp};
+use chancery_store::CheckpointRow;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use crate::state::{Snapshot, VersionEntry};
+use crate::system_ring::{SYSTEM_RING, id};
+use crate::{Chancery, Error};
+
+/// The key's id in the system ring.
+const LOG: &str = "log";
+const ALGORITHM: Algorithm = Algorithm::Ed25519;
+/// How long the token may take to sign one.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for the last one.
+const LAST_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest wait before the token is asked again, after it did not sign.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How the log is signed.
+#[derive(Debug, Clone)]
+pub struct CheckpointSettings {
+    /// The log's name, by which its key signs.
+    pub origin: note::KeyName,
+    /// How often, while records come.
+    pub interval: Duration,
+}
+
+/// Who signs checkpoints, and the newest.
+pub(crate) struct Checkpoints {
+    settings: CheckpointSettings,
+    standing: watch::Sender<CheckpointStanding>,
+    /// Held while one is signed.
+    signing: Mutex<()>,
+}
+
+impl Checkpoints {
+    /// `newest` is what the store has kept.
+    pub fn new(settings: CheckpointSettings, newest: Option<CheckpointRow>) -> Result<Self, Error> {
+        let newest = newest.map(|CheckpointRow { time, note, .. }| {
+            let parsed = SignedCheckpoint::parse(note.as_bytes());
+            parsed.map(|checkpoint| Arc::new(NewestCheckpoint { checkpoint, signed: time }))
+        });
+        // Where the state is held to a seal, this was found before, with more to say.
+        let newest = newest.transpose().map_err(|error| Error::internal(format!("the newest checkpoint: {error}")))?;
+        let standing = watch::Sender::new(CheckpointStanding { newest, trouble: None });
+        Ok(Self { settings, standing, signing: Mutex::new(()) })
+    }
+
+    pub fn standing(&self) -> &watch::Sender<CheckpointStanding> {
+        &self.standing
+    }
+
+    fn newest(&self) -> Option<Arc<NewestCheckpoint>> {
+        self.standing.borrow().newest.clone()
+    }
+}
+
+/// The name of the key that signs the log.
+pub(crate) fn log_key_name() -> KeyName {
+    KeyName { ring: id(SYSTEM_RING), key: id(LOG) }
+}
+
+/// The text of a checkpoint, to be signed. Made here and nowhere else.
+struct Unsigned(Vec<u8>);
+
+impl Chancery {
+    /// At the start, and once the state is checked: makes the key where there is none, and signs from now on. Where the key
+    /// cannot be made yet, it is tried again.
+    pub(crate) async fn keep_checkpoints(&self) {
+        let Some(checkpoints) = &self.inner.checkpoints else { return };
+        if let Err(error) = self.make_log_key_if_needed().await {
+            checkpoints.failed(&error);
+        }
+        let interval = checkpoints.settings.interval;
+        let inner = Arc::downgrade(&self.inner);
+        let mut next_index = self.inner.log.next_index();
+        tokio::spawn(async move {
+            let mut wait = interval;
+            loop {
+                tokio::time::sleep(wait).await;
+                let Some(inner) = inner.upgrade() else { return };
+                let signed = (Self { inner }).sign_checkpoint().await;
+                let covered = match signed {
+                    Ok(covered) => covered,
+                    Err(Error::RecordClosed { .. }) => return,
+                    Err(_) => {
+                        wait = (wait * 2).clamp(interval, LONGEST_WAIT.max(interval));
+                        continue;
+                    }
+                };
+                wait = interval;
+                if next_index.wait_for(|next| *next > covered).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// The last one, before the record is closed: so that it covers what was recorded until then.
+    pub(crate) async fn sign_last_checkpoint(&self) {
+        let Some(checkpoints) = &self.inner.checkpoints else { return };
+        // Nobody knows yet whether the key that the state names is the log's.
+        if !self.inner.standing.borrow().decides() {
+            return;
+        }
+        let ring = self.inner.system_ring.as_ref();
+        let serves =
+            ring.and_then(|ring| self.token_of(ring).ok()).is_some_and(|token| token.status().health.state.serves());
+        if !serves || self.log_key().is_none() {
+            return;
+        }
+        if tokio::time::timeout(LAST_DEADLINE, self.sign_checkpoint()).await.is_err() {
+            let covered = checkpoints.newest().map(|newest| newest.size());
+            tracing::warn!(covered, "the last records are under no checkpoint yet: the token did not sign in time");
+        }
+    }
+
+    /// Signs the log as it stands, unless the newest checkpoint says it already. How many leaves it has.
+    async fn sign_checkpoint(&self) -> Result<u64, Error> {
+        let Some(checkpoints) = &self.inner.checkpoints else { return Ok(0) };
+        let _one_at_a_time = checkpoints.signing.lock().await;
+        let signed = self.try_to_sign(checkpoints).await;
+        match &signed {
+            Ok(_) => checkpoints.succeeded(),
+            Err(error) => checkpoints.failed(error),
+        }
+        signed
+    }
+
+    async fn try_to_sign(&self, checkpoints: &Checkpoints) -> Result<u64, Error> {
+        let key = self.make_log_key_if_needed().await?;
+        let origin = &checkpoints.settings.origin;
+        let head = self.inner.log.tree_head().await?.ok_or(Error::LogGap)?;
+        let newest = checkpoints.newest();
+        if newest.is_some_and(|newest| newest.size() == head.size && newest.origin() == origin.as_str()) {
+            return Ok(head.size);
+        }
+        let ring = self.inner.system_ring.as_ref().ok_or(Error::NoSystemRing)?;
+        let token = self.token_of(ring)?;
+        let public = key.signs_with()?.clone();
+        let broken = |what: String| Error::internal(format!("a checkpoint cannot be made: {what}"));
+        let verifier = VerifierKey::from_public_key(origin.clone(), SignatureKind::Ed25519, &public);
+        let verifier = verifier.map_err(|error| broken(error.to_string()))?;
+        let key = SigningKey { id: key.object_id(), public };
+        let unsigned = SignedCheckpoint::unsigned(Checkpoint::new(origin, head.size, head.root));
+        let mut checkpoint = unsigned.map_err(|error| broken(error.to_string()))?;
+        let signer = |text| ask_token(Unsigned(text), token, &key);
+        checkpoint.note_mut().sign(&verifier, signer).await.map_err(|error| match error {
+            SignError::Signer(failure) => Error::Device { operation: Action::Sign, token: ring.token.clone(), failure },
+            error @ (SignError::Invalid(_) | SignError::Kind(_) | SignError::Full) => broken(error.to_string()),
+        })?;
+        let signed = Timestamp::now();
+        self.inner.log.keep_checkpoint(&checkpoint, signed).await?;
+        let newest = Some(Arc::new(NewestCheckpoint { checkpoint, signed }));
+        checkpoints.standing.send_modify(|standing| standing.newest = newest);
+        Ok(head.size)
+    }
+
+    /// The version of the key that signs; none where it was not made yet.
+    fn log_key(&self) -> Option<Arc<VersionEntry>> {
+        self.snapshot().log_key()
+    }
+
+    async fn make_log_key_if_needed(&self) -> Result<Arc<VersionEntry>, Error> {
+        if let Some(key) = self.log_key() {
+            return Ok(key);
+        }
+        let ring = self.inner.system_ring.as_ref().ok_or(Error::NoSystemRing)?;
+        let token = self.token_of(ring)?;
+        // What would not reach the token is not recorded as if it did.
+        let failed = |failure| Error::Device { operation: Action::CreateKey, token: ring.token.clone(), failure };
+        token.check_taking_calls().map_err(failed)?;
+        self.own_key(&log_key_name(), ALGORITHM, token, |_| Ok(())).await
+    }
+}
+
+impl Snapshot {
+    fn log_key(&self) -> Option<Arc<VersionEntry>> {
+        self.keys.get(&log_key_name())?.primary().map(Arc::clone)
+    }
+}
+
+/// The only place where the log's key is used. What it signs is made in this module alone.
+async fn ask_token(unsigned: Unsigned, token: &Token, key: &SigningKey) -> Result<[u8; 64], HsmFailure> {
+    let signature = token.sign(key, SignInput::Message(&unsigned.0), Instant::now() + DEADLINE).await?;
+    signature.bytes.as_slice().try_into().map_err(|_length| HsmFailure {
+        kind: HsmErrorKind::WrongSignature,
+        function: Some("C_Sign"),
+        return_code: None,
+        attempts: 1,
+        message: format!("an Ed25519 signature of {} bytes", signature.bytes.len()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_one_of_the_system_ring() {
+        assert_eq!(log_key_name().to_string(), "keyRings/system/keys/log");
+    }
+}

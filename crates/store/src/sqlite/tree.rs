@@ -1,0 +1,188 @@
+//! The Merkle tree's tiles, the leaves that it is made of, and its checkpoints. What is in them, `audit` knows.
+
+use super::{failed, from_sql, to_sql};
+use crate::{CheckpointRow, StoreError};
+use chancery_model::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+const READING_CHECKPOINTS: &str = "reading a checkpoint of the log";
+
+/// Bytes of a tile that will never change again.
+const WHOLE: i64 = 256 * 32;
+
+/// Writes a tile, in the place of a narrower one.
+pub(crate) fn put_tile(connection: &Connection, level: u8, index: u64, hashes: &[u8]) -> Result<(), StoreError> {
+    let index = to_sql(index, "the place of a tile")?;
+    connection
+        .prepare_cached(
+            "INSERT INTO tiles (level, idx, hashes) VALUES (?1, ?2, ?3)
+             ON CONFLICT (level, idx) DO UPDATE SET hashes = excluded.hashes",
+        )
+        .and_then(|mut statement| statement.execute(params![level, index, hashes]))
+        .map_err(failed("writing a tile of the log"))?;
+    Ok(())
+}
+
+/// The hashes of a tile, as many as there are by now; `None` where it is not kept.
+pub(crate) fn tile(connection: &Connection, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let index = to_sql(index, "the place of a tile")?;
+    connection
+        .prepare_cached("SELECT hashes FROM tiles WHERE level = ?1 AND idx = ?2")
+        .and_then(|mut statement| statement.query_row(params![level, index], |row| row.get(0)).optional())
+        .map_err(failed("reading a tile of the log"))
+}
+
+/// How many whole tiles of the lowest level there are, if none before the last is missing.
+pub(crate) fn whole_tiles(connection: &Connection) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached("SELECT coalesce(max(idx) + 1, 0) FROM tiles WHERE level = 0 AND length(hashes) = ?1")
+        .and_then(|mut statement| statement.query_row([WHOLE], |row| row.get(0)))
+        .map_err(failed("reading how far the tree of the log goes"))?;
+    from_sql(count, "the number of tiles")
+}
+
+/// Up to `limit` leaves from `first` on: as many as follow each other without a gap.
+pub(crate) fn leaves(connection: &Connection, first: u64, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+    const DOING: &str = "reading leaves of the log";
+    let first = to_sql(first, "an index")?;
+    let mut statement = connection
+        .prepare_cached("SELECT idx, leaf FROM leaves WHERE idx >= ?1 ORDER BY idx LIMIT ?2")
+        .map_err(failed(DOING))?;
+    let mut rows = statement.query(params![first, limit]).map_err(failed(DOING))?;
+    let mut leaves = Vec::new();
+    for expected in first.. {
+        let Some(row) = rows.next().map_err(failed(DOING))? else { break };
+        if row.get::<_, i64>(0).map_err(failed(DOING))? != expected {
+            break;
+        }
+        leaves.push(row.get(1).map_err(failed(DOING))?);
+    }
+    Ok(leaves)
+}
+
+/// Keeps a checkpoint. One of this size is replaced: the same with more signatures. The newest one so far goes, unless it is
+/// the first of its hour.
+pub(crate) fn put_checkpoint(connection: &Connection, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+    const HOUR: i64 = 3_600_000_000;
+    let CheckpointRow { size, time, note } = checkpoint;
+    let size = to_sql(*size, "the size of a checkpoint")?;
+    connection
+        .prepare_cached(
+            "DELETE FROM checkpoints WHERE size = (SELECT max(size) FROM checkpoints) AND time / ?1 =
+             (SELECT time / ?1 FROM checkpoints ORDER BY size DESC LIMIT 1 OFFSET 1)",
+        )
+        .and_then(|mut statement| statement.execute([HOUR]))
+        .map_err(failed("keeping a checkpoint of the log"))?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO checkpoints (size, time, note) VALUES (?1, ?2, ?3)")
+        .and_then(|mut statement| statement.execute(params![size, time.unix_micros(), note]))
+        .map_err(failed("keeping a checkpoint of the log"))?;
+    Ok(())
+}
+
+/// Removes the checkpoints of this size and more.
+pub(crate) fn remove_checkpoints(connection: &Connection, from: u64) -> Result<(), StoreError> {
+    let from = to_sql(from, "the size of a checkpoint")?;
+    connection
+        .prepare_cached("DELETE FROM checkpoints WHERE size >= ?1")
+        .and_then(|mut statement| statement.execute([from]))
+        .map_err(failed("removing checkpoints of the log"))?;
+    Ok(())
+}
+
+/// The newest checkpoint; `None` where there is none.
+pub(crate) fn newest_checkpoint(connection: &Connection) -> Result<Option<CheckpointRow>, StoreError> {
+    let row = connection
+        .prepare_cached("SELECT size, time, note FROM checkpoints ORDER BY size DESC LIMIT 1")
+        .and_then(|mut statement| statement.query_row([], columns).optional())
+        .map_err(failed(READING_CHECKPOINTS))?;
+    row.map(checkpoint).transpose()
+}
+
+/// Up to `limit` checkpoints of more than `after` leaves, the smallest first.
+pub(crate) fn checkpoints_after(
+    connection: &Connection,
+    after: Option<u64>,
+    limit: u32,
+) -> Result<Vec<CheckpointRow>, StoreError> {
+    let failed = || failed(READING_CHECKPOINTS);
+    let after = after.map_or(Ok(-1), |after| to_sql(after, "the size of a checkpoint"))?;
+    let mut statement = connection
+        .prepare_cached("SELECT size, time, note FROM checkpoints WHERE size > ?1 ORDER BY size LIMIT ?2")
+        .map_err(failed())?;
+    let rows = statement.query_map(params![after, limit], columns).map_err(failed())?;
+    rows.map(|row| row.map_err(failed()).and_then(checkpoint)).collect()
+}
+
+type Columns = (i64, i64, String);
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn checkpoint((size, time, note): Columns) -> Result<CheckpointRow, StoreError> {
+    Ok(CheckpointRow {
+        size: from_sql(size, "the size of a checkpoint")?,
+        time: Timestamp::from_unix_micros(time),
+        note,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn database() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::migrate::run(&mut connection, Path::new("test.db")).unwrap();
+        connection
+    }
+
+    #[test]
+    fn of_checkpoints_the_first_of_each_hour_and_the_newest_stay() {
+        let connection = database();
+        let keep = |size: u64, minute: i64| {
+            let (time, note) = (Timestamp::from_unix_micros(minute * 60_000_000), format!("{size}"));
+            put_checkpoint(&connection, &CheckpointRow { size, time, note }).unwrap();
+        };
+        let sizes = || -> Vec<u64> {
+            checkpoints_after(&connection, None, 100).unwrap().iter().map(|checkpoint| checkpoint.size).collect()
+        };
+        for (size, minute) in [(0, 1), (10, 2), (20, 59), (30, 60), (40, 61), (50, 119), (60, 200), (70, 201)] {
+            keep(size, minute);
+        }
+        assert_eq!(sizes(), [0, 30, 60, 70]);
+        keep(70, 202);
+        assert_eq!(
+            newest_checkpoint(&connection).unwrap().unwrap().time,
+            Timestamp::from_unix_micros(202 * 60_000_000)
+        );
+        assert_eq!(checkpoints_after(&connection, Some(30), 2).unwrap().len(), 2);
+        remove_checkpoints(&connection, 50).unwrap();
+        assert_eq!(sizes(), [0, 30]);
+    }
+
+    #[test]
+    fn leaves_end_at_a_gap() {
+        let connection = database();
+        for index in [0, 1, 2, 4] {
+            connection.execute("INSERT INTO leaves VALUES (?1, x'00')", [index]).unwrap();
+        }
+        let count = |first, limit| leaves(&connection, first, limit).unwrap().len();
+        assert_eq!((count(0, 10), count(1, 1), count(3, 10), count(4, 10)), (3, 1, 0, 1));
+    }
+
+    #[test]
+    fn a_tile_takes_the_place_of_a_narrower_one() {
+        let connection = database();
+        put_tile(&connection, 1, 7, &[1; 32]).unwrap();
+        put_tile(&connection, 1, 7, &[2; 64]).unwrap();
+        assert_eq!(tile(&connection, 1, 7).unwrap(), Some(vec![2; 64]));
+        assert_eq!((tile(&connection, 1, 8).unwrap(), whole_tiles(&connection).unwrap()), (None, 0));
+        put_tile(&connection, 0, 0, &[3; 8192]).unwrap();
+        put_tile(&connection, 0, 1, &[3; 8160]).unwrap();
+        assert_eq!(whole_tiles(&connection).unwrap(), 1);
+        assert!(put_tile(&connection, 0, 2, &[3; 33]).is_err());
+    }
+}
