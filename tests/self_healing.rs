@@ -134,6 +134,14 @@ async fn secrets_in_a_token_that_is_away_are_asked_for_once_it_is_back() {
     faulty.chancery.launch().unwrap();
     faulty.chancery.wait_until_serving().await.unwrap();
     faulty.restart().await.unwrap();
+    // The key that signs the log stayed in the other token, too.
+    until("the log is signed by a key of this token", async || {
+        let record = Record::read(&faulty.operator).await;
+        let made = record.of(v1::RecordKind::Act).any(|act| act.resource == "keyRings/system/keys/log/versions/2");
+        let (_, words) = admin_get(&faulty.chancery, "/readyz").await;
+        (made && !words.contains("log: unsigned")).then_some(())
+    })
+    .await;
     let scope = v1::ApiKeyScope { access: v1::ApiKeyAccess::ReadOnly.into(), ..v1::ApiKeyScope::default() };
     let request = v1::IssueApiKeyRequest {
         parent: "callers/caller".to_owned(),

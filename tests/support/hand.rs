@@ -68,6 +68,17 @@ pub fn open(database: &Path) -> Connection {
     connection
 }
 
+/// Runs SQL as somebody does who takes the triggers out of the way, and leaves the schema as it was.
+pub fn edit(database: &Path, sql: &str) {
+    let connection = open(database);
+    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+    let trigger = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let triggers: Vec<(String, String)> = statement.query_map([], trigger).unwrap().map(Result::unwrap).collect();
+    triggers.iter().for_each(|(name, _)| connection.execute_batch(&format!("DROP TRIGGER {name}")).unwrap());
+    connection.execute_batch(sql).unwrap();
+    triggers.iter().for_each(|(_, sql)| connection.execute_batch(sql).unwrap());
+}
+
 /// The names of all tables.
 #[must_use]
 pub fn tables(connection: &Connection) -> Vec<String> {

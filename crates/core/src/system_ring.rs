@@ -159,7 +159,7 @@ impl Chancery {
     }
 
     /// A key of the service's own, made where there is none and where `may_make` lets it: reserved and recorded first, as keys
-    /// of callers are.
+    /// of callers are. Where there were only versions that are not used any more, another version.
     pub(crate) async fn own_key(
         &self,
         name: &KeyName,
@@ -169,40 +169,20 @@ impl Chancery {
     ) -> Result<Arc<VersionEntry>, Error> {
         let done: Done<Unfinished> = self
             .change(|snapshot| {
-                if let Some(key) = snapshot.keys.get(name) {
-                    // Without a primary version it is being made, or a crash left it and it is being settled.
-                    return key.primary().map(Arc::clone).map(Plan::Nothing).ok_or(Error::StateChanging);
+                let there = snapshot.keys.get(name);
+                if let Some(primary) = there.and_then(|key| key.primary()) {
+                    return Ok(Plan::Nothing(Arc::clone(primary)));
+                }
+                let mut versions = there.iter().flat_map(|key| key.versions.values());
+                if versions.any(|version| version.state == KeyState::PendingGeneration) {
+                    // It is being made, or a crash left it and it is being settled.
+                    return Err(Error::StateChanging);
                 }
                 may_make(snapshot)?;
                 token.offers(algorithm)?;
-                let now = Timestamp::now();
-                let key = KeyRow {
-                    uid: chancery_crypto::new_uid()?,
-                    name: name.clone(),
-                    algorithm,
-                    allow_digest: false,
-                    labels: BTreeMap::new(),
-                    max_jwt_lifetime_seconds: None,
-                    rules: KeyRules::default(),
-                    primary_version: None,
-                    created: now,
-                    updated: now,
-                    request_id: None,
-                };
-                let version = KeyVersionRow {
-                    uid: chancery_crypto::new_uid()?,
-                    key_uid: key.uid,
-                    version: 1,
-                    state: KeyState::PendingGeneration,
-                    spki_der: None,
-                    created: now,
-                    generated: None,
-                    state_changed: now,
-                    life: VersionLife::default(),
-                    adoption: None,
-                    request_id: None,
-                };
-                let (uid, version_name) = (version.uid, name.version(1));
+                let last = there.and_then(|key| key.versions.keys().next_back().copied());
+                let (key, version) = own_rows(there.map(|key| key.to_row()), name, algorithm, last)?;
+                let (uid, version_name) = (version.uid, name.version(version.version));
                 let act = details::own_secret(&version_name, algorithm, uid);
                 // The index is known once it is recorded.
                 let work = Work::Generation;
@@ -219,6 +199,47 @@ impl Chancery {
             }
         }
     }
+}
+
+/// The rows of a version of one of the service's own keys that is not made yet, and of the key where it is another one's
+/// first. `last` is the number of the version before.
+pub(crate) fn own_rows(
+    key: Option<KeyRow>,
+    name: &KeyName,
+    algorithm: Algorithm,
+    last: Option<u32>,
+) -> Result<(KeyRow, KeyVersionRow), Error> {
+    let now = Timestamp::now();
+    let key = match key {
+        Some(key) => KeyRow { updated: now, ..key },
+        None => KeyRow {
+            uid: chancery_crypto::new_uid()?,
+            name: name.clone(),
+            algorithm,
+            allow_digest: false,
+            labels: BTreeMap::new(),
+            max_jwt_lifetime_seconds: None,
+            rules: KeyRules::default(),
+            primary_version: None,
+            created: now,
+            updated: now,
+            request_id: None,
+        },
+    };
+    let version = KeyVersionRow {
+        uid: chancery_crypto::new_uid()?,
+        key_uid: key.uid,
+        version: last.unwrap_or(0) + 1,
+        state: KeyState::PendingGeneration,
+        spki_der: None,
+        created: now,
+        generated: None,
+        state_changed: now,
+        life: VersionLife::default(),
+        adoption: None,
+        request_id: None,
+    };
+    Ok((key, version))
 }
 
 /// The only place where a secret of the service's own is used. It takes the recorded act by value.

@@ -105,7 +105,8 @@ impl StateKeeper {
             );
         }
         let message = format!("the state is sealed for the first time, with the {rows} rows that it has");
-        let anew = Anew { message: &message, database: None, void_checkpoints: None, statements: Vec::new() };
+        let (lost, statements) = (Vec::new(), Vec::new());
+        let anew = Anew { message: &message, database: None, void_checkpoints: None, lost, statements };
         self.seal_with_a_new_secret(state, root, anew).await
     }
 

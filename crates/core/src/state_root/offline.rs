@@ -162,7 +162,8 @@ impl StateDesk {
                 sealed.map_err(|error| StateError::State(error.into()))?;
             }
             None => {
-                let anew = Anew { message: &message, database, void_checkpoints, statements };
+                let lost = self.keeper.lost_log_key(&state).await?;
+                let anew = Anew { message: &message, database, void_checkpoints, lost, statements };
                 self.keeper.seal_with_a_new_secret(&state, examined.root, anew).await?;
             }
         }

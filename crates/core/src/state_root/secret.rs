@@ -1,6 +1,6 @@
 //! The secret in the token that the key of the seal is derived from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -10,7 +10,7 @@ use chancery_audit::{
 };
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceMac, HsmErrorKind, HsmFailure, MacKey, Token};
-use chancery_model::{Algorithm, KeyName, KeyRules, KeyState, KeyVersionName, Timestamp, Uid, VersionLife};
+use chancery_model::{Algorithm, KeyName, KeyState, KeyVersionName, Timestamp, Uid};
 use chancery_store::{Epoch, KeyRow, KeyVersionRow, RowChange, Seal, State};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{StateKeeper, Trouble};
 use crate::generate::ask_token_for_our_own;
 use crate::sweep::{Unfinished, Work};
-use crate::system_ring::{SYSTEM_RING, id};
+use crate::system_ring::{SYSTEM_RING, id, own_rows};
 use crate::{Error, details};
 
 /// The secret's id in the system ring.
@@ -75,6 +75,8 @@ pub(super) struct Anew<'a> {
     pub database: Option<Uid>,
     /// Checkpoints of so many leaves and more are not the log's.
     pub void_checkpoints: Option<u64>,
+    /// The service's own keys that are not in the token, as they are from now on.
+    pub lost: Vec<RowChange>,
     /// What rows are that the record says otherwise so far.
     pub statements: Vec<RowStatement>,
 }
@@ -127,7 +129,7 @@ impl StateKeeper {
         root: StateRoot,
         anew: Anew<'_>,
     ) -> Result<StateKey, Trouble> {
-        let Anew { message, database, void_checkpoints, mut statements } = anew;
+        let Anew { message, database, void_checkpoints, lost, mut statements } = anew;
         self.token.offers(ALGORITHM).map_err(Error::from)?;
         let (mut key, mut version) = new_rows(state)?;
         let name = key.name.version(version.version);
@@ -157,9 +159,10 @@ impl StateKeeper {
         let item = OutcomeItem { intent: act, result: OutcomeResult::Done, signature_sha256: None };
         let details = details::state_sealed(act, &wanted.version, message);
         let outcome = Outcome { time: now, items: vec![item], details };
-        let rows = vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)];
+        let mut rows = lost;
+        rows.extend([RowChange::PutKey(key), RowChange::PutKeyVersion(version)]);
         let new = NewSeal { root, sealer: derived.sealer(), database, void_checkpoints };
-        // What the record says of these two is what is written.
+        // What the record says of these is what is written.
         let written = |one: &RowStatement| rows.iter().any(|row| (row.table(), row.row_id()) == (one.table, one.id));
         statements.retain(|one| !written(one));
         match self.log.seal_first(epoch, new, rows, &statements, outcome).await {
@@ -233,38 +236,11 @@ fn label_prefix() -> String {
 
 /// The rows of a secret that is not made yet: a new key, or another version of the one that there is.
 fn new_rows(state: &State) -> Result<(KeyRow, KeyVersionRow), Error> {
-    let (name, now) = (secret_name(), Timestamp::now());
-    let key = match state.keys.iter().find(|key| key.name == name) {
-        Some(key) => KeyRow { updated: now, ..key.clone() },
-        None => KeyRow {
-            uid: chancery_crypto::new_uid()?,
-            name,
-            algorithm: ALGORITHM,
-            allow_digest: false,
-            labels: BTreeMap::new(),
-            max_jwt_lifetime_seconds: None,
-            rules: KeyRules::default(),
-            primary_version: None,
-            created: now,
-            updated: now,
-            request_id: None,
-        },
-    };
-    let versions = state.key_versions.iter().filter(|version| version.key_uid == key.uid);
-    let version = KeyVersionRow {
-        uid: chancery_crypto::new_uid()?,
-        key_uid: key.uid,
-        version: versions.map(|version| version.version).max().unwrap_or(0) + 1,
-        state: KeyState::PendingGeneration,
-        spki_der: None,
-        created: now,
-        generated: None,
-        state_changed: now,
-        life: VersionLife::default(),
-        adoption: None,
-        request_id: None,
-    };
-    Ok((key, version))
+    let name = secret_name();
+    let key = state.keys.iter().find(|key| key.name == name).cloned();
+    let mine = |version: &&KeyVersionRow| key.as_ref().is_some_and(|key| key.uid == version.key_uid);
+    let last = state.key_versions.iter().filter(mine).map(|version| version.version).max();
+    own_rows(key, &name, ALGORITHM, last)
 }
 
 /// The only place where the secret is used. It takes the recorded act by value.
@@ -274,6 +250,8 @@ async fn derive(_recorded: Recorded, token: &Token, key: &MacKey) -> Result<Devi
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]

@@ -7,9 +7,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const READING_CHECKPOINTS: &str = "reading a checkpoint of the log";
 
-/// Bytes of a tile that will never change again.
-const WHOLE: i64 = 256 * 32;
-
 /// Writes a tile, in the place of a narrower one.
 pub(crate) fn put_tile(connection: &Connection, level: u8, index: u64, hashes: &[u8]) -> Result<(), StoreError> {
     let index = to_sql(index, "the place of a tile")?;
@@ -32,11 +29,11 @@ pub(crate) fn tile(connection: &Connection, level: u8, index: u64) -> Result<Opt
         .map_err(failed("reading a tile of the log"))
 }
 
-/// How many whole tiles of the lowest level there are, if none before the last is missing.
+/// How many whole tiles of the lowest level there are, if none before the last is missing. Others are not kept of this level.
 pub(crate) fn whole_tiles(connection: &Connection) -> Result<u64, StoreError> {
     let count: i64 = connection
-        .prepare_cached("SELECT coalesce(max(idx) + 1, 0) FROM tiles WHERE level = 0 AND length(hashes) = ?1")
-        .and_then(|mut statement| statement.query_row([WHOLE], |row| row.get(0)))
+        .prepare_cached("SELECT coalesce(max(idx) + 1, 0) FROM tiles WHERE level = 0")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
         .map_err(failed("reading how far the tree of the log goes"))?;
     from_sql(count, "the number of tiles")
 }
