@@ -191,6 +191,8 @@ async fn a_caller_with_too_many_calls_is_refused_at_once() {
     assert!(fastest < Duration::from_secs(2), "at once, not when the others end: {fastest:?}");
     // The others were let in, and waited for the worker.
     assert!(calls.iter().filter(|call| !over_limit(call)).count() >= 3);
+    let counted = metric(chancery.admin_endpoint().unwrap(), "chancery_refusals", r#"reason="CALLER_LIMIT""#);
+    assert!(counted >= f64::from(u32::try_from(refused.len()).unwrap()), "{counted}");
 }
 
 /// Begins a call of the health service whose message never comes; answers what it was answered.
@@ -247,6 +249,8 @@ async fn strangers_at_the_health_service_take_no_place_from_callers() {
     open.pop();
     until("a place is free again", async || other.watch(HealthCheckRequest::default()).await.ok()).await;
     sign(&caller, &key, "while they watch").await.unwrap();
+    let counted = metric(chancery.admin_endpoint().unwrap(), "chancery_refusals", r#"reason="HEALTH_LIMIT""#);
+    assert!(counted >= 13.0, "{counted}");
     chancery.stop().await.unwrap();
 }
 

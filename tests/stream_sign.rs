@@ -296,6 +296,23 @@ async fn a_certificate_that_expires_ends_the_stream_at_the_next_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_on_which_nothing_is_sent_ends_soon_after_its_caller_was_suspended() {
+    let chancery = Chancery::start().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let key = create_key(&operator, "k").await;
+    let mut idle = SignStream::open(&channel_as(&chancery, "caller").await).await;
+    idle.sign("before", &key, b"m").await.signed();
+    let still = tokio::time::timeout(Duration::from_secs(3), idle.next()).await;
+    assert!(still.is_err(), "while he may sign it stays open: {still:?}");
+    let name = "callers/caller".to_owned();
+    let suspend = v1::SuspendCallerRequest { name, reason: "looked for".to_owned() };
+    operator.callers().suspend_caller(suspend).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(15), idle.next()).await;
+    assert_ended(&ended.expect("it ends without a message").unwrap_err(), Code::PermissionDenied, "CALLER_SUSPENDED");
+    chancery.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_that_was_sent_before_a_half_close_is_answered() {
     let chancery = Chancery::start().await.unwrap();
     let key = create_key(&chancery.operator().await.unwrap(), "k").await;

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use chancery_audit::{Log, LogSettings};
 use chancery_core::{
     ApiKeySettings, Assembly, CallerChange, CallerDeclaration, Chancery as Core, CheckpointSettings, Clock, Error,
-    Input, KeyOrVersion, LimitChanges, Limits, Observer, Requester, Ring, RuleChanges, SignAnswer, SignRequest,
+    Held, Input, KeyOrVersion, LimitChanges, Limits, Observer, Requester, Ring, RuleChanges, SignAnswer, SignRequest,
     VersionEntry,
 };
 use chancery_hsm::{Pin, Token, TokenSettings, WorkerCommand};
@@ -147,6 +147,7 @@ impl Office {
             source: None,
             trace_id: None,
             deadline: Instant::now() + Duration::from_secs(60),
+            held: Held::default(),
         }
     }
 

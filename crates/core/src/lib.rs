@@ -103,7 +103,7 @@ pub use paging::Page;
 pub use policies::{PolicyCheck, PolicySetView};
 pub use registry::CallerEntry;
 pub use replay::{ChangedDecision, Replayed};
-pub use requester::Requester;
+pub use requester::{Held, Requester};
 pub use rings::{Ring, RingView};
 pub use rotation::RotateKey;
 pub use rules::RuleChanges;
@@ -246,7 +246,8 @@ impl Chancery {
     }
 
     /// Runs what must not stop half-way on a task of its own: a caller who goes away, or whose deadline passes, takes
-    /// back neither an intent that is recorded nor a change that is committed. A shutdown waits for it.
+    /// back neither an intent that is recorded nor a change that is committed. A shutdown waits for it. What the call holds
+    /// ([`Held`]) goes with the requester into `work`, and is given back when that has ended.
     async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,

@@ -13,13 +13,20 @@ impl Chancery {
     /// Bytes of the random generator of a ring's token.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`], [`Error::InvalidField`], [`Error::RateLimit`] of the caller, [`Error::Device`], [`Error::DeadlineExceeded`].
+    /// [`Error::AccessDenied`], [`Error::InvalidField`], [`Error::RateLimit`] of the caller, [`Error::Overloaded`],
+    /// [`Error::Device`], [`Error::DeadlineExceeded`].
     pub async fn generate_random_bytes(
         &self,
         from: &Requester,
         ring: &RingName,
         length: i64,
     ) -> Result<Vec<u8>, Error> {
+        // Nothing is recorded that would have to be brought to its end; but the token works on, whoever hangs up.
+        let (this, from, ring) = (self.clone(), from.clone(), ring.clone());
+        self.to_the_end(async move { this.random_bytes(&from, &ring, length).await }).await
+    }
+
+    async fn random_bytes(&self, from: &Requester, ring: &RingName, length: i64) -> Result<Vec<u8>, Error> {
         let action = Action::GenerateRandomBytes;
         let asked = usize::try_from(length).unwrap_or(0);
         let operation = OperationContext::Random { length: asked as u64 };

@@ -160,7 +160,7 @@ async fn run(
     let (assembled, stop_asked_for) = alongside(pin!(assemble(config, worker, &metrics)), shutdown.as_mut()).await;
     let Parts { core, tokens } = assembled?;
     let opened = async {
-        let in_flight = InFlight::new(config.listener.limits.max_in_flight);
+        let in_flight = InFlight::new(config.listener.limits.max_in_flight, metrics.clone());
         let (health, follower) = health::follow(core.clone(), stopped.clone());
         let office = Office { core: core.clone(), metrics: metrics.clone() };
         let limits = &config.listener.limits;

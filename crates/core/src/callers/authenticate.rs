@@ -97,13 +97,12 @@ impl Chancery {
             }
         };
         snapshot.holds(caller, &authentication, source)?;
-        if let Some(key) = authentication.api_key() {
-            self.note_api_key_use(key);
-        }
+        self.note_use(&authentication);
         Ok((Arc::clone(caller), authentication))
     }
 
-    /// The caller of a stream as it is now, where what it proved when the stream was opened still holds.
+    /// The caller of a stream as it is now, where what it proved when the stream was opened still holds. Looking is no use of
+    /// an API key: see [`Chancery::note_use`].
     ///
     /// # Errors
     /// [`Unidentified`].
@@ -117,9 +116,13 @@ impl Chancery {
         let now = snapshot.callers.by_uid(caller.uid);
         let now = now.ok_or_else(|| Unidentified::NoLongerTheirs(Arc::clone(caller)))?;
         snapshot.holds(now, authentication, source)?;
+        Ok(Arc::clone(now))
+    }
+
+    /// Notes that something is asked for with this: when an API key was last used is shown.
+    pub fn note_use(&self, authentication: &Authentication) {
         if let Some(key) = authentication.api_key() {
             self.note_api_key_use(key);
         }
-        Ok(Arc::clone(now))
     }
 }

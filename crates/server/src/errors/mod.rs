@@ -24,6 +24,7 @@ pub(crate) fn refusal(error: &Error) -> Refusal {
 }
 
 /// The same as a gRPC status.
+#[cfg(test)]
 pub(crate) fn status(error: &Error) -> Status {
     map::refusal(error).into_status()
 }
@@ -71,7 +72,7 @@ pub(crate) fn unauthenticated(unidentified: &Unidentified) -> Status {
 }
 
 /// One call too many of one caller.
-pub(crate) fn caller_limit(caller: &Id, limit: usize) -> Status {
+pub(crate) fn caller_limit(caller: &Id, limit: usize) -> Refusal {
     let message = format!(
         "callers/{caller} has {limit} calls under way, which is the limit for one caller; wait for some to end, and send \
          many small inputs with BatchSign"
@@ -79,11 +80,10 @@ pub(crate) fn caller_limit(caller: &Id, limit: usize) -> Status {
     Refusal::new(Code::ResourceExhausted, "CALLER_LIMIT", message)
         .with("resource", format!("callers/{caller}"))
         .retry_soon()
-        .into_status()
 }
 
 /// One stream too many of one caller.
-pub(crate) fn stream_limit(caller: &Id, limit: usize) -> Status {
+pub(crate) fn stream_limit(caller: &Id, limit: usize) -> Refusal {
     let message = format!(
         "callers/{caller} has {limit} open stream{s}, which is the limit for one caller; use those that are open, or end one",
         s = if limit == 1 { "" } else { "s" }
@@ -91,16 +91,15 @@ pub(crate) fn stream_limit(caller: &Id, limit: usize) -> Status {
     Refusal::new(Code::ResourceExhausted, "CALLER_LIMIT", message)
         .with("resource", format!("callers/{caller}"))
         .retry_soon()
-        .into_status()
 }
 
 /// One call of the health service too many on one connection.
-pub(crate) fn health_limit(limit: usize) -> Status {
+pub(crate) fn health_limit(limit: usize) -> Refusal {
     let message = format!(
         "this connection has {limit} calls of the health service under way, open watches among them, which is the limit for \
          one; use those that are open, or end one"
     );
-    Refusal::new(Code::ResourceExhausted, "HEALTH_LIMIT", message).retry_soon().into_status()
+    Refusal::new(Code::ResourceExhausted, "HEALTH_LIMIT", message).retry_soon()
 }
 
 /// A stream that ends because its connection does.

@@ -14,15 +14,20 @@ use chancery_core::{Error, Requester};
 use chancery_fail_point::FailPoint;
 use std::future::{Future, pending};
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 use tokio_stream::StreamExt;
 use tonic::Streaming;
 use tracing::{Instrument as _, debug_span};
 
 /// Messages of one stream that are under way at once; in the contract.
 const MOST_UNDER_WAY: usize = 64;
+
+/// How often the caller of an open stream is looked at, although nothing is sent: so long at most it outlasts what he was let in
+/// for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Answers go here.
 type Answers = mpsc::Sender<v1::StreamSignResponse>;
@@ -38,6 +43,8 @@ pub(super) async fn stream_sign(
     let mut leaving = standing.leaving();
     let mut under_way = JoinSet::new();
     let mut entering: Option<Entering> = None;
+    let mut look = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reading = true;
     let mut end = Ok(());
     loop {
@@ -50,6 +57,10 @@ pub(super) async fn stream_sign(
                 office.metrics.refused(&refusal);
                 end = Err(refusal.into_status());
             }
+            _ = look.tick(), if reading => if let Err(status) = standing.look() {
+                reading = false;
+                end = Err(status);
+            },
             Some(ended) = under_way.join_next(), if !under_way.is_empty() => {
                 let ended = ended.unwrap_or_else(|error| {
                     Err(office.refuse(&errors::fault(&format!("a message of a stream was not answered: {error}"))))
@@ -108,13 +119,16 @@ impl Arrived {
     /// Looks at the caller again, signs, and hands the answer over; an error ends the stream.
     async fn answer(self, office: Office, standing: Standing, answers: Answers) -> End {
         let Self { message: v1::StreamSignRequest { correlation_id: id, request }, until, place } = self;
-        let from = standing.requester(until)?;
+        let mut from = standing.requester(until)?;
         let result = match place {
-            Some(_) => sign(&office, &from, &id, request).await,
+            Some(place) => {
+                // Until the work is done, also where the stream breaks off; and no longer: that an answer may wait for a slow
+                // reader is nobody else's matter.
+                from.held.keep(place);
+                sign(&office, from, &id, request).await
+            }
             None => Err(Error::DeadlineExceeded { record_index: None }),
         };
-        // The work is done; that its answer may wait for a slow reader is nobody else's matter.
-        drop(place);
         let result = result.map_err(|error| office.tell(&error));
         // Where nobody takes it, the whole stream is about to be dropped.
         let _gone = answers.send(stream_sign_response(id, result)).await;
@@ -124,13 +138,13 @@ impl Arrived {
 
 async fn sign(
     office: &Office,
-    from: &Requester,
+    from: Requester,
     id: &str,
     request: Option<v1::SignRequest>,
 ) -> Result<v1::SignResponse, Error> {
     correlation_id(id)?;
     let Checked { request, input_checked } = sign_request(request.unwrap_or_default())?;
-    let answer = office.core.sign(from, request).await?;
+    let answer = office.core.sign(&from, request).await?;
     office.metrics.signed(&answer);
     FailPoint::AnswerReady.pass();
     Ok(sign_response(answer, input_checked))

@@ -1,8 +1,11 @@
 //! Every call has a deadline: the caller's, bounded by ours.
 
 use super::health::{self, is_health};
+use super::refuse;
 use super::room::is_stream;
+use crate::config::Limits;
 use crate::errors;
+use crate::metrics::Metrics;
 use chancery_core::Error;
 use http::{HeaderMap, Request, Response};
 use std::convert::Infallible;
@@ -32,17 +35,26 @@ pub(crate) struct StreamDeadline {
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Gives every call its deadline and holds it to it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct DeadlineLayer {
+    deadlines: Deadlines,
+    metrics: Metrics,
+}
+
+impl DeadlineLayer {
+    pub(crate) fn new(limits: &Limits, metrics: Metrics) -> Self {
+        let deadlines = Deadlines { default: limits.default_deadline, maximum: limits.max_deadline };
+        Self { deadlines, metrics }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Deadlines {
     default: Duration,
     maximum: Duration,
 }
 
-impl DeadlineLayer {
-    pub(crate) fn new(default: Duration, maximum: Duration) -> Self {
-        Self { default, maximum }
-    }
-
+impl Deadlines {
     fn deadline(self, path: &str, headers: &HeaderMap) -> Result<Instant, Error> {
         // Whoever asks how the service is need not be registered, and is not waited for.
         let maximum = if is_health(path) { self.maximum.min(health::DEADLINE) } else { self.maximum };
@@ -92,12 +104,12 @@ impl<S> Layer<S> for DeadlineLayer {
     type Service = Bounded<S>;
 
     fn layer(&self, inner: S) -> Bounded<S> {
-        Bounded { layer: *self, inner }
+        Bounded { layer: self.clone(), inner }
     }
 }
 
 /// A service whose calls end.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Bounded<S> {
     layer: DeadlineLayer,
     inner: S,
@@ -117,25 +129,33 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let Self { layer: DeadlineLayer { deadlines, metrics }, inner } = self;
+        let refused = |error| BoundedFuture { step: Step::Refused(error), metrics: metrics.clone() };
         if is_stream(request.uri().path()) {
-            match self.layer.stream(request.headers()) {
+            match deadlines.stream(request.headers()) {
                 Ok(deadline) => request.extensions_mut().insert(deadline),
-                Err(error) => return BoundedFuture::Refused(error),
+                Err(error) => return refused(error),
             };
         }
-        match self.layer.deadline(request.uri().path(), request.headers()) {
+        match deadlines.deadline(request.uri().path(), request.headers()) {
             Ok(deadline) => {
                 request.extensions_mut().insert(Deadline(deadline));
                 let cut_off = Box::pin(tokio::time::sleep_until(deadline + GRACE));
-                BoundedFuture::Running { answer: self.inner.call(request), cut_off }
+                let step = Step::Running { answer: inner.call(request), cut_off };
+                BoundedFuture { step, metrics: metrics.clone() }
             }
-            Err(error) => BoundedFuture::Refused(error),
+            Err(error) => refused(error),
         }
     }
 }
 
 /// A call that ends.
-pub(crate) enum BoundedFuture<F> {
+pub(crate) struct BoundedFuture<F> {
+    step: Step<F>,
+    metrics: Metrics,
+}
+
+enum Step<F> {
     Running { answer: F, cut_off: Pin<Box<Sleep>> },
     Refused(Error),
 }
@@ -147,27 +167,30 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let error = match self.get_mut() {
-            Self::Running { answer, cut_off } => {
+        let Self { step, metrics } = self.get_mut();
+        let error = match step {
+            Step::Running { answer, cut_off } => {
                 if let Poll::Ready(answer) = Pin::new(answer).poll(cx) {
                     return Poll::Ready(answer);
                 }
                 ready!(cut_off.as_mut().poll(cx));
                 &Error::DeadlineExceeded { record_index: None }
             }
-            Self::Refused(error) => &*error,
+            Step::Refused(error) => &*error,
         };
-        Poll::Ready(Ok(errors::status(error).into_http()))
+        Poll::Ready(Ok(refuse(metrics, errors::refusal(error)).into_http()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Format;
+    use crate::metrics::tests::metrics;
     use std::future::pending;
     use tower::ServiceExt;
 
-    const LAYER: DeadlineLayer = DeadlineLayer { default: Duration::from_secs(30), maximum: Duration::from_secs(120) };
+    const LAYER: Deadlines = Deadlines { default: Duration::from_secs(30), maximum: Duration::from_secs(120) };
 
     fn granted(header: Option<&str>) -> Result<Duration, Error> {
         granted_to("/chancery.v1.SigningService/Sign", header)
@@ -197,7 +220,7 @@ mod tests {
         for (header, granted) in [(None, 5000), (Some("120S"), 5000), (Some("250m"), 250)] {
             assert_eq!(granted_to(check, header).unwrap(), Duration::from_millis(granted), "{header:?}");
         }
-        let strict = DeadlineLayer { default: Duration::from_secs(2), maximum: Duration::from_secs(2) };
+        let strict = Deadlines { default: Duration::from_secs(2), maximum: Duration::from_secs(2) };
         let deadline = strict.deadline(check, &HeaderMap::new()).unwrap();
         assert_eq!(deadline.duration_since(Instant::now()), Duration::from_secs(2));
     }
@@ -233,8 +256,12 @@ mod tests {
         let mut request = Request::new(Body::empty());
         request.headers_mut().insert(GRPC_TIMEOUT, "2S".parse().unwrap());
         let begun = Instant::now();
-        let answer = LAYER.layer(never).oneshot(request).await.unwrap();
+        let (metrics, scrape, _provider) = metrics();
+        let layer = DeadlineLayer { deadlines: LAYER, metrics };
+        let answer = layer.layer(never).oneshot(request).await.unwrap();
         assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+        let page = scrape.page(Format::Text).unwrap();
+        assert!(page.contains(r#"chancery_refusals_total{chancery_reason="DEADLINE_EXCEEDED"} 1"#), "{page}");
         let passed = begun.elapsed();
         assert!(passed >= Duration::from_secs(2) && passed < Duration::from_millis(2300), "{passed:?}");
     }

@@ -11,7 +11,8 @@ use tower::{Layer, Service};
 
 /// Decides whether a request goes on.
 pub(crate) trait Gate {
-    /// What is held until the call is answered or abandoned; nothing: `()`.
+    /// What is held until the call is answered or abandoned; nothing: `()`. What is to be held until nothing is done for the
+    /// call any more goes on with the request.
     type Pass;
 
     /// Lets the request in, perhaps with something added to its extensions, or refuses it.

@@ -2,13 +2,13 @@
 
 use super::health::is_health;
 use super::room::is_stream;
-use super::{Deadline, Gate, TraceId};
+use super::{Deadline, Gate, TraceId, refuse};
 use crate::errors;
 use crate::identity::{Bearer, Peer, PeerCertificate, Unidentified, take_bearer};
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use crate::web::JWKS_PATH;
-use chancery_core::{Chancery, Requester};
+use chancery_core::{Chancery, Held, Requester};
 use chancery_model::{Action, Authentication, Caller, CertificateProof};
 use chancery_oidc::{Issuers, Proof};
 use http::{HeaderMap, Request};
@@ -136,22 +136,31 @@ impl Standing {
         self.peer.leaving()
     }
 
-    /// The caller, now, with a deadline.
+    /// The caller, now, with a deadline, for something that is asked for.
+    ///
+    /// # Errors
+    /// Those of [`Self::look`].
+    pub(crate) fn requester(&self, deadline: Instant) -> Result<Requester, Status> {
+        let caller = self.look()?;
+        let Self { identify, peer, identified: Identified { authentication, .. }, trace_id, action: _ } = self;
+        identify.core.note_use(authentication);
+        Ok(Requester {
+            caller,
+            authentication: authentication.clone(),
+            source: Some(peer.source),
+            trace_id: trace_id.clone(),
+            deadline,
+            held: Held::default(),
+        })
+    }
+
+    /// The caller, now.
     ///
     /// # Errors
     /// UNAUTHENTICATED, as another call on the same connection would be answered; counted and recorded.
-    pub(crate) fn requester(&self, deadline: Instant) -> Result<Requester, Status> {
-        let Self { identify, peer, identified, trace_id, action } = self;
-        match identify.still(peer, identified) {
-            Ok(caller) => Ok(Requester {
-                caller,
-                authentication: identified.authentication.clone(),
-                source: Some(peer.source),
-                trace_id: trace_id.clone(),
-                deadline,
-            }),
-            Err(turned) => Err(identify.refuse(peer, *action, turned)),
-        }
+    pub(crate) fn look(&self) -> Result<Arc<Caller>, Status> {
+        let Self { identify, peer, identified, trace_id: _, action } = self;
+        identify.still(peer, identified).map_err(|turned| identify.refuse(peer, *action, turned))
     }
 }
 
@@ -168,10 +177,12 @@ impl Gate for Identify {
         let stream = is_stream(request.uri().path());
         let extensions = request.extensions_mut();
         let Some(peer) = extensions.remove::<Arc<Peer>>() else {
-            return Err(errors::status(&errors::fault("a request came without its connection's peer")));
+            let fault = errors::fault("a request came without its connection's peer");
+            return Err(refuse(&self.metrics, errors::refusal(&fault)));
         };
         let Some(Deadline(deadline)) = extensions.remove() else {
-            return Err(errors::status(&errors::fault("a request came without its deadline")));
+            let fault = errors::fault("a request came without its deadline");
+            return Err(refuse(&self.metrics, errors::refusal(&fault)));
         };
         let identified = self.caller(&peer, request.headers_mut());
         let extensions = request.extensions_mut();
@@ -188,7 +199,9 @@ impl Gate for Identify {
                     extensions.insert(Standing { identify, peer, identified, trace_id, action });
                 }
                 let Identified { caller, authentication, oidc: _ } = identified;
-                extensions.insert(Requester { caller, authentication, source: Some(peer.source), trace_id, deadline });
+                let held = extensions.remove().unwrap_or_default();
+                let source = Some(peer.source);
+                extensions.insert(Requester { caller, authentication, source, trace_id, deadline, held });
                 Ok(())
             }
             Err(turned) => Err(self.refuse(&peer, action, turned)),

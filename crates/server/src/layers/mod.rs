@@ -22,6 +22,7 @@ pub(crate) use per_caller::PerCaller;
 pub(crate) use room::{Place, Room};
 
 use crate::config::Limits;
+use crate::errors::Refusal;
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use chancery_core::Chancery;
@@ -30,8 +31,11 @@ use http::{Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use tonic::Status;
 use tonic::body::Body;
 use tower::{Service, ServiceBuilder};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// A call's future, boxed once at the bottom so that the layers above it need no pinning of their own.
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -57,11 +61,18 @@ impl Gates {
     ) -> Self {
         Self {
             in_flight,
-            deadline: DeadlineLayer::new(limits.default_deadline, limits.max_deadline),
+            deadline: DeadlineLayer::new(limits, metrics.clone()),
             identify: Identify::new(core.clone(), tls.clone(), issuers.clone(), metrics.clone()),
-            per_caller: PerCaller::new(limits),
+            per_caller: PerCaller::new(limits, metrics.clone()),
         }
     }
+}
+
+/// A refusal by a layer, on its way to the caller: counted as those of handlers are, and in the span of its call.
+fn refuse(metrics: &Metrics, refusal: Refusal) -> Status {
+    metrics.refused(&refusal);
+    Span::current().set_attribute("chancery.reason", refusal.reason.clone());
+    refusal.into_status()
 }
 
 /// Puts the gates before a service.

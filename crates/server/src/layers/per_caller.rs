@@ -1,10 +1,11 @@
 //! No caller takes the whole service.
 
-use super::Gate;
 use super::room::Room;
+use super::{Gate, refuse};
 use crate::config::Limits;
 use crate::errors;
-use chancery_core::Requester;
+use crate::metrics::Metrics;
+use chancery_core::{Held, Requester};
 use chancery_model::Id;
 use http::Request;
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub(crate) struct PerCaller {
     streams: usize,
     /// One entry for each caller that ever called; only registered callers get here, so there are few.
     places: Arc<RwLock<HashMap<Id, Places>>>,
+    metrics: Metrics,
 }
 
 /// A caller's places.
@@ -69,12 +71,13 @@ impl Calls {
 }
 
 impl PerCaller {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, metrics: Metrics) -> Self {
         let places = |limit: NonZeroUsize| limit.get().min(Semaphore::MAX_PERMITS);
         Self {
             calls: places(limits.max_in_flight_per_caller),
             streams: places(limits.max_streams_per_caller),
             places: Arc::default(),
+            metrics,
         }
     }
 
@@ -90,29 +93,33 @@ impl PerCaller {
 }
 
 impl Gate for PerCaller {
-    type Pass = Option<OwnedSemaphorePermit>;
+    type Pass = Held;
 
-    fn admit(&self, request: &mut Request<Body>) -> Result<Self::Pass, Status> {
-        let Some(requester) = request.extensions().get::<Requester>() else { return Ok(None) };
-        let caller = &requester.caller.id;
-        let Places { calls, streams } = self.places(caller);
+    fn admit(&self, request: &mut Request<Body>) -> Result<Held, Status> {
+        let extensions = request.extensions_mut();
+        let Some(requester) = extensions.get::<Requester>() else { return Ok(Held::default()) };
+        let caller = requester.caller.id.clone();
+        let Places { calls, streams } = self.places(&caller);
         let own = requester.caller.limits.pace.concurrent;
         let limit = own.map_or(self.calls, |own| usize::try_from(own).unwrap_or(Semaphore::MAX_PERMITS));
-        let Some(call) = calls.take(limit) else { return Err(errors::caller_limit(caller, limit)) };
-        if request.extensions().get::<Room>().is_none() {
-            return Ok(Some(call));
+        let call = calls.take(limit);
+        let call = call.ok_or_else(|| refuse(&self.metrics, errors::caller_limit(&caller, limit)))?;
+        if let Some(room) = extensions.get_mut::<Room>() {
+            let stream = streams.try_acquire_owned();
+            let too_many = |_none_left| refuse(&self.metrics, errors::stream_limit(&caller, self.streams));
+            room.of_caller(call, stream.map_err(too_many)?);
+            return Ok(Held::default());
         }
-        let Ok(stream) = streams.try_acquire_owned() else { return Err(errors::stream_limit(caller, self.streams)) };
-        if let Some(room) = request.extensions_mut().get_mut::<Room>() {
-            room.of_caller(call, stream);
-        }
-        Ok(None)
+        let Some(requester) = extensions.get_mut::<Requester>() else { return Ok(Held::default()) };
+        requester.held.keep(call);
+        Ok(requester.held.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::tests::metrics;
     use chancery_model::{Authentication, Caller, CallerLimits, CallerState, CertificateProof, Identity, Pace, Uid};
     use std::collections::{BTreeMap, BTreeSet};
     use tonic::Code;
@@ -144,17 +151,25 @@ mod tests {
         });
         let deadline = tokio::time::Instant::now();
         let mut request = Request::new(Body::empty());
-        request.extensions_mut().insert(Requester { caller, authentication, source: None, trace_id: None, deadline });
+        request.extensions_mut().insert(Requester {
+            caller,
+            authentication,
+            source: None,
+            trace_id: None,
+            deadline,
+            held: Held::default(),
+        });
         request
     }
 
     fn gate(calls: usize, streams: usize) -> PerCaller {
         let limit = |limit: usize| NonZeroUsize::new(limit).unwrap();
-        PerCaller::new(&Limits {
+        let limits = Limits {
             max_in_flight_per_caller: limit(calls),
             max_streams_per_caller: limit(streams),
             ..Limits::default()
-        })
+        };
+        PerCaller::new(&limits, metrics().0)
     }
 
     #[test]
@@ -167,7 +182,7 @@ mod tests {
         };
         let gate = gate(3, 1);
         let mut open = stream();
-        assert!(gate.admit(&mut open).unwrap().is_none(), "it keeps its place itself");
+        drop(gate.admit(&mut open).unwrap());
         let refused = gate.admit(&mut stream()).unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted);
         assert!(refused.message().contains("1 open stream"), "{}", refused.message());
@@ -182,7 +197,6 @@ mod tests {
     fn one_caller_at_its_limit_does_not_stop_another() {
         let gate = gate(1, 1);
         let pass = gate.admit(&mut request_of("checkout")).unwrap();
-        assert!(pass.is_some());
         let refused = gate.admit(&mut request_of("checkout")).unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted);
         assert!(refused.message().contains("callers/checkout"), "{}", refused.message());
@@ -218,6 +232,7 @@ mod tests {
     #[test]
     fn a_call_without_a_caller_is_not_counted() {
         let gate = gate(1, 1);
-        assert!(gate.admit(&mut Request::new(Body::empty())).unwrap().is_none());
+        let held = [(); 2].map(|()| gate.admit(&mut Request::new(Body::empty())));
+        assert!(held.iter().all(Result::is_ok));
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn is_stream(path: &str) -> bool {
 
 /// A stream's room among the calls under way; among the extensions of its request behind the layers that count.
 ///
-/// The stream is one call, in the service and of its caller, until this is dropped. One of its messages under way at a time
+/// The stream is one call, in the service and of its caller, until this and its messages' places are dropped. One of its messages under way at a time
 /// is that call; each other one takes a place as another call would, and waits for it where another call would be refused.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
@@ -30,6 +30,8 @@ pub(crate) struct Room {
 #[derive(Debug)]
 pub(crate) struct Place {
     _taken: Vec<OwnedSemaphorePermit>,
+    /// The stream's, where this is the message that has them: a message that is carried out outlasts a stream that breaks off.
+    _of_the_stream: Vec<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Room {
@@ -48,8 +50,8 @@ impl Room {
     pub(crate) async fn enter(&self) -> Place {
         tokio::select! {
             biased;
-            own = take(&self.own) => Place { _taken: own.into_iter().collect() },
-            taken = self.take_more() => Place { _taken: taken },
+            own = take(&self.own) => Place { _taken: own.into_iter().collect(), _of_the_stream: self.held.clone() },
+            taken = self.take_more() => Place { _taken: taken, _of_the_stream: Vec::new() },
         }
     }
 
@@ -116,8 +118,9 @@ mod tests {
         drop(first);
         let third = room.enter().await;
         assert!(waits(&room).await);
-        drop((second, third));
-        drop(room);
+        drop((second, room));
+        assert_eq!((service.available_permits(), caller.available_permits()), (2, 1), "a message is under way");
+        drop(third);
         assert_eq!((service.available_permits(), caller.available_permits()), (3, 2));
     }
 

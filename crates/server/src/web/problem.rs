@@ -141,7 +141,9 @@ mod tests {
     #[test]
     fn too_much_of_one_caller_is_429_and_too_much_of_all_503_and_both_say_when() {
         let caller = chancery_model::Id::parse("the caller id", "checkout").unwrap();
-        for (status, expected) in [(errors::caller_limit(&caller, 1), 429), (errors::status(&Error::Overloaded), 503)] {
+        for (status, expected) in
+            [(errors::caller_limit(&caller, 1).into_status(), 429), (errors::status(&Error::Overloaded), 503)]
+        {
             let response = Problem::from_status(&status).into_response();
             assert_eq!(response.status().as_u16(), expected);
             assert_eq!(response.headers()[RETRY_AFTER], "1");
