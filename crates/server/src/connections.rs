@@ -5,8 +5,10 @@
 //! the process has no file descriptors left, and it cuts a call off at its deadline before the call can say what became
 //! of it. So the accept loop is ours and tonic begins where a request is whole.
 
+mod places;
 mod refusals;
 
+use self::places::{Free, Place, Places};
 use self::refusals::Refusals;
 use crate::config::Limits;
 use crate::identity::Peer;
@@ -26,8 +28,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::body::Body;
@@ -65,7 +68,7 @@ where
     /// Serves until `stop` says true; then accepts nothing more, and waits for what is under way for
     /// [`Limits::shutdown_grace`]. Answers how many connections had to be cut off.
     pub(crate) async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> usize {
-        let slots = Arc::new(Semaphore::new(self.limits.max_connections.get().min(Semaphore::MAX_PERMITS)));
+        let places = Places::new(&self.limits);
         let mut open = JoinSet::new();
         let refusals = Refusals::default();
         let mut summary = refusals::summaries();
@@ -75,9 +78,20 @@ where
                 () = stopped(&mut stop) => break,
                 Some(ended) = open.join_next(), if !open.is_empty() => log_panic(ended),
                 _ = summary.tick() => refusals.tell(),
-                (stream, address, slot) = accept(&listener, &slots) => {
-                    open.spawn(self.clone().connection(stream, address, slot, stop.clone(), refusals.clone()));
-                }
+                (stream, address, free) = accept(&listener, &places) => match places.take(free, address.ip()) {
+                    Ok((place, handshake)) => {
+                        let connection = self.clone().connection(stream, address, handshake, stop.clone(), refusals.clone());
+                        open.spawn(async move {
+                            connection.await;
+                            drop(place);
+                        });
+                    }
+                    // Closed here and now, so that an address that has its share cannot even keep others waiting.
+                    Err(kind) => {
+                        drop(stream);
+                        self.refused(&Refusal::Address(kind), address, &refusals);
+                    }
+                },
             }
         }
         // Closes the port at once, so that new callers go to another replica instead of waiting here.
@@ -98,31 +112,37 @@ where
         self,
         stream: TcpStream,
         address: SocketAddr,
-        slot: OwnedSemaphorePermit,
+        handshake_place: Place,
         mut stop: watch::Receiver<bool>,
         refusals: Refusals,
     ) {
-        let _slot = slot;
         let handshake = tokio::select! {
             biased;
             () = stopped(&mut stop) => return,
             handshake = self.handshake(stream, address) => handshake,
         };
-        match handshake {
+        drop(handshake_place);
+        let end = match handshake {
             Ok((stream, peer)) => {
                 let _open = self.metrics.connection_opened();
-                self.converse(stream, Arc::new(peer), stop).await;
+                self.converse(stream, Arc::new(peer), stop).await
             }
-            Err(refusal) => {
-                self.metrics.connection_refused(refusal.kind());
-                let error = &refusal as &dyn std::error::Error;
-                // Whoever reaches the port brings this about as often as they like.
-                if refusals.count(refusal.kind()) {
-                    tracing::info!(source = %address, error, "connection refused");
-                } else {
-                    tracing::debug!(source = %address, error, "connection refused");
-                }
-            }
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = end {
+            self.refused(&refusal, address, &refusals);
+        }
+    }
+
+    /// Counts and logs a connection that came to nothing.
+    fn refused(&self, refusal: &Refusal, address: SocketAddr, refusals: &Refusals) {
+        self.metrics.connection_refused(refusal.kind());
+        let error = refusal as &dyn std::error::Error;
+        // Whoever reaches the port brings this about as often as they like.
+        if refusals.count(refusal.kind()) {
+            tracing::info!(source = %address, error, "connection refused");
+        } else {
+            tracing::debug!(source = %address, error, "connection refused");
         }
     }
 
@@ -148,7 +168,15 @@ where
 
     /// Serves by the protocol that the handshake agreed on. A client that offers none speaks HTTP/1.1, as before there was
     /// ALPN.
-    async fn converse(&self, stream: TlsStream<TcpStream>, peer: Arc<Peer>, stop: watch::Receiver<bool>) {
+    ///
+    /// # Errors
+    /// [`Refusal::Unused`].
+    async fn converse(
+        &self,
+        stream: TlsStream<TcpStream>,
+        peer: Arc<Peer>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), Refusal> {
         let service = service_fn(|request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Arc::clone(&peer));
@@ -158,13 +186,15 @@ where
         let (limits, stream) = (&self.limits, TokioIo::new(stream));
         if is_http2 {
             let connection = pin!(self.http2().serve_connection(stream, service));
-            drive(connection, |it| it.graceful_shutdown(), limits.max_connection_age, &peer, stop).await;
+            let lifetime = Lifetime { max_age: limits.max_connection_age, ..Lifetime::of(limits) };
+            drive(connection, |it| it.graceful_shutdown(), lifetime, &peer, stop).await
         } else {
             let connection = pin!(self.http1().serve_connection(stream, service));
             // It has no PING by which a dead peer is found out, so it does not get old: a key set is fetched in one breath.
             let age = limits.max_connection_age.unwrap_or(limits.max_deadline).min(limits.max_deadline);
-            let driven = drive(connection, |it| it.graceful_shutdown(), Some(age), &peer, stop);
-            let _cut_off = tokio::time::timeout(age + limits.keepalive_timeout, driven).await;
+            let lifetime = Lifetime { max_age: Some(age), ..Lifetime::of(limits) };
+            let driven = drive(connection, |it| it.graceful_shutdown(), lifetime, &peer, stop);
+            tokio::time::timeout(age + limits.keepalive_timeout, driven).await.unwrap_or(Ok(()))
         }
     }
 
@@ -200,34 +230,70 @@ where
     }
 }
 
-/// Serves a connection until it ends; asks it to leave when the service stops or it is too old.
+/// How long a connection lives.
+struct Lifetime {
+    /// After this it is asked to go.
+    max_age: Option<Duration>,
+    /// After this it is asked to go where no registered caller has called over it.
+    unused: Duration,
+    /// And after so much more it is closed.
+    farewell: Duration,
+}
+
+impl Lifetime {
+    fn of(limits: &Limits) -> Self {
+        Self { max_age: limits.max_connection_age, unused: limits.unused_timeout, farewell: limits.keepalive_timeout }
+    }
+}
+
+/// Serves a connection until it ends; asks it to leave when the service stops, it is too old, or nobody is on it. Whoever is on
+/// it is waited for then; nobody is not.
+///
+/// # Errors
+/// [`Refusal::Unused`].
 async fn drive<C>(
     mut connection: Pin<&mut C>,
     leave: impl Fn(Pin<&mut C>),
-    max_age: Option<Duration>,
+    lifetime: Lifetime,
     peer: &Peer,
     mut stop: watch::Receiver<bool>,
-) where
+) -> Result<(), Refusal>
+where
     C: Future<Output = Result<(), hyper::Error>>,
 {
     let mut stopped = pin!(stopped(&mut stop));
     let mut too_old = pin!(async {
-        match max_age {
+        match lifetime.max_age {
             Some(age) => tokio::time::sleep(age).await,
             None => pending().await,
         }
     });
-    let mut leaving = false;
+    let mut nobody = pin!(tokio::time::sleep(lifetime.unused));
+    let (mut leaving, mut given_notice, mut used) = (false, false, false);
     loop {
         tokio::select! {
             ended = &mut connection => {
                 if let Err(error) = ended {
                     tracing::debug!(source = %peer.source, error = &error as &dyn std::error::Error, "connection broke off");
                 }
-                return;
+                return if given_notice && !peer.is_used() { Err(Refusal::Unused(lifetime.unused)) } else { Ok(()) };
             }
             () = &mut stopped, if !leaving => {}
             () = &mut too_old, if !leaving => {}
+            () = &mut nobody, if !used => {
+                used = peer.is_used();
+                if used {
+                    continue;
+                }
+                if given_notice {
+                    return Err(Refusal::Unused(lifetime.unused));
+                }
+                given_notice = true;
+                nobody.as_mut().reset(Instant::now() + lifetime.farewell);
+                if leaving {
+                    continue;
+                }
+            }
         }
         // HTTP/2 says GOAWAY: calls that are open end in their own time, new ones go to a new connection. HTTP/1.1 closes
         // after the answer that it is at. What is open without an end of its own is told to end.
@@ -242,15 +308,12 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _said_or_gone = stop.wait_for(|stop| *stop).await;
 }
 
-/// Waits for a free slot first, then for a connection: above the limit, connections wait in the kernel's queue.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
-        // The semaphore is never closed.
-        return pending().await;
-    };
+/// Waits for room first, then for a connection: above the limits, connections wait in the kernel's queue.
+async fn accept(listener: &TcpListener, places: &Places) -> (TcpStream, SocketAddr, Free) {
+    let free = places.free().await;
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return (stream, address, slot),
+            Ok((stream, address)) => return (stream, address, free),
             // The peer went away before it was accepted.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
             }
@@ -291,6 +354,18 @@ enum Refusal {
     Tls(#[source] io::Error),
     #[error("the TLS handshake took longer than {0:?}")]
     Timeout(Duration),
+    #[error("its address has all that one may have ({field})", field = share(*.0))]
+    Address(ConnectionRefusal),
+    #[error("no registered caller called over it in {0:?} (unused_timeout_seconds)")]
+    Unused(Duration),
+}
+
+/// The field that bounds what an address has.
+const fn share(kind: ConnectionRefusal) -> &'static str {
+    match kind {
+        ConnectionRefusal::AddressHandshakes => "max_handshakes_per_address",
+        _ => "max_connections_per_address",
+    }
 }
 
 impl Refusal {
@@ -299,6 +374,8 @@ impl Refusal {
             Self::Socket(_) => ConnectionRefusal::Socket,
             Self::Tls(_) => ConnectionRefusal::Tls,
             Self::Timeout(_) => ConnectionRefusal::Timeout,
+            Self::Address(kind) => *kind,
+            Self::Unused(_) => ConnectionRefusal::Unused,
         }
     }
 }

@@ -18,6 +18,7 @@ use chancery_model::{CertificateProof, Factor, Id, Identity, InvalidIdentity};
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 use tokio::sync::watch;
 use x509_cert::der::Decode;
@@ -37,6 +38,8 @@ pub(crate) struct Peer {
     trust: ArcSwap<Verdict>,
     /// True once the connection has been asked to go.
     leaving: watch::Sender<bool>,
+    /// Whether a registered caller has called over it.
+    used: AtomicBool,
     /// For its calls of the health service, which has no callers.
     pub(crate) health: HealthPlaces,
 }
@@ -238,12 +241,30 @@ impl Peer {
         };
         let trust = ArcSwap::from_pointee(verdict);
         let leaving = watch::Sender::new(false);
-        Self { source, certificate, chain, trust, leaving, health: HealthPlaces::default() }
+        Self {
+            source,
+            certificate,
+            chain,
+            trust,
+            leaving,
+            used: AtomicBool::new(false),
+            health: HealthPlaces::default(),
+        }
     }
 
     /// The connection is asked to go: what is open on it without an end of its own is to end.
     pub(crate) fn leave(&self) {
         self.leaving.send_replace(true);
+    }
+
+    /// A call over the connection is that of a registered caller.
+    pub(crate) fn has_caller(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there ever was such a call.
+    pub(crate) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Follows whether it has been asked to go.

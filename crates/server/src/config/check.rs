@@ -105,15 +105,7 @@ impl Report {
                            needs that";
             self.warning("listener.client_auth", message);
         }
-        let limits = &listener.limits;
-        if limits.default_deadline > limits.max_deadline {
-            let message = "is longer than max_deadline_seconds; lower it, or raise that";
-            self.error("listener.limits.default_deadline_seconds", message);
-        }
-        if limits.max_in_flight_per_caller > limits.max_in_flight {
-            let message = "is larger than max_in_flight, so one caller can take the whole service; lower it";
-            self.warning("listener.limits.max_in_flight_per_caller", message);
-        }
+        self.limits(&listener.limits);
         let Some(admin) = &config.admin else { return };
         if !admin.address.ip().is_loopback() {
             let message = "is reachable from other machines, in plain HTTP and without authentication; use a loopback \

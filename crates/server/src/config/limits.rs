@@ -11,9 +11,20 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections open at the same time, handshakes included; more wait in the kernel's queue. Default 1024.
     pub max_connections: NonZeroUsize,
+    /// Those of them whose TLS handshake is not finished, of which anybody can begin one; more wait in the kernel's queue.
+    /// Default 256.
+    pub max_handshakes: NonZeroUsize,
+    /// Connections from one address (for IPv6: one network of 64 bits) at the same time; one more is closed at once. Default 256.
+    pub max_connections_per_address: NonZeroUsize,
+    /// Those of them whose TLS handshake is not finished; one more is closed at once. Default 64.
+    pub max_handshakes_per_address: NonZeroUsize,
     /// Time from the TCP connection to the end of the TLS handshake. Default 5.
     #[serde(rename = "handshake_timeout_seconds", deserialize_with = "parse::seconds")]
     pub handshake_timeout: Duration,
+    /// A connection over which no registered caller has called is asked to go after this time, and closed soon after.
+    /// Default 60.
+    #[serde(rename = "unused_timeout_seconds", deserialize_with = "parse::seconds")]
+    pub unused_timeout: Duration,
     /// Calls under way on one connection (HTTP/2 SETTINGS_MAX_CONCURRENT_STREAMS). Default 256.
     pub max_concurrent_streams: NonZeroU32,
     /// Size of a call's headers (HTTP/2 SETTINGS_MAX_HEADER_LIST_SIZE). Default 16384.
@@ -60,7 +71,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: usize_of(1024),
+            max_handshakes: usize_of(256),
+            max_connections_per_address: usize_of(256),
+            max_handshakes_per_address: usize_of(64),
             handshake_timeout: Duration::from_secs(5),
+            unused_timeout: Duration::from_secs(60),
             max_concurrent_streams: u32_of(256),
             max_header_list_bytes: u32_of(16 * 1024),
             max_request_bytes: usize_of(4 * 1024 * 1024),

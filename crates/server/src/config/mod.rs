@@ -8,6 +8,7 @@
 mod api_keys;
 mod caller;
 mod check;
+mod check_limits;
 mod check_oidc;
 mod error;
 mod limits;

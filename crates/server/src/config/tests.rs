@@ -130,7 +130,11 @@ fn every_limit_is_documented_with_its_default() {
     let seconds = |duration: Duration| duration.as_secs().to_string();
     for (field, default) in [
         ("max_connections", limits.max_connections.to_string()),
+        ("max_handshakes", limits.max_handshakes.to_string()),
+        ("max_connections_per_address", limits.max_connections_per_address.to_string()),
+        ("max_handshakes_per_address", limits.max_handshakes_per_address.to_string()),
         ("handshake_timeout_seconds", seconds(limits.handshake_timeout)),
+        ("unused_timeout_seconds", seconds(limits.unused_timeout)),
         ("max_concurrent_streams", limits.max_concurrent_streams.to_string()),
         ("max_header_list_bytes", limits.max_header_list_bytes.to_string()),
         ("max_request_bytes", limits.max_request_bytes.to_string()),
@@ -415,6 +419,17 @@ fn what_is_probably_not_meant_is_a_warning() {
             "caller.checkout.key_rings",
         ),
         ("[listener.limits]", "[listener.limits]\nmax_in_flight = 10", "listener.limits.max_in_flight_per_caller"),
+        ("[listener.limits]", "[listener.limits]\nmax_handshakes = 1024", "listener.limits.max_handshakes"),
+        (
+            "[listener.limits]",
+            "[listener.limits]\nmax_connections_per_address = 1024",
+            "listener.limits.max_connections_per_address",
+        ),
+        (
+            "[listener.limits]",
+            "[listener.limits]\nmax_handshakes_per_address = 256",
+            "listener.limits.max_handshakes_per_address",
+        ),
     ] {
         let (severity, found, _) = folder.only_finding(from, to);
         assert_eq!((severity, found.as_str()), (Severity::Warning, field), "{to}");

@@ -9,16 +9,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many there were since they were last told of. Clones count together.
-#[derive(Clone, Default)]
-pub(super) struct Refusals(Arc<Counts>);
+/// How many there are kinds of them.
+const KINDS: usize = ConnectionRefusal::ALL.len();
 
-#[derive(Default)]
-struct Counts {
-    socket: AtomicU64,
-    tls: AtomicU64,
-    timeout: AtomicU64,
-}
+/// How many there were since they were last told of, by kind. Clones count together.
+#[derive(Clone, Default)]
+pub(super) struct Refusals(Arc<[AtomicU64; KINDS]>);
 
 /// When to tell of them.
 pub(super) fn summaries() -> Interval {
@@ -30,26 +26,22 @@ pub(super) fn summaries() -> Interval {
 impl Refusals {
     /// Counts one more. Answers whether it is the first of its kind since they were last told of.
     pub(super) fn count(&self, kind: ConnectionRefusal) -> bool {
-        let count = match kind {
-            ConnectionRefusal::Socket => &self.0.socket,
-            ConnectionRefusal::Tls => &self.0.tls,
-            ConnectionRefusal::Timeout => &self.0.timeout,
-        };
-        count.fetch_add(1, Ordering::Relaxed) == 0
+        let mut counts = ConnectionRefusal::ALL.into_iter().zip(&*self.0);
+        counts.find(|(of, _)| *of == kind).is_some_and(|(_, count)| count.fetch_add(1, Ordering::Relaxed) == 0)
     }
 
     /// Says how many there were of each kind, where that was not said with the first, and begins anew.
     pub(super) fn tell(&self) {
         let all = self.take();
         if all.iter().any(|count| *count > 1) {
-            let [socket, tls, timeout] = all;
-            tracing::info!(socket, tls, handshake_timeout = timeout, "connections refused in the last minute");
+            let counts = ConnectionRefusal::ALL.into_iter().zip(all).filter(|(_, count)| *count > 0);
+            let counts: Vec<String> = counts.map(|(kind, count)| format!("{}={count}", kind.as_str())).collect();
+            tracing::info!(by_reason = counts.join(" "), "connections refused in the last minute");
         }
     }
 
-    fn take(&self) -> [u64; 3] {
-        let Counts { socket, tls, timeout } = &*self.0;
-        [socket, tls, timeout].map(|count| count.swap(0, Ordering::Relaxed))
+    fn take(&self) -> [u64; KINDS] {
+        self.0.each_ref().map(|count| count.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -65,8 +57,9 @@ mod tests {
         for _minute in 0..2 {
             let firsts = [Tls, Timeout, Tls, Socket, Tls].map(|kind| other.count(kind));
             assert_eq!(firsts, [true, true, false, true, false]);
-            assert_eq!(refusals.take(), [1, 3, 1]);
+            let counted = ConnectionRefusal::ALL.into_iter().zip(refusals.take()).filter(|(_, count)| *count > 0);
+            assert_eq!(counted.collect::<Vec<_>>(), [(Socket, 1), (Tls, 3), (Timeout, 1)]);
         }
-        assert_eq!(refusals.take(), [0, 0, 0]);
+        assert!(refusals.take().iter().all(|count| *count == 0));
     }
 }

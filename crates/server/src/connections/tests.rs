@@ -33,6 +33,13 @@ impl Health for Slow {
         request: tonic::Request<HealthCheckRequest>,
     ) -> Result<tonic::Response<HealthCheckResponse>, Status> {
         assert!(request.extensions().get::<Arc<Peer>>().is_some(), "the peer is known to every call");
+        if let Some(peer) = request.extensions().get::<Arc<Peer>>()
+            && request.get_ref().service == "registered"
+        {
+            // What the layer does that finds out who calls.
+            peer.has_caller();
+            return Ok(tonic::Response::new(HealthCheckResponse { status: 1 }));
+        }
         if request.into_inner().service != "now" {
             self.begun.notify_one();
             self.go.notified().await;
@@ -239,4 +246,100 @@ async fn an_idle_connection_of_http_1_1_leaves_when_the_service_stops_or_it_is_o
     let begun = Instant::now();
     closed(&mut http1(&old).await).await;
     assert!(begun.elapsed() < Duration::from_secs(5) && begun.elapsed() >= Duration::from_millis(190));
+}
+
+/// Strangers who say nothing, from an address.
+async fn strangers(ground: &Ground, from: &str, count: usize) -> Vec<TcpStream> {
+    let mut strangers = Vec::new();
+    for _ in 0..count {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        strangers.push(socket.connect(ground.address).await.unwrap());
+    }
+    strangers
+}
+
+async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
+    matches!(timeout(within, stream.read(&mut [0; 16])).await, Ok(Ok(0) | Err(_)))
+}
+
+#[tokio::test]
+async fn who_never_finishes_a_handshake_takes_no_connection_from_who_has() {
+    let ground = Ground::new(|listener| {
+        listener.limits.max_connections = NonZeroUsize::new(8).unwrap();
+        listener.limits.max_handshakes = NonZeroUsize::new(4).unwrap();
+        listener.limits.handshake_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let mut caller = ground.caller().await;
+    // Twice as many as there are connections, from two addresses and again and again: each wave is gone after the handshake's
+    // time, and a caller waits for his turn and not for their end.
+    let mut waves = Vec::new();
+    for wave in 0..4 {
+        waves.extend(strangers(&ground, &format!("127.0.0.{}", 2 + wave % 2), 4).await);
+    }
+    assert!(caller.check(ask("now")).await.is_ok(), "who is there stays");
+    let mut another = timeout(Duration::from_secs(20), ground.caller()).await.unwrap();
+    assert!(another.check(ask("now")).await.is_ok());
+    for stranger in &mut waves {
+        assert!(is_closed(stranger, Duration::from_secs(20)).await);
+    }
+}
+
+#[tokio::test]
+async fn an_address_has_its_share_of_the_handshakes() {
+    let ground = Ground::new(|listener| {
+        listener.limits.max_handshakes = NonZeroUsize::new(4).unwrap();
+        listener.limits.max_handshakes_per_address = NonZeroUsize::new(2).unwrap();
+        listener.limits.handshake_timeout = Duration::from_secs(60);
+    })
+    .await;
+    let mut waiting = strangers(&ground, "127.0.0.2", 5).await;
+    for stranger in &mut waiting[2..] {
+        assert!(is_closed(stranger, Duration::from_secs(10)).await, "above its share it is closed at once");
+    }
+    let mut caller = timeout(Duration::from_secs(10), ground.caller()).await.unwrap();
+    assert!(caller.check(ask("now")).await.is_ok(), "another address has its own");
+    let refused = ground.metric(r#"chancery_connections_refused_total{chancery_reason="address_handshakes"}"#);
+    assert!(refused.unwrap().ends_with(" 3"));
+    drop(waiting);
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_done_is_none_any_more() {
+    let ground = Ground::new(|listener| {
+        listener.limits.max_handshakes = NonZeroUsize::MIN;
+        listener.limits.max_handshakes_per_address = NonZeroUsize::MIN;
+    })
+    .await;
+    let mut callers = Vec::new();
+    for _ in 0..3 {
+        callers.push(timeout(Duration::from_secs(10), ground.caller()).await.unwrap());
+    }
+    for caller in &mut callers {
+        assert!(caller.check(ask("now")).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_registered_uses_is_closed_whatever_is_open_on_it() {
+    let ground = Ground::new(|listener| {
+        listener.limits.unused_timeout = Duration::from_millis(300);
+        listener.limits.keepalive_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut registered = ground.caller().await;
+    assert!(registered.check(ask("registered")).await.is_ok());
+    let mut long = registered.clone();
+    let long = tokio::spawn(async move { long.check(ask("later")).await });
+    ground.slow.begun.notified().await;
+    let mut stranger = ground.caller().await;
+    assert!(timeout(Duration::from_secs(20), stranger.check(ask("never"))).await.unwrap().is_err(), "it is closed");
+    while ground.metric(r#"chancery_connections_refused_total{chancery_reason="unused"}"#).is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!long.is_finished(), "who is registered is left alone");
+    ground.slow.go.notify_waiters();
+    assert!(long.await.unwrap().is_ok());
+    assert!(registered.check(ask("registered")).await.is_ok());
 }

@@ -188,6 +188,7 @@ impl Gate for Identify {
         let extensions = request.extensions_mut();
         match identified {
             Ok(identified) => {
+                peer.has_caller();
                 if !span.is_disabled() {
                     span.record("chancery.caller", identified.caller.id.as_str());
                     call.set_attribute("chancery.caller", identified.caller.id.to_string());

@@ -78,6 +78,30 @@ pub(crate) enum ConnectionRefusal {
     Socket,
     Tls,
     Timeout,
+    /// Its address has as many connections as it may have.
+    AddressConnections,
+    /// Its address has as many handshakes to finish as it may have.
+    AddressHandshakes,
+    /// No registered caller called over it.
+    Unused,
+}
+
+impl ConnectionRefusal {
+    /// Every reason.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Socket, Self::Tls, Self::Timeout, Self::AddressConnections, Self::AddressHandshakes, Self::Unused];
+
+    /// A word for metrics and log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Tls => "tls",
+            Self::Timeout => "handshake_timeout",
+            Self::AddressConnections => "address_connections",
+            Self::AddressHandshakes => "address_handshakes",
+            Self::Unused => "unused",
+        }
+    }
 }
 
 impl Metrics {
@@ -190,12 +214,7 @@ impl Metrics {
 
     /// A connection came to nothing.
     pub(crate) fn connection_refused(&self, refusal: ConnectionRefusal) {
-        let reason = match refusal {
-            ConnectionRefusal::Socket => "socket",
-            ConnectionRefusal::Tls => "tls",
-            ConnectionRefusal::Timeout => "handshake_timeout",
-        };
-        self.inner.connections_refused.add(1, &[KeyValue::new("chancery.reason", reason)]);
+        self.inner.connections_refused.add(1, &[KeyValue::new("chancery.reason", refusal.as_str())]);
     }
 
     /// Certificate, authorities and CRLs were read again, or could not be.
