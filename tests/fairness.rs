@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chancery_api::v1;
+use chancery_api::v1::batch_sign_result::Result as Item;
 use chancery_client::{Client, Refusal};
 use chancery_testkit::{CallerSetup, Chancery, Setup};
 use chancery_tests::contract;
@@ -161,5 +162,21 @@ async fn a_flood_of_batches_is_refused_where_the_record_has_no_places_left_for_i
     stop.store(true, Ordering::SeqCst);
     let made: usize = flood.join_all().await.into_iter().sum();
     assert!(made > 0, "the flood has its share");
+    chancery.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_the_queue_has_no_room_for_is_one_line_in_the_log() {
+    let chancery = setup(20).start().await.unwrap();
+    let crowded = slow_key(&chancery.operator().await.unwrap(), "crowded").await;
+    let requests = vec![contract::sign(&crowded, b"m"); 128];
+    let client = chancery.caller().await.unwrap();
+    let answer = client.signing().batch_sign(v1::BatchSignRequest { requests }).await.unwrap().into_inner();
+    let refused = answer.results.iter().filter(|result| matches!(result.result, Some(Item::Error(_)))).count();
+    assert!(refused > 10, "{refused} of 128");
+    let log = chancery.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("the token failed")).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains(&format!("items={refused}")), "{lines:?}");
     chancery.stop().await.unwrap();
 }

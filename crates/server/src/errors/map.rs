@@ -297,13 +297,13 @@ const fn way_back(state: KeyState) -> &'static str {
         // It may be the primary version: the key's name would be no way round it then.
         KeyState::Suspended => "resume it, name a version that is ACTIVE, or rotate the key",
         KeyState::PendingGeneration => "wait until the token has made it",
-        // An ACTIVE version is not refused for its state; the arm is here because states are.
+        KeyState::PreActive => "name a version that is ACTIVE, or wait until this one takes over",
+        // These, too, may be the primary version. An ACTIVE one is not refused for its state; it is here because states are.
         KeyState::Active
-        | KeyState::PreActive
         | KeyState::Deactivated
         | KeyState::Compromised
         | KeyState::DestroyScheduled
-        | KeyState::Destroyed => "sign with the key's name to use its primary version, or rotate the key",
+        | KeyState::Destroyed => "name a version that is ACTIVE, or rotate the key for a new one",
     }
 }
 

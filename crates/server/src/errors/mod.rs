@@ -14,7 +14,7 @@ pub(crate) use refusal::Refusal;
 
 use crate::identity::Unidentified;
 use chancery_core::Error;
-use chancery_hsm::HealthCause;
+use chancery_hsm::{HealthCause, HsmFailure};
 use chancery_model::Id;
 use tonic::{Code, Status};
 
@@ -116,15 +116,52 @@ pub(crate) fn fault(what: &str) -> Error {
 
 /// Tells the log what a caller is not told. What a caller did wrong is no matter for the log: it was told everything.
 pub(crate) fn log(error: &Error) {
+    write(error, None);
+}
+
+/// The same for the items of a batch, all at once: what went wrong in the same way is said once, with how often it did.
+pub(crate) fn log_items<'a>(errors: impl Iterator<Item = &'a Error>) {
+    for (error, items) in alike(errors) {
+        write(error, Some(items));
+    }
+}
+
+/// The first error of each kind that the log is told of apart, and how many there are.
+fn alike<'a>(errors: impl Iterator<Item = &'a Error>) -> Vec<(&'a Error, usize)> {
+    let mut kinds: Vec<(&Error, usize)> = Vec::new();
+    for error in errors {
+        match kinds.iter_mut().find(|(first, _)| are_alike(first, error)) {
+            Some((_, items)) => *items += 1,
+            None => kinds.push((error, 1)),
+        }
+    }
+    kinds
+}
+
+fn are_alike(one: &Error, other: &Error) -> bool {
+    match (one, other) {
+        (Error::Device { failure, token, .. }, Error::Device { failure: other_failure, token: other_token, .. }) => {
+            let of = |failure: &HsmFailure| (failure.kind, failure.function, failure.return_code);
+            token == other_token && of(failure) == of(other_failure)
+        }
+        (Error::Internal { what }, Error::Internal { what: other }) => what == other,
+        // Of these the log is told nothing that differs from one to the next.
+        _ => std::mem::discriminant(one) == std::mem::discriminant(other),
+    }
+}
+
+fn write(error: &Error, items: Option<usize>) {
     match error {
         Error::Device { failure, operation, token } => tracing::warn!(
             %operation, %token, kind = %failure.kind, function = failure.function, return_code = failure.return_code,
-            attempts = failure.attempts, "the token failed: {failure}"
+            attempts = failure.attempts, items, "the token failed: {failure}"
         ),
         Error::TokenStillLatched { token, why } => tracing::warn!(%token, "the PIN latch stays closed: {why}"),
         // The record has said so once, as an error, when it closed.
-        Error::RecordClosed { reason } => tracing::debug!(reason, "refused, because the record cannot be written"),
-        Error::Internal { what } => tracing::error!(what, "a fault of ours"),
+        Error::RecordClosed { reason } => {
+            tracing::debug!(reason, items, "refused, because the record cannot be written")
+        }
+        Error::Internal { what } => tracing::error!(what, items, "a fault of ours"),
         Error::AccessDenied { .. }
         | Error::CallerSuspended { .. }
         | Error::CredentialRefused { .. }

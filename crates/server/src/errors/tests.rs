@@ -326,3 +326,44 @@ fn a_policy_set_with_many_errors_is_refused_with_the_first_twenty() {
     assert_eq!(violations.len(), 21);
     assert_eq!(violations[20], "and 480 more");
 }
+
+#[test]
+fn the_log_is_told_once_of_items_that_failed_in_the_same_way() {
+    let failed = |token: &str, kind| Error::Device {
+        operation: Action::Sign,
+        token: id(token),
+        failure: HsmFailure { kind, function: None, return_code: None, attempts: 0, message: "so it was".to_owned() },
+    };
+    let fault = |what: &str| Error::Internal { what: what.to_owned() };
+    let full = HsmErrorKind::Overloaded;
+    let items = [
+        failed("main", full),
+        Error::AccessDenied { action: Action::Sign, resource: key().to_string() },
+        failed("main", full),
+        failed("main", HsmErrorKind::WorkerLost),
+        failed("second", full),
+        failed("main", full),
+        fault("this"),
+        fault("that"),
+        fault("this"),
+    ];
+    let kinds = alike(items.iter());
+    let device = |(error, count): &(&Error, usize)| match error {
+        Error::Device { token, failure, .. } => Some((token.to_string(), failure.kind, *count)),
+        _ => None,
+    };
+    let of_tokens: Vec<_> = kinds.iter().filter_map(device).collect();
+    let expected = [("main", full, 3), ("main", HsmErrorKind::WorkerLost, 1), ("second", full, 1)];
+    assert_eq!(of_tokens, expected.map(|(token, kind, count)| (token.to_owned(), kind, count)));
+    let faults: Vec<_> =
+        kinds.iter().filter(|(error, _)| matches!(error, Error::Internal { .. })).map(|it| it.1).collect();
+    assert_eq!(faults, [2, 1]);
+}
+
+#[test]
+fn whose_state_does_not_sign_is_not_sent_to_the_name_that_stands_for_it() {
+    for state in [KeyState::Deactivated, KeyState::Suspended, KeyState::Compromised, KeyState::DestroyScheduled] {
+        let message = refusal(&Error::NotActive { version: version(), state }).message;
+        assert!(!message.contains("key's name") && message.contains("rotate the key"), "{message}");
+    }
+}

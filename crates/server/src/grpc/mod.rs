@@ -72,6 +72,11 @@ impl Office {
     /// The same, to be worded for an item.
     fn tell(&self, error: &Error) -> Refusal {
         errors::log(error);
+        self.word(error)
+    }
+
+    /// The same for one item of a batch, of whose items the log is told all at once ([`errors::log_items`]).
+    fn word(&self, error: &Error) -> Refusal {
         let refusal = errors::refusal(error);
         self.metrics.refused(&refusal);
         refusal

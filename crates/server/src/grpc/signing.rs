@@ -13,6 +13,7 @@ use crate::convert::signing::{
     Batch, Checked, Verification, batch_sign_request, batch_sign_result, batch_verify_request, batch_verify_result,
     sign_request, sign_response, verify_request, verify_response,
 };
+use crate::errors;
 use chancery_api::v1;
 use chancery_api::v1::signing_service_server::SigningService;
 use chancery_core::{Error, SignAnswer, VerifyAnswer};
@@ -43,10 +44,11 @@ impl SigningService for Signing {
         let handler = |from, message| async move {
             let Batch { requests, checked } = batch_sign_request(message)?;
             let answers = core.batch_sign(&from, requests).await?;
+            errors::log_items(answers.iter().filter_map(|answer| answer.as_ref().err()));
             let result = |(answer, checked)| {
                 // An item's refusal does not pass where a call's does.
                 let answer: Result<SignAnswer, Error> = answer;
-                let answer = answer.inspect(|answer| metrics.signed(answer)).map_err(|error| self.0.tell(&error));
+                let answer = answer.inspect(|answer| metrics.signed(answer)).map_err(|error| self.0.word(&error));
                 batch_sign_result(answer, checked)
             };
             FailPoint::AnswerReady.pass();
@@ -99,9 +101,10 @@ impl SigningService for Signing {
         let handler = |from, message| async move {
             let Batch { requests, checked } = batch_verify_request(message)?;
             let answers = core.batch_verify(&from, requests).await?;
+            errors::log_items(answers.iter().filter_map(|answer| answer.as_ref().err()));
             let result = |(answer, checked)| {
                 let answer: Result<VerifyAnswer, Error> = answer;
-                batch_verify_result(answer.map_err(|error| self.0.tell(&error)), checked)
+                batch_verify_result(answer.map_err(|error| self.0.word(&error)), checked)
             };
             Ok(v1::BatchVerifyResponse { results: answers.into_iter().zip(checked).map(result).collect() })
         };
