@@ -21,8 +21,10 @@ use crate::{Chancery, Error, details};
 
 /// How long the token may take to answer what it holds.
 pub(crate) const INSPECTION_DEADLINE: Duration = Duration::from_secs(30);
-/// How long to wait before an unfinished reservation is looked at again.
+/// How long to wait before an unfinished reservation is looked at again: at first, and at most. What does not cure itself, such as
+/// another key under the same CKA_ID, waits for somebody.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// What was recorded and not completed.
 #[derive(Debug, Clone)]
@@ -122,8 +124,12 @@ impl Chancery {
         }
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
+            let mut retries = Retries::new();
             loop {
-                crate::tokens::back_or_after(&mut health, RETRY_AFTER).await;
+                if health.as_ref().is_some_and(|health| !health.borrow().state.serves()) {
+                    retries = Retries::new();
+                }
+                crate::tokens::back_or_after(&mut health, retries.wait).await;
                 let Some(inner) = inner.upgrade() else { return };
                 match (Self { inner }).try_to_settle(&unfinished).await {
                     Ok(()) => return,
@@ -132,8 +138,17 @@ impl Chancery {
                             "settled at the next start");
                         return;
                     }
-                    Err(error) => tracing::warn!(version = %unfinished.version,
-                        error = &error as &dyn std::error::Error, "not settled yet"),
+                    Err(error) => {
+                        let is_news = retries.failed(&error);
+                        let (version, again_in_seconds) = (&unfinished.version, retries.wait.as_secs());
+                        let error = &error as &dyn std::error::Error;
+                        if is_news {
+                            tracing::warn!(%version, error, again_in_seconds,
+                                "not settled yet; it is tried again and again, and told of when that changes");
+                        } else {
+                            tracing::debug!(%version, error, again_in_seconds, "not settled yet");
+                        }
+                    }
                 }
             }
         });
@@ -183,6 +198,29 @@ impl Chancery {
     }
 }
 
+/// How often something is tried again, and what was said of it.
+struct Retries {
+    wait: Duration,
+    said: Option<String>,
+}
+
+impl Retries {
+    const fn new() -> Self {
+        Self { wait: RETRY_AFTER, said: None }
+    }
+
+    /// Waits for longer the next time. Whether this is another failure than the one before.
+    fn failed(&mut self, error: &Error) -> bool {
+        use std::error::Error as _;
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        let cause = error.source().map(ToString::to_string);
+        let now = Some(format!("{error}: {}", cause.unwrap_or_default()));
+        let is_news = self.said != now;
+        self.said = now;
+        is_news
+    }
+}
+
 fn nothing_left(message: &str) -> HsmFailure {
     HsmFailure {
         kind: HsmErrorKind::OutcomeUnknown,
@@ -190,5 +228,32 @@ fn nothing_left(message: &str) -> HsmFailure {
         return_code: None,
         attempts: 1,
         message: message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(message: &str) -> Error {
+        let token = chancery_model::Id::parse("the token", "main").unwrap();
+        Error::Device { operation: Action::ScheduleKeyVersionDestruction, token, failure: nothing_left(message) }
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_tried_less_often_and_said_once() {
+        let mut retries = Retries::new();
+        let (ambiguous, absent) = (failure("another key has its CKA_ID"), failure("the token is away"));
+        let mut waits = vec![retries.wait.as_secs()];
+        let news: Vec<bool> =
+            [&ambiguous, &ambiguous, &ambiguous, &absent, &absent, &ambiguous, &ambiguous, &ambiguous]
+                .map(|error| {
+                    let is_news = retries.failed(error);
+                    waits.push(retries.wait.as_secs());
+                    is_news
+                })
+                .into();
+        assert_eq!(news, [true, false, false, true, false, true, false, false]);
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
     }
 }
