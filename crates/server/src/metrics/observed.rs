@@ -4,7 +4,7 @@ use super::{NONE, OTHER};
 use crate::layers::InFlight;
 use crate::tls::{Crl, Freshness, Tls};
 use chancery_audit::LogHealth;
-use chancery_core::{ApiKeyCensus, Chancery};
+use chancery_core::{ApiKeyCensus, Chancery, StateStanding};
 use chancery_hsm::{HealthCause, Token, TokenState};
 use chancery_model::{Id, KeyName, Timestamp};
 use chancery_oidc::{Issuer, Issuers, KeysState};
@@ -30,6 +30,7 @@ impl Observed {
     pub(crate) fn register(self, meter: &Meter) {
         let Self { core, tokens, in_flight, tls, issuers } = self;
         observe_issuers(meter, issuers);
+        observe_state(meter, &core);
         let tokens: Vec<(Token, [KeyValue; 1])> =
             tokens.into_iter().map(|(id, token)| (token, [KeyValue::new("chancery.token", id.to_string())])).collect();
         let api_keys = core.clone();
@@ -256,6 +257,31 @@ fn observe_checkpoints(meter: &Meter, core: &Chancery) {
                 gauge.observe(u64::try_from(age / 1_000_000).unwrap_or(0), &[]);
             }
         })
+        .build();
+}
+
+/// Whether the state is known to be the one that was sealed, and whether its anchor can be written.
+fn observe_state(meter: &Meter, core: &Chancery) {
+    let standing = core.clone();
+    meter
+        .u64_observable_gauge("chancery.state.standing")
+        .with_description("1 for what is known of the state: checked, unchecked, not-sealed; 0 for the others")
+        .with_callback(move |gauge| {
+            let now = match standing.health().state {
+                StateStanding::Checked => "checked",
+                StateStanding::Unchecked { .. } => "unchecked",
+                StateStanding::NotSealed => "not-sealed",
+            };
+            for state in ["checked", "unchecked", "not-sealed"] {
+                gauge.observe(u64::from(state == now), &[KeyValue::new("chancery.state", state)]);
+            }
+        })
+        .build();
+    let anchor = core.clone();
+    meter
+        .u64_observable_gauge("chancery.anchor.written")
+        .with_description("1 while the anchor of the state can be written, 0 while it cannot")
+        .with_callback(move |gauge| gauge.observe(u64::from(anchor.health().anchor.is_none()), &[]))
         .build();
 }
 
