@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::api_keys::ApiKeysCommand;
 use crate::commands::audit::AuditCommand;
@@ -26,7 +26,7 @@ use crate::commands::sign::SignCommand;
 use crate::commands::state::StateCommand;
 use crate::commands::token::TokenCommand;
 use crate::commands::verify::VerifyCommand;
-use crate::connection::ConnectionArguments;
+use crate::connection::{CONNECTION, ConnectionArguments};
 use crate::exit::Exit;
 use crate::output::OutputArguments;
 
@@ -47,6 +47,35 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Commands of groups that call the service, which call nobody themselves.
+const WITHOUT_A_SERVICE: [[&str; 2]; 3] = [["token", "init"], ["token", "change-pin"], ["token", "doctor"]];
+
+impl Arguments {
+    /// What was typed.
+    pub fn typed() -> Self {
+        let matches = command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// The command line. A command that calls nobody does not show the options of its group for how the service is called.
+fn command() -> clap::Command {
+    let mut command = Arguments::command();
+    // Hands the options of groups down to their commands.
+    command.build();
+    let is_for_calls = |argument: &clap::Arg| argument.get_help_heading() == Some(CONNECTION);
+    WITHOUT_A_SERVICE.into_iter().fold(command, |command, [group, name]| {
+        command.mut_subcommand(group, |group| {
+            group.mut_subcommand(name, |command| {
+                command.mut_args(|argument| {
+                    let hide = is_for_calls(&argument);
+                    argument.hide(hide)
+                })
+            })
+        })
+    })
 }
 
 /// What to do.
@@ -139,7 +168,6 @@ pub struct CallingGroup<C: Subcommand> {
 mod tests {
     use super::*;
     use crate::output::Format;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_arguments_are_consistent() {
@@ -186,6 +214,19 @@ mod tests {
             assert_eq!(keys.output.output, Format::Json);
             assert_eq!(keys.connection.dev.as_deref(), Some(std::path::Path::new("d")));
         }
+    }
+
+    #[test]
+    fn what_calls_nobody_shows_no_options_for_it() {
+        for [group, name] in WITHOUT_A_SERVICE {
+            let mut help = command();
+            let help = help.find_subcommand_mut(group).unwrap().find_subcommand_mut(name).unwrap();
+            let help = help.render_long_help().to_string();
+            assert!(help.contains("--output") && !help.contains("--endpoint") && !help.contains(CONNECTION), "{help}");
+        }
+        let mut all = command();
+        let list = all.find_subcommand_mut("token").unwrap().find_subcommand_mut("list").unwrap();
+        assert!(list.render_long_help().to_string().contains("--endpoint"));
     }
 
     #[test]

@@ -12,9 +12,12 @@ use zeroize::Zeroizing;
 use crate::dev::Announcement;
 use crate::exit::Failure;
 
+/// Over these options in the help.
+pub const CONNECTION: &str = "Connection";
+
 /// The options that every client command has.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Connection")]
+#[command(next_help_heading = CONNECTION)]
 pub struct ConnectionArguments {
     /// The service's address, https://host:port [env: CHANCERY_ENDPOINT]
     #[arg(long, global = true, value_name = "URL")]

@@ -20,8 +20,6 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 /// The hidden command that makes this process the worker of a token. Only the service calls it.
 pub(crate) const WORKER_COMMAND: &str = "hsm-worker";
 
@@ -31,5 +29,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == WORKER_COMMAND) {
         chancery_hsm::worker::run();
     }
-    run::run(arguments::Arguments::parse())
+    run::run(arguments::Arguments::typed())
 }

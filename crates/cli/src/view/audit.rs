@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use chancery_api::v1;
+use chancery_audit::{Body, Leaf};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +22,8 @@ pub struct RecordView {
     caller: String,
     action: String,
     resource: String,
+    /// Of a denial: why. A word of the record's.
+    reason: Option<&'static str>,
     /// Of an outcome: how each intent or act ended.
     outcomes: Vec<OutcomeView>,
     /// Of an intent or act that has ended: the record that says how.
@@ -50,7 +53,7 @@ impl From<v1::RecordedOutcome> for OutcomeView {
 
 impl RecordView {
     /// What people look at.
-    fn columns(&self) -> [String; 7] {
+    fn columns(&self) -> [String; 8] {
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         [
             self.index.to_string(),
@@ -59,6 +62,7 @@ impl RecordView {
             or_dash(self.caller.strip_prefix("callers/").unwrap_or(&self.caller)),
             or_dash(&self.action),
             or_dash(&shorten(&self.resource)),
+            or_dash(self.reason.unwrap_or_default()),
             or_dash(&self.ends()),
         ]
     }
@@ -100,6 +104,7 @@ impl From<v1::AuditRecord> for RecordView {
             caller,
             action,
             resource,
+            reason: reason(&leaf),
             outcomes: outcomes.into_iter().map(OutcomeView::from).collect(),
             outcome_index,
             details: serde_json::from_slice(&details_json).unwrap_or(Value::Null),
@@ -107,6 +112,14 @@ impl From<v1::AuditRecord> for RecordView {
             salt: hex(&salt),
             details_json: base64(&details_json),
         }
+    }
+}
+
+/// Why somebody was refused, where the leaf is that of a denial.
+fn reason(leaf: &[u8]) -> Option<&'static str> {
+    match Leaf::decode(leaf).ok()?.body {
+        Body::Denial { reason, .. } => Some(reason.as_str()),
+        _ => None,
     }
 }
 
@@ -127,14 +140,17 @@ pub struct RecordLine(pub RecordView);
 impl View for RecordLine {
     // Columns as wide as what mostly stands in them: what follows is not known yet.
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let [index, time, kind, caller, action, resource, ends] = self.0.columns();
-        writeln!(out, "{index:<8}  {time:<27}  {kind:<7}  {caller:<16}  {action:<18}  {resource:<24}  {ends}")
+        let [index, time, kind, caller, action, resource, reason, ends] = self.0.columns();
+        writeln!(
+            out,
+            "{index:<8}  {time:<27}  {kind:<7}  {caller:<16}  {action:<18}  {resource:<24}  {reason:<16}  {ends}"
+        )
     }
 }
 
 impl View for RecordList {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let header = ["INDEX", "TIME", "KIND", "CALLER", "ACTION", "RESOURCE", "OUTCOME"];
+        let header = ["INDEX", "TIME", "KIND", "CALLER", "ACTION", "RESOURCE", "REASON", "OUTCOME"];
         rows(out, header, self.records.iter().map(RecordView::columns))?;
         if self.more {
             writeln!(out, "(there are more: --limit, or --since and --until)")?;
@@ -169,6 +185,32 @@ mod tests {
             text.contains("billing  Sign") && text.contains("dev/k/1") && text.contains("there are more"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_denial_says_why() {
+        let subject = Body::Denial {
+            caller: chancery_model::Uid::NONE,
+            resource: chancery_model::Uid::NONE,
+            action: Some(chancery_model::Action::Sign),
+            reason: chancery_audit::DenialReason::UnknownResource,
+            count: 7,
+        };
+        let leaf = Leaf {
+            epoch: 1,
+            time: chancery_model::Timestamp::from_unix_micros(1_000_000),
+            instance: chancery_model::Id::parse("the instance", "one").unwrap(),
+            body: subject,
+            commitment: [0; 32],
+        };
+        let mut bytes = Vec::new();
+        leaf.encode(&mut bytes);
+        let view = RecordView::from(v1::AuditRecord { index: 3, kind: 4, leaf: bytes, ..Default::default() });
+        assert_eq!(serde_json::to_value(&view).unwrap()["reason"], "UNKNOWN_RESOURCE");
+        let mut out = Vec::new();
+        RecordList { records: vec![view], more: false }.write_table(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("REASON") && text.contains("UNKNOWN_RESOURCE"), "{text}");
     }
 
     #[test]
