@@ -151,7 +151,7 @@ impl Chancery {
             }
         };
         let resources = self.reviewed_resources(&snapshot, question.resource.as_ref())?;
-        let policy = self.policy_of(&snapshot, question.documents).await?;
+        let policy = self.policy_of(&snapshot, from, question.documents).await?;
         let (action, include_denied, deadline) = (question.action, question.include_denied, from.deadline);
         let review = move || {
             // Keeps its place, and ends by its deadline, also where nobody waits for it any more.

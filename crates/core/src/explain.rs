@@ -97,7 +97,7 @@ impl Chancery {
         let now = request.time.unwrap_or_else(Timestamp::now);
         let context = RequestContext { source: request.source, authentication: "certificate", now, operation };
         let question = AccessRequest { action: request.action, resource, context };
-        let policy = self.policy_of(&snapshot, request.documents).await?;
+        let policy = self.policy_of(&snapshot, from, request.documents).await?;
         Ok(policy.explain(&caller, &question))
     }
 

@@ -72,8 +72,10 @@ impl Chancery {
         let snapshot = self.snapshot();
         self.authorize_policy(&snapshot, from, Action::ValidatePolicySet)?;
         check_documents(&documents)?;
-        let callers = Arc::clone(&snapshot.callers);
+        let (callers, held) = (Arc::clone(&snapshot.callers), from.held.clone());
         crate::blocking(move || {
+            // Goes on, and keeps the call's place, also where nobody waits for it any more.
+            let _held = held;
             let refused = |errors, locks_out| PolicyCheck { hash: None, errors, locks_out, warnings: Vec::new() };
             Ok(match prepare(documents, &callers) {
                 Ok(Some(point)) => {
@@ -162,14 +164,20 @@ impl Chancery {
     pub(crate) async fn policy_of(
         &self,
         snapshot: &Snapshot,
+        from: &Requester,
         proposed: Vec<PolicyDocument>,
     ) -> Result<Arc<PolicyPoint>, Error> {
         if proposed.is_empty() {
             return Ok(Arc::clone(&snapshot.policy));
         }
         check_documents(&proposed)?;
-        let callers = Arc::clone(&snapshot.callers);
-        let point = crate::blocking(move || PolicyPoint::new(PolicySet::parse(proposed)?, &callers.all)).await?;
+        let (callers, held) = (Arc::clone(&snapshot.callers), from.held.clone());
+        let prepare = move || {
+            // As above.
+            let _held = held;
+            PolicyPoint::new(PolicySet::parse(proposed)?, &callers.all)
+        };
+        let point = crate::blocking(prepare).await?;
         point.map(Arc::new).map_err(Error::PolicyInvalid)
     }
 
