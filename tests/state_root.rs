@@ -21,7 +21,7 @@ use chancery_testkit::client::{EcdsaEncoding, NewKey};
 use chancery_tests::contract::admin_get;
 use chancery_tests::faults::{Faulty, clear_pin_latch};
 use chancery_tests::hand::{self, Column, OTHERS, STATE, Saved};
-use chancery_tests::load::until;
+use chancery_tests::load::{create_key, metric, until};
 use chancery_tests::office::{token_settings, worker};
 use chancery_tests::program::{chancery, command, run, succeed};
 use rusqlite::types::Value;
@@ -428,6 +428,9 @@ async fn until_the_token_answers_nothing_is_decided_by_the_state() {
     let words = admin_get(&faulty.chancery, "/readyz").await.1;
     assert!(words.starts_with("not ready\nstate: unchecked"), "{words}");
     let operator = faulty.chancery.operator().await.unwrap();
+    let admin = faulty.chancery.admin_endpoint().unwrap().to_owned();
+    let standing = |state: &str| metric(&admin, "chancery_state_standing{", &format!(r#"state="{state}""#)) > 0.0;
+    assert!(standing("unchecked") && !standing("checked") && !standing("not-sealed"));
     let name: KeyName = key.parse().unwrap();
     let unchecked = |refused: chancery_testkit::client::ClientError| {
         assert_eq!(refused.reason(), Some("STATE_UNCHECKED"), "{refused}");
@@ -447,5 +450,26 @@ async fn until_the_token_answers_nothing_is_decided_by_the_state() {
         words.starts_with("ready").then_some(())
     })
     .await;
+    assert!(standing("checked") && !standing("unchecked"));
     faulty.chancery.caller().await.unwrap().sign(&name, "m", EcdsaEncoding::Der).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_that_cannot_be_written_is_measured_until_it_can() {
+    let chancery = Chancery::start().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let admin = chancery.admin_endpoint().unwrap();
+    let written = || metric(admin, "chancery_anchor_written ", "") > 0.0;
+    create_key(&operator, "before").await;
+    assert!(written());
+    // What is in its place cannot be replaced by a file, whoever the service runs as.
+    let anchor = hand::anchor(&chancery.dir());
+    std::fs::remove_file(&anchor).unwrap();
+    std::fs::create_dir(&anchor).unwrap();
+    create_key(&operator, "meanwhile").await;
+    until("it is told of", async || (!written()).then_some(())).await;
+    std::fs::remove_dir(&anchor).unwrap();
+    until("it is written again", async || written().then_some(())).await;
+    assert!(anchor.is_file());
+    chancery.stop().await.unwrap();
 }
