@@ -402,7 +402,7 @@ async fn what_the_configuration_says_is_for_callers_without_a_rate_of_their_own(
 
 fn request(key: &KeyName) -> SignRequest {
     let input = Input::Message(Bytes::from_static(b"m"));
-    SignRequest { name: KeyOrVersion::Key(key.clone()), input, encoding: EcdsaEncoding::Der }
+    SignRequest { name: KeyOrVersion::Key(key.clone()), input, encoding: EcdsaEncoding::Der, receipt: false }
 }
 
 #[tokio::test]

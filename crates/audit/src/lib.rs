@@ -2,8 +2,8 @@
 //!
 //! In scope: the encoding of leaves (final: docs/audit-record.md), salted commitments to details, and the group
 //! commit, on the one thread that writes to the database. On these leaves stands the transparency log
-//! (docs/transparency-log.md): the Merkle tree ([`tree`]), signed [`checkpoint`]s, proofs to keep ([`TlogProof`]), and
-//! the verification of a whole log ([`verify`]). Out of scope: how rows are stored (`store`), what is allowed
+//! (docs/transparency-log.md): the Merkle tree ([`tree`]), signed [`checkpoint`]s, proofs to keep ([`TlogProof`]),
+//! [`Receipt`]s, and the verification of a whole log ([`verify`]). Out of scope: how rows are stored (`store`), what is allowed
 //! (`policy`), what is recorded when (`core`), whose key seals the state (it takes a [`Sealer`]), and private keys: who
 //! signs a checkpoint hands in a function.
 //!
@@ -28,6 +28,7 @@ pub mod note;
 mod observer;
 mod prepared;
 mod queue;
+mod receipt;
 mod record;
 mod seal;
 mod shares;
@@ -53,6 +54,7 @@ pub use kept::{KeptTree, kept_tree};
 pub use leaf::{Body, Leaf, LeafError, RowDigest, Subject};
 pub use log::{Log, LogSettings, RecordError, StartError};
 pub use observer::{GroupObserver, GroupWritten};
+pub use receipt::{DisclosedRecord, Mismatch, Proven, Receipt, ReceiptError};
 pub use record::{Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement, UsageClaim};
 pub use seal::{Sealer, sealed};
 pub use slot::OutcomeSlot;

@@ -19,6 +19,12 @@ const MAX_SIGNATURE_BYTES: u64 = 16 * 1024;
 const MAX_CLAIMS_BYTES: u64 = 16 * 1024;
 /// The largest file whose digest is looked for on the record, in bytes.
 const MAX_DIGESTED_BYTES: u64 = 1 << 30;
+/// The longest receipt, in bytes, and more.
+const MAX_RECEIPT_BYTES: u64 = 2 << 20;
+/// The longest checkpoint, in bytes.
+const MAX_CHECKPOINT_BYTES: u64 = 512 * 1024;
+/// Larger than any public key, in either form.
+const MAX_PUBLIC_KEY_BYTES: u64 = 16 * 1024;
 /// The longest JWT, in bytes.
 const MAX_JWT_BYTES: u64 = 64 * 1024;
 /// The largest policy document that the service takes, in bytes.
@@ -84,6 +90,36 @@ impl Source {
     /// What may have been signed, to look for its digest.
     pub fn read_digested(&self) -> Result<Vec<u8>, Failure> {
         self.read(MAX_DIGESTED_BYTES, "what a digest is made of")
+    }
+
+    /// What was signed, to be held against a receipt.
+    pub fn read_signed(&self) -> Result<Vec<u8>, Failure> {
+        self.read(MAX_DIGESTED_BYTES, "what was signed")
+    }
+
+    /// A receipt.
+    pub fn read_receipt(&self) -> Result<Vec<u8>, Failure> {
+        self.read(MAX_RECEIPT_BYTES, "a receipt")
+    }
+
+    /// A checkpoint of a log.
+    pub fn read_checkpoint(&self) -> Result<Vec<u8>, Failure> {
+        self.read(MAX_CHECKPOINT_BYTES, "a checkpoint")
+    }
+
+    /// A public key, PEM or DER, as DER SubjectPublicKeyInfo.
+    pub fn read_public_key(&self) -> Result<Vec<u8>, Failure> {
+        let bytes = self.read(MAX_PUBLIC_KEY_BYTES, "a public key")?;
+        if !bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
+            return Ok(bytes);
+        }
+        match x509_cert::der::pem::decode_vec(bytes.trim_ascii()) {
+            Ok(("PUBLIC KEY", der)) => Ok(der),
+            Ok((other, _)) => {
+                Err(Failure::local(format!("{self} holds a {other}, and a PUBLIC KEY is expected there")))
+            }
+            Err(error) => Err(Failure::local(format!("{self} is no PEM: {error}"))),
+        }
     }
 
     /// What was signed of a JWT: header and claims, as they stand before its last dot.

@@ -66,6 +66,10 @@ async fn make(call: Call) -> Result<Exit, Failure> {
         Call::Sign(Calling { command, output, connection }) => {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
+        // A receipt is verified without any service.
+        Call::Verify(Calling { command, output, .. }) if command.is_of_receipt() => {
+            command.verify_receipt(&mut output.to(&mut stdout))
+        }
         Call::Verify(Calling { command, output, connection }) => {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
@@ -85,7 +89,7 @@ async fn make(call: Call) -> Result<Exit, Failure> {
             command.run(&connection, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Audit(CallingGroup { command, output, connection }) => {
-            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
+            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Token(CallingGroup { command, output, connection }) => {
             command.run(&connection, &mut output.to(&mut stdout)).await

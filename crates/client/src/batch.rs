@@ -38,7 +38,11 @@ impl Client {
                 .await
                 .map(|answer| answer.results);
             let mut signed = Vec::with_capacity(asked.len());
-            distribute(results, asked.len(), |result| signed.push(result.and_then(signed_item)));
+            let mut wanted = asked.iter().map(|request| request.receipt);
+            distribute(results, asked.len(), |result| {
+                let with_receipt = wanted.next().unwrap_or_default();
+                signed.push(result.and_then(|result| signed_item(with_receipt, result)));
+            });
             for (request, result) in asked.iter().zip(signed) {
                 answers.push(match result {
                     Ok(signed) => self.released(request, signed).await,
@@ -50,9 +54,9 @@ impl Client {
     }
 }
 
-fn signed_item(v1::BatchSignResult { result }: v1::BatchSignResult) -> Result<Signed, ClientError> {
+fn signed_item(with_receipt: bool, v1::BatchSignResult { result }: v1::BatchSignResult) -> Result<Signed, ClientError> {
     match result {
-        Some(ItemResult::Response(response)) => Signed::checked(response),
+        Some(ItemResult::Response(response)) => Signed::of(with_receipt, response),
         Some(ItemResult::Error(status)) => Err(ClientError::Refused(Box::new(status.into()))),
         None => Err(no_result()),
     }

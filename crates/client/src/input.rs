@@ -68,21 +68,31 @@ pub struct SignItem {
     pub input: Input,
     /// How an ECDSA signature is to be written.
     pub encoding: EcdsaEncoding,
+    /// Whether to wait for a receipt: see [`Signed::receipt`](crate::Signed::receipt).
+    pub receipt: bool,
 }
 
 impl SignItem {
-    /// ECDSA signatures in DER.
+    /// ECDSA signatures in DER, no receipt.
     pub fn new(name: impl Into<KeyRef>, input: impl Into<Input>) -> Self {
-        Self { name: name.into(), input: input.into(), encoding: EcdsaEncoding::Der }
+        Self { name: name.into(), input: input.into(), encoding: EcdsaEncoding::Der, receipt: false }
+    }
+
+    /// With a receipt, which takes until the next checkpoint of the log.
+    #[must_use]
+    pub fn with_receipt(self) -> Self {
+        Self { receipt: true, ..self }
     }
 
     pub(crate) fn into_request(self) -> v1::SignRequest {
-        sign_request(self.name.to_string(), self.input, self.encoding)
+        let Self { name, input, encoding, receipt } = self;
+        v1::SignRequest { receipt, ..sign_request(name.to_string(), input, encoding) }
     }
 }
 
 pub(crate) fn sign_request(name: String, input: Input, encoding: EcdsaEncoding) -> v1::SignRequest {
-    v1::SignRequest { name, input: Some(with_checksum(input)), encoding: encoding_to_proto(encoding).into() }
+    let encoding = encoding_to_proto(encoding).into();
+    v1::SignRequest { name, input: Some(with_checksum(input)), encoding, receipt: false }
 }
 
 pub(crate) fn with_checksum(input: Input) -> v1::SignInput {

@@ -8,8 +8,9 @@ use chancery_api::v1::signing_service_client::SigningServiceClient;
 use chancery_model::{KeyVersionName, Timestamp};
 
 use crate::answer::{damaged_unless, time, version};
+use crate::receipt::receipt;
 use crate::retry::Repeat;
-use crate::{Client, ClientError, KeyRef, name};
+use crate::{Client, ClientError, KeyRef, ReceiptAnswer, name};
 
 /// What a JSON Web Token is to say.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct JwtRequest {
     pub lifetime: Option<Duration>,
     /// The header's `typ`, for example `at+jwt`; `JWT` where absent.
     pub token_type: Option<String>,
+    /// Whether to wait for a receipt: see [`Jwt::receipt`].
+    pub receipt: bool,
 }
 
 impl JwtRequest {
@@ -48,6 +51,7 @@ impl fmt::Debug for JwtRequest {
             .field("claims", &format_args!("{} bytes", self.claims.len()))
             .field("lifetime", &self.lifetime)
             .field("token_type", &self.token_type)
+            .field("receipt", &self.receipt)
             .finish()
     }
 }
@@ -67,6 +71,8 @@ pub struct Jwt {
     pub expires: Timestamp,
     /// Index of the intent's record in the log.
     pub record_index: u64,
+    /// The receipt, where one was asked for ([`JwtRequest::receipt`]). What was signed is the token up to its last dot.
+    pub receipt: Option<ReceiptAnswer>,
 }
 
 impl fmt::Debug for Jwt {
@@ -91,7 +97,7 @@ impl Client {
     where
         N: TryInto<KeyRef, Error: Into<ClientError>>,
     {
-        let JwtRequest { claims, lifetime, token_type } = jwt;
+        let JwtRequest { claims, lifetime, token_type, receipt } = jwt;
         let request = v1::SignJwtRequest {
             name: name::text(name)?,
             claims,
@@ -100,19 +106,30 @@ impl Client {
                 nanos: 0,
             }),
             r#type: token_type.unwrap_or_default(),
+            receipt,
         };
         let answer = self
             .call(Repeat::Safe, request, |connection, request| async move {
                 SigningServiceClient::new(connection).sign_jwt(request).await
             })
             .await?;
-        Jwt::checked(answer)
+        Jwt::checked(receipt, answer)
     }
 }
 
 impl Jwt {
-    fn checked(answer: v1::SignJwtResponse) -> Result<Self, ClientError> {
-        let v1::SignJwtResponse { name, token, token_crc32c, key_id, issue_time, expire_time, record_index } = answer;
+    fn checked(with_receipt: bool, answer: v1::SignJwtResponse) -> Result<Self, ClientError> {
+        let v1::SignJwtResponse {
+            name,
+            token,
+            token_crc32c,
+            key_id,
+            issue_time,
+            expire_time,
+            record_index,
+            receipt: text,
+            receipt_status,
+        } = answer;
         damaged_unless(crc32c::crc32c(token.as_bytes()) == token_crc32c, "the token")?;
         Ok(Self {
             version: version(&name)?,
@@ -121,6 +138,7 @@ impl Jwt {
             issued: time("`iat`", issue_time)?,
             expires: time("`exp`", expire_time)?,
             record_index,
+            receipt: receipt(with_receipt, text, receipt_status)?,
         })
     }
 }
@@ -139,11 +157,12 @@ mod tests {
             issue_time: Some(prost_types::Timestamp { seconds: 5, nanos: 0 }),
             expire_time: Some(prost_types::Timestamp { seconds: 65, nanos: 0 }),
             record_index: 9,
+            ..v1::SignJwtResponse::default()
         };
-        let jwt = Jwt::checked(answer.clone()).unwrap();
+        let jwt = Jwt::checked(false, answer.clone()).unwrap();
         assert_eq!(jwt.expires.unix_micros(), 65_000_000);
         assert!(!format!("{jwt:?} {:?}", JwtRequest::new("{\"sub\":\"bbbb\"}")).contains("bbbb"));
         let damaged = v1::SignJwtResponse { token: "aaaa.bbbb.cccd".to_owned(), ..answer };
-        assert!(matches!(Jwt::checked(damaged), Err(ClientError::Damaged { what: "the token" })));
+        assert!(matches!(Jwt::checked(false, damaged), Err(ClientError::Damaged { what: "the token" })));
     }
 }

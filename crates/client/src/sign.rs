@@ -6,8 +6,9 @@ use chancery_model::{Algorithm, EcdsaEncoding, KeyVersionName};
 
 use crate::answer::{damaged_unless, known_algorithm, version};
 use crate::input::sign_request;
+use crate::receipt::receipt;
 use crate::retry::Repeat;
-use crate::{Client, ClientError, Input, KeyRef, name};
+use crate::{Client, ClientError, Input, KeyRef, ReceiptAnswer, SignItem, name};
 
 /// A signature, and what made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Signed {
     pub recovery_id: Option<u8>,
     /// Index of the intent's record in the log.
     pub record_index: u64,
+    /// The receipt, where one was asked for ([`SignItem::with_receipt`]).
+    pub receipt: Option<ReceiptAnswer>,
 }
 
 impl Client {
@@ -41,18 +44,36 @@ impl Client {
     where
         N: TryInto<KeyRef, Error: Into<ClientError>>,
     {
-        let request = sign_request(name::text(name)?, input.into(), encoding);
+        self.sign_request(sign_request(name::text(name)?, input.into(), encoding)).await
+    }
+
+    /// Signs an item: as [`Client::sign`], and with a receipt where the item wants one.
+    ///
+    /// # Errors
+    /// As [`Client::sign`].
+    pub async fn sign_item(&self, item: SignItem) -> Result<Signed, ClientError> {
+        self.sign_request(item.into_request()).await
+    }
+
+    async fn sign_request(&self, request: v1::SignRequest) -> Result<Signed, ClientError> {
         let answer = self
             .call(Repeat::Safe, request.clone(), |connection, request| async move {
                 SigningServiceClient::new(connection).sign(request).await
             })
             .await?;
-        self.released(&request, Signed::checked(answer)?).await
+        self.released(&request, Signed::of(request.receipt, answer)?).await
     }
 }
 
 impl Signed {
-    /// Takes an answer of Sign, or of an item of BatchSign, whose request carried a checksum.
+    /// The answer to a request that wanted a receipt or none.
+    pub(crate) fn of(with_receipt: bool, mut answer: v1::SignResponse) -> Result<Self, ClientError> {
+        let text = std::mem::take(&mut answer.receipt);
+        let receipt = receipt(with_receipt, text, answer.receipt_status)?;
+        Ok(Self { receipt, ..Self::checked(answer)? })
+    }
+
+    /// Takes an answer of Sign, or of an item of BatchSign, whose request carried a checksum and wanted no receipt.
     ///
     /// # Errors
     /// [`ClientError::Damaged`] and [`ClientError::Answer`].
@@ -65,6 +86,8 @@ impl Signed {
             verified_input_crc32c,
             recovery_id,
             record_index,
+            receipt: _,
+            receipt_status: _,
         } = answer;
         damaged_unless(verified_input_crc32c, "the input, whose checksum the service did not get")?;
         damaged_unless(crc32c::crc32c(&signature) == signature_crc32c, "the signature")?;
@@ -76,6 +99,7 @@ impl Signed {
                 what: format!("the recovery id {recovery_id:?} is none"),
             })?,
             record_index,
+            receipt: None,
         })
     }
 }
@@ -93,6 +117,7 @@ mod tests {
             verified_input_crc32c: true,
             recovery_id: Some(1),
             record_index: 7,
+            ..v1::SignResponse::default()
         }
     }
 

@@ -54,12 +54,20 @@ pub struct SignAnswer {
     pub result: Result<Signed, ClientError>,
 }
 
-/// What was sent and not answered yet, by correlation id; the requests are kept where signatures are verified on this side.
+/// What was sent and not answered yet, by correlation id.
 #[derive(Debug, Clone, Default)]
-struct Unanswered(Arc<Mutex<HashMap<String, Option<v1::SignRequest>>>>);
+struct Unanswered(Arc<Mutex<HashMap<String, Sent>>>);
+
+/// What is to be known of a message when its answer comes.
+#[derive(Debug)]
+struct Sent {
+    with_receipt: bool,
+    /// Where signatures are verified on this side.
+    request: Option<v1::SignRequest>,
+}
 
 impl Unanswered {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<v1::SignRequest>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Sent>> {
         // What panicked elsewhere left a whole map.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,7 +126,8 @@ impl SignSender {
                     format!("the correlation id {correlation_id:?} is that of a message that is not answered yet");
                 return Err(ClientError::Request { what });
             }
-            Entry::Vacant(entry) => entry.insert(self.keeps_requests.then(|| request.clone())),
+            Entry::Vacant(entry) => entry
+                .insert(Sent { with_receipt: request.receipt, request: self.keeps_requests.then(|| request.clone()) }),
         };
         place.send(v1::StreamSignRequest { correlation_id, request: Some(request) });
         // Given back when the answer is taken.
@@ -189,12 +198,12 @@ impl Receiver {
 
     async fn take(&self, answer: v1::StreamSignResponse) -> Result<SignAnswer, ClientError> {
         let v1::StreamSignResponse { correlation_id, result } = answer;
-        let Some(request) = self.unanswered.lock().remove(&correlation_id) else {
+        let Some(Sent { with_receipt, request }) = self.unanswered.lock().remove(&correlation_id) else {
             let what = format!("an answer to {correlation_id:?}, which was not asked, or was answered already");
             return Err(ClientError::Answer { what });
         };
         let result = match result {
-            Some(ItemResult::Response(response)) => Signed::checked(response),
+            Some(ItemResult::Response(response)) => Signed::of(with_receipt, response),
             Some(ItemResult::Error(status)) => Err(ClientError::Refused(Box::new(status.into()))),
             None => Err(batch::no_result()),
         };

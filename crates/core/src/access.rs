@@ -325,6 +325,9 @@ fn is_for(algorithm: Algorithm, action: Action) -> bool {
         | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
+        | Action::GetCheckpoint
+        | Action::GetInclusionProof
+        | Action::GetConsistencyProof
         | Action::ListTokens
         | Action::GetToken
         | Action::ClearPinLatch

@@ -17,6 +17,9 @@ impl Chancery {
         requests: Vec<Result<SignRequest, Error>>,
     ) -> Result<Vec<Result<SignAnswer, Error>>, Error> {
         self.check_batch_items(requests.len())?;
+        let wanted: Vec<bool> =
+            requests.iter().map(|request| request.as_ref().is_ok_and(|request| request.receipt)).collect();
+        let deadline = from.deadline;
         let mut readable = Vec::with_capacity(requests.len());
         let places: Vec<Option<Error>> = requests
             .into_iter()
@@ -35,7 +38,18 @@ impl Chancery {
             Some(error) => Err(error),
             None => answers.next().unwrap_or_else(|| Err(Error::internal("an item of the batch was not answered"))),
         };
-        Ok(places.into_iter().map(answer_or).collect())
+        let mut answers: Vec<_> = places.into_iter().map(answer_or).collect();
+        let mut receivers: Vec<&mut SignAnswer> = answers
+            .iter_mut()
+            .zip(wanted)
+            .filter(|(_, wanted)| *wanted)
+            .filter_map(|(answer, _)| answer.as_mut().ok())
+            .collect();
+        let indexes: Vec<u64> = receivers.iter().map(|answer| answer.record_index).collect();
+        for (answer, receipt) in receivers.iter_mut().zip(self.receipts(&indexes, deadline).await) {
+            answer.receipt = Some(receipt);
+        }
+        Ok(answers)
     }
 
     /// Checks each signature; the answers are in the requests' order. An item that could not even be read is given as its

@@ -172,6 +172,20 @@ pub enum Error {
     /// A leaf of the log is missing.
     #[error("the log has a gap, and so no tree that could be signed")]
     LogGap,
+    /// There is no key to sign the log with.
+    #[error("the log is not signed: no system ring is configured")]
+    LogNotSigned,
+    /// No checkpoint covers what was asked for.
+    #[error("there is no checkpoint of the log yet that covers this")]
+    NoCheckpoint,
+    /// The log has not so many records.
+    #[error("the log has {records} records, and so no {what}")]
+    BeyondLog {
+        /// What was asked for.
+        what: String,
+        /// How many records there are.
+        records: u64,
+    },
     /// The name is that of a caller already.
     #[error("{name} exists already")]
     CallerExists {

@@ -192,7 +192,11 @@ impl Kind {
             | Action::ExplainAuthorization
             | Action::ListEffectiveAccess
             | Action::ReplayPolicySet => Self::PolicySet,
-            Action::ListRecords | Action::WatchRecords => Self::AuditLog,
+            Action::ListRecords
+            | Action::WatchRecords
+            | Action::GetCheckpoint
+            | Action::GetInclusionProof
+            | Action::GetConsistencyProof => Self::AuditLog,
             Action::ListTokens => Self::Tokens,
             Action::GetToken | Action::ClearPinLatch => Self::Token,
             Action::CreateCaller | Action::ListCallers => Self::Callers,

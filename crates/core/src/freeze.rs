@@ -171,6 +171,9 @@ const fn stops(action: Action) -> bool {
         | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
+        | Action::GetCheckpoint
+        | Action::GetInclusionProof
+        | Action::GetConsistencyProof
         | Action::ListTokens
         | Action::GetToken
         | Action::ClearPinLatch

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::keys::KeyOrVersion;
 use crate::sign::{DeviceInput, Prepared};
 use crate::state::{KeyEntry, Snapshot};
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, ReceiptAnswer, Requester};
 use claims::{Claims, Validity};
 
 pub use lifetime::{DEFAULT_MAX_JWT_LIFETIME, LONGEST_JWT_LIFETIME};
@@ -38,18 +38,21 @@ pub struct SignJwtRequest {
     pub lifetime: Option<Duration>,
     /// The header's `typ`; `JWT` where empty.
     pub token_type: String,
+    /// Whether to wait for a receipt.
+    pub receipt: bool,
 }
 
 impl std::fmt::Debug for SignJwtRequest {
     // Claims are about people.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { name, claims, lifetime, token_type } = self;
+        let Self { name, claims, lifetime, token_type, receipt } = self;
         let claims = format_args!("{} bytes", claims.len());
         f.debug_struct("SignJwtRequest")
             .field("name", name)
             .field("claims", &claims)
             .field("lifetime", lifetime)
             .field("token_type", token_type)
+            .field("receipt", receipt)
             .finish()
     }
 }
@@ -71,12 +74,14 @@ pub struct SignJwtAnswer {
     pub expires: Timestamp,
     /// Index of the intent in the record.
     pub record_index: u64,
+    /// The receipt, where one was asked for.
+    pub receipt: Option<ReceiptAnswer>,
 }
 
 impl std::fmt::Debug for SignJwtAnswer {
     // Whoever holds a token is who it says.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { version, algorithm, token: _, key_id, issued, expires, record_index } = self;
+        let Self { version, algorithm, token: _, key_id, issued, expires, record_index, receipt: _ } = self;
         f.debug_struct("SignJwtAnswer")
             .field("version", version)
             .field("algorithm", algorithm)
@@ -103,7 +108,7 @@ impl Chancery {
     /// [`Error::InvalidField`] for what no key would sign; then as [`Chancery::sign`]; [`Error::WrongPurpose`] for a MAC
     /// key and [`Error::NotInJose`] for an algorithm without a JOSE name.
     pub async fn sign_jwt(&self, from: &Requester, request: SignJwtRequest) -> Result<SignJwtAnswer, Error> {
-        let SignJwtRequest { name, claims, lifetime, token_type } = request;
+        let SignJwtRequest { name, claims, lifetime, token_type, receipt: wanted } = request;
         // Policy decides by the claims, so they are read first. Whoever sends claims that cannot be read is told so before
         // the key is looked for. He learns nothing by it: the answer depends on his own request and the time alone, and is
         // the same for a key that he may use, one that he may not, and none at all, as it is with a malformed name. What
@@ -111,7 +116,8 @@ impl Chancery {
         let claims = Claims::read(claims, lifetime, Timestamp::now())?;
         let token_type = checked_type(token_type)?;
         let (this, from) = (self.clone(), from.clone());
-        self.to_the_end(async move {
+        let deadline = from.deadline;
+        let answer = self.to_the_end(async move {
             let mut draft = None;
             // Where the state changes meanwhile it is decided afresh, perhaps for another version: the last draft counts.
             let prepare = |snapshot: &Snapshot| {
@@ -131,9 +137,14 @@ impl Chancery {
                 issued: validity.issued(),
                 expires: validity.expires(),
                 record_index: answer.record_index,
+                receipt: None,
             })
-        })
-        .await
+        });
+        let mut answer = answer.await?;
+        if wanted {
+            answer.receipt = Some(self.receipt(answer.record_index, deadline).await);
+        }
+        Ok(answer)
     }
 
     /// Authorises, finds the version and writes the token down, in this order: nobody learns of a key that he may not use.
@@ -221,6 +232,7 @@ mod tests {
             claims: r#"{"sub":"ada"}"#.to_owned(),
             lifetime: None,
             token_type: String::new(),
+            receipt: false,
         };
         assert!(!format!("{request:?}").contains("ada"));
         let answer = SignJwtAnswer {
@@ -231,6 +243,7 @@ mod tests {
             issued: Timestamp::from_unix_micros(0),
             expires: Timestamp::from_unix_micros(1),
             record_index: 1,
+            receipt: None,
         };
         assert!(!format!("{answer:?}").contains("e30"));
     }

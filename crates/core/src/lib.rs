@@ -40,8 +40,10 @@ mod observe;
 mod pace;
 mod paging;
 mod policies;
+mod proofs;
 mod public_key;
 mod random;
+mod receipts;
 mod records;
 mod registry;
 mod replay;
@@ -101,6 +103,8 @@ pub use mac::{MacSignAnswer, MacSignRequest, MacVerifyAnswer, MacVerifyRequest};
 pub use observe::{Observation, Observer};
 pub use paging::Page;
 pub use policies::{PolicyCheck, PolicySetView};
+pub use proofs::{LogCheckpoint, LogProof};
+pub use receipts::{NoReceipt, ReceiptAnswer};
 pub use registry::CallerEntry;
 pub use replay::{ChangedDecision, Replayed};
 pub use requester::{Held, Requester};
@@ -147,8 +151,8 @@ struct Inner {
     limits: Limits,
     log: Log,
     reader: Reader,
-    /// Places for those who list the record, and for those who follow it: together fewer than the store has readers, so that
-    /// who reads much never keeps the state from being loaded.
+    /// Places for those who list the record, and for those who follow it or take proofs and receipts: together fewer than the
+    /// store has readers, so that who reads much never keeps the state from being loaded.
     listing: Arc<Semaphore>,
     /// Places for those who decide on all keys of a ring at once, or review access.
     publishing: Arc<Semaphore>,
@@ -200,6 +204,8 @@ pub struct Limits {
     pub max_message_bytes: usize,
     /// How many items a batch may have.
     pub max_batch_items: usize,
+    /// How long all receipts of an answer may be together, in bytes.
+    pub max_receipt_bytes: usize,
     /// How often the rules of keys are looked at.
     pub schedule_interval: Duration,
     /// How fast a caller goes that has no rate of its own.
@@ -212,6 +218,7 @@ impl Default for Limits {
             suspend_wait: Duration::from_secs(5),
             max_message_bytes: 1 << 20,
             max_batch_items: 256,
+            max_receipt_bytes: 3 << 20,
             schedule_interval: Duration::from_secs(1),
             caller_rate: None,
         }

@@ -22,7 +22,7 @@ use crate::keys::{AllowedKey, KeyOrVersion};
 use crate::pace::paced;
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
 use crate::usage::{Counted, refuse_beyond};
-use crate::{Chancery, Error, Observation, Requester};
+use crate::{Chancery, Error, Observation, ReceiptAnswer, Requester};
 
 /// What is signed or was signed.
 #[derive(Clone)]
@@ -52,6 +52,8 @@ pub struct SignRequest {
     pub input: Input,
     /// How to write an ECDSA signature.
     pub encoding: EcdsaEncoding,
+    /// Whether to wait for a receipt.
+    pub receipt: bool,
 }
 
 /// A signature, and what made it.
@@ -67,6 +69,8 @@ pub struct SignAnswer {
     pub recovery_id: Option<u8>,
     /// Index of the intent in the record.
     pub record_index: u64,
+    /// The receipt, where one was asked for.
+    pub receipt: Option<ReceiptAnswer>,
 }
 
 /// An item that policy allows and that is fit to be signed.
@@ -109,11 +113,16 @@ impl Chancery {
     /// and [`Error::StateChanging`] before the token was asked; [`Error::Device`] and [`Error::DeadlineExceeded`] after.
     pub async fn sign(&self, from: &Requester, request: SignRequest) -> Result<SignAnswer, Error> {
         let (this, from) = (self.clone(), from.clone());
-        self.to_the_end(async move {
+        let (wanted, deadline) = (request.receipt, from.deadline);
+        let answer = self.to_the_end(async move {
             let prepare = |snapshot: &Snapshot| this.prepare(snapshot, &from, &request, 1);
             this.sign_one(&from, Action::Sign, prepare).await
-        })
-        .await
+        });
+        let mut answer = answer.await?;
+        if wanted {
+            answer.receipt = Some(self.receipt(answer.record_index, deadline).await);
+        }
+        Ok(answer)
     }
 
     /// Makes the signatures of a batch.
@@ -206,7 +215,7 @@ impl Chancery {
         request: &SignRequest,
         batch_size: usize,
     ) -> Result<Prepared, Error> {
-        let SignRequest { name, input, encoding } = request;
+        let SignRequest { name, input, encoding, receipt: _ } = request;
         let allowed =
             self.authorize_key(snapshot, from, Action::Sign, name, |key| sign_context(key, name, input, batch_size))?;
         allowed.key.require(KeyPurpose::Signature, Action::Sign)?;
@@ -353,6 +362,7 @@ async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (
             signature: bytes,
             recovery_id: signature.recovery_id,
             record_index,
+            receipt: None,
         }),
         Err(failure) if failure.kind == HsmErrorKind::Deadline => {
             Err(Error::DeadlineExceeded { record_index: Some(record_index) })

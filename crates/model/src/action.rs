@@ -76,6 +76,12 @@ pub enum Action {
     ListRecords,
     /// WatchRecords.
     WatchRecords,
+    /// GetCheckpoint.
+    GetCheckpoint,
+    /// GetInclusionProof.
+    GetInclusionProof,
+    /// GetConsistencyProof.
+    GetConsistencyProof,
     /// ListTokens.
     ListTokens,
     /// GetToken.
@@ -192,7 +198,7 @@ impl ActionGroup {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 51] = [
         Self::Sign,
         Self::SignJwt,
         Self::MacSign,
@@ -228,6 +234,9 @@ impl Action {
         Self::ReplayPolicySet,
         Self::ListRecords,
         Self::WatchRecords,
+        Self::GetCheckpoint,
+        Self::GetInclusionProof,
+        Self::GetConsistencyProof,
         Self::ListTokens,
         Self::GetToken,
         Self::ClearPinLatch,
@@ -282,6 +291,9 @@ impl Action {
             Self::ReplayPolicySet => "ReplayPolicySet",
             Self::ListRecords => "ListRecords",
             Self::WatchRecords => "WatchRecords",
+            Self::GetCheckpoint => "GetCheckpoint",
+            Self::GetInclusionProof => "GetInclusionProof",
+            Self::GetConsistencyProof => "GetConsistencyProof",
             Self::ListTokens => "ListTokens",
             Self::GetToken => "GetToken",
             Self::ClearPinLatch => "ClearPinLatch",
@@ -328,7 +340,11 @@ impl Action {
             | Self::ListEffectiveAccess
             | Self::ReplayPolicySet => ActionGroup::ReadingPolicy,
             Self::ApplyPolicySet => ActionGroup::AdministeringPolicy,
-            Self::ListRecords | Self::WatchRecords => ActionGroup::Auditing,
+            Self::ListRecords
+            | Self::WatchRecords
+            | Self::GetCheckpoint
+            | Self::GetInclusionProof
+            | Self::GetConsistencyProof => ActionGroup::Auditing,
             Self::ListTokens | Self::GetToken => ActionGroup::ReadingTokens,
             Self::ClearPinLatch => ActionGroup::AdministeringTokens,
             Self::GetCaller | Self::ListCallers | Self::ListApiKeys => ActionGroup::ReadingCallers,

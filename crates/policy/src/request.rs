@@ -271,6 +271,9 @@ impl OperationKind {
             | Action::ReplayPolicySet
             | Action::ListRecords
             | Action::WatchRecords
+            | Action::GetCheckpoint
+            | Action::GetInclusionProof
+            | Action::GetConsistencyProof
             | Action::ListTokens
             | Action::GetToken
             | Action::ClearPinLatch
@@ -343,7 +346,11 @@ impl Resource {
             | Action::ApplyPolicySet => {
                 matches!(self, Self::PolicySet)
             }
-            Action::ListRecords | Action::WatchRecords => matches!(self, Self::AuditLog),
+            Action::ListRecords
+            | Action::WatchRecords
+            | Action::GetCheckpoint
+            | Action::GetInclusionProof
+            | Action::GetConsistencyProof => matches!(self, Self::AuditLog),
             Action::ListTokens => matches!(self, Self::Tokens),
             Action::GetToken | Action::ClearPinLatch => matches!(self, Self::Token(_)),
             Action::CreateCaller | Action::ListCallers => matches!(self, Self::Callers),

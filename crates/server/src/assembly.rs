@@ -190,7 +190,11 @@ async fn start_core(
         first_policy_set: first_policy_set(&config.policy.first)?,
         log,
         reader,
-        limits: Limits { caller_rate: config.limits.rate(), ..Limits::default() },
+        limits: Limits {
+            caller_rate: config.limits.rate(),
+            max_receipt_bytes: config.listener.limits.receipt_bytes(),
+            ..Limits::default()
+        },
         observer: metrics.observer(),
         clock: Clock::system(),
     };

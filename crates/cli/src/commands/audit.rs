@@ -7,10 +7,11 @@ use chancery_model::{Action, HashAlgorithm};
 use clap::{Args, Subcommand, ValueEnum};
 use prost_types::Timestamp;
 use std::convert::Infallible;
+use std::io::Write;
 use std::time::Duration;
 use tonic::Request;
 
-use super::{PAGE, audit_show};
+use super::{PAGE, audit_log, audit_show};
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source};
 use crate::names::{CallerArgument, ResourceArgument};
@@ -42,6 +43,30 @@ Examples:
   chancery audit show 42
   chancery audit show \"$(chancery sign dev/invoices invoice.pdf -o json | jq .record_index)\"")]
     Show(audit_show::Show),
+    /// Make the receipt of a record, to be kept and verified without the service
+    ///
+    /// The receipt discloses the record with all its details, and shows that it is in the log: verify it with
+    /// chancery verify --receipt. A record that no checkpoint covers yet is waited for.
+    #[command(after_long_help = "\
+Examples:
+  chancery audit receipt 42 --out invoice.receipt
+  chancery audit receipt 42 | chancery verify --receipt - --log-key \"$LOG_KEY\"")]
+    Receipt(audit_log::MakeReceipt),
+    /// Print the newest checkpoint of the log
+    ///
+    /// Whoever keeps it finds out with --continues whether the log was cut or rewritten since; the command ends with 1 then.
+    #[command(after_long_help = "\
+Examples:
+  chancery audit checkpoint > kept.checkpoint
+  chancery audit checkpoint --log-key \"$LOG_KEY\" --continues kept.checkpoint --out kept.checkpoint")]
+    Checkpoint(audit_log::ShowCheckpoint),
+    /// Print the log's public key, to be pinned by those who verify
+    ///
+    /// The service says it of itself: compare it over another way before it is trusted.
+    #[command(after_long_help = "\
+Examples:
+  LOG_KEY=\"$(chancery audit log-key)\"")]
+    LogKey,
     /// Show records as they are made, until interrupted
     ///
     /// With -o json, one JSON document a line. Where the service ends the watch, the error says from where to resume;
@@ -219,14 +244,17 @@ pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
 }
 
 impl AuditCommand {
-    /// Runs the command.
-    pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    /// Runs the command. `note` is standard error.
+    pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
         match self {
             Self::List(arguments) => {
                 out.show(&list(client, *arguments).await?)?;
                 Ok(Exit::Done)
             }
             Self::Show(arguments) => arguments.run(client, out).await,
+            Self::Receipt(arguments) => arguments.run(client, out).await,
+            Self::Checkpoint(arguments) => arguments.run(client, out, note).await,
+            Self::LogKey => audit_log::show_log_key(client, out).await,
             Self::Watch(arguments) => match watch(client, arguments, out).await? {},
         }
     }

@@ -1,11 +1,13 @@
 //! `chancery jwt`.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chancery_client::{Client, JwtRequest};
 use clap::{Args, Subcommand};
 
+use super::receipt_files;
 use crate::duration;
 use crate::exit::{Exit, Failure};
 use crate::input::Source;
@@ -46,17 +48,22 @@ pub struct Sign {
     /// The header's typ, for example at+jwt [default: JWT]
     #[arg(long = "type", value_name = "TYPE")]
     token_type: Option<String>,
+    /// Wait for the receipt, and write it into this file
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
 }
 
 impl JwtCommand {
     /// Runs the command. `note` is standard error.
     pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
-        let Self::Sign(Sign { key, claims, claims_file, lifetime, token_type }) = self;
+        let Self::Sign(Sign { key, claims, claims_file, lifetime, token_type, receipt: path }) = self;
         let claims = match claims_file {
             Some(file) => file.read_claims()?,
             None => claims,
         };
-        let jwt = client.sign_jwt(&key.to_string(), JwtRequest { claims, lifetime, token_type }).await?;
+        let request = JwtRequest { claims, lifetime, token_type, receipt: path.is_some() };
+        let mut jwt = client.sign_jwt(&key.to_string(), request).await?;
+        let (receipt, record_index) = (jwt.receipt.take(), jwt.record_index);
         let view = JwtView::from(jwt);
         if out.format() == Format::Table {
             out.line(&view.token)?;
@@ -66,6 +73,9 @@ impl JwtCommand {
         } else {
             out.show(&view)?;
         }
-        Ok(Exit::Done)
+        match path {
+            Some(path) => receipt_files::keep(&path, receipt, record_index, note),
+            None => Ok(Exit::Done),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod audit;
+mod audit_log;
 mod audit_show;
 pub mod backup;
 pub mod bench;
@@ -23,6 +24,7 @@ pub mod policy;
 mod provision;
 pub mod public_key;
 pub mod random;
+mod receipt_files;
 pub mod rings;
 pub mod scan;
 pub mod serve;
@@ -31,6 +33,7 @@ pub mod sign;
 pub mod state;
 pub mod token;
 pub mod verify;
+mod verify_receipt;
 
 use chancery_client::EcdsaEncoding;
 use chancery_model::{Action, Algorithm, UnknownAction};

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use chancery_client::{Client, EcdsaEncoding, KeyRef, SignItem, Signed, Verdict, VerifyItem};
+use chancery_client::{Client, EcdsaEncoding, KeyRef, ReceiptAnswer, SignItem, Signed, Verdict, VerifyItem};
 use serde::Serialize;
+
+use super::receipt_files;
 
 use crate::exit::{Exit, Failure};
 use crate::input::Source;
@@ -57,6 +59,20 @@ impl Failures<'_> {
         let _ignored = write!(self.note, "{}: {text}", file.display());
         self.first.get_or_insert(exit);
     }
+
+    /// Writes the receipt of a file into FILE.receipt, where it was `wanted`.
+    fn add_receipt(&mut self, file: &Path, receipt: Option<ReceiptAnswer>, wanted: bool, record_index: u64) {
+        if !wanted {
+            return;
+        }
+        match receipt_files::keep(&beside(file, ".receipt"), receipt, record_index, self.note) {
+            Ok(Exit::Done) => {}
+            Ok(exit) => {
+                self.first.get_or_insert(exit);
+            }
+            Err(failure) => self.add(file, failure),
+        }
+    }
 }
 
 /// Signs each file and writes its signature into FILE.sig. A file that fails does not stop the others.
@@ -65,6 +81,7 @@ pub async fn sign(
     key: KeyRef,
     files: &[PathBuf],
     encoding: EcdsaEncoding,
+    receipts: bool,
     out: &mut Output<'_>,
     note: &mut dyn Write,
 ) -> Result<Exit, Failure> {
@@ -73,11 +90,14 @@ pub async fn sign(
     for group in files.chunks(GROUP) {
         let (files, items) = read(group, &mut failures, |file| {
             let message = Source::File(file.to_owned()).read_message()?;
-            Ok(SignItem { encoding, ..SignItem::new(&key, message) })
+            Ok(SignItem { encoding, receipt: receipts, ..SignItem::new(&key, message) })
         });
         for (file, answer) in files.into_iter().zip(client.batch_sign(items).await) {
             match answer.map_err(Failure::from).and_then(|answer| keep(file, answer)) {
-                Ok(kept) => signed.push(kept),
+                Ok((kept, receipt)) => {
+                    failures.add_receipt(file, receipt, receipts, kept.record_index);
+                    signed.push(kept);
+                }
                 Err(failure) => failures.add(file, failure),
             }
         }
@@ -144,25 +164,30 @@ fn read<'a, T>(
     readable
 }
 
-fn keep(file: &Path, signed: Signed) -> Result<SignedFile, Failure> {
+fn keep(file: &Path, signed: Signed) -> Result<(SignedFile, Option<ReceiptAnswer>), Failure> {
     let signature = signature_file(file);
     std::fs::write(&signature, &signed.signature).map_err(|error| {
         Failure::file("write", &signature, error)
             .hint(format!("the signature was made and is on the record at index {}", signed.record_index))
     })?;
-    Ok(SignedFile {
+    let kept = SignedFile {
         file: file.display().to_string(),
         signature: signature.display().to_string(),
         version: signed.version.to_string(),
         algorithm: signed.algorithm.as_str(),
         record_index: signed.record_index,
-    })
+    };
+    Ok((kept, signed.receipt))
 }
 
 /// Where the signature of a file goes to and comes from.
 fn signature_file(file: &Path) -> PathBuf {
+    beside(file, ".sig")
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(file);
-    name.push(".sig");
+    name.push(ending);
     PathBuf::from(name)
 }
 

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use chancery_client::{Client, Input, Signed};
+use chancery_client::{Client, Input, SignItem, Signed};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Encoding, several};
+use super::{Encoding, receipt_files, several};
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source, base64};
 use crate::names::KeyOrVersionArgument;
@@ -20,17 +20,21 @@ Without --signature, a table answer is the signature alone, in base64, on standa
 standard error. Keep the version with the signature: once the key is rotated, its name means another one. A message has at most 1 MiB; of \
 what is longer, sign the digest, with a key made with --allow-digest.
 
+A receipt shows without the service that the signature is on the record: chancery verify --receipt. Where it cannot be had \
+now, the signature is made all the same, and the command ends with 1.
+
 Examples:
   chancery sign dev/invoices --in invoice.pdf --signature invoice.sig
   printf 'pay 5 to Ada' | chancery sign dev/invoices
   chancery sign dev/hashes --digest \"$(sha256sum invoice.pdf | cut -d' ' -f1)\"
   chancery sign dev/invoices/2 --in token.txt --encoding p1363 --output json
-  chancery sign dev/releases build/*.tar.gz    # each signature goes into FILE.sig")]
+  chancery sign dev/releases build/*.tar.gz    # each signature goes into FILE.sig
+  chancery sign dev/invoices --in invoice.pdf --signature invoice.sig --receipt invoice.receipt")]
 pub struct SignCommand {
     /// RING/KEY for its primary version, or RING/KEY/VERSION
     key: KeyOrVersionArgument,
     /// Files to sign, each by itself; their signatures go into FILE.sig
-    #[arg(value_name = "FILE", conflicts_with_all = ["message", "digest", "signature"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["message", "digest", "signature", "receipt"])]
     files: Vec<PathBuf>,
     /// The message: a file, or - for standard input
     #[arg(long = "in", value_name = "FILE", default_value = "-", conflicts_with = "digest")]
@@ -44,6 +48,12 @@ pub struct SignCommand {
     /// Write the raw signature into this file
     #[arg(long, short, value_name = "FILE")]
     signature: Option<PathBuf>,
+    /// Wait for the receipt, and write it into this file
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// With several files: wait for their receipts, and write each into FILE.receipt
+    #[arg(long, requires = "files")]
+    receipts: bool,
 }
 
 /// A signature, for people and programs.
@@ -58,23 +68,32 @@ struct SignatureView {
     record_index: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
 }
 
 impl SignCommand {
     /// Runs the command. `note` is standard error.
     pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
         if !self.files.is_empty() {
-            return several::sign(client, self.key.into(), &self.files, self.encoding.into(), out, note).await;
+            let Self { key, files, encoding, receipts, .. } = self;
+            return several::sign(client, key.into(), &files, encoding.into(), receipts, out, note).await;
         }
         let input = input(&self.message, self.digest)?;
-        let signed = client.sign(self.key, input, self.encoding.into()).await?;
+        let item = SignItem { encoding: self.encoding.into(), ..SignItem::new(self.key, input) };
+        let item = if self.receipt.is_some() { item.with_receipt() } else { item };
+        let mut signed = client.sign_item(item).await?;
         if let Some(path) = &self.signature {
             std::fs::write(path, &signed.signature).map_err(|error| {
                 Failure::file("write", path, error)
                     .hint(format!("the signature was made and is on the record at index {}", signed.record_index))
             })?;
         }
-        let view = SignatureView::new(&signed, self.signature.map(|path| path.display().to_string()));
+        let receipt = signed.receipt.take();
+        let kept = self.receipt.as_deref().map(|path| receipt_files::keep(path, receipt, signed.record_index, note));
+        let receipt = self.receipt.filter(|_| matches!(kept, Some(Ok(Exit::Done))));
+        let [file, receipt] = [self.signature, receipt].map(|path| path.map(|path| path.display().to_string()));
+        let view = SignatureView::new(&signed, file, receipt);
         if view.file.is_none() && out.format() == Format::Table {
             out.line(&view.signature)?;
             // Standard error may be closed; the signature is out.
@@ -82,7 +101,8 @@ impl SignCommand {
         } else {
             out.show(&view)?;
         }
-        Ok(Exit::Done)
+        // Last: the signature may be nowhere but in the answer.
+        kept.unwrap_or(Ok(Exit::Done))
     }
 }
 
@@ -95,7 +115,7 @@ pub(super) fn input(message: &Source, digest: Option<Hex>) -> Result<Input, Fail
 }
 
 impl SignatureView {
-    fn new(signed: &Signed, file: Option<String>) -> Self {
+    fn new(signed: &Signed, file: Option<String>, receipt: Option<String>) -> Self {
         Self {
             version: signed.version.to_string(),
             algorithm: signed.algorithm.as_str(),
@@ -103,6 +123,7 @@ impl SignatureView {
             recovery_id: signed.recovery_id,
             record_index: signed.record_index,
             file,
+            receipt,
         }
     }
 }
@@ -117,6 +138,7 @@ impl View for SignatureView {
                 ("record", self.record_index.to_string()),
                 ("recovery id", self.recovery_id.map(|id| id.to_string()).unwrap_or_default()),
                 ("signature", self.file.clone().unwrap_or_else(|| self.signature.clone())),
+                ("receipt", self.receipt.clone().unwrap_or_default()),
             ],
         )
     }
@@ -135,8 +157,9 @@ mod tests {
             signature: vec![0xff; 64],
             recovery_id: None,
             record_index: 12,
+            receipt: None,
         };
-        let json = serde_json::to_value(SignatureView::new(&signed, None)).unwrap();
+        let json = serde_json::to_value(SignatureView::new(&signed, None, None)).unwrap();
         assert_eq!(json["algorithm"], "ED25519");
         assert_eq!(json["record_index"], 12);
         assert!(json["signature"].as_str().unwrap().ends_with("w=="), "{json}");

@@ -7,6 +7,7 @@ use chancery_client::{Client, Finding};
 use clap::Args;
 use serde::Serialize;
 
+use super::verify_receipt::{Beside, ReceiptArguments};
 use super::{Encoding, several, sign};
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source};
@@ -19,29 +20,36 @@ use crate::output::{Output, View};
 The exit code is 0 where the signature is valid and 1 where it is not. Name the version that signed, unless it is still \
 the key's primary one. The signature may be raw bytes or the base64 text that `chancery sign` prints.
 
+With --receipt no service is asked, and no KEY is named: the receipt is verified with the log's key, and whatever is \
+given beside it (--in or --digest, --public-key, --signature) is held against the record in it.
+
 Examples:
   chancery verify dev/invoices/1 --in invoice.pdf --signature invoice.sig
   printf 'pay 5 to Ada' | chancery verify dev/invoices --signature invoice.sig
   chancery verify dev/hashes/1 --digest \"$SHA256\" --signature invoice.sig
-  chancery verify dev/releases/1 build/*.tar.gz    # each signature comes from FILE.sig")]
+  chancery verify dev/releases/1 build/*.tar.gz    # each signature comes from FILE.sig
+  chancery verify --receipt invoice.receipt --log-key \"$LOG_KEY\" \\\n    --in invoice.pdf --signature invoice.sig --public-key invoices.pem")]
 pub struct VerifyCommand {
     /// RING/KEY/VERSION for the version that signed, or RING/KEY for the primary one
-    key: KeyOrVersionArgument,
+    #[arg(required_unless_present = "receipt")]
+    key: Option<KeyOrVersionArgument>,
     /// Files to check, each against its signature in FILE.sig
     #[arg(value_name = "FILE", conflicts_with_all = ["message", "digest", "signature"])]
     files: Vec<PathBuf>,
-    /// What was signed: a file, or - for standard input
-    #[arg(long = "in", value_name = "FILE", default_value = "-", conflicts_with = "digest")]
-    message: Source,
+    /// What was signed: a file, or - for standard input [default: standard input, without --receipt]
+    #[arg(long = "in", value_name = "FILE", conflicts_with = "digest")]
+    message: Option<Source>,
     /// The digest of what was signed, in hexadecimal
     #[arg(long, value_name = "HEX")]
     digest: Option<Hex>,
     /// The signature: a file, or - for standard input
-    #[arg(long, short, value_name = "FILE", required_unless_present = "files")]
+    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["files", "receipt"])]
     signature: Option<Source>,
     /// How an ECDSA signature is written down
     #[arg(long, value_enum, default_value_t)]
     encoding: Encoding,
+    #[command(flatten)]
+    receipts: ReceiptArguments,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,18 +61,31 @@ struct VerdictView {
 }
 
 impl VerifyCommand {
+    /// Whether it is a receipt that is to be verified.
+    pub fn is_of_receipt(&self) -> bool {
+        self.receipts.receipt.is_some()
+    }
+
+    /// Verifies a receipt, and what there is beside it.
+    pub fn verify_receipt(self, out: &mut Output<'_>) -> Result<Exit, Failure> {
+        let Self { key: _, files: _, message, digest, signature, encoding, receipts } = self;
+        receipts.run(Beside { message, digest, signature, encoding: encoding.into() }, out)
+    }
+
     /// Runs the command. `note` is standard error.
     pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
+        let key = self.key.ok_or_else(|| Failure::usage("name the key that signed"))?;
         let Some(signature) = self.signature else {
-            return several::verify(client, self.key.into(), &self.files, self.encoding.into(), out, note).await;
+            return several::verify(client, key.into(), &self.files, self.encoding.into(), out, note).await;
         };
-        if self.digest.is_none() && self.message == Source::Standard && signature == Source::Standard {
+        let message = self.message.unwrap_or(Source::Standard);
+        if self.digest.is_none() && message == Source::Standard && signature == Source::Standard {
             return Err(Failure::usage("the message and the signature cannot both come from standard input")
                 .hint("give one of them as a file: --in FILE or --signature FILE"));
         }
         let signature = signature.read_signature()?;
-        let input = sign::input(&self.message, self.digest)?;
-        let verdict = client.verify(self.key.clone(), input, signature, self.encoding.into()).await?;
+        let input = sign::input(&message, self.digest)?;
+        let verdict = client.verify(key.clone(), input, signature, self.encoding.into()).await?;
         out.show(&VerdictView {
             valid: verdict.valid,
             verdict: word(verdict.finding),
@@ -76,7 +97,7 @@ impl VerifyCommand {
             let _ignored = writeln!(note, "{}: {explanation}", verdict.version);
         }
         if verdict.finding == Finding::Invalid
-            && let Some(hint) = self.key.earlier_versions(&verdict.version)
+            && let Some(hint) = key.earlier_versions(&verdict.version)
         {
             let _ignored = writeln!(note, "{hint}");
         }

@@ -153,7 +153,7 @@ fn summary(index: u64, leaf: &Leaf, details: &Details) -> String {
 }
 
 /// Who asked for what.
-fn asked(details: &Details) -> Vec<(&'static str, String)> {
+pub fn asked(details: &Details) -> Vec<(&'static str, String)> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let signed = details.signed.as_ref();
     vec![
@@ -169,7 +169,7 @@ fn asked(details: &Details) -> Vec<(&'static str, String)> {
 }
 
 /// What policy said, as far as it was asked.
-fn decided(leaf: &Leaf, details: &Details) -> Vec<(&'static str, String)> {
+pub fn decided(leaf: &Leaf, details: &Details) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let by = if details.policies.is_empty() { String::new() } else { format!(", by {}", details.policies.join(", ")) };
     match &leaf.body {

@@ -26,7 +26,7 @@ pub struct JwtView {
 
 impl From<Jwt> for JwtView {
     fn from(jwt: Jwt) -> Self {
-        let Jwt { version, token, key_id, issued, expires, record_index } = jwt;
+        let Jwt { version, token, key_id, issued, expires, record_index, receipt: _ } = jwt;
         Self {
             version: version.to_string(),
             token,

@@ -167,6 +167,7 @@ impl Faults {
             verified_input_crc32c: true,
             recovery_id: Some(recovery_id.to_byte().into()),
             record_index: 1,
+            ..v1::SignResponse::default()
         }
     }
 

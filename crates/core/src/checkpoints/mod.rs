@@ -6,8 +6,10 @@
 //! that signs: it takes a value that only this module can make. While the token is away checkpoints wait, and signing goes
 //! on; health and metrics say how far the newest one reaches.
 
+mod covering;
 mod standing;
 
+pub(crate) use covering::Uncovered;
 pub use standing::{CheckpointStanding, CheckpointTrouble, NewestCheckpoint};
 
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub struct CheckpointSettings {
 pub(crate) struct Checkpoints {
     settings: CheckpointSettings,
     standing: watch::Sender<CheckpointStanding>,
+    /// How many records those who wait want to be covered.
+    wanted: watch::Sender<u64>,
     /// Held while one is signed.
     signing: Mutex<()>,
 }
@@ -61,8 +65,8 @@ impl Checkpoints {
         });
         // Where the state is held to a seal, this was found before, with more to say.
         let newest = newest.transpose().map_err(|error| Error::internal(format!("the newest checkpoint: {error}")))?;
-        let standing = watch::Sender::new(CheckpointStanding { newest, trouble: None });
-        Ok(Self { settings, standing, signing: Mutex::new(()) })
+        let standing = watch::Sender::new(CheckpointStanding { newest, trouble: None, failures: 0 });
+        Ok(Self { settings, standing, wanted: watch::Sender::new(0), signing: Mutex::new(()) })
     }
 
     pub fn standing(&self) -> &watch::Sender<CheckpointStanding> {
@@ -91,12 +95,17 @@ impl Chancery {
             checkpoints.failed(&error);
         }
         let interval = checkpoints.settings.interval;
+        let mut wanted = checkpoints.wanted.subscribe();
         let inner = Arc::downgrade(&self.inner);
         let mut next_index = self.inner.log.next_index();
         tokio::spawn(async move {
-            let mut wait = interval;
+            let (mut wait, mut soonest) = (interval, Instant::now());
+            let mut signed_until = 0;
             loop {
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = covering::wanted_beyond(&mut wanted, signed_until, soonest) => {}
+                }
                 let Some(inner) = inner.upgrade() else { return };
                 let signed = (Self { inner }).sign_checkpoint().await;
                 let covered = match signed {
@@ -104,10 +113,11 @@ impl Chancery {
                     Err(Error::RecordClosed { .. }) => return,
                     Err(_) => {
                         wait = (wait * 2).clamp(interval, LONGEST_WAIT.max(interval));
+                        soonest = Instant::now() + covering::AFTER_FAILURE;
                         continue;
                     }
                 };
-                wait = interval;
+                (wait, soonest, signed_until) = (interval, Instant::now() + covering::APART, covered);
                 if next_index.wait_for(|next| *next > covered).await.is_err() {
                     return;
                 }

@@ -39,6 +39,8 @@ pub struct CheckpointStanding {
     pub newest: Option<Arc<NewestCheckpoint>>,
     /// Why there is no newer one; `None` where nothing is in the way.
     pub trouble: Option<CheckpointTrouble>,
+    /// How often it could not be signed since the start: by this, who waits knows that a try has failed.
+    pub failures: u64,
 }
 
 /// Why the log is not signed. Signatures of callers are made all the same.
@@ -93,8 +95,11 @@ impl Checkpoints {
             return;
         }
         let trouble = Some(CheckpointTrouble::from(error));
-        let new =
-            self.standing.send_if_modified(|standing| std::mem::replace(&mut standing.trouble, trouble) != trouble);
+        let mut new = false;
+        self.standing.send_modify(|standing| {
+            new = std::mem::replace(&mut standing.trouble, trouble) != trouble;
+            standing.failures += 1;
+        });
         if new {
             let error = error as &dyn std::error::Error;
             tracing::warn!(error, "the log is not signed for now; signing goes on");

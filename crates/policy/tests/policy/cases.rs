@@ -93,7 +93,11 @@ pub fn resource_for(action: Action, ring_id: &str, environment: &str) -> Resourc
         | Action::ExplainAuthorization
         | Action::ListEffectiveAccess
         | Action::ReplayPolicySet => Resource::PolicySet,
-        Action::ListRecords | Action::WatchRecords => Resource::AuditLog,
+        Action::ListRecords
+        | Action::WatchRecords
+        | Action::GetCheckpoint
+        | Action::GetInclusionProof
+        | Action::GetConsistencyProof => Resource::AuditLog,
         Action::ListTokens => Resource::Tokens,
         Action::GetToken | Action::ClearPinLatch => Resource::Token(id("soft-1")),
         Action::CreateCaller | Action::ListCallers => Resource::Callers,

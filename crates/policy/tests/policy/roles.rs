@@ -69,6 +69,9 @@ fn granted(role: Role) -> Vec<Action> {
             let reads: &[Action] = &[
                 ListRecords,
                 WatchRecords,
+                GetCheckpoint,
+                GetInclusionProof,
+                GetConsistencyProof,
                 GetPolicySet,
                 ValidatePolicySet,
                 ExplainAuthorization,

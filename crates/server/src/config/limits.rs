@@ -95,6 +95,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// How long the receipts of an answer may be together: what else it holds has room, and clients that take gRPC's usual
+    /// 4 MiB take it.
+    pub(crate) fn receipt_bytes(&self) -> usize {
+        (self.max_response_bytes.get() / 4 * 3).min(3 << 20)
+    }
+}
+
 fn usize_of(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
 }

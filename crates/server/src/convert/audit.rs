@@ -8,7 +8,7 @@ use super::policy::{action_named, documents};
 use crate::errors::fault;
 use chancery_api::v1;
 use chancery_audit::{Body, Decision, Details, Hex, Kind, Leaf, OutcomeItem};
-use chancery_core::{ChangedDecision, Error, Replayed};
+use chancery_core::{ChangedDecision, Error, LogCheckpoint, LogProof, NewestCheckpoint, Replayed};
 use chancery_model::RingName;
 use chancery_policy::PolicyDocument;
 use chancery_store::{
@@ -72,6 +72,32 @@ pub(crate) fn list_records_request(request: v1::ListRecordsRequest) -> Result<Re
 pub(crate) fn watch_records_request(request: v1::WatchRecordsRequest) -> Result<(RecordQuery, Option<u64>), Error> {
     let v1::WatchRecordsRequest { start_index, kind, caller, resource, action } = request;
     Ok((filter(kind, caller, resource, action)?, start_index))
+}
+
+pub(crate) fn log_checkpoint(checkpoint: LogCheckpoint) -> v1::LogCheckpoint {
+    let LogCheckpoint { newest, log_key } = checkpoint;
+    let NewestCheckpoint { checkpoint, signed } = &*newest;
+    let said = checkpoint.unverified();
+    v1::LogCheckpoint {
+        note: checkpoint.to_string(),
+        origin: said.origin().to_owned(),
+        tree_size: said.size(),
+        root_hash: said.root().to_vec(),
+        sign_time: Some(timestamp(*signed)),
+        log_key: log_key.to_string(),
+    }
+}
+
+pub(crate) fn inclusion_proof(record_index: u64, proof: LogProof) -> v1::InclusionProof {
+    let LogProof { size, hashes, checkpoint } = proof;
+    let hashes = hashes.into_iter().map(Vec::from).collect();
+    v1::InclusionProof { record_index, tree_size: size, hashes, checkpoint: checkpoint.map(log_checkpoint) }
+}
+
+pub(crate) fn consistency_proof(old_tree_size: u64, proof: LogProof) -> v1::ConsistencyProof {
+    let LogProof { size, hashes, checkpoint } = proof;
+    let hashes = hashes.into_iter().map(Vec::from).collect();
+    v1::ConsistencyProof { old_tree_size, new_tree_size: size, hashes, checkpoint: checkpoint.map(log_checkpoint) }
 }
 
 /// The records that match what was given of these.

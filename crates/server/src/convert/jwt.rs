@@ -1,22 +1,25 @@
 //! SigningService: JSON Web Tokens.
 
 use super::fields::{invalid, key_or_version, timestamp};
+use super::signing::receipt_parts;
 use chancery_api::v1;
 use chancery_core::{Error, SignJwtAnswer, SignJwtRequest};
 use std::time::Duration;
 
 pub(crate) fn sign_jwt_request(request: v1::SignJwtRequest) -> Result<SignJwtRequest, Error> {
-    let v1::SignJwtRequest { name, claims, lifetime, r#type } = request;
+    let v1::SignJwtRequest { name, claims, lifetime, r#type, receipt } = request;
     Ok(SignJwtRequest {
         name: key_or_version("name", &name)?,
         claims,
         lifetime: optional_duration("lifetime", lifetime)?,
         token_type: r#type,
+        receipt,
     })
 }
 
 pub(crate) fn sign_jwt_response(answer: SignJwtAnswer) -> v1::SignJwtResponse {
-    let SignJwtAnswer { version, algorithm: _, token, key_id, issued, expires, record_index } = answer;
+    let SignJwtAnswer { version, algorithm: _, token, key_id, issued, expires, record_index, receipt } = answer;
+    let (receipt, receipt_status) = receipt_parts(receipt);
     v1::SignJwtResponse {
         name: version.to_string(),
         token_crc32c: ::crc32c::crc32c(token.as_bytes()),
@@ -25,6 +28,8 @@ pub(crate) fn sign_jwt_response(answer: SignJwtAnswer) -> v1::SignJwtResponse {
         issue_time: Some(timestamp(issued)),
         expire_time: Some(timestamp(expires)),
         record_index,
+        receipt,
+        receipt_status,
     }
 }
 
@@ -61,6 +66,7 @@ mod tests {
             claims: "{}".to_owned(),
             lifetime,
             r#type: String::new(),
+            receipt: false,
         }
     }
 

@@ -4,7 +4,9 @@ use super::enums::{algorithm_number, encoding, state_number, verdict_number};
 use super::fields::{crc32c, invalid, key_or_version};
 use crate::errors::Refusal;
 use chancery_api::v1;
-use chancery_core::{Error, Input, SignAnswer, SignRequest, Verdict, VerifyAnswer, VerifyRequest};
+use chancery_core::{
+    Error, Input, NoReceipt, ReceiptAnswer, SignAnswer, SignRequest, Verdict, VerifyAnswer, VerifyRequest,
+};
 
 /// All inputs of a batch together, in bytes: what fits into one message with room to spare.
 const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
@@ -20,15 +22,16 @@ pub(crate) struct Checked<T> {
 }
 
 pub(crate) fn sign_request(request: v1::SignRequest) -> Result<Checked<SignRequest>, Error> {
-    let v1::SignRequest { name, input, encoding: number } = request;
+    let v1::SignRequest { name, input, encoding: number, receipt } = request;
     let name = key_or_version("name", &name)?;
     let encoding = encoding(number)?;
     let (input, input_checked) = sign_input(input)?;
-    Ok(Checked { request: SignRequest { name, input, encoding }, input_checked })
+    Ok(Checked { request: SignRequest { name, input, encoding, receipt }, input_checked })
 }
 
 pub(crate) fn sign_response(answer: SignAnswer, verified_input_crc32c: bool) -> v1::SignResponse {
-    let SignAnswer { version, algorithm, signature, recovery_id, record_index } = answer;
+    let SignAnswer { version, algorithm, signature, recovery_id, record_index, receipt } = answer;
+    let (receipt, receipt_status) = receipt_parts(receipt);
     v1::SignResponse {
         name: version.to_string(),
         algorithm: algorithm_number(algorithm),
@@ -37,7 +40,28 @@ pub(crate) fn sign_response(answer: SignAnswer, verified_input_crc32c: bool) -> 
         verified_input_crc32c,
         recovery_id: recovery_id.map(u32::from),
         record_index,
+        receipt,
+        receipt_status,
     }
+}
+
+/// The receipt that an answer holds, and the word for why not.
+pub(crate) fn receipt_parts(receipt: Option<ReceiptAnswer>) -> (String, i32) {
+    let (receipt, status) = match receipt {
+        None => (String::new(), v1::ReceiptStatus::Unspecified),
+        Some(Ok(receipt)) => (receipt, v1::ReceiptStatus::Issued),
+        Some(Err(why)) => {
+            let status = match why {
+                NoReceipt::NotKept => v1::ReceiptStatus::NotKept,
+                NoReceipt::Unsigned => v1::ReceiptStatus::Unsigned,
+                NoReceipt::NotInTime => v1::ReceiptStatus::NotInTime,
+                NoReceipt::TooLarge => v1::ReceiptStatus::TooLarge,
+                NoReceipt::Failed => v1::ReceiptStatus::Failed,
+            };
+            (String::new(), status)
+        }
+    };
+    (receipt, status.into())
 }
 
 /// A batch, item by item: one that cannot be read is an error at its place.

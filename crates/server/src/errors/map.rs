@@ -69,6 +69,23 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                            (docs/operations.md)";
             Refusal::new(Code::FailedPrecondition, "LOG_INCOMPLETE", message)
         }
+        Error::LogNotSigned => {
+            let message = "the service has no key to sign its log with; the operator gives the configuration a \
+                           [system_ring] on a token that makes Ed25519 keys";
+            Refusal::new(Code::FailedPrecondition, "LOG_NOT_SIGNED", message)
+        }
+        Error::NoCheckpoint => {
+            let message = "no checkpoint of the log covers this yet, and none could be made in time; try again, and if it \
+                           stays so the operator finds in /readyz what keeps the log from being signed";
+            Refusal::new(Code::Unavailable, "CHECKPOINT_UNAVAILABLE", message).retry_soon()
+        }
+        Error::BeyondLog { what, records } => {
+            let message = format!(
+                "the log has {records} records, and so no {what}; if you have seen a checkpoint or an answer of more, find \
+                 out who took records away"
+            );
+            Refusal::new(Code::OutOfRange, "BEYOND_RECORD", message).with("nextIndex", records)
+        }
         Error::CallerLockout { what } => {
             let message = format!(
                 "after this change no caller that is registered with a certificate could {what}; let another caller do that \
@@ -349,6 +366,9 @@ const fn needed_for(action: Action) -> &'static str {
         | Action::ReplayPolicySet
         | Action::ListRecords
         | Action::WatchRecords
+        | Action::GetCheckpoint
+        | Action::GetInclusionProof
+        | Action::GetConsistencyProof
         | Action::ListTokens
         | Action::GetToken
         | Action::ClearPinLatch

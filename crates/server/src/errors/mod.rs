@@ -171,6 +171,9 @@ fn write(error: &Error, items: Option<usize>) {
         | Error::TooManyApiKeys { .. }
         | Error::NoSystemRing
         | Error::LogGap
+        | Error::LogNotSigned
+        | Error::NoCheckpoint
+        | Error::BeyondLog { .. }
         | Error::CallerLockout { .. }
         | Error::InvalidField { .. }
         | Error::WrongPurpose { .. }

@@ -72,6 +72,7 @@ fn signatures_and_refusals_are_counted_by_what_is_bounded() {
         signature: Vec::new(),
         recovery_id: None,
         record_index: 0,
+        receipt: None,
     };
     metrics.signed(&answer("keyRings/payments/keys/a/versions/1"));
     metrics.signed(&answer("keyRings/payments/keys/b/versions/2"));

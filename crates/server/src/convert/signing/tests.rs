@@ -26,6 +26,7 @@ fn request(input: Option<Given>, crc32c: Option<u32>) -> v1::SignRequest {
         name: "keyRings/payments/keys/jwt".to_owned(),
         input: Some(v1::SignInput { input, crc32c }),
         encoding: v1::SignatureEncoding::P1363.into(),
+        receipt: false,
     }
 }
 
@@ -110,11 +111,13 @@ fn a_signature_is_answered_with_its_checksum() {
         signature: MESSAGE.to_vec(),
         recovery_id: Some(1),
         record_index: 17,
+        receipt: Some(Ok("a receipt".to_owned())),
     };
     let response = sign_response(answer, true);
     assert_eq!(response.signature_crc32c, CRC);
     assert_eq!(response.name, "keyRings/payments/keys/jwt/versions/2");
     assert_eq!((response.recovery_id, response.record_index), (Some(1), 17));
+    assert_eq!((response.receipt.as_str(), response.receipt_status()), ("a receipt", v1::ReceiptStatus::Issued));
     assert!(response.verified_input_crc32c);
 }
 

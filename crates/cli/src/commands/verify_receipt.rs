@@ -1,0 +1,243 @@
+//! `chancery verify --receipt`: what a receipt proves, without any service.
+
+use std::io::{self, Write};
+
+use chancery_audit::note::VerifierKey;
+use chancery_audit::{Details, Mismatch, Proven, Receipt, ReceiptError, TlogProofError};
+use chancery_client::EcdsaEncoding;
+use clap::Args;
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure};
+use crate::input::{Hex, Source, hex};
+use crate::output::{Output, View, fields};
+use crate::view::explained::{asked, decided};
+use crate::view::moment;
+
+/// The options with which a receipt is verified.
+#[derive(Debug, Args)]
+pub struct ReceiptArguments {
+    /// Verify this receipt (- is standard input), without any service
+    #[arg(long, value_name = "FILE", requires = "log_key", conflicts_with_all = ["key", "files"], help_heading = "Receipts")]
+    pub receipt: Option<Source>,
+    /// The log's key, as it was pinned (chancery audit log-key); several for a log that changed its key
+    #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, requires = "receipt", help_heading = "Receipts")]
+    log_key: Vec<VerifierKey>,
+    /// The public key of the version that signed, PEM or DER, to be checked against the receipt
+    #[arg(long, value_name = "FILE", requires = "receipt", help_heading = "Receipts")]
+    public_key: Option<Source>,
+}
+
+/// What somebody has beside the receipt.
+#[derive(Debug)]
+pub struct Beside {
+    /// What was signed.
+    pub message: Option<Source>,
+    /// Or its digest.
+    pub digest: Option<Hex>,
+    /// The signature.
+    pub signature: Option<Source>,
+    /// How it is written down.
+    pub encoding: EcdsaEncoding,
+}
+
+/// What is held against a receipt, read.
+struct Given {
+    message: Option<Vec<u8>>,
+    digest: Option<Vec<u8>>,
+    public_key: Option<Vec<u8>>,
+    signature: Option<Vec<u8>>,
+    encoding: EcdsaEncoding,
+}
+
+/// What of it was held against the receipt, and fits.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Checked {
+    input: bool,
+    public_key: bool,
+    signature: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct VerdictView {
+    proven: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<FaultView>,
+    /// Absent where the receipt itself does not hold: then nothing in it is to be believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<RecordView>,
+    checked: Checked,
+}
+
+#[derive(Debug, Serialize)]
+struct FaultView {
+    part: &'static str,
+    because: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RecordView {
+    index: u64,
+    kind: &'static str,
+    time: String,
+    log: String,
+    tree_size: u64,
+    root_hash: String,
+    details: Details,
+    /// What people read, line by line.
+    #[serde(skip)]
+    lines: Vec<(&'static str, String)>,
+}
+
+impl ReceiptArguments {
+    /// Verifies, and says what came of it. A receipt or something beside it that does not fit is an answer: no.
+    pub fn run(self, beside: Beside, out: &mut Output<'_>) -> Result<Exit, Failure> {
+        let Self { receipt, log_key, public_key } = self;
+        let receipt = receipt.ok_or_else(|| Failure::usage("--receipt names the receipt that is to be verified"))?;
+        let given = Given::read(&receipt, public_key, beside)?;
+        let bytes = receipt.read_receipt()?;
+        let verdict = match Receipt::parse(&bytes).and_then(|receipt| receipt.verify(&log_key)) {
+            Ok(proven) => given.verdict(proven),
+            Err(error) => VerdictView {
+                proven: false,
+                fault: Some(FaultView { part: part_of(&error), because: said(&error) }),
+                record: None,
+                checked: Checked::default(),
+            },
+        };
+        out.show(&verdict)?;
+        Ok(if verdict.proven { Exit::Done } else { Exit::No })
+    }
+}
+
+impl Given {
+    fn read(receipt: &Source, public_key: Option<Source>, beside: Beside) -> Result<Self, Failure> {
+        let Beside { message, digest, signature, encoding } = beside;
+        let sources = [Some(receipt), public_key.as_ref(), message.as_ref(), signature.as_ref()];
+        if sources.into_iter().flatten().filter(|source| **source == Source::Standard).count() > 1 {
+            return Err(Failure::usage(
+                "only one of receipt, public key, message and signature can come from standard input",
+            ));
+        }
+        if signature.is_some() && public_key.is_none() {
+            return Err(Failure::usage("a signature is checked with the public key of the version that made it")
+                .hint("give it with --public-key FILE: chancery public-key RING/KEY/VERSION --out FILE"));
+        }
+        Ok(Self {
+            message: message.map(|source| source.read_signed()).transpose()?,
+            digest: digest.map(|Hex(digest)| digest),
+            public_key: public_key.map(|source| source.read_public_key()).transpose()?,
+            signature: signature.map(|source| source.read_signature()).transpose()?,
+            encoding,
+        })
+    }
+
+    fn verdict(&self, proven: Proven) -> VerdictView {
+        let mut checked = Checked::default();
+        let fault = self.check(&proven, &mut checked).err();
+        let fault = fault.map(|error| FaultView { part: part_of_mismatch(&error), because: said(&error) });
+        VerdictView { proven: fault.is_none(), fault, record: Some(RecordView::of(proven)), checked }
+    }
+
+    /// Holds everything that was given against the record, up to the first that does not fit.
+    fn check(&self, proven: &Proven, checked: &mut Checked) -> Result<(), Mismatch> {
+        if let Some(digest) = &self.digest {
+            proven.check_digest(digest)?;
+        }
+        if let Some(message) = &self.message {
+            proven.check_message(message)?;
+        }
+        checked.input = self.digest.is_some() || self.message.is_some();
+        let Some(der) = &self.public_key else { return Ok(()) };
+        let key = proven.public_key(der)?;
+        checked.public_key = true;
+        if let Some(signature) = &self.signature {
+            proven.check_signature(&key, self.message.as_deref(), signature, self.encoding)?;
+            checked.signature = true;
+        }
+        Ok(())
+    }
+}
+
+impl RecordView {
+    fn of(proven: Proven) -> Self {
+        let Proven { index, leaf, details, checkpoint } = proven;
+        let mut lines = asked(&details);
+        lines.extend(decided(&leaf, &details));
+        Self {
+            index,
+            kind: leaf.kind().as_str(),
+            time: moment(leaf.time),
+            log: checkpoint.origin().to_owned(),
+            tree_size: checkpoint.size(),
+            root_hash: hex(checkpoint.root()),
+            details,
+            lines,
+        }
+    }
+}
+
+/// Which part of the receipt does not hold, for programs.
+const fn part_of(error: &ReceiptError) -> &'static str {
+    match error {
+        ReceiptError::Proof(TlogProofError::TooLong(_) | TlogProofError::Form(_)) => "FORM",
+        ReceiptError::Proof(TlogProofError::Checkpoint(_)) => "CHECKPOINT",
+        ReceiptError::Proof(TlogProofError::Inclusion(_)) => "INCLUSION",
+        ReceiptError::Record(_) => "FORM",
+        ReceiptError::Leaf(_) => "LEAF",
+        ReceiptError::Commitment | ReceiptError::Details(_) => "DETAILS",
+        ReceiptError::Contradiction(_) => "CONTRADICTION",
+    }
+}
+
+/// What beside the receipt does not fit, for programs.
+const fn part_of_mismatch(error: &Mismatch) -> &'static str {
+    match error {
+        Mismatch::NotASignature { .. } | Mismatch::NotSaid { .. } => "RECORD",
+        Mismatch::Digest { .. } => "INPUT",
+        Mismatch::PublicKey { .. } | Mismatch::Unusable(_) => "PUBLIC_KEY",
+        Mismatch::Signature | Mismatch::NeedsMessage(_) => "SIGNATURE",
+    }
+}
+
+/// An error and what is behind it.
+fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl View for VerdictView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        match &self.fault {
+            None => writeln!(out, "proven: this record is in the log")?,
+            Some(fault) => writeln!(out, "NOT PROVEN: {}", fault.because)?,
+        }
+        let Some(record) = &self.record else { return Ok(()) };
+        writeln!(out)?;
+        let check = |done: bool, what: &str| if done { what.to_owned() } else { String::new() };
+        let Checked { input, public_key, signature } = self.checked;
+        let mut lines = vec![
+            ("log", format!("{}, signed over {} records", record.log, record.tree_size)),
+            ("record", format!("{}, {}", record.index, record.kind)),
+            ("time", record.time.clone()),
+        ];
+        lines.extend(record.lines.iter().cloned());
+        lines.push(("input", check(input, "what is given is what was signed")));
+        lines.push(("key", check(public_key, "the public key is the one that the record says")));
+        lines.push(("signature", check(signature, "valid: by this key over what was signed")));
+        if self.fault.is_none() {
+            let given = [(input, "what was signed"), (public_key, "the public key"), (signature, "the signature")];
+            let missing: Vec<&str> = given.into_iter().filter(|(given, _)| !given).map(|(_, what)| what).collect();
+            lines.push(("not checked", missing.join(", ")));
+        }
+        fields(out, lines)
+    }
+}

@@ -1,0 +1,110 @@
+//! Those who wait for a checkpoint over a record: receipts, and proofs of what was just recorded.
+//!
+//! They do not sign: they say how far they want the log to be signed, and wait until it is or a try has failed. So all who
+//! wait at one time are covered by one checkpoint, and the token is asked by one task alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_audit::note::{SignatureKind, VerifierKey};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::{CheckpointStanding, Checkpoints, NewestCheckpoint};
+use crate::{Chancery, Error};
+
+/// How far apart checkpoints are at least that are asked for: what a busy service signs in between is covered by the next.
+pub(super) const APART: Duration = Duration::from_millis(50);
+/// How soon the token is asked again on request, after it did not sign.
+pub(super) const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Why no checkpoint covers a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uncovered {
+    /// There is no key to sign the log with.
+    NotKept,
+    /// It was tried in vain.
+    Unsigned,
+}
+
+/// Returns once somebody wants more records to be covered than `signed`, and not before `soonest`.
+pub(super) async fn wanted_beyond(wanted: &mut watch::Receiver<u64>, signed: u64, soonest: Instant) {
+    loop {
+        // Where the sender is gone, so is the service, and whoever waits for this finds that out.
+        let gone = wanted.changed().await.is_err();
+        if gone || *wanted.borrow_and_update() > signed {
+            break;
+        }
+    }
+    sleep_until(soonest).await;
+}
+
+impl Checkpoints {
+    /// The newest checkpoint, if it is one of the log's present name over this record.
+    fn covering(&self, standing: &CheckpointStanding, index: u64) -> Option<Arc<NewestCheckpoint>> {
+        let covers =
+            |newest: &&Arc<NewestCheckpoint>| newest.size() > index && newest.origin() == self.settings.origin.as_str();
+        standing.newest.as_ref().filter(covers).cloned()
+    }
+}
+
+impl Chancery {
+    /// A checkpoint over the record at `index`, which is recorded: the newest, or the next one, which is made soon. Waits for
+    /// it, and no longer than until a try has failed.
+    pub(crate) async fn checkpoint_over(&self, index: u64) -> Result<Arc<NewestCheckpoint>, Uncovered> {
+        let checkpoints = self.inner.checkpoints.as_ref().ok_or(Uncovered::NotKept)?;
+        let mut standing = checkpoints.standing.subscribe();
+        let failures = {
+            let now = standing.borrow_and_update();
+            if let Some(newest) = checkpoints.covering(&now, index) {
+                return Ok(newest);
+            }
+            now.failures
+        };
+        checkpoints.wanted.send_modify(|wanted| *wanted = (*wanted).max(index.saturating_add(1)));
+        let now = standing.wait_for(|now| checkpoints.covering(now, index).is_some() || now.failures != failures).await;
+        let newest = now.ok().and_then(|now| checkpoints.covering(&now, index));
+        newest.ok_or(Uncovered::Unsigned)
+    }
+
+    /// The key that the log's checkpoints are verified with.
+    pub(crate) fn log_verifier_key(&self) -> Result<VerifierKey, Error> {
+        let checkpoints = self.inner.checkpoints.as_ref().ok_or(Error::LogNotSigned)?;
+        let key = self.log_key().ok_or(Error::NoCheckpoint)?;
+        let origin = checkpoints.settings.origin.clone();
+        let verifier = VerifierKey::from_public_key(origin, SignatureKind::Ed25519, key.signs_with()?);
+        verifier.map_err(|error| Error::internal(format!("the log's key: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_covered_wakes_nobody_and_who_is_not_does_after_a_while() {
+        let sender = watch::Sender::new(7_u64);
+        let mut wanted = sender.subscribe();
+        let soonest = Instant::now() + APART;
+        let mut waiting = Box::pin(wanted_beyond(&mut wanted, 9, soonest));
+        let short = Duration::from_millis(5);
+        assert!(tokio::time::timeout(short, &mut waiting).await.is_err(), "nobody asked");
+        sender.send_replace(9);
+        assert!(tokio::time::timeout(APART * 2, &mut waiting).await.is_err(), "nine are covered already");
+        sender.send_replace(10);
+        waiting.await;
+        assert!(Instant::now() >= soonest);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checkpoints_on_request_keep_their_distance() {
+        let sender = watch::Sender::new(0_u64);
+        let mut wanted = sender.subscribe();
+        sender.send_replace(1);
+        let (before, soonest) = (Instant::now(), Instant::now() + AFTER_FAILURE);
+        wanted_beyond(&mut wanted, 0, soonest).await;
+        assert_eq!(Instant::now() - before, AFTER_FAILURE);
+        drop(sender);
+        wanted_beyond(&mut wanted, 0, soonest).await;
+    }
+}
