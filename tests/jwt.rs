@@ -140,6 +140,7 @@ async fn the_claims_are_signed_byte_for_byte() {
         claims: "\n{\"a\" : 1}\n".to_owned(),
         lifetime: seconds(7),
         r#type: "at+jwt".to_owned(),
+        ..v1::SignJwtRequest::default()
     };
     let made = issue(&caller, request).await.unwrap();
     let jws = Jws::parse(&made.token);
@@ -185,6 +186,7 @@ async fn what_no_verifier_should_see_is_refused_whoever_asks_for_it() {
                 claims: claims.clone(),
                 lifetime,
                 r#type: token_type.to_owned(),
+                ..v1::SignJwtRequest::default()
             };
             said.push(assert_field(issue(client, request).await, field));
         }

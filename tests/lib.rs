@@ -6,6 +6,9 @@ pub mod load;
 #[path = "support/contract.rs"]
 pub mod contract;
 
+#[path = "support/proofs.rs"]
+pub mod proofs;
+
 #[path = "support/leaf.rs"]
 pub mod leaf;
 

@@ -312,6 +312,13 @@ async fn call(client: &Client, method: &str, on: &On) -> Result<(), Status> {
             let mut answers = client.audit().watch_records(request).await?.into_inner();
             answers.message().await.map(drop)
         }
+        "GetCheckpoint" => client.audit().get_checkpoint(v1::GetCheckpointRequest {}).await.map(drop),
+        "GetInclusionProof" => {
+            client.audit().get_inclusion_proof(v1::GetInclusionProofRequest::default()).await.map(drop)
+        }
+        "GetConsistencyProof" => {
+            client.audit().get_consistency_proof(v1::GetConsistencyProofRequest::default()).await.map(drop)
+        }
         "ListTokens" => tokens.list_tokens(v1::ListTokensRequest::default()).await.map(drop),
         "GetToken" => tokens.get_token(v1::GetTokenRequest { name: "tokens/main".to_owned() }).await.map(drop),
         "ClearPinLatch" => {

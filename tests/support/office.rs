@@ -198,7 +198,7 @@ impl Office {
     pub async fn sign(&self, key: &KeyName) -> Result<SignAnswer, Error> {
         let name = KeyOrVersion::Key(key.clone());
         let input = Input::Message(Bytes::from_static(b"m"));
-        let request = SignRequest { name, input, encoding: EcdsaEncoding::Der };
+        let request = SignRequest { name, input, encoding: EcdsaEncoding::Der, receipt: false };
         self.core.sign(&self.requester("signer"), request).await
     }
 

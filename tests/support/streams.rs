@@ -198,6 +198,7 @@ pub fn stream_request(id: &str, key: &str, message: &[u8]) -> v1::StreamSignRequ
         name: key.to_owned(),
         input: Some(v1::SignInput { input: Some(input), crc32c: None }),
         encoding: v1::SignatureEncoding::P1363.into(),
+        ..v1::SignRequest::default()
     };
     v1::StreamSignRequest { correlation_id: id.to_owned(), request: Some(request) }
 }

@@ -96,6 +96,8 @@ impl Chancery {
         }
         let interval = checkpoints.settings.interval;
         let mut wanted = checkpoints.wanted.subscribe();
+        // Somebody may have asked before there was anybody to listen.
+        wanted.mark_changed();
         let inner = Arc::downgrade(&self.inner);
         let mut next_index = self.inner.log.next_index();
         tokio::spawn(async move {

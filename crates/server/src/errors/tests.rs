@@ -87,6 +87,9 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::TooManyApiKeys { caller: id("shop"), limit: 32 }, Code::FailedPrecondition, "TOO_MANY_API_KEYS"),
         (Error::NoSystemRing, Code::FailedPrecondition, "SYSTEM_RING_MISSING"),
         (Error::LogGap, Code::FailedPrecondition, "LOG_INCOMPLETE"),
+        (Error::LogNotSigned, Code::FailedPrecondition, "LOG_NOT_SIGNED"),
+        (Error::NoCheckpoint, Code::Unavailable, "CHECKPOINT_UNAVAILABLE"),
+        (Error::BeyondLog { what: "record 7".to_owned(), records: 7 }, Code::OutOfRange, "BEYOND_RECORD"),
         (Error::CallerExists { name: "callers/shop".to_owned() }, Code::AlreadyExists, "CALLER_ALREADY_EXISTS"),
         (Error::CallerLockout { what: "apply a policy set" }, Code::FailedPrecondition, "CALLER_CHANGE_LOCKS_OUT"),
         (
