@@ -196,3 +196,15 @@ fn what_somebody_has_is_held_against_the_record() {
     let keyless = receipt(record(Decision::Allow, &keyless)).verify(&log_keys()).unwrap();
     assert!(matches!(keyless.public_key(&spki), Err(Mismatch::NotSaid { .. })));
 }
+
+/// The receipt in docs/receipts.md was made by another program, from the specifications.
+#[test]
+fn the_receipt_in_the_documents_is_the_one_that_is_made_here() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/receipts.md"));
+    let text = page.split_once("```text\nc2sp.org").unwrap().1.split_once("```\n").unwrap().0;
+    let text = format!("c2sp.org{text}");
+    assert_eq!(text, good().to_string());
+    let key = page.split_once("under the log key `").unwrap().1.split_once('`').unwrap().0;
+    let proven = Receipt::parse(text.as_bytes()).unwrap().verify(&[VerifierKey::parse(key).unwrap()]).unwrap();
+    proven.check_message(MESSAGE).unwrap();
+}

@@ -180,10 +180,9 @@ impl RecordView {
 /// Which part of the receipt does not hold, for programs.
 const fn part_of(error: &ReceiptError) -> &'static str {
     match error {
-        ReceiptError::Proof(TlogProofError::TooLong(_) | TlogProofError::Form(_)) => "FORM",
+        ReceiptError::Proof(TlogProofError::TooLong(_) | TlogProofError::Form(_)) | ReceiptError::Record(_) => "FORM",
         ReceiptError::Proof(TlogProofError::Checkpoint(_)) => "CHECKPOINT",
         ReceiptError::Proof(TlogProofError::Inclusion(_)) => "INCLUSION",
-        ReceiptError::Record(_) => "FORM",
         ReceiptError::Leaf(_) => "LEAF",
         ReceiptError::Commitment | ReceiptError::Details(_) => "DETAILS",
         ReceiptError::Contradiction(_) => "CONTRADICTION",

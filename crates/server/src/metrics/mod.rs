@@ -24,7 +24,7 @@ pub(crate) use scrape::Scrape;
 use crate::errors::Refusal;
 use calls::Calls;
 use chancery_audit::GroupObserver;
-use chancery_core::{Observer, SignAnswer, SignJwtAnswer};
+use chancery_core::{NoReceipt, Observer, ReceiptAnswer, SignAnswer, SignJwtAnswer};
 use chancery_model::{Algorithm, Id, KeyVersionName};
 use exemplars::Durations;
 use opentelemetry::KeyValue;
@@ -48,6 +48,13 @@ pub(crate) struct Metrics {
     inner: Arc<Inner>,
 }
 
+/// What can come of a receipt that is asked for.
+const RECEIPTS: [&str; 6] = ["issued", "not_kept", "unsigned", "not_in_time", "too_large", "failed"];
+
+fn receipt_attributes(result: &'static str) -> [KeyValue; 1] {
+    [KeyValue::new("chancery.result", result)]
+}
+
 struct Inner {
     calls: Calls,
     http: Durations,
@@ -57,6 +64,7 @@ struct Inner {
     signatures: Counter<u64>,
     /// For each configured ring, each algorithm.
     signature_attributes: HashMap<Id, HashMap<Algorithm, [KeyValue; 2]>>,
+    receipts: Counter<u64>,
     connections: UpDownCounter<i64>,
     connections_refused: Counter<u64>,
     tls_reloads: Counter<u64>,
@@ -139,6 +147,7 @@ impl Metrics {
                 "Signatures handed out, by key ring and algorithm",
             ),
             signature_attributes,
+            receipts: counter("chancery.receipts", "{receipt}", "Receipts asked for, by what came of it"),
             connections: meter
                 .i64_up_down_counter("chancery.connections")
                 .with_unit("{connection}")
@@ -155,6 +164,8 @@ impl Metrics {
                 "Times that certificate, authorities and CRLs were read again, by result",
             ),
         };
+        // An alert on one that fails wants to have seen none before.
+        RECEIPTS.iter().for_each(|result| inner.receipts.add(0, &receipt_attributes(result)));
         Self { inner: Arc::new(inner) }
     }
 
@@ -192,11 +203,26 @@ impl Metrics {
     /// A signature is handed out.
     pub(crate) fn signed(&self, answer: &SignAnswer) {
         self.signature(&answer.version, answer.algorithm);
+        self.receipt(answer.receipt.as_ref());
     }
 
     /// A JWT is handed out.
     pub(crate) fn issued(&self, answer: &SignJwtAnswer) {
         self.signature(&answer.version, answer.algorithm);
+        self.receipt(answer.receipt.as_ref());
+    }
+
+    fn receipt(&self, asked_for: Option<&ReceiptAnswer>) {
+        let Some(receipt) = asked_for else { return };
+        let result = match receipt {
+            Ok(_) => "issued",
+            Err(NoReceipt::NotKept) => "not_kept",
+            Err(NoReceipt::Unsigned) => "unsigned",
+            Err(NoReceipt::NotInTime) => "not_in_time",
+            Err(NoReceipt::TooLarge) => "too_large",
+            Err(NoReceipt::Failed) => "failed",
+        };
+        self.inner.receipts.add(1, &receipt_attributes(result));
     }
 
     fn signature(&self, version: &KeyVersionName, algorithm: Algorithm) {

@@ -72,7 +72,7 @@ fn signatures_and_refusals_are_counted_by_what_is_bounded() {
         signature: Vec::new(),
         recovery_id: None,
         record_index: 0,
-        receipt: None,
+        receipt: Some(Err(NoReceipt::Unsigned)),
     };
     metrics.signed(&answer("keyRings/payments/keys/a/versions/1"));
     metrics.signed(&answer("keyRings/payments/keys/b/versions/2"));
@@ -83,6 +83,9 @@ fn signatures_and_refusals_are_counted_by_what_is_bounded() {
     assert_eq!(signatures.len(), 1, "{signatures:?}");
     assert!(signatures[0].contains(r#"chancery_key_ring="payments""#) && signatures[0].ends_with(" 2"));
     assert!(shown.lines().any(|line| line.starts_with("chancery_refusals_total") && line.contains("OVERLOADED")));
+    let receipts: Vec<_> = shown.lines().filter(|line| line.starts_with("chancery_receipts_total{")).collect();
+    assert_eq!(receipts.len(), 6, "those that never were are there, too: {receipts:?}");
+    assert!(receipts.iter().any(|line| line.contains("\"unsigned\"") && line.ends_with(" 3")), "{receipts:?}");
 }
 
 #[test]
