@@ -11,7 +11,7 @@ use std::io::Write;
 use std::time::Duration;
 use tonic::Request;
 
-use super::{PAGE, audit_log, audit_show};
+use super::{PAGE, audit_receipts, audit_show};
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source};
 use crate::names::{CallerArgument, ResourceArgument};
@@ -51,7 +51,7 @@ Examples:
 Examples:
   chancery audit receipt 42 --out invoice.receipt
   chancery audit receipt 42 | chancery verify --receipt - --log-key \"$LOG_KEY\"")]
-    Receipt(audit_log::MakeReceipt),
+    Receipt(audit_receipts::MakeReceipt),
     /// Print the newest checkpoint of the log
     ///
     /// Whoever keeps it finds out with --continues whether the log was cut or rewritten since; the command ends with 1 then.
@@ -59,7 +59,7 @@ Examples:
 Examples:
   chancery audit checkpoint > kept.checkpoint
   chancery audit checkpoint --log-key \"$LOG_KEY\" --continues kept.checkpoint --out kept.checkpoint")]
-    Checkpoint(audit_log::ShowCheckpoint),
+    Checkpoint(audit_receipts::ShowCheckpoint),
     /// Print the log's public key, to be pinned by those who verify
     ///
     /// The service says it of itself: compare it over another way before it is trusted.
@@ -254,7 +254,7 @@ impl AuditCommand {
             Self::Show(arguments) => arguments.run(client, out).await,
             Self::Receipt(arguments) => arguments.run(client, out).await,
             Self::Checkpoint(arguments) => arguments.run(client, out, note).await,
-            Self::LogKey => audit_log::show_log_key(client, out).await,
+            Self::LogKey => audit_receipts::show_log_key(client, out).await,
             Self::Watch(arguments) => match watch(client, arguments, out).await? {},
         }
     }
