@@ -50,6 +50,7 @@ async fn csr(
         name: key.to_owned(),
         subject: subject.to_owned(),
         subject_alternative_names: names.collect(),
+        ..v1::CreateCertificateSigningRequestRequest::default()
     };
     client.keys().create_certificate_signing_request(request).await
 }

@@ -133,6 +133,7 @@ async fn everything_stops_but_verification() {
         name: key.name.clone(),
         subject: "CN=x".to_owned(),
         subject_alternative_names: Vec::new(),
+        ..v1::CreateCertificateSigningRequestRequest::default()
     };
     assert_frozen(till.keys().create_certificate_signing_request(csr).await);
     assert_frozen(keeper.keys().create_key(new_key(RING, "new", Algorithm::EcdsaP256Sha256)).await);

@@ -38,6 +38,7 @@ fn sign_request(key: &str, message: Vec<u8>) -> v1::SignRequest {
         name: key.to_owned(),
         input: Some(v1::SignInput { input: Some(input), crc32c: None }),
         encoding: v1::SignatureEncoding::Der.into(),
+        caller_signature: None,
         receipt: false,
     }
 }

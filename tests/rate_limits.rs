@@ -402,7 +402,8 @@ async fn what_the_configuration_says_is_for_callers_without_a_rate_of_their_own(
 
 fn request(key: &KeyName) -> SignRequest {
     let input = Input::Message(Bytes::from_static(b"m"));
-    SignRequest { name: KeyOrVersion::Key(key.clone()), input, encoding: EcdsaEncoding::Der, receipt: false }
+    let name = KeyOrVersion::Key(key.clone());
+    SignRequest { name, input, encoding: EcdsaEncoding::Der, caller_signature: None, receipt: false }
 }
 
 #[tokio::test]

@@ -136,15 +136,15 @@ pub fn put(connection: &Connection, table: &str, row: &[Value]) {
     connection.execute(&format!("REPLACE INTO {table} VALUES ({places})"), params_from_iter(row.iter())).unwrap();
 }
 
+/// The columns that take 0 and 1 alone.
+const BOOLEANS: [&str; 5] =
+    ["allow_digest", "deletion_protection", "requires_caller_signature", "imported", "extractable"];
+
 /// Another value of the same kind, that no other row has.
 #[must_use]
 pub fn edited(column: &Column, value: &Value) -> Value {
     match (value, column.kind.as_str()) {
-        (Value::Integer(number @ (0 | 1)), _)
-            if ["allow_digest", "deletion_protection", "imported", "extractable"].contains(&column.name.as_str()) =>
-        {
-            Value::Integer(1 - number)
-        }
+        (Value::Integer(number @ (0 | 1)), _) if BOOLEANS.contains(&column.name.as_str()) => Value::Integer(1 - number),
         (Value::Integer(number), _) => Value::Integer(number + 100),
         (Value::Text(text), _) => Value::Text(match text.as_str() {
             "ACTIVE" => "SUSPENDED".to_owned(),

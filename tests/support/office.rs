@@ -92,6 +92,7 @@ impl Office {
             limits: Limits { schedule_interval: Duration::from_secs(1 << 30), ..Limits::default() },
             observer: Observer::new(|_| {}),
             clock: Clock::new(move || Timestamp::from_unix_micros(shown.load(Ordering::SeqCst))),
+            audience: None,
         };
         let core = Core::start(assembly).await.unwrap();
         Self { core, token, now, chancery }
@@ -144,6 +145,7 @@ impl Office {
         Requester {
             caller: self.core.caller(&id(name)).unwrap(),
             authentication: Authentication::Certificate(proof),
+            certificate: None,
             source: None,
             trace_id: None,
             deadline: Instant::now() + Duration::from_secs(60),
@@ -198,7 +200,8 @@ impl Office {
     pub async fn sign(&self, key: &KeyName) -> Result<SignAnswer, Error> {
         let name = KeyOrVersion::Key(key.clone());
         let input = Input::Message(Bytes::from_static(b"m"));
-        let request = SignRequest { name, input, encoding: EcdsaEncoding::Der, receipt: false };
+        let encoding = EcdsaEncoding::Der;
+        let request = SignRequest { name, input, encoding, caller_signature: None, receipt: false };
         self.core.sign(&self.requester("signer"), request).await
     }
 

@@ -17,7 +17,7 @@ use crate::contract::PATIENCE;
 const POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// What the command line and the service read of the environment, behind `CHANCERY_`.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "DEV",
     "ENDPOINT",
     "CA",
@@ -25,6 +25,7 @@ const NAMES: [&str; 11] = [
     "KEY",
     "API_KEY_FILE",
     "OIDC_TOKEN_FILE",
+    "CALLER_SIGNATURE",
     "HOME",
     "LISTEN",
     "ADMIN_LISTEN",

@@ -160,13 +160,23 @@ pub enum DenialReason {
     CredentialRefused,
     /// The API key that the call came with leaves this out, whatever its caller may do.
     OutOfScope,
+    /// The key signs only what its caller has signed, too, and the request has no signature of its caller.
+    CallerSignatureRequired,
+    /// The caller's signature is not one of his certificate's key over this request.
+    CallerSignatureInvalid,
+    /// The caller's signature is of another certificate than the connection's, or the call came with no certificate.
+    CallerSignatureOtherCertificate,
+    /// The caller's signature was made too long ago, or is to be made yet.
+    CallerSignatureStale,
+    /// The caller's signature was used before.
+    CallerSignatureReplayed,
     /// Not a refusal of its own: so many more were refused than could be recorded singly.
     Overflow,
 }
 
 impl DenialReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::NotPermitted,
         Self::Forbidden,
         Self::EvaluationFailed,
@@ -176,6 +186,11 @@ impl DenialReason {
         Self::CallerSuspended,
         Self::CredentialRefused,
         Self::OutOfScope,
+        Self::CallerSignatureRequired,
+        Self::CallerSignatureInvalid,
+        Self::CallerSignatureOtherCertificate,
+        Self::CallerSignatureStale,
+        Self::CallerSignatureReplayed,
         Self::Overflow,
     ];
 
@@ -192,7 +207,34 @@ impl DenialReason {
             Self::CallerSuspended => 20,
             Self::CredentialRefused => 21,
             Self::OutOfScope => 22,
+            Self::CallerSignatureRequired => 30,
+            Self::CallerSignatureInvalid => 31,
+            Self::CallerSignatureOtherCertificate => 32,
+            Self::CallerSignatureStale => 33,
+            Self::CallerSignatureReplayed => 34,
             Self::Overflow => 255,
+        }
+    }
+
+    /// Whether it is about the caller's own signature of the request: policy has allowed what it is refused for.
+    #[must_use]
+    pub const fn is_of_caller_signature(self) -> bool {
+        match self {
+            Self::CallerSignatureRequired
+            | Self::CallerSignatureInvalid
+            | Self::CallerSignatureOtherCertificate
+            | Self::CallerSignatureStale
+            | Self::CallerSignatureReplayed => true,
+            Self::NotPermitted
+            | Self::Forbidden
+            | Self::EvaluationFailed
+            | Self::OtherEnvironment
+            | Self::UnknownResource
+            | Self::UnknownCaller
+            | Self::CallerSuspended
+            | Self::CredentialRefused
+            | Self::OutOfScope
+            | Self::Overflow => false,
         }
     }
 
@@ -215,6 +257,11 @@ impl DenialReason {
             Self::CallerSuspended => "CALLER_SUSPENDED",
             Self::CredentialRefused => "CREDENTIAL_REFUSED",
             Self::OutOfScope => "OUT_OF_SCOPE",
+            Self::CallerSignatureRequired => "CALLER_SIGNATURE_REQUIRED",
+            Self::CallerSignatureInvalid => "CALLER_SIGNATURE_INVALID",
+            Self::CallerSignatureOtherCertificate => "CALLER_SIGNATURE_OTHER_CERTIFICATE",
+            Self::CallerSignatureStale => "CALLER_SIGNATURE_STALE",
+            Self::CallerSignatureReplayed => "CALLER_SIGNATURE_REPLAYED",
             Self::Overflow => "OVERFLOW",
         }
     }

@@ -1,5 +1,6 @@
 //! The details of a record: what may be erased one day. Specified in docs/audit-record.md, "Details".
 
+use crate::caller_evidence::CallerSignatureDetails;
 use crate::codes::{Decision, DenialReason, OutcomeResult};
 use crate::hex::Hex;
 use serde::ser::SerializeMap;
@@ -9,7 +10,7 @@ use serde_json::Value;
 /// The details of a record, each member only where it is known. Their JSON is committed to by the leaf, and
 /// stored as it was committed to.
 ///
-/// Messages, keys, PINs and signatures have no place here.
+/// Messages, keys, PINs and signatures have no place here, but for a caller's own over its request.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Details {
@@ -37,6 +38,9 @@ pub struct Details {
     /// SHA-256 of the DER SubjectPublicKeyInfo of the key version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spki_sha256: Option<Hex>,
+    /// The caller's own signature over the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller_signature: Option<Box<CallerSignatureDetails>>,
     /// What policy said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,

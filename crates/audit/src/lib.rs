@@ -12,6 +12,7 @@
 //! refuses a write, the log closes and stays closed until a restart: nothing is signed that is not on the record.
 
 mod anchor;
+mod caller_evidence;
 pub mod checkpoint;
 mod codes;
 mod commitment;
@@ -42,6 +43,10 @@ mod vectors;
 pub mod verify;
 
 pub use anchor::Anchor;
+pub use caller_evidence::{
+    CallerEncoding, CallerEvidence, CallerEvidenceError, CallerInput, CallerRequestDetails, CallerSignatureDetails,
+    Covers, verify_caller_signature,
+};
 /// The kind of a row that a leaf says has changed.
 pub use chancery_store::RowTable;
 pub use codes::{Decision, DenialReason, Kind, OutcomeResult, action_code, action_from_code};

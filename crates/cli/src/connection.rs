@@ -46,6 +46,10 @@ pub struct ConnectionArguments {
     /// With --dev: as whom [default: caller for what signs and verifies, operator for the rest]
     #[arg(long = "as", global = true, value_name = "WHO")]
     pub who: Option<DevIdentity>,
+    /// Sign requests for signatures, too, with the key of --cert, for the service of this audience
+    /// [env: CHANCERY_CALLER_SIGNATURE]
+    #[arg(long, global = true, value_name = "AUDIENCE", conflicts_with_all = ["api_key_file", "oidc_token_file"])]
+    pub caller_signature: Option<String>,
     /// How long a call may take, in seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
@@ -97,6 +101,8 @@ impl ConnectionArguments {
             None => self.explicit_options(environment)?,
         };
         options.server_name.clone_from(&self.server_name);
+        let audience = || environment("CHANCERY_CALLER_SIGNATURE")?.into_string().ok();
+        options.request_audience = self.caller_signature.clone().or_else(audience);
         options.request_timeout = Duration::from_secs(self.timeout);
         Ok(options)
     }

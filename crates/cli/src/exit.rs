@@ -162,6 +162,7 @@ impl From<ClientError> for Failure {
             // Their text says all that their sources know.
             ClientError::Connection { .. }
             | ClientError::TlsIdentity { .. }
+            | ClientError::RequestSigning { .. }
             | ClientError::Setup { .. }
             | ClientError::Refused(_)
             | ClientError::Shared(_) => failure,
@@ -181,6 +182,7 @@ fn exit_of_error(error: &ClientError) -> Exit {
         | ClientError::NotPem { .. }
         | ClientError::OidcTokenFile { .. }
         | ClientError::TlsIdentity { .. }
+        | ClientError::RequestSigning { .. }
         | ClientError::Setup { .. }
         | ClientError::Random(_) => Exit::Local,
         ClientError::Endpoint { .. } | ClientError::Request { .. } => Exit::Usage,
@@ -226,6 +228,7 @@ fn hint(error: &ClientError) -> Option<String> {
         ClientError::ReadFile { .. }
         | ClientError::NotPem { .. }
         | ClientError::TlsIdentity { .. }
+        | ClientError::RequestSigning { .. }
         | ClientError::Setup { .. } => {
             "the files come from --ca, --cert and --key, from CHANCERY_CA, CHANCERY_CERT and CHANCERY_KEY, or from \
              DIR/dev.json with --dev DIR"

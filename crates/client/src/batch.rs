@@ -6,6 +6,7 @@ use chancery_api::v1;
 use chancery_api::v1::batch_sign_result::Result as ItemResult;
 use chancery_api::v1::signing_service_client::SigningServiceClient;
 use prost::Message;
+use tokio::time::Instant;
 
 use crate::retry::Repeat;
 use crate::{Client, ClientError, SignItem, Signed};
@@ -26,14 +27,39 @@ impl Client {
     /// it ([`ClientError::is_transient`]).
     pub async fn batch_sign(&self, items: impl IntoIterator<Item = SignItem>) -> Vec<Result<Signed, ClientError>> {
         let deadline = self.deadline();
-        let requests: Vec<v1::SignRequest> = items.into_iter().map(SignItem::into_request).collect();
+        let asked: Vec<v1::SignRequest> = items.into_iter().map(SignItem::into_request).collect();
+        let mut requests = Vec::with_capacity(asked.len());
+        // Where a request cannot be signed by its caller, it is an error at its place.
+        let mut places = Vec::new();
+        for request in asked {
+            let learnt = self.learn_hash(&request.name).await;
+            if learnt.is_ok() {
+                requests.push(request);
+            }
+            places.push(learnt);
+        }
+        let mut answers = self.batch_sign_requests(deadline, requests).await.into_iter();
+        let answer =
+            |learnt: Result<(), ClientError>| learnt.and_then(|()| answers.next().unwrap_or_else(|| Err(no_result())));
+        places.into_iter().map(answer).collect()
+    }
+
+    async fn batch_sign_requests(
+        &self,
+        deadline: Instant,
+        requests: Vec<v1::SignRequest>,
+    ) -> Vec<Result<Signed, ClientError>> {
         let mut answers = Vec::with_capacity(requests.len());
         for chunk in chunks(requests) {
             let asked = chunk.clone();
             let request = v1::BatchSignRequest { requests: chunk };
             let results = self
-                .call_until(deadline, Repeat::Safe, request, |connection, request| async move {
-                    SigningServiceClient::new(connection).batch_sign(request).await
+                .call_until(deadline, Repeat::Safe, request, |connection, request| {
+                    let vouched = self.vouched(connection, request);
+                    async move {
+                        let (connection, request) = vouched?;
+                        SigningServiceClient::new(connection).batch_sign(request).await
+                    }
                 })
                 .await
                 .map(|answer| answer.results);

@@ -12,6 +12,7 @@ use chancery_api::v1::token_service_client::TokenServiceClient;
 use tonic::Status;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::caller_signature::Evidence;
 use crate::retry::Budget;
 use crate::transport::{self, CurrentChannel};
 use crate::{ClientError, ConnectOptions, Connection, LocalVerification, RetryPolicy, pem, reload};
@@ -30,6 +31,8 @@ pub struct Client {
     retry: RetryPolicy,
     budget: Arc<Budget>,
     local: LocalVerification,
+    /// That requests are signed, where they are.
+    evidence: Option<Arc<Evidence>>,
 }
 
 impl Client {
@@ -44,10 +47,12 @@ impl Client {
     /// not the right one.
     pub async fn connect(options: ConnectOptions) -> Result<Self, ClientError> {
         let material = pem::read(&options)?;
-        let channel = transport::open(&options, &material).await?;
-        let current = Arc::new(CurrentChannel::new(channel, material.authorization.clone()));
+        let opened = transport::open(&options, &material).await?;
+        let current = Arc::new(CurrentChannel::new(opened, material.authorization.clone()));
         let connection = Connection::new(Arc::clone(&current), options.request_timeout);
+        let evidence = options.request_audience.clone().map(|audience| Arc::new(Evidence::new(audience)));
         let client = Self::over(connection, &options.endpoint, options.request_timeout, options.retry);
+        let client = Self { evidence, ..client };
         if let Some(interval) = options.reload_interval {
             reload::watch(options, interval, material.fingerprint(), &current);
         }
@@ -62,6 +67,7 @@ impl Client {
             retry,
             budget: Arc::new(Budget::new(&retry)),
             local: LocalVerification::off(),
+            evidence: None,
         }
     }
 
@@ -153,6 +159,10 @@ impl Client {
 
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    pub(crate) fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_deref()
     }
 
     pub(crate) fn local(&self) -> &LocalVerification {

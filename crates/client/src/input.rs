@@ -91,8 +91,9 @@ impl SignItem {
 }
 
 pub(crate) fn sign_request(name: String, input: Input, encoding: EcdsaEncoding) -> v1::SignRequest {
-    let encoding = encoding_to_proto(encoding).into();
-    v1::SignRequest { name, input: Some(with_checksum(input)), encoding, receipt: false }
+    let (input, encoding) = (Some(with_checksum(input)), encoding_to_proto(encoding).into());
+    // Signed for each attempt anew.
+    v1::SignRequest { name, input, encoding, caller_signature: None, receipt: false }
 }
 
 pub(crate) fn with_checksum(input: Input) -> v1::SignInput {

@@ -106,11 +106,16 @@ impl Client {
                 nanos: 0,
             }),
             r#type: token_type.unwrap_or_default(),
+            caller_signature: None,
             receipt,
         };
         let answer = self
-            .call(Repeat::Safe, request, |connection, request| async move {
-                SigningServiceClient::new(connection).sign_jwt(request).await
+            .call(Repeat::Safe, request, |connection, request| {
+                let vouched = self.vouched(connection, request);
+                async move {
+                    let (connection, request) = vouched?;
+                    SigningServiceClient::new(connection).sign_jwt(request).await
+                }
             })
             .await?;
         Jwt::checked(receipt, answer)

@@ -100,6 +100,11 @@
 //! pauses included, and the service is told how much of it is left. What is repeated, when, and within which budget:
 //! [`RetryPolicy`]. tonic's typed clients ([`Client::signing`] and its like) repeat nothing.
 //!
+//! # Signing requests, too
+//!
+//! With [`ConnectOptions::sign_requests`] the client signs each request for a signature, too, with the key of its client
+//! certificate: evidence that stays with the record, and that keys may require.
+//!
 //! # Certificates that change
 //!
 //! The files of the TLS identity are looked at every [`ConnectOptions::reload_interval`]; when they changed, new calls use
@@ -110,6 +115,7 @@ mod answer;
 mod api_key;
 mod batch;
 mod call;
+mod caller_signature;
 mod connect;
 mod convert;
 mod error;

@@ -47,6 +47,8 @@ pub struct ConnectOptions {
     pub retry: RetryPolicy,
     /// Goes before tonic's own words in the `user-agent` header.
     pub user_agent: String,
+    /// Whom requests are signed for, with the key of the client certificate; `None`: they are not signed.
+    pub request_audience: Option<String>,
 }
 
 /// Who calls.
@@ -108,6 +110,7 @@ impl ConnectOptions {
             reload_interval: Some(Duration::from_secs(10)),
             retry: RetryPolicy::default(),
             user_agent: concat!("chancery-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            request_audience: None,
         }
     }
 
@@ -152,6 +155,16 @@ impl ConnectOptions {
     #[must_use]
     pub fn retry(self, retry: RetryPolicy) -> Self {
         Self { retry, ..self }
+    }
+
+    /// Lets every request for a signature (sign, batch, stream, JWT, certificate request) be signed, too, with the key of the
+    /// client certificate: for non-repudiation, and for keys that require it. `audience` is what the service's operator
+    /// configured; a signature for one service is of no use at another.
+    ///
+    /// The client asks for the public key of each key once, to learn by which hash function it speaks of what it signs.
+    #[must_use]
+    pub fn sign_requests(self, audience: impl Into<String>) -> Self {
+        Self { request_audience: Some(audience.into()), ..self }
     }
 
     /// Sets [`ConnectOptions::user_agent`], for example `billing/1.4`.

@@ -59,8 +59,8 @@ impl Reloader {
             return Ok(());
         }
         match open(&self.options, &material).await {
-            Ok(channel) => {
-                current.replace(channel);
+            Ok(opened) => {
+                current.replace(opened);
                 (self.in_force, self.refused) = (fingerprint, None);
                 tracing::info!("the files of the TLS identity changed; new calls use them");
                 Ok(())

@@ -56,9 +56,14 @@ impl Client {
     }
 
     async fn sign_request(&self, request: v1::SignRequest) -> Result<Signed, ClientError> {
+        self.learn_hash(&request.name).await?;
         let answer = self
-            .call(Repeat::Safe, request.clone(), |connection, request| async move {
-                SigningServiceClient::new(connection).sign(request).await
+            .call(Repeat::Safe, request.clone(), |connection, request| {
+                let vouched = self.vouched(connection, request);
+                async move {
+                    let (connection, request) = vouched?;
+                    SigningServiceClient::new(connection).sign(request).await
+                }
             })
             .await?;
         self.released(&request, Signed::of(request.receipt, answer)?).await

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Streaming};
 
+use crate::caller_signature::{RequestSigner, Vouchable as _};
 use crate::retry::Repeat;
 use crate::{Client, ClientError, SignItem, Signed, batch};
 
@@ -32,8 +33,9 @@ pub struct SignSender {
     messages: mpsc::Sender<v1::StreamSignRequest>,
     unanswered: Unanswered,
     window: Arc<Semaphore>,
-    /// Whether answers are verified on this side.
-    keeps_requests: bool,
+    client: Client,
+    /// Signs requests on the stream's connection, where they are to be signed.
+    signer: Option<Arc<RequestSigner>>,
 }
 
 /// The receiving half of a stream: a [`Stream`] of answers, as they are ready, in any order. Ends after the answer to the
@@ -83,11 +85,13 @@ impl Client {
     /// # Errors
     /// As [`Client::sign`], where it cannot be opened.
     pub async fn stream_sign(&self) -> Result<(SignSender, SignAnswers), ClientError> {
-        let (messages, incoming) = self
+        let (messages, incoming, signer) = self
             .open(Repeat::Safe, (), |connection, _nothing: Request<()>| async move {
                 let (messages, outgoing) = mpsc::channel(WAITING);
+                // What signs requests has to be of the connection that the stream stays on.
+                let (connection, signer) = connection.with_signer();
                 let opened = SigningServiceClient::new(connection).stream_sign(ReceiverStream::new(outgoing)).await?;
-                Ok(Response::new((messages, opened.into_inner())))
+                Ok(Response::new((messages, opened.into_inner(), signer)))
             })
             .await?;
         let unanswered = Unanswered::default();
@@ -97,9 +101,9 @@ impl Client {
             Receiver { client: self.clone(), unanswered: unanswered.clone(), window: Arc::clone(&window), answered };
         // Not awaited: it ends by itself with the stream, or once the answers are dropped.
         tokio::spawn(receiver.run(incoming));
-        let keeps_requests = self.local().is_on();
+        let client = self.clone();
         let sender =
-            SignSender { messages, unanswered: unanswered.clone(), window: Arc::clone(&window), keeps_requests };
+            SignSender { messages, unanswered: unanswered.clone(), window: Arc::clone(&window), client, signer };
         Ok((sender, SignAnswers { answers, unanswered, window }))
     }
 }
@@ -117,17 +121,23 @@ impl SignSender {
             let what = format!("a correlation id has 1 to {MAX_ID_LENGTH} bytes, not {}", correlation_id.len());
             return Err(ClientError::Request { what });
         }
+        let mut request = item.into_request();
+        self.client.learn_hash(&request.name).await?;
         let in_window = self.window.acquire().await.map_err(|_closed| ClientError::StreamEnded)?;
         let place = self.messages.reserve().await.map_err(|_closed| ClientError::StreamEnded)?;
-        let request = item.into_request();
+        if let (Some(signer), Some(evidence)) = (&self.signer, self.client.evidence()) {
+            request.vouch(signer, evidence)?;
+        }
         match self.unanswered.lock().entry(correlation_id.clone()) {
             Entry::Occupied(_) => {
                 let what =
                     format!("the correlation id {correlation_id:?} is that of a message that is not answered yet");
                 return Err(ClientError::Request { what });
             }
-            Entry::Vacant(entry) => entry
-                .insert(Sent { with_receipt: request.receipt, request: self.keeps_requests.then(|| request.clone()) }),
+            Entry::Vacant(entry) => entry.insert(Sent {
+                with_receipt: request.receipt,
+                request: self.client.local().is_on().then(|| request.clone()),
+            }),
         };
         place.send(v1::StreamSignRequest { correlation_id, request: Some(request) });
         // Given back when the answer is taken.

@@ -12,6 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt as _};
 
+use crate::caller_signature::RequestSigner;
 use crate::pem::Material;
 use crate::{ClientError, ConnectOptions, Credentials};
 
@@ -24,18 +25,25 @@ const UNBOUNDED: [&str; 3] = [
     "/grpc.health.v1.Health/Watch",
 ];
 
+/// A channel, and what signs requests with the key of the certificate that it was opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    pub(crate) channel: Channel,
+    pub(crate) signer: Option<Arc<RequestSigner>>,
+}
+
 /// The channel in force, and what calls on it bring. New calls take them; calls under way keep what they began with.
 #[derive(Debug)]
 pub(crate) struct CurrentChannel {
-    channel: ArcSwap<Channel>,
+    channel: ArcSwap<Opened>,
     generation: AtomicU64,
     authorization: ArcSwapOption<HeaderValue>,
 }
 
 impl CurrentChannel {
-    pub(crate) fn new(channel: Channel, authorization: Option<HeaderValue>) -> Self {
+    pub(crate) fn new(opened: Opened, authorization: Option<HeaderValue>) -> Self {
         let authorization = ArcSwapOption::from_pointee(authorization);
-        Self { channel: ArcSwap::from_pointee(channel), generation: AtomicU64::new(0), authorization }
+        Self { channel: ArcSwap::from_pointee(opened), generation: AtomicU64::new(0), authorization }
     }
 
     /// Lets new calls bring this from now on; says whether it is another than before.
@@ -47,8 +55,8 @@ impl CurrentChannel {
         other
     }
 
-    pub(crate) fn replace(&self, channel: Channel) {
-        self.channel.store(Arc::new(channel));
+    pub(crate) fn replace(&self, opened: Opened) {
+        self.channel.store(Arc::new(opened));
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -78,6 +86,15 @@ impl Connection {
 
     pub(crate) fn generation(&self) -> u64 {
         self.current.generation()
+    }
+
+    /// The same, kept to the channel that is in force now, and what signs requests on it.
+    pub(crate) fn with_signer(&self) -> (Self, Option<Arc<RequestSigner>>) {
+        let opened = self.current.channel.load();
+        let signer = opened.signer.clone();
+        let authorization = self.current.authorization.load().as_deref().cloned();
+        let kept = CurrentChannel::new(Opened::clone(&opened), authorization);
+        (Self { current: Arc::new(kept), timeout: self.timeout.clone() }, signer)
     }
 
     fn prepare(&self, request: &mut http::Request<Body>) {
@@ -111,13 +128,34 @@ impl Service<http::Request<Body>> for Connection {
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         self.prepare(&mut request);
-        Channel::clone(&self.current.channel.load()).oneshot(request)
+        self.current.channel.load().channel.clone().oneshot(request)
     }
 }
 
 /// A channel over the options' endpoints. With one endpoint the connection is made now, TLS handshake included; with several
 /// each is made when it is first needed.
-pub(crate) async fn open(options: &ConnectOptions, material: &Material) -> Result<Channel, ClientError> {
+pub(crate) async fn open(options: &ConnectOptions, material: &Material) -> Result<Opened, ClientError> {
+    let signer = request_signer(options, material)?.map(Arc::new);
+    Ok(Opened { channel: open_channel(options, material).await?, signer })
+}
+
+/// What signs requests, where they are to be signed.
+fn request_signer(options: &ConnectOptions, material: &Material) -> Result<Option<RequestSigner>, ClientError> {
+    if options.request_audience.is_none() {
+        return Ok(None);
+    }
+    match (&material.identity, &options.credentials) {
+        (Some(identity), Credentials::Certificate { certificate, .. }) => RequestSigner::of(identity)
+            .map(Some)
+            .map_err(|why| ClientError::RequestSigning { certificate: certificate.clone(), why }),
+        _ => {
+            let what = "requests are signed with the key of a client certificate, and these credentials have none";
+            Err(ClientError::Request { what: what.to_owned() })
+        }
+    }
+}
+
+async fn open_channel(options: &ConnectOptions, material: &Material) -> Result<Channel, ClientError> {
     let first = endpoint(options, &options.endpoint, material)?;
     if options.more_endpoints.is_empty() {
         let failed = |error| ClientError::from_transport(Some(&options.endpoint), Box::new(error));
@@ -210,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn each_request_carries_the_deadline_but_keeps_its_own() {
         let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        let current = Arc::new(CurrentChannel::new(channel, None));
+        let current = Arc::new(CurrentChannel::new(Opened { channel, signer: None }, None));
         let connection = Connection::new(Arc::clone(&current), Duration::from_secs(30));
         let to = |path: &str| http::Request::post(format!("https://h{path}"));
         let sign = "/chancery.v1.SigningService/Sign";

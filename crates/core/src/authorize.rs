@@ -89,13 +89,21 @@ impl Chancery {
 
     /// Within the span of the decision.
     fn deny(&self, asked: Asked<'_>, resource: Option<&Resource>, refused: Refused, took: Duration) -> Error {
-        let Asked { from, action, named, uid } = asked;
         let reason = refused.reason();
         Span::current().record("chancery.decision", "deny").record("chancery.reason", reason.as_str());
-        self.observe_decision(action, resource, Some(reason), took);
+        self.observe_decision(asked.action, resource, Some(reason), took);
+        self.refuse(asked, refused)
+    }
+
+    /// Words a refusal, which is on its way to the record when this returns.
+    pub(crate) fn refuse(&self, asked: Asked<'_>, refused: Refused) -> Error {
+        let Asked { from, action, named, uid } = asked;
         let error = match &refused {
             Refused::ByPolicy(_) | Refused::Unknown { .. } | Refused::OutOfScope => {
                 Error::AccessDenied { action, resource: named.clone() }
+            }
+            Refused::Unvouched(fault) => {
+                Error::CallerSignature { action, resource: named.clone(), fault: fault.clone() }
             }
             Refused::Unfit(Unfit::Suspended) => Error::CallerSuspended { caller: from.caller.id.clone() },
             Refused::Unfit(Unfit::Credential) => Error::CredentialRefused { caller: from.caller.id.clone() },

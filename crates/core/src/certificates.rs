@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use chancery_crypto::{
-    AlternativeName, PublicKey, SigningRequestError, check_certificate_chain, signing_request, signing_request_info,
-    signing_request_pem,
+    AlternativeName, CallerRequest, PublicKey, SigningRequestError, check_certificate_chain, signing_request,
+    signing_request_info, signing_request_pem,
 };
 use chancery_model::{Action, EcdsaEncoding, KeyPurpose, KeyVersionName, VersionLife};
 use chancery_policy::OperationContext;
@@ -15,7 +15,7 @@ use crate::details;
 use crate::keys::KeyOrVersion;
 use crate::sign::{DeviceInput, Prepared};
 use crate::state::{Snapshot, VersionEntry};
-use crate::{Chancery, Error, Requester};
+use crate::{CallerSignature, Chancery, Error, Requester};
 
 /// The most alternative names of a request.
 const MAX_ALTERNATIVE_NAMES: usize = 100;
@@ -31,6 +31,8 @@ pub struct CertificateRequest {
     pub subject: String,
     /// The subject alternative names.
     pub alternative_names: Vec<AlternativeName>,
+    /// The caller's own signature of this request, where there is one.
+    pub caller_signature: Option<Arc<CallerSignature>>,
 }
 
 /// A request for a certificate.
@@ -84,10 +86,11 @@ impl Chancery {
         request: &CertificateRequest,
     ) -> Result<(Prepared, Vec<u8>), Error> {
         let action = Action::CreateCertificateSigningRequest;
-        let CertificateRequest { name, subject, alternative_names } = request;
+        let CertificateRequest { name, subject, alternative_names, caller_signature } = request;
+        let words: Vec<String> = alternative_names.iter().map(ToString::to_string).collect();
         let allowed = self.authorize_key(snapshot, from, action, name, |key| OperationContext::SigningRequest {
             subject: subject.clone(),
-            alternative_names: alternative_names.iter().map(ToString::to_string).collect(),
+            alternative_names: words.clone(),
             version: key.version_named(name),
         })?;
         allowed.key.require(KeyPurpose::Signature, action)?;
@@ -114,7 +117,11 @@ impl Chancery {
             }
         })?;
         let input = input_for(&public, &info);
-        let prepared = self.prepared(snapshot, from, allowed, &version, public, input, EcdsaEncoding::Der)?;
+        let asked = CallerRequest::CreateCertificateSigningRequest { subject, alternative_names: &words };
+        let signed = caller_signature.as_deref().map(|signature| (signature, asked));
+        let vouched = self.vouched(from, &allowed, action, name, signed)?;
+        let encoding = EcdsaEncoding::Der;
+        let prepared = self.prepared(snapshot, from, allowed, &version, public, input, encoding, vouched)?;
         Ok((prepared, info))
     }
 

@@ -12,7 +12,7 @@ use chancery_model::{Action, Caller, CertificateProof, Sha256Hash, Timestamp, Ui
 use chancery_policy::Denied;
 
 use crate::callers::{Unfit, Unidentified};
-use crate::{Chancery, Requester, details};
+use crate::{Chancery, EvidenceFault, Requester, details};
 
 /// How many different refusals of one caller are told apart between two times that they are handed over, which is each second.
 /// What is beyond is only counted, for that caller.
@@ -35,6 +35,8 @@ pub(crate) enum Refused {
     Unfit(Unfit),
     /// The API key leaves it out; policy was not asked.
     OutOfScope,
+    /// Policy allows it, and the caller's own signature does not bear it out.
+    Unvouched(EvidenceFault),
 }
 
 impl Refused {
@@ -45,6 +47,7 @@ impl Refused {
             Self::Unknown { .. } => DenialReason::UnknownResource,
             Self::Unfit(unfit) => unfit.reason(),
             Self::OutOfScope => DenialReason::OutOfScope,
+            Self::Unvouched(fault) => fault.reason(),
         }
     }
 }
@@ -131,6 +134,7 @@ impl Denials {
                 let policy_set = Some(Hex::from(policy_set));
                 Details { policy_set, ..details::requester(from) }
             }
+            Refused::Unvouched(fault) => Details { message: Some(fault.to_string()), ..details::requester(from) },
             Refused::Unfit(_) | Refused::OutOfScope => details::requester(from),
         };
         details.resource = Some(shortened(named));

@@ -131,6 +131,7 @@ pub(crate) fn sign_intent(from: &Requester, item: &Prepared) -> Intent {
     let Described { time, caller, action, policy_set, mut details } = described;
     details.signed = Some(signed(&item.input));
     details.spki_sha256 = Some(Hex::from(public.spki_sha256()));
+    details.caller_signature = item.vouched.details();
     let counts = item.counted.iter().map(|counted| counted.claim).collect();
     Intent { time, caller, resource: item.uid, action, policy_set, counts, details }
 }

@@ -10,6 +10,8 @@ use chancery_model::{
 };
 use chancery_policy::PolicyErrors;
 
+use crate::EvidenceFault;
+
 /// Why a call was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,6 +23,28 @@ pub enum Error {
         /// On what, as the caller named it.
         resource: String,
     },
+    /// The caller's own signature of the request is missing, or not good.
+    #[error("{action} on {resource} is not allowed: {fault}")]
+    CallerSignature {
+        /// What was asked for.
+        action: Action,
+        /// On what, as the caller named it.
+        resource: String,
+        /// What is wrong.
+        fault: EvidenceFault,
+    },
+    /// No audience is configured that callers' signatures could be for.
+    #[error("no audience is configured that callers' signatures could be for")]
+    NoAudience,
+    /// The service was started so lately that it cannot know whether a signature was used before.
+    #[error("the service was started too lately to know which signatures of callers were used")]
+    CallerSignaturesNotYet {
+        /// How long until it takes one that is made then.
+        retry_after: Duration,
+    },
+    /// So many signatures of callers are remembered that no more can be told from replayed ones.
+    #[error("as many signatures of callers are remembered as there is room for")]
+    TooManyCallerSignatures,
     /// The caller is suspended.
     #[error("callers/{caller} is suspended")]
     CallerSuspended {

@@ -8,15 +8,16 @@ mod lifetime;
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use bytes::Bytes;
-use chancery_crypto::{PublicKey, jose_algorithm};
+use chancery_crypto::{CallerRequest, PublicKey, jose_algorithm};
 use chancery_model::{Action, Algorithm, EcdsaEncoding, KeyPurpose, KeyVersionName, Timestamp};
 use chancery_policy::OperationContext;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::keys::KeyOrVersion;
 use crate::sign::{DeviceInput, Prepared};
 use crate::state::{KeyEntry, Snapshot};
-use crate::{Chancery, Error, ReceiptAnswer, Requester};
+use crate::{CallerSignature, Chancery, Error, ReceiptAnswer, Requester};
 use claims::{Claims, Validity};
 
 pub use lifetime::{DEFAULT_MAX_JWT_LIFETIME, LONGEST_JWT_LIFETIME};
@@ -38,6 +39,8 @@ pub struct SignJwtRequest {
     pub lifetime: Option<Duration>,
     /// The header's `typ`; `JWT` where empty.
     pub token_type: String,
+    /// The caller's own signature of this request, where there is one.
+    pub caller_signature: Option<Arc<CallerSignature>>,
     /// Whether to wait for a receipt.
     pub receipt: bool,
 }
@@ -45,13 +48,14 @@ pub struct SignJwtRequest {
 impl std::fmt::Debug for SignJwtRequest {
     // Claims are about people.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { name, claims, lifetime, token_type, receipt } = self;
+        let Self { name, claims, lifetime, token_type, caller_signature, receipt } = self;
         let claims = format_args!("{} bytes", claims.len());
         f.debug_struct("SignJwtRequest")
             .field("name", name)
             .field("claims", &claims)
             .field("lifetime", lifetime)
             .field("token_type", token_type)
+            .field("caller_signature", caller_signature)
             .field("receipt", receipt)
             .finish()
     }
@@ -108,7 +112,9 @@ impl Chancery {
     /// [`Error::InvalidField`] for what no key would sign; then as [`Chancery::sign`]; [`Error::WrongPurpose`] for a MAC
     /// key and [`Error::NotInJose`] for an algorithm without a JOSE name.
     pub async fn sign_jwt(&self, from: &Requester, request: SignJwtRequest) -> Result<SignJwtAnswer, Error> {
-        let SignJwtRequest { name, claims, lifetime, token_type, receipt: wanted } = request;
+        let SignJwtRequest { name, claims, lifetime, token_type, caller_signature, receipt: wanted } = request;
+        let signed = caller_signature.map(|signature| (signature, chancery_crypto::sha256(claims.as_bytes())));
+        let lifetime_seconds = lifetime.map(|lifetime| lifetime.as_secs());
         // Policy decides by the claims, so they are read first. Whoever sends claims that cannot be read is told so before
         // the key is looked for. He learns nothing by it: the answer depends on his own request and the time alone, and is
         // the same for a key that he may use, one that he may not, and none at all, as it is with a malformed name. What
@@ -121,7 +127,11 @@ impl Chancery {
             let mut draft = None;
             // Where the state changes meanwhile it is decided afresh, perhaps for another version: the last draft counts.
             let prepare = |snapshot: &Snapshot| {
-                let (prepared, made) = this.prepare_jwt(snapshot, &from, &name, &claims, &token_type)?;
+                let signed = signed.as_ref().map(|(signature, claims_sha256)| {
+                    let token_type = token_type.as_str();
+                    (&**signature, CallerRequest::SignJwt { claims_sha256, lifetime_seconds, token_type })
+                });
+                let (prepared, made) = this.prepare_jwt(snapshot, &from, &name, &claims, &token_type, signed)?;
                 draft = Some(made);
                 Ok(prepared)
             };
@@ -155,6 +165,7 @@ impl Chancery {
         name: &KeyOrVersion,
         claims: &Claims,
         token_type: &str,
+        signed: Option<(&CallerSignature, CallerRequest<'_>)>,
     ) -> Result<(Prepared, Draft), Error> {
         let action = Action::SignJwt;
         let context = |key: &KeyEntry| OperationContext::SignJwt {
@@ -181,7 +192,9 @@ impl Chancery {
         let input = input_for(public, &signing_input);
         // JOSE knows the fixed width only (RFC 7518, section 3.4).
         let public = public.clone();
-        let prepared = self.prepared(snapshot, from, allowed, &version, public, input, EcdsaEncoding::P1363)?;
+        let vouched = self.vouched(from, &allowed, action, name, signed)?;
+        let encoding = EcdsaEncoding::P1363;
+        let prepared = self.prepared(snapshot, from, allowed, &version, public, input, encoding, vouched)?;
         Ok((prepared, Draft { signing_input, key_id, validity }))
     }
 }
@@ -232,6 +245,7 @@ mod tests {
             claims: r#"{"sub":"ada"}"#.to_owned(),
             lifetime: None,
             token_type: String::new(),
+            caller_signature: None,
             receipt: false,
         };
         assert!(!format!("{request:?}").contains("ada"));

@@ -218,6 +218,7 @@ impl Chancery {
         }
         let now = self.inner.clock.now();
         let rules = request.rules.apply(&KeyRules::default(), now, ring.is_dev())?;
+        self.check_requirement(request.algorithm, &rules)?;
         let max_jwt_lifetime_seconds = lifetime_of_new_key(request.algorithm, request.max_jwt_lifetime)?;
         let token = self.token_of(ring)?;
         if let Some(key) = snapshot.keys.get(&request.name) {

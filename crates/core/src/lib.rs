@@ -25,6 +25,7 @@ mod denials;
 mod destruction;
 mod details;
 mod error;
+mod evidence;
 mod explain;
 mod freeze;
 mod generate;
@@ -93,6 +94,7 @@ pub use certificates::{CertificateRequest, CertificateRequestAnswer};
 pub use checkpoints::{CheckpointSettings, CheckpointStanding, CheckpointTrouble, NewestCheckpoint};
 pub use clock::Clock;
 pub use error::{Error, Limited};
+pub use evidence::{CallerSignature, ClientCertificate, EvidenceFault};
 pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
 pub use freeze::FrozenRing;
 pub use health::{Health, HealthChanges};
@@ -130,6 +132,7 @@ pub use watch::{RecordChunk, RecordWatch};
 use api_keys::{Pepper, Uses};
 use checkpoints::Checkpoints;
 use denials::Denials;
+use evidence::Nonces;
 use inflight::InFlight;
 use pace::Paces;
 use state::Snapshot;
@@ -183,6 +186,9 @@ struct Inner {
     checkpoints: Option<Checkpoints>,
     clock: Clock,
     paces: Paces,
+    /// Whom callers' own signatures of requests are for; none are taken where there is none.
+    audience: Option<String>,
+    nonces: Nonces,
 }
 
 /// How many may read lists of records from the store at the same time, which may take long; and chunks, which do not.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use chancery_model::{Authentication, Caller};
 use tokio::time::Instant;
 
+use crate::ClientCertificate;
+
 /// An authenticated caller in the middle of a call.
 #[derive(Debug, Clone)]
 pub struct Requester {
@@ -14,6 +16,8 @@ pub struct Requester {
     pub caller: Arc<Caller>,
     /// How this call proved it.
     pub authentication: Authentication,
+    /// The certificate by which it did, where it did by one.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Address and port that the call came from, where known.
     pub source: Option<SocketAddr>,
     /// The W3C trace id, 32 hexadecimal digits, where there is one.

@@ -45,6 +45,8 @@ pub struct RuleChanges {
     pub max_burst: Option<Option<u32>>,
     /// How many under way at the same time.
     pub max_concurrent_uses: Option<Option<u32>>,
+    /// Whether it signs only what its caller has signed, too. Not for MAC keys.
+    pub requires_caller_signature: Option<bool>,
 }
 
 impl RuleChanges {
@@ -62,6 +64,7 @@ impl RuleChanges {
             max_uses_per_second,
             max_burst,
             max_concurrent_uses,
+            requires_caller_signature,
         } = self;
         let mut rules = before.clone();
         if let Some(owner) = owner {
@@ -69,6 +72,9 @@ impl RuleChanges {
         }
         if let Some(protected) = deletion_protection {
             rules.deletion_protection = *protected;
+        }
+        if let Some(required) = requires_caller_signature {
+            rules.requires_caller_signature = *required;
         }
         let period = |field: &str, asked: &Option<Duration>| asked.map(|asked| seconds(field, asked, dev)).transpose();
         if let Some(asked) = rotation_period {
@@ -131,6 +137,7 @@ impl RuleChanges {
             signing_period_seconds,
             limits,
             pace,
+            requires_caller_signature,
         } = before;
         [
             ("owner", *owner != after.owner),
@@ -144,6 +151,7 @@ impl RuleChanges {
             ("max_uses_per_second", pace.per_second != after.pace.per_second),
             ("max_burst", pace.burst != after.pace.burst),
             ("max_concurrent_uses", pace.concurrent != after.pace.concurrent),
+            ("requires_caller_signature", *requires_caller_signature != after.requires_caller_signature),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chancery_audit::{Outcome, RecordError, Recorded};
-use chancery_crypto::PublicKey;
+use chancery_crypto::{CallerRequest, PublicKey};
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceSignature, HsmErrorKind, HsmFailure, MAX_DEVICE_MESSAGE_BYTES, SignInput, SigningKey, Token};
 use chancery_model::{
@@ -18,11 +18,12 @@ use tracing::{Instrument as _, debug_span};
 
 use crate::change::ATTEMPTS;
 use crate::details;
+use crate::evidence::{Vouched, spoken_of};
 use crate::keys::{AllowedKey, KeyOrVersion};
 use crate::pace::paced;
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
 use crate::usage::{Counted, refuse_beyond};
-use crate::{Chancery, Error, Observation, ReceiptAnswer, Requester};
+use crate::{CallerSignature, Chancery, Error, Observation, ReceiptAnswer, Requester};
 
 /// What is signed or was signed.
 #[derive(Clone)]
@@ -52,6 +53,8 @@ pub struct SignRequest {
     pub input: Input,
     /// How to write an ECDSA signature.
     pub encoding: EcdsaEncoding,
+    /// The caller's own signature of this request, where there is one.
+    pub caller_signature: Option<Arc<CallerSignature>>,
     /// Whether to wait for a receipt.
     pub receipt: bool,
 }
@@ -88,6 +91,8 @@ pub(crate) struct Prepared {
     pub counted: Vec<Counted>,
     /// Where the key has a pace.
     pub paced: Option<Arc<KeyEntry>>,
+    /// That the request was looked at for its caller's signature.
+    pub vouched: Vouched,
 }
 
 /// What goes to the token.
@@ -215,7 +220,7 @@ impl Chancery {
         request: &SignRequest,
         batch_size: usize,
     ) -> Result<Prepared, Error> {
-        let SignRequest { name, input, encoding, receipt: _ } = request;
+        let SignRequest { name, input, encoding, caller_signature, receipt: _ } = request;
         let allowed =
             self.authorize_key(snapshot, from, Action::Sign, name, |key| sign_context(key, name, input, batch_size))?;
         allowed.key.require(KeyPurpose::Signature, Action::Sign)?;
@@ -234,7 +239,13 @@ impl Chancery {
             }
         };
         let public = version.signs_with()?.clone();
-        self.prepared(snapshot, from, allowed, &version, public, input, *encoding)
+        let signed = caller_signature.as_ref().map(|signature| (signature, spoken_of(&input)));
+        let signed = signed.as_ref().map(|(signature, digest)| {
+            let as_digest = matches!(request.input, Input::Digest(_));
+            (&***signature, CallerRequest::Sign { as_digest, digest, encoding: *encoding })
+        });
+        let vouched = self.vouched(from, &allowed, Action::Sign, name, signed)?;
+        self.prepared(snapshot, from, allowed, &version, public, input, *encoding, vouched)
     }
 
     /// What policy allowed, put together for the token. `public` is the version's, whose state allows the use.
@@ -248,6 +259,7 @@ impl Chancery {
         public: PublicKey,
         input: DeviceInput,
         encoding: EcdsaEncoding,
+        vouched: Vouched,
     ) -> Result<Prepared, Error> {
         Ok(Prepared {
             counted: self.counted(snapshot, from, &allowed.key),
@@ -260,6 +272,7 @@ impl Chancery {
             token_id: allowed.ring.token,
             input,
             encoding,
+            vouched,
         })
     }
 
@@ -345,7 +358,8 @@ async fn ask_all(
 }
 
 async fn ask_for_one(item: Prepared, recorded: Recorded, deadline: Instant) -> (Result<SignAnswer, Error>, Ended) {
-    let Prepared { permit, key, uid: _, version, token, token_id, input, encoding, counted: _, paced: _ } = item;
+    let Prepared { permit, key, uid: _, version, token, token_id, input, encoding, counted: _, paced: _, vouched: _ } =
+        item;
     let (record_index, operation) = (recorded.index(), permit.action());
     let span = debug_span!(
         "token",

@@ -18,6 +18,7 @@ use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
 use crate::callers::{CallerDeclaration, take_callers};
 use crate::checkpoints::{CheckpointSettings, Checkpoints};
 use crate::denials::Denials;
+use crate::evidence::Nonces;
 use crate::freeze::ring_states;
 use crate::inflight::InFlight;
 use crate::pace::Paces;
@@ -67,6 +68,8 @@ pub struct Assembly {
     pub observer: Observer,
     /// By what the rules of keys are timed.
     pub clock: Clock,
+    /// Whom callers' own signatures of requests are for; none are taken where there is none.
+    pub audience: Option<String>,
 }
 
 /// Why the service does not start.
@@ -142,6 +145,7 @@ impl Chancery {
             limits,
             observer,
             clock,
+            audience,
         } = assembly;
         let system_ring = system_ring.map(system_ring::ring);
         if let Some(ring) = rings.iter().chain(&system_ring).find(|ring| !tokens.contains_key(&ring.token)) {
@@ -220,6 +224,8 @@ impl Chancery {
             checkpoints,
             clock,
             paces: Paces::default(),
+            audience,
+            nonces: Nonces::new(Timestamp::now()),
         };
         let chancery = Self { inner: Arc::new(inner) };
         let open = chancery.close_intents_that_a_crash_left().await?;

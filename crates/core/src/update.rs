@@ -67,6 +67,9 @@ impl Chancery {
                     after.max_jwt_lifetime_seconds = lifetime_of_new_key(key.algorithm, Some(lifetime))?;
                 }
                 after.rules = request.rules.apply(&before.rules, now, allowed.ring.is_dev())?;
+                if request.rules.requires_caller_signature.is_some() {
+                    self.check_requirement(key.algorithm, &after.rules)?;
+                }
                 if after == before {
                     return Ok(Plan::Nothing(Arc::clone(key)));
                 }

@@ -3,7 +3,7 @@
 //! In scope: hashing, random bytes, public keys as SubjectPublicKeyInfo (DER and PEM), as JWK and as OpenSSH writes
 //! them, the encodings of ECDSA signatures, the low-S form and recovery id of secp256k1, verification in software, requests
 //! for certificates (PKCS #10) but for their signatures, whether a chain of certificates is one of a key, API keys as
-//! they are written, and the JSON of tokens and key sets (JOSE), read strictly.
+//! they are written, callers' own signatures over their requests, and the JSON of tokens and key sets (JOSE), read strictly.
 //! Out of scope: private keys (they live in tokens, behind `hsm`), the names and states of keys (`model`,
 //! `core`), who asks and whether he may (`policy`), TLS and whom its certificates name (`server`), message authentication codes
 //! (their keys are secret, so only the token can make and check them).
@@ -19,6 +19,7 @@
 
 mod algorithm_identifier;
 mod api_key;
+mod caller_evidence;
 mod certificate;
 mod ecdsa;
 mod ed25519_point;
@@ -35,6 +36,9 @@ mod spki;
 mod verify;
 
 pub use api_key::{API_KEY_PREFIX, ApiKeyText, InvalidApiKey};
+pub use caller_evidence::{
+    CALLER_KEYS, CALLER_STATEMENT_FORMAT, CallerKey, CallerKeyError, CallerNonce, CallerRequest, CallerStatement,
+};
 pub use certificate::{
     CertificateChainError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, certificate_spki, check_certificate_chain,
 };

@@ -23,6 +23,8 @@ pub struct KeyRules {
     pub limits: UsageLimits,
     /// How fast it is used.
     pub pace: Pace,
+    /// Whether it signs only what its caller has signed, too, with the key of the client certificate.
+    pub requires_caller_signature: bool,
 }
 
 /// What a caller may take of the service; without a number, what everybody may.

@@ -197,6 +197,7 @@ async fn start_core(
         },
         observer: metrics.observer(),
         clock: Clock::system(),
+        audience: config.caller_signatures.as_ref().map(|signatures| signatures.audience.clone()),
     };
     Ok(Chancery::start(assembly).await?)
 }

@@ -13,6 +13,7 @@ use crate::config::IdentityKind;
 use crate::layers::HealthPlaces;
 use crate::tls::{Authorities, Trust};
 use arc_swap::ArcSwap;
+use chancery_core::ClientCertificate;
 use chancery_crypto::InvalidApiKey;
 use chancery_model::{CertificateProof, Factor, Id, Identity, InvalidIdentity};
 use rustls::pki_types::CertificateDer;
@@ -52,10 +53,12 @@ struct Verdict {
 }
 
 /// What a client certificate says, read once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct PeerCertificate {
     /// The one identity, with the certificate's fingerprint and serial number.
     pub(crate) proof: CertificateProof,
+    /// The certificate itself, by whose key its caller's signatures of requests are checked.
+    pub(crate) whole: Arc<ClientCertificate>,
     kind: IdentityKind,
     not_before: SystemTime,
     not_after: SystemTime,
@@ -325,7 +328,8 @@ impl PeerCertificate {
         };
         let validity = tbs.validity();
         let (not_before, not_after) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
-        Ok(Self { proof, kind, not_before, not_after })
+        let whole = Arc::new(ClientCertificate::new(der.to_vec()));
+        Ok(Self { proof, whole, kind, not_before, not_after })
     }
 }
 

@@ -22,6 +22,9 @@ const VERSION_3: u8 = 3;
 /// The version of a key that has a pace.
 const VERSION_4: u8 = 4;
 
+/// The version of a key that requires its caller's signature.
+const VERSION_5: u8 = 5;
+
 // The rows are destructured whole: a new column does not compile until it is decided on here, with a new version.
 
 pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
@@ -39,6 +42,7 @@ pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
         request_id,
     } = row;
     let version = match max_jwt_lifetime_seconds {
+        _ if rules.requires_caller_signature => VERSION_5,
         _ if rules.pace != Pace::default() => VERSION_4,
         _ if *rules != KeyRules::default() => VERSION_3,
         Some(_) => VERSION_2,
@@ -54,11 +58,14 @@ pub(crate) fn key(change: &RowChange, row: &KeyRow) -> Vec<u8> {
     bytes.time(*updated);
     bytes.optional(request_id.as_ref(), |bytes, id| bytes.text(id));
     match (version, max_jwt_lifetime_seconds) {
-        (VERSION_3 | VERSION_4, seconds) => {
+        (VERSION_3 | VERSION_4 | VERSION_5, seconds) => {
             bytes.optional(seconds.as_ref(), |bytes, seconds| bytes.u32(*seconds));
             bytes.rules(rules);
-            if version == VERSION_4 {
+            if version != VERSION_3 {
                 bytes.pace(rules.pace);
+            }
+            if version == VERSION_5 {
+                bytes.u8(u8::from(rules.requires_caller_signature));
             }
         }
         (_, Some(seconds)) => bytes.u32(*seconds),
@@ -265,6 +272,7 @@ impl Bytes {
             limits,
             // Written apart, since rows of version 3 have none.
             pace: _,
+            requires_caller_signature: _,
         } = rules;
         self.optional(owner.as_ref(), |bytes, owner| bytes.text(owner));
         self.u8(u8::from(*deletion_protection));

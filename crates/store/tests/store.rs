@@ -60,6 +60,7 @@ fn rules() -> KeyRules {
         signing_period_seconds: Some(180),
         limits: UsageLimits { total: Some(1_000), daily: Some(10) },
         pace: Pace { per_second: Some(50), burst: Some(100), concurrent: Some(8) },
+        requires_caller_signature: true,
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
-    SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -43,6 +43,32 @@ pub struct Leaf {
     not_after: OffsetDateTime,
     purpose: ExtendedKeyUsagePurpose,
     serial: Option<u64>,
+    key: KeyKind,
+}
+
+/// The kinds of keys that certificates are issued for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    #[default]
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// Ed25519.
+    Ed25519,
+    /// RSA of 2048 bits.
+    Rsa2048,
+}
+
+impl KeyKind {
+    fn generate(self) -> Result<KeyPair, rcgen::Error> {
+        match self {
+            Self::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            Self::P384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+            Self::Ed25519 => KeyPair::generate_for(&PKCS_ED25519),
+            Self::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+        }
+    }
 }
 
 /// A certificate revocation list to issue: by default of an hour ago, in force for a week, with nothing on it.
@@ -70,6 +96,7 @@ impl Leaf {
             not_after: now + Duration::hours(12),
             purpose: ExtendedKeyUsagePurpose::ClientAuth,
             serial: None,
+            key: KeyKind::default(),
         }
     }
 
@@ -117,6 +144,12 @@ impl Leaf {
     #[must_use]
     pub fn for_servers(self) -> Self {
         Self { purpose: ExtendedKeyUsagePurpose::ServerAuth, ..self }
+    }
+
+    /// With a key of this kind; P-256 otherwise.
+    #[must_use]
+    pub fn key(self, key: KeyKind) -> Self {
+        Self { key, ..self }
     }
 
     /// With this serial number, by which it can be revoked. Without: one that no two certificates share.
@@ -226,7 +259,7 @@ impl Authority {
                 SanName::Dns(name) => SanType::DnsName(name.try_into()?),
             });
         }
-        let key = KeyPair::generate()?;
+        let key = leaf.key.generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let files = IdentityFiles {
             certificate: dir.join(format!("{name}.pem")),

@@ -66,7 +66,7 @@ mod setup;
 /// The Rust client.
 pub use chancery_client as client;
 
-pub use authority::{Authority, Crl, IdentityFiles, Leaf};
+pub use authority::{Authority, Crl, IdentityFiles, KeyKind, Leaf};
 pub use error::Error;
 pub use module::Module;
 pub use process::signal;

@@ -291,7 +291,7 @@ impl Chancery {
     #[must_use]
     pub fn cli(&self) -> Command {
         let mut command = Command::new(&self.launch.binary);
-        let of_others = ["ENDPOINT", "CA", "CERT", "KEY", "API_KEY_FILE", "OIDC_TOKEN_FILE"];
+        let of_others = ["ENDPOINT", "CA", "CERT", "KEY", "API_KEY_FILE", "OIDC_TOKEN_FILE", "CALLER_SIGNATURE"];
         for name in of_others.map(|name| format!("CHANCERY_{name}")) {
             command.env_remove(name);
         }

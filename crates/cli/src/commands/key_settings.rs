@@ -45,6 +45,9 @@ pub struct Settings {
     /// How many uses may be under way at the same time [default: without limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_concurrent_uses: Option<u32>,
+    /// Sign only what the caller has signed, too, with the key of its client certificate
+    #[arg(long)]
+    requires_caller_signature: bool,
 }
 
 impl From<Settings> for KeySettings {
@@ -60,6 +63,7 @@ impl From<Settings> for KeySettings {
             max_uses_per_second,
             max_burst,
             max_concurrent_uses,
+            requires_caller_signature,
         } = settings;
         Self {
             owner,
@@ -73,6 +77,7 @@ impl From<Settings> for KeySettings {
             max_uses_per_second,
             max_burst,
             max_concurrent_uses,
+            requires_caller_signature,
         }
     }
 }
@@ -82,7 +87,7 @@ impl From<Settings> for KeySettings {
 #[command(group = ArgGroup::new("changes").required(true).multiple(true).args([
     "labels", "no_labels", "owner", "deletion_protection", "rotation_period", "next_rotation", "publish_ahead",
     "signing_period", "max_signatures", "max_daily_signatures", "max_uses_per_second", "max_burst",
-    "max_concurrent_uses", "max_jwt_lifetime",
+    "max_concurrent_uses", "requires_caller_signature", "max_jwt_lifetime",
 ]))]
 pub struct Update {
     /// RING/KEY
@@ -126,6 +131,9 @@ pub struct Update {
     /// How many uses may be under way at the same time; none: without limit
     #[arg(long, value_name = "N", value_parser = count::<u32>)]
     max_concurrent_uses: Option<OrNone<u32>>,
+    /// Whether the key signs only what its caller has signed, too
+    #[arg(long, value_enum, value_name = "ON|OFF")]
+    requires_caller_signature: Option<Switch>,
     /// The longest lifetime of a JWT that the key signs, up to 3650d
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     max_jwt_lifetime: Option<Duration>,
@@ -174,6 +182,7 @@ impl Update {
             max_uses_per_second,
             max_burst,
             max_concurrent_uses,
+            requires_caller_signature,
             max_jwt_lifetime,
             etag,
         } = self;
@@ -213,6 +222,9 @@ impl Update {
         }
         if let Some(OrNone(limit)) = max_concurrent_uses {
             change = change.max_concurrent_uses(limit);
+        }
+        if let Some(switch) = requires_caller_signature {
+            change = change.requires_caller_signature(switch == Switch::On);
         }
         if let Some(lifetime) = max_jwt_lifetime {
             change = change.max_jwt_lifetime(lifetime);

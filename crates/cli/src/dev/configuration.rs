@@ -8,6 +8,9 @@ use super::{Addresses, Folder};
 use crate::dev::token::Prepared;
 use crate::exit::Failure;
 
+/// Whom callers' own signatures of requests are for.
+const AUDIENCE: &str = "chancery-dev";
+
 /// Writes the policy documents and `chancery.toml` where they are not there; what is there is the user's.
 pub fn prepare(folder: &Folder, addresses: Addresses, token: &Prepared, done: &mut Vec<String>) -> Result<(), Failure> {
     let policy = folder.path("policy");
@@ -86,6 +89,9 @@ environment = "dev"
 
 [system_ring]                        # the service's own secrets: those that seal the state and that API keys are hashed under
 token = "main"
+
+[caller_signatures]                  # callers may sign their requests, too, for this audience (docs/caller-evidence.md)
+audience = "{AUDIENCE}"
 
 # Callers are registered when the service is started for the first time, and are changed by `chancery callers` from then on.
 [[caller]]

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use chancery_api::v1;
 use chancery_audit::{
-    AuthenticationDetails, Body, Details, ItemDetails, Leaf, OutcomeItem, OutcomeResult, RowTable, Subject,
-    commitment_to_details,
+    AuthenticationDetails, Body, CallerEvidence, Covers, Details, ItemDetails, Leaf, OutcomeItem, OutcomeResult,
+    RowTable, Subject, commitment_to_details, verify_caller_signature,
 };
 use chancery_model::Uid;
 use serde::Serialize;
@@ -24,6 +24,9 @@ pub struct Explained {
     summary: String,
     /// Whether the leaf commits to the details.
     commitment: Commitment,
+    /// Whether the caller's own signature of its request holds, where it made one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller_signature: Option<Vouched>,
     record: RecordView,
     /// The record that says how it ended, if it is an intent or act that has.
     outcome: Option<RecordView>,
@@ -42,6 +45,58 @@ enum Commitment {
     Erased,
     /// The details are not what was recorded.
     Broken,
+}
+
+/// What a caller's own signature of its request shows.
+#[derive(Debug, Serialize)]
+#[serde(tag = "verdict", rename_all = "SCREAMING_SNAKE_CASE")]
+enum Vouched {
+    /// It is the caller's, over this request.
+    Holds {
+        algorithm: &'static str,
+        certificate_sha256: String,
+        audience: String,
+        signed: String,
+        covers: &'static str,
+    },
+    /// It proves nothing of this record.
+    Broken { why: String },
+}
+
+impl Vouched {
+    fn of(details: &Details) -> Option<Self> {
+        match verify_caller_signature(details) {
+            Ok(None) => None,
+            Ok(Some(evidence)) => {
+                let CallerEvidence { certificate: _, certificate_sha256, algorithm, audience, created, covers } =
+                    evidence;
+                Some(Self::Holds {
+                    algorithm: algorithm.as_str(),
+                    certificate_sha256: hex(&certificate_sha256),
+                    audience,
+                    signed: moment(created),
+                    covers: match covers {
+                        Covers::SignedDigest => "SIGNED_DIGEST",
+                        Covers::WhatWasAskedFor => "WHAT_WAS_ASKED_FOR",
+                    },
+                })
+            }
+            Err(error) => Some(Self::Broken { why: error.to_string() }),
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Self::Holds { algorithm, certificate_sha256, audience, signed, covers } => {
+                let covers = if *covers == "SIGNED_DIGEST" { "this very digest" } else { "what was asked for" };
+                format!(
+                    "holds: {algorithm} by the key of the certificate {certificate_sha256} over {covers}, signed {signed} for \
+                     {audience}"
+                )
+            }
+            Self::Broken { why } => format!("DOES NOT HOLD: {why}"),
+        }
+    }
 }
 
 impl Commitment {
@@ -93,12 +148,15 @@ impl Explained {
             let text = ended(item.intent, &leaf, &details).unwrap_or_default();
             lines.push(("ends", format!("record {}: {text}", item.intent)));
         }
+        let caller_signature = Vouched::of(&details);
+        lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         lines.push(("message", details.message.clone().unwrap_or_default()));
         lines.push(("recorded by", format!("{}, at epoch {}", leaf.instance, leaf.epoch)));
         lines.push(("commitment", holds.in_words().to_owned()));
         Ok(Self {
             summary: summary(index, &leaf, &details),
             commitment: holds,
+            caller_signature,
             record: RecordView::from(record),
             outcome: outcome.map(RecordView::from),
             lines,
@@ -107,7 +165,7 @@ impl Explained {
 
     /// Whether what is shown is what was recorded.
     pub fn holds(&self) -> bool {
-        self.commitment != Commitment::Broken
+        self.commitment != Commitment::Broken && !matches!(self.caller_signature, Some(Vouched::Broken { .. }))
     }
 }
 
@@ -329,6 +387,36 @@ mod tests {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
         assert!(explained.holds());
+    }
+
+    #[test]
+    fn a_caller_s_signature_that_proves_nothing_is_said_to() {
+        assert!(
+            text(&Explained::of(intent(DETAILS), None).unwrap())
+                .lines()
+                .all(|line| !line.contains("caller's signature"))
+        );
+        let page = include_str!("../../../../docs/caller-evidence.md");
+        let (_, block) = page.split_once("<!-- vectors -->\n```json\n").unwrap();
+        let block: serde_json::Value = serde_json::from_str(block.split_once("\n```").unwrap().0).unwrap();
+        let signed = &block["vectors"][0]["caller_signature"];
+        let of_key = |resource: &str| {
+            serde_json::json!({
+                "action": "Sign", "resource": resource, "caller_signature": signed,
+                "signed": {"hash": "SHA-256", "digest": signed["request"]["digest"]},
+                "authentication": {
+                    "method": "certificate", "identity": "spiffe://example.org/checkout", "certificate_serial": "2a",
+                    "certificate_sha256": block["certificate_sha256"]["ed25519"],
+                },
+            })
+        };
+        let good = of_key("keyRings/payments/keys/jwt/versions/1").to_string();
+        let explained = Explained::of(intent(good.as_bytes()), None).unwrap();
+        assert!(explained.holds() && text(&explained).contains("holds: ED25519 by the key of the certificate"));
+        assert_eq!(serde_json::to_value(&explained).unwrap()["caller_signature"]["verdict"], "HOLDS");
+        let other = of_key("keyRings/payments/keys/other/versions/1").to_string();
+        let explained = Explained::of(intent(other.as_bytes()), None).unwrap();
+        assert!(!explained.holds() && text(&explained).contains("DOES NOT HOLD: the caller signed another request"));
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub struct KeyView {
     max_uses_per_second: Option<u32>,
     max_burst: Option<u32>,
     max_concurrent_uses: Option<u32>,
+    requires_caller_signature: bool,
     signature_count: u64,
     daily_signature_count: u64,
 }
@@ -56,6 +57,7 @@ impl From<Key> for KeyView {
             max_uses_per_second,
             max_burst,
             max_concurrent_uses,
+            requires_caller_signature,
         } = key.settings;
         let seconds = |period: Option<Duration>| period.map(|period| period.as_secs());
         Self {
@@ -79,6 +81,7 @@ impl From<Key> for KeyView {
             max_uses_per_second,
             max_burst,
             max_concurrent_uses,
+            requires_caller_signature,
             signature_count: key.signature_count,
             daily_signature_count: key.daily_signature_count,
         }
@@ -115,6 +118,7 @@ impl View for KeyView {
                 ("uses a second", pace(self.max_uses_per_second, self.max_burst)),
                 ("uses under way", at_most(self.max_concurrent_uses)),
                 ("deletion protection", yes(self.deletion_protection)),
+                ("requires caller signature", yes(self.requires_caller_signature)),
                 ("created", self.create_time.clone()),
                 ("updated", self.update_time.clone()),
                 ("etag", self.etag.clone()),

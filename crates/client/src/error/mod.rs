@@ -63,6 +63,14 @@ pub enum ClientError {
         /// What rustls says.
         source: tonic::transport::Error,
     },
+    /// The certificate's key signs no requests.
+    #[error("requests cannot be signed with the key of the client certificate {}: {why}", certificate.display())]
+    RequestSigning {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The server's authorities, its name or the user agent cannot be used.
     #[error("the connection to {endpoint} cannot be set up as asked for ({})", innermost(source))]
     Setup {

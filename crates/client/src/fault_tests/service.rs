@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
-use crate::transport::CurrentChannel;
+use crate::transport::{CurrentChannel, Opened};
 use crate::{Client, Connection, RetryPolicy};
 
 pub(super) const VERSION: &str = "keyRings/dev/keys/k/versions/1";
@@ -108,7 +108,7 @@ impl Faults {
 
     /// A client whose calls take at most 10 seconds.
     pub(super) fn client(self: &Arc<Self>, retry: RetryPolicy) -> Client {
-        let current = Arc::new(CurrentChannel::new(self.channel(), None));
+        let current = Arc::new(CurrentChannel::new(Opened { channel: self.channel(), signer: None }, None));
         let timeout = Duration::from_secs(10);
         Client::over(Connection::new(current, timeout), "https://faults", timeout, retry)
     }

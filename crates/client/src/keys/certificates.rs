@@ -64,10 +64,15 @@ impl Client {
             name: name::text(key)?,
             subject: subject.to_owned(),
             subject_alternative_names: names.collect(),
+            caller_signature: None,
         };
         let v1::CreateCertificateSigningRequestResponse { name, der, pem, record_index } = self
-            .call(Repeat::Safe, request, |connection, request| async move {
-                KeyServiceClient::new(connection).create_certificate_signing_request(request).await
+            .call(Repeat::Safe, request, |connection, request| {
+                let vouched = self.vouched(connection, request);
+                async move {
+                    let (connection, request) = vouched?;
+                    KeyServiceClient::new(connection).create_certificate_signing_request(request).await
+                }
             })
             .await?;
         Ok(CertificateRequest { version: version(&name)?, der, pem, record_index })

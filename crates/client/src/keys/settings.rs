@@ -33,6 +33,8 @@ pub struct KeySettings {
     pub max_burst: Option<u32>,
     /// How many may be under way at the same time.
     pub max_concurrent_uses: Option<u32>,
+    /// Whether it signs only what its caller has signed, too.
+    pub requires_caller_signature: bool,
 }
 
 impl KeySettings {
@@ -49,6 +51,7 @@ impl KeySettings {
         max_uses_per_second: None,
         max_burst: None,
         max_concurrent_uses: None,
+        requires_caller_signature: false,
     };
 
     pub(super) fn into_proto(self) -> v1::Key {
@@ -64,6 +67,7 @@ impl KeySettings {
             max_uses_per_second,
             max_burst,
             max_concurrent_uses,
+            requires_caller_signature,
         } = self;
         v1::Key {
             owner: owner.unwrap_or_default(),
@@ -77,6 +81,7 @@ impl KeySettings {
             max_uses_per_second: max_uses_per_second.unwrap_or(0),
             max_burst: max_burst.unwrap_or(0),
             max_concurrent_uses: max_concurrent_uses.unwrap_or(0),
+            requires_caller_signature,
             ..v1::Key::default()
         }
     }
@@ -98,6 +103,7 @@ impl KeySettings {
             max_uses_per_second: pace(key.max_uses_per_second),
             max_burst: pace(key.max_burst),
             max_concurrent_uses: pace(key.max_concurrent_uses),
+            requires_caller_signature: key.requires_caller_signature,
         }
     }
 }
@@ -220,6 +226,15 @@ impl KeyUpdate {
         self.sets("max_concurrent_uses")
     }
 
+    /// Whether it signs only what its caller has signed, too: see [`ConnectOptions::sign_requests`].
+    ///
+    /// [`ConnectOptions::sign_requests`]: crate::ConnectOptions::sign_requests
+    #[must_use]
+    pub fn requires_caller_signature(mut self, required: bool) -> Self {
+        self.key.requires_caller_signature = required;
+        self.sets("requires_caller_signature")
+    }
+
     fn sets(mut self, path: &'static str) -> Self {
         self.paths.push(path);
         self
@@ -258,6 +273,7 @@ mod tests {
             max_uses_per_second: Some(3),
             max_burst: Some(4),
             max_concurrent_uses: Some(5),
+            requires_caller_signature: true,
         };
         assert_eq!(KeySettings::of(&settings.clone().into_proto()), settings);
         assert_eq!(KeySettings::of(&v1::Key::default()), KeySettings::NONE);

@@ -192,6 +192,7 @@ impl TryFrom<v1::Key> for Key {
             max_uses_per_second: _,
             max_burst: _,
             max_concurrent_uses: _,
+            requires_caller_signature: _,
             signature_count,
             daily_signature_count,
         } = answer;

@@ -7,6 +7,7 @@
 
 mod api_keys;
 mod caller;
+mod caller_signatures;
 mod check;
 mod check_limits;
 mod check_oidc;
@@ -24,6 +25,7 @@ mod weak;
 
 pub use api_keys::ApiKeys;
 pub use caller::Caller;
+pub use caller_signatures::CallerSignatures;
 pub use check::{Finding, Severity};
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
@@ -77,6 +79,8 @@ pub struct Config {
     /// How long API keys may live.
     #[serde(default)]
     pub api_keys: ApiKeys,
+    /// Callers' own signatures of their requests; none are taken where the section is absent.
+    pub caller_signatures: Option<CallerSignatures>,
     /// How fast callers go.
     #[serde(default)]
     pub limits: UseLimits,
@@ -156,6 +160,7 @@ impl Config {
             system_ring: _,
             log: _,
             api_keys: _,
+            caller_signatures: _,
             limits: _,
             callers: _,
             telemetry: _,

@@ -244,6 +244,8 @@ fn a_malformed_field_is_refused_with_its_line_and_name() {
         ("[\"spiffe://chancery.dev/checkout\"]", "[\"dns:*.example\"]", "caller.identities", "no wildcard"),
         ("key_rings = [\"dev\"]", "key_rings = [\"dev\", \"dev\"]", "caller.key_rings", "given twice"),
         ("log_format = \"json\"", "log_format = \"xml\"", "telemetry.log_format", "expected `json` or `text`"),
+        ("\"chancery.dev.example\"", "\"chancery dev\"", "caller_signatures.audience", "visible ASCII characters"),
+        ("\"chancery.dev.example\"", "\"\"", "caller_signatures.audience", "1 to 128"),
         ("signing_threads = 2", "signing_threads = 0", "token.signing_threads", "nonzero"),
         ("[listener.limits]", "[listener.limits]\nmax_in_flight = 0", "listener.limits.max_in_flight", "nonzero"),
         ("log.example.com/chancery", "a log", "log.origin", "without spaces"),
@@ -268,9 +270,17 @@ fn a_malformed_field_is_refused_with_its_line_and_name() {
 
 #[test]
 fn an_unknown_field_is_refused_in_every_section() {
-    for section in
-        ["[listener]", "[listener.limits]", "[admin]", "[store]", "[policy]", "[hsm]", "[log]", "[telemetry]"]
-    {
+    for section in [
+        "[listener]",
+        "[listener.limits]",
+        "[admin]",
+        "[store]",
+        "[policy]",
+        "[hsm]",
+        "[log]",
+        "[caller_signatures]",
+        "[telemetry]",
+    ] {
         let (_, _, message) = refused(section, &format!("{section}\nmax_conections = 9"));
         assert!(
             message.contains("unknown field `max_conections`") && message.contains("correct the name"),

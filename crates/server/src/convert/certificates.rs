@@ -1,5 +1,6 @@
 //! KeyService: certificates.
 
+use super::caller_signature::caller_signature;
 use super::fields::{invalid, key_or_version, name};
 use chancery_api::v1;
 use chancery_core::{CertificateRequest, CertificateRequestAnswer, Error};
@@ -9,10 +10,16 @@ use chancery_model::KeyVersionName;
 pub(crate) fn signing_request_request(
     request: v1::CreateCertificateSigningRequestRequest,
 ) -> Result<CertificateRequest, Error> {
-    let v1::CreateCertificateSigningRequestRequest { name, subject, subject_alternative_names } = request;
+    let v1::CreateCertificateSigningRequestRequest {
+        name,
+        subject,
+        subject_alternative_names,
+        caller_signature: signed,
+    } = request;
     let alternative_names =
         subject_alternative_names.into_iter().enumerate().map(alternative_name).collect::<Result<_, _>>()?;
-    Ok(CertificateRequest { name: key_or_version("name", &name)?, subject, alternative_names })
+    let name = key_or_version("name", &name)?;
+    Ok(CertificateRequest { name, subject, alternative_names, caller_signature: caller_signature(signed)? })
 }
 
 fn alternative_name((place, given): (usize, v1::SubjectAlternativeName)) -> Result<AlternativeName, Error> {

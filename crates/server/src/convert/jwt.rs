@@ -1,5 +1,6 @@
 //! SigningService: JSON Web Tokens.
 
+use super::caller_signature::caller_signature;
 use super::fields::{invalid, key_or_version, timestamp};
 use super::signing::receipt_parts;
 use chancery_api::v1;
@@ -7,12 +8,13 @@ use chancery_core::{Error, SignJwtAnswer, SignJwtRequest};
 use std::time::Duration;
 
 pub(crate) fn sign_jwt_request(request: v1::SignJwtRequest) -> Result<SignJwtRequest, Error> {
-    let v1::SignJwtRequest { name, claims, lifetime, r#type, receipt } = request;
+    let v1::SignJwtRequest { name, claims, lifetime, r#type, caller_signature: signed, receipt } = request;
     Ok(SignJwtRequest {
         name: key_or_version("name", &name)?,
         claims,
         lifetime: optional_duration("lifetime", lifetime)?,
         token_type: r#type,
+        caller_signature: caller_signature(signed)?,
         receipt,
     })
 }
@@ -62,6 +64,7 @@ mod tests {
     fn request(lifetime: Option<(i64, i32)>) -> v1::SignJwtRequest {
         let lifetime = lifetime.map(|(seconds, nanos)| prost_types::Duration { seconds, nanos });
         v1::SignJwtRequest {
+            caller_signature: None,
             name: "keyRings/r/keys/k".to_owned(),
             claims: "{}".to_owned(),
             lifetime,

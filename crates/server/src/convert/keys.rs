@@ -89,6 +89,7 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
         max_uses_per_second,
         max_burst,
         max_concurrent_uses,
+        requires_caller_signature,
     } = key;
     // What the service sets is not taken from a caller, and not silently dropped either.
     for (field, is_empty) in [
@@ -122,6 +123,7 @@ pub(crate) fn create_key_request(request: v1::CreateKeyRequest) -> Result<Create
             max_uses_per_second: Some(limit(max_uses_per_second)),
             max_burst: Some(limit(max_burst)),
             max_concurrent_uses: Some(limit(max_concurrent_uses)),
+            requires_caller_signature: Some(requires_caller_signature),
         },
         request_id: request_id(id)?,
     })
@@ -154,6 +156,7 @@ pub(crate) fn key(key: &KeyView) -> v1::Key {
         signing_period_seconds,
         limits,
         pace: Pace { per_second, burst, concurrent },
+        requires_caller_signature,
     } = &key.rules;
     let period = |seconds: &Option<u32>| seconds.map(|seconds| duration_proto(Duration::from_secs(seconds.into())));
     v1::Key {
@@ -177,6 +180,7 @@ pub(crate) fn key(key: &KeyView) -> v1::Key {
         max_uses_per_second: per_second.unwrap_or(0),
         max_burst: burst.unwrap_or(0),
         max_concurrent_uses: concurrent.unwrap_or(0),
+        requires_caller_signature: *requires_caller_signature,
         signature_count: usage.total,
         daily_signature_count: usage.today,
     }

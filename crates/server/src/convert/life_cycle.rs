@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What UpdateKey changes, by the names of the fields.
 const UPDATABLE: &str = "labels, max_jwt_lifetime, owner, deletion_protection, rotation_period, next_rotation_time, \
                          publish_ahead, signing_period, max_signatures, max_daily_signatures, max_uses_per_second, \
-                         max_burst, max_concurrent_uses";
+                         max_burst, max_concurrent_uses, requires_caller_signature";
 
 pub(crate) fn update_key_request(request: v1::UpdateKeyRequest) -> Result<UpdateKey, Error> {
     let v1::UpdateKeyRequest { key, update_mask } = request;
@@ -44,6 +44,7 @@ pub(crate) fn update_key_request(request: v1::UpdateKeyRequest) -> Result<Update
         max_uses_per_second,
         max_burst,
         max_concurrent_uses,
+        requires_caller_signature,
     } = key;
     let etag = (!etag.is_empty()).then_some(etag);
     let rules = RuleChanges::default();
@@ -77,6 +78,7 @@ pub(crate) fn update_key_request(request: v1::UpdateKeyRequest) -> Result<Update
             "max_uses_per_second" => update.rules.max_uses_per_second = Some(limit(max_uses_per_second)),
             "max_burst" => update.rules.max_burst = Some(limit(max_burst)),
             "max_concurrent_uses" => update.rules.max_concurrent_uses = Some(limit(max_concurrent_uses)),
+            "requires_caller_signature" => update.rules.requires_caller_signature = Some(requires_caller_signature),
             _ => return Err(invalid("update_mask", format!("{path:?} cannot be changed; it takes: {UPDATABLE}"))),
         }
     }

@@ -7,6 +7,7 @@
 pub(crate) mod access;
 pub(crate) mod api_keys;
 pub(crate) mod audit;
+mod caller_signature;
 pub(crate) mod callers;
 pub(crate) mod certificates;
 mod enums;

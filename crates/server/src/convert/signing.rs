@@ -1,5 +1,6 @@
 //! SigningService.
 
+use super::caller_signature::caller_signature;
 use super::enums::{algorithm_number, encoding, state_number, verdict_number};
 use super::fields::{crc32c, invalid, key_or_version};
 use crate::errors::Refusal;
@@ -22,11 +23,12 @@ pub(crate) struct Checked<T> {
 }
 
 pub(crate) fn sign_request(request: v1::SignRequest) -> Result<Checked<SignRequest>, Error> {
-    let v1::SignRequest { name, input, encoding: number, receipt } = request;
+    let v1::SignRequest { name, input, encoding: number, caller_signature: signed, receipt } = request;
     let name = key_or_version("name", &name)?;
     let encoding = encoding(number)?;
     let (input, input_checked) = sign_input(input)?;
-    Ok(Checked { request: SignRequest { name, input, encoding, receipt }, input_checked })
+    let request = SignRequest { name, input, encoding, caller_signature: caller_signature(signed)?, receipt };
+    Ok(Checked { request, input_checked })
 }
 
 pub(crate) fn sign_response(answer: SignAnswer, verified_input_crc32c: bool) -> v1::SignResponse {

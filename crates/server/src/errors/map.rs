@@ -1,7 +1,7 @@
 //! Each error of the core, once. No catch-all arm: a new error breaks the build until someone decides.
 
 use super::Refusal;
-use super::{device, limits};
+use super::{device, evidence, limits};
 use chancery_core::Error;
 use chancery_model::{Action, KeyPurpose, KeyState};
 use chancery_policy::{PolicyError, PolicyErrors};
@@ -21,6 +21,10 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 .with("action", action)
                 .with("resource", resource)
         }
+        Error::CallerSignature { action, resource, fault } => evidence::refusal(*action, resource, fault),
+        Error::NoAudience => evidence::not_taken(),
+        Error::CallerSignaturesNotYet { retry_after } => evidence::not_yet(*retry_after),
+        Error::TooManyCallerSignatures => evidence::too_many(),
         Error::CallerSuspended { caller } => {
             let message = format!(
                 "callers/{caller} is suspended; ask whoever administers callers (they can run: chancery callers resume)"

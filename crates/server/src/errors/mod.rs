@@ -5,6 +5,7 @@
 //! record) goes to the log: [`log`].
 
 mod device;
+mod evidence;
 mod health;
 mod limits;
 mod map;
@@ -163,6 +164,10 @@ fn write(error: &Error, items: Option<usize>) {
         }
         Error::Internal { what } => tracing::error!(what, items, "a fault of ours"),
         Error::AccessDenied { .. }
+        | Error::CallerSignature { .. }
+        | Error::NoAudience
+        | Error::CallerSignaturesNotYet { .. }
+        | Error::TooManyCallerSignatures
         | Error::CallerSuspended { .. }
         | Error::CredentialRefused { .. }
         | Error::CallerExists { .. }

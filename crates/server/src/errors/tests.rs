@@ -1,9 +1,10 @@
 //! Every error has a code, a reason and a way on; nothing of ours leaks.
 
 use super::*;
-use chancery_core::Limited;
+use chancery_core::{EvidenceFault, Limited};
+use chancery_crypto::CallerKeyError;
 use chancery_hsm::{ClearLatchError, HsmErrorKind, HsmFailure, MissingMechanism, Unadoptable};
-use chancery_model::{Action, Algorithm, KeyName, KeyState, KeyVersionName, LimitKind, Rate};
+use chancery_model::{Action, Algorithm, HashAlgorithm, KeyName, KeyState, KeyVersionName, LimitKind, Rate};
 use chancery_policy::{PolicyError, PolicyErrors};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,6 +36,10 @@ fn device(operation: Action, kind: HsmErrorKind) -> Error {
 fn still_latched(kind: HsmErrorKind) -> Error {
     let Error::Device { token, failure, .. } = device(Action::ClearPinLatch, kind) else { unreachable!() };
     Error::TokenStillLatched { token, why: ClearLatchError::Failed(failure) }
+}
+
+fn unvouched(fault: EvidenceFault) -> Error {
+    Error::CallerSignature { action: Action::Sign, resource: key().to_string(), fault }
 }
 
 /// One of each, with the code and reason that callers rely on.
@@ -80,6 +85,32 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
             Code::PermissionDenied,
             "ACCESS_DENIED",
         ),
+        (unvouched(EvidenceFault::Required), Code::PermissionDenied, "CALLER_SIGNATURE_REQUIRED"),
+        (unvouched(EvidenceFault::NoCertificate), Code::PermissionDenied, "CALLER_SIGNATURE_OTHER_CERTIFICATE"),
+        (unvouched(EvidenceFault::OtherCertificate), Code::PermissionDenied, "CALLER_SIGNATURE_OTHER_CERTIFICATE"),
+        (
+            unvouched(EvidenceFault::Unusable(CallerKeyError::Unsupported)),
+            Code::PermissionDenied,
+            "CALLER_SIGNATURE_INVALID",
+        ),
+        (
+            unvouched(EvidenceFault::Invalid {
+                audience: "chancery.example".to_owned(),
+                hash: Some(HashAlgorithm::Sha384),
+                algorithm: Algorithm::Ed25519,
+            }),
+            Code::PermissionDenied,
+            "CALLER_SIGNATURE_INVALID",
+        ),
+        (unvouched(EvidenceFault::Stale), Code::PermissionDenied, "CALLER_SIGNATURE_STALE"),
+        (unvouched(EvidenceFault::Replayed), Code::PermissionDenied, "CALLER_SIGNATURE_REPLAYED"),
+        (Error::NoAudience, Code::FailedPrecondition, "CALLER_SIGNATURES_NOT_TAKEN"),
+        (
+            Error::CallerSignaturesNotYet { retry_after: Duration::from_secs(3) },
+            Code::Unavailable,
+            "CALLER_SIGNATURES_NOT_YET",
+        ),
+        (Error::TooManyCallerSignatures, Code::ResourceExhausted, "CALLER_SIGNATURES_EXHAUSTED"),
         (Error::CallerSuspended { caller: id("shop") }, Code::PermissionDenied, "CALLER_SUSPENDED"),
         (Error::CredentialRefused { caller: id("shop") }, Code::Unauthenticated, "CREDENTIAL_REFUSED"),
         (Error::ApiKeyShown { name: "callers/shop/apiKeys/a".to_owned() }, Code::AlreadyExists, "API_KEY_SHOWN"),

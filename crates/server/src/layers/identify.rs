@@ -8,8 +8,8 @@ use crate::identity::{Bearer, Peer, PeerCertificate, Unidentified, take_bearer};
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use crate::web::JWKS_PATH;
-use chancery_core::{Chancery, Held, Requester};
-use chancery_model::{Action, Authentication, Caller, CertificateProof};
+use chancery_core::{Chancery, ClientCertificate, Held, Requester};
+use chancery_model::{Action, Authentication, Caller};
 use chancery_oidc::{Issuers, Proof};
 use http::{HeaderMap, Request};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ struct Identified {
     caller: Arc<Caller>,
     /// The secret of an API key, and an OIDC token, are not kept.
     authentication: Authentication,
+    /// The certificate, where it was proved by one.
+    certificate: Option<Arc<ClientCertificate>>,
     /// What an OIDC token proved: its issuer may take its key back.
     oidc: Option<Proof>,
 }
@@ -55,7 +57,8 @@ impl Identify {
     /// The caller of a call, whose API key or OIDC token, where it brings one, is gone from its headers afterwards.
     fn caller(&self, peer: &Peer, headers: &mut HeaderMap) -> Result<Identified, Turned> {
         let bearer = take_bearer(headers).map_err(Turned::ByTransport)?;
-        let certificate = self.certificate(peer).map_err(Turned::ByTransport)?;
+        let peer_certificate = self.certificate(peer).map_err(Turned::ByTransport)?;
+        let certificate = peer_certificate.map(|certificate| &certificate.proof);
         let oidc = match &bearer {
             Some(Bearer::OidcToken(token)) => Some(
                 self.issuers.verify(token, SystemTime::now()).map_err(|refused| Turned::ByTransport(refused.into()))?,
@@ -69,13 +72,15 @@ impl Identify {
         };
         let (caller, authentication) =
             self.core.authenticate(certificate, bearer, Some(peer.source.ip())).map_err(Turned::ByCore)?;
-        Ok(Identified { caller, authentication, oidc })
+        let whole = peer_certificate.filter(|_| authentication.certificate().is_some());
+        let certificate = whole.map(|certificate| Arc::clone(&certificate.whole));
+        Ok(Identified { caller, authentication, certificate, oidc })
     }
 
-    /// What the connection's certificate proves now; `None` where it has none, which its listener allows then.
-    fn certificate<'a>(&self, peer: &'a Peer) -> Result<Option<&'a CertificateProof>, Unidentified> {
+    /// The connection's certificate, where it holds now; `None` where it has none, which its listener allows then.
+    fn certificate<'a>(&self, peer: &'a Peer) -> Result<Option<&'a PeerCertificate>, Unidentified> {
         match peer.identify(&self.tls.current().authorities, SystemTime::now()) {
-            Ok(PeerCertificate { proof, .. }) => Ok(Some(proof)),
+            Ok(certificate) => Ok(Some(certificate)),
             Err(Unidentified::NoCertificate) => Ok(None),
             Err(unidentified) => Err(unidentified),
         }
@@ -83,7 +88,7 @@ impl Identify {
 
     /// The caller of a stream, as it is now.
     fn still(&self, peer: &Peer, identified: &Identified) -> Result<Arc<Caller>, Turned> {
-        let Identified { caller, authentication, oidc } = identified;
+        let Identified { caller, authentication, certificate: _, oidc } = identified;
         if authentication.certificate().is_some() {
             self.certificate(peer).map_err(Turned::ByTransport)?;
         }
@@ -96,7 +101,7 @@ impl Identify {
     /// Counts and records that somebody was not let in, and words it for whoever it was.
     fn refuse(&self, peer: &Peer, action: Option<Action>, turned: Turned) -> Status {
         // One that holds; what else is wrong with it has been found out before.
-        let certificate = self.certificate(peer).ok().flatten();
+        let certificate = self.certificate(peer).ok().flatten().map(|certificate| &certificate.proof);
         let unidentified = match turned {
             Turned::ByTransport(unidentified) => {
                 self.core.record_unauthenticated(Some(peer.source), action, certificate, unidentified.reason());
@@ -147,6 +152,7 @@ impl Standing {
         Ok(Requester {
             caller,
             authentication: authentication.clone(),
+            certificate: self.identified.certificate.clone(),
             source: Some(peer.source),
             trace_id: trace_id.clone(),
             deadline,
@@ -199,10 +205,11 @@ impl Gate for Identify {
                     let identified = identified.clone();
                     extensions.insert(Standing { identify, peer, identified, trace_id, action });
                 }
-                let Identified { caller, authentication, oidc: _ } = identified;
+                let Identified { caller, authentication, certificate, oidc: _ } = identified;
                 let held = extensions.remove().unwrap_or_default();
                 let source = Some(peer.source);
-                extensions.insert(Requester { caller, authentication, source, trace_id, deadline, held });
+                let requester = Requester { caller, authentication, certificate, source, trace_id, deadline, held };
+                extensions.insert(requester);
                 Ok(())
             }
             Err(turned) => Err(self.refuse(&peer, action, turned)),

@@ -154,6 +154,7 @@ mod tests {
         request.extensions_mut().insert(Requester {
             caller,
             authentication,
+            certificate: None,
             source: None,
             trace_id: None,
             deadline,

@@ -51,6 +51,7 @@ fn each_field_of_a_key_changes_its_bytes() {
         KeyRow { rules: with(|rules| rules.pace.per_second = Some(1)), ..row() },
         KeyRow { rules: with(|rules| rules.pace.burst = Some(1)), ..row() },
         KeyRow { rules: with(|rules| rules.pace.concurrent = Some(1)), ..row() },
+        KeyRow { rules: with(|rules| rules.requires_caller_signature = true), ..row() },
         KeyRow { primary_version: Some(1), ..row() },
         KeyRow { created: Timestamp::from_unix_micros(3), ..row() },
         KeyRow { updated: Timestamp::from_unix_micros(3), ..row() },

@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "limits", sql: include_str!("../../migrations/0007_limits.sql") },
     Migration { name: "record_search", sql: include_str!("../../migrations/0008_record_search.sql") },
     Migration { name: "transparency_log", sql: include_str!("../../migrations/0009_transparency_log.sql") },
+    Migration { name: "caller_evidence", sql: include_str!("../../migrations/0010_caller_evidence.sql") },
 ];
 
 /// Runs the steps that the database has not seen.
@@ -293,6 +294,26 @@ mod tests {
         let counted = |of| super::super::usage::read(&connection, of).unwrap();
         assert_eq!(counted(UsageOf::Key(key.uid)), Usage { total: 4, day: 20_000, today: 3 });
         assert_eq!(counted(UsageOf::Caller(caller.uid)), Usage::default());
+    }
+
+    /// The same for a key with a pace, of a version that knew of no signatures of callers.
+    #[test]
+    fn a_key_made_before_caller_signatures_requires_none_and_keeps_its_canonical_bytes() {
+        let (mut connection, path) = database();
+        run_before("caller_evidence", &mut connection);
+        connection
+            .execute_batch(
+                "INSERT INTO keys (uid, ring, key, algorithm, allow_digest, created, updated, max_uses_per_second)
+                 VALUES (x'07070707070707070707070707070707', 'r', 'k', 'ED25519', 0, 1, 2, 5);",
+            )
+            .unwrap();
+        run(&mut connection, path).unwrap();
+        let state = super::super::state::load(&mut connection).unwrap();
+        let [key] = state.keys.as_slice() else { panic!("{:?}", state.keys) };
+        assert!(!key.rules.requires_caller_signature);
+        assert_eq!(crate::RowChange::PutKey(key.clone()).canonical_bytes().unwrap()[0], 4);
+        let odd = connection.execute("UPDATE keys SET requires_caller_signature = 2", []);
+        assert!(odd.is_err(), "it is a yes or a no");
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
         signing_period_seconds,
         limits: UsageLimits { total, daily },
         pace: Pace { per_second, burst, concurrent },
+        requires_caller_signature,
     } = rules;
     let limit = |limit: &Option<u64>| limit.map(|count| to_sql(count, "a limit of signatures")).transpose();
     put(
@@ -52,8 +53,8 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
         "INSERT INTO keys
              (uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime,
               owner, deletion_protection, rotation_period, next_rotation, publish_ahead, signing_period, max_signatures,
-              max_daily_signatures, max_uses_per_second, max_burst, max_concurrent_uses)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
+              max_daily_signatures, max_uses_per_second, max_burst, max_concurrent_uses, requires_caller_signature)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)
          ON CONFLICT (uid) DO UPDATE SET
              ring = excluded.ring, key = excluded.key, algorithm = excluded.algorithm,
              allow_digest = excluded.allow_digest, primary_version = excluded.primary_version,
@@ -63,7 +64,8 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
              next_rotation = excluded.next_rotation, publish_ahead = excluded.publish_ahead,
              signing_period = excluded.signing_period, max_signatures = excluded.max_signatures,
              max_daily_signatures = excluded.max_daily_signatures, max_uses_per_second = excluded.max_uses_per_second,
-             max_burst = excluded.max_burst, max_concurrent_uses = excluded.max_concurrent_uses",
+             max_burst = excluded.max_burst, max_concurrent_uses = excluded.max_concurrent_uses,
+             requires_caller_signature = excluded.requires_caller_signature",
         params![
             uid.as_bytes(),
             name.ring.as_str(),
@@ -86,6 +88,7 @@ fn put_key(connection: &Connection, row: &KeyRow) -> Result<(), StoreError> {
             per_second,
             burst,
             concurrent,
+            requires_caller_signature,
         ],
         DOING,
     )?;

@@ -43,7 +43,8 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
     let mut statement = connection.prepare_cached(
         "SELECT uid, ring, key, algorithm, allow_digest, primary_version, created, updated, request_id, max_jwt_lifetime,
                 owner, deletion_protection, rotation_period, next_rotation, publish_ahead, signing_period,
-                max_signatures, max_daily_signatures, max_uses_per_second, max_burst, max_concurrent_uses
+                max_signatures, max_daily_signatures, max_uses_per_second, max_burst, max_concurrent_uses,
+                requires_caller_signature
          FROM keys ORDER BY uid",
     )?;
     let keys = statement
@@ -69,6 +70,7 @@ fn keys(connection: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
                     signing_period_seconds: row.get(15)?,
                     limits: UsageLimits { total: optional_count(row, 16)?, daily: optional_count(row, 17)? },
                     pace: Pace { per_second: row.get(18)?, burst: row.get(19)?, concurrent: row.get(20)? },
+                    requires_caller_signature: row.get(21)?,
                 },
             })
         })?

@@ -77,6 +77,7 @@ async fn sign(client: &Client, name: &str, batch: usize) -> Result<(), ClientErr
             crc32c: Some(crc32c::crc32c(MESSAGE)),
         }),
         encoding: v1::SignatureEncoding::Der.into(),
+        caller_signature: None,
         receipt: false,
     };
     let request = v1::BatchSignRequest { requests: vec![item; batch] };

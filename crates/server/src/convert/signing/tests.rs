@@ -26,6 +26,7 @@ fn request(input: Option<Given>, crc32c: Option<u32>) -> v1::SignRequest {
         name: "keyRings/payments/keys/jwt".to_owned(),
         input: Some(v1::SignInput { input, crc32c }),
         encoding: v1::SignatureEncoding::P1363.into(),
+        caller_signature: None,
         receipt: false,
     }
 }

@@ -1,0 +1,146 @@
+//! The code against docs/caller-evidence.md: its test vectors, read from the page itself.
+
+use super::*;
+use crate::details::SignedDetails;
+
+#[derive(Deserialize)]
+struct Vectors {
+    vectors: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    name: String,
+    signed_bytes: Hex,
+    caller_signature: CallerSignatureDetails,
+}
+
+fn vectors() -> Vec<Vector> {
+    let page = include_str!("../../../../docs/caller-evidence.md");
+    let (_, block) = page.split_once("<!-- vectors -->\n```json\n").unwrap();
+    let (block, _) = block.split_once("\n```").unwrap();
+    serde_json::from_str::<Vectors>(block).unwrap().vectors
+}
+
+/// Details as the service writes them beside a caller's signature.
+fn details(signed: &CallerSignatureDetails) -> Details {
+    let certificate_sha256 = Hex::from(chancery_crypto::sha256(signed.certificate.as_bytes()));
+    let certificate_serial = "2a".to_owned();
+    let identity = "spiffe://example.org/checkout".to_owned();
+    let of_version = signed.name.split('/').nth(4).is_some();
+    Details {
+        authentication: Some(AuthenticationDetails::Certificate { identity, certificate_sha256, certificate_serial }),
+        action: Some(signed.request.method().to_owned()),
+        resource: Some(if of_version { signed.name.clone() } else { format!("{}/versions/7", signed.name) }),
+        signed: Some(match &signed.request {
+            CallerRequestDetails::Sign { hash, digest, .. } => {
+                SignedDetails { hash: hash.clone(), digest: digest.clone() }
+            }
+            _ => SignedDetails { hash: "SHA-256".to_owned(), digest: Hex::from([9; 32]) },
+        }),
+        caller_signature: Some(Box::new(signed.clone())),
+        ..Details::default()
+    }
+}
+
+#[test]
+fn the_vectors_verify_with_nothing_but_the_details() {
+    let mut algorithms = Vec::new();
+    for Vector { name, signed_bytes, caller_signature } in vectors() {
+        // As they come out of a database, to the byte.
+        let json = details(&caller_signature).to_json();
+        let read = Details::from_json(&json).unwrap();
+        assert_eq!(read.to_json(), json, "{name}");
+        let evidence = verify_caller_signature(&read).unwrap_or_else(|error| panic!("{name}: {error}")).unwrap();
+        assert_eq!(evidence.audience, "chancery.prod.example", "{name}");
+        let sign = matches!(caller_signature.request, CallerRequestDetails::Sign { .. });
+        assert_eq!(evidence.covers, if sign { Covers::SignedDigest } else { Covers::WhatWasAskedFor }, "{name}");
+        assert!(signed_bytes.as_bytes().starts_with(b"\0\0\0\x1bchancery/caller-evidence/v1"), "{name}");
+        algorithms.push(evidence.algorithm);
+    }
+    let (ed25519, p256) = (Algorithm::Ed25519, Algorithm::EcdsaP256Sha256);
+    assert_eq!(algorithms, [ed25519, p256, p256, ed25519, Algorithm::RsaPss2048Sha256]);
+    assert_eq!(verify_caller_signature(&Details::default()), Ok(None));
+}
+
+/// Flips a bit of hexadecimal digits, or changes the last letter of other text.
+fn altered(text: &str) -> String {
+    let mut text = text.to_owned();
+    let last = text.pop().unwrap();
+    text.push(if last == '0' { '1' } else { '0' });
+    text
+}
+
+/// Every place of a JSON value that holds text or a number, changed, one at a time.
+fn each_altered(value: &serde_json::Value) -> Vec<serde_json::Value> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => vec![Value::String(altered(text))],
+        Value::Number(number) => vec![Value::from(number.as_i64().unwrap() + 1)],
+        Value::Array(items) => (0..items.len())
+            .flat_map(|at| {
+                each_altered(&items[at]).into_iter().map(move |changed| {
+                    let mut items = items.clone();
+                    items[at] = changed;
+                    Value::Array(items)
+                })
+            })
+            .collect(),
+        Value::Object(members) => members
+            .keys()
+            .flat_map(|name| {
+                each_altered(&members[name]).into_iter().map(move |changed| {
+                    let mut members = members.clone();
+                    members[name] = changed;
+                    Value::Object(members)
+                })
+            })
+            .collect(),
+        Value::Null | Value::Bool(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn no_part_of_the_evidence_can_be_changed() {
+    let mut count = 0;
+    for Vector { name, caller_signature, .. } in vectors() {
+        let json = serde_json::to_value(&caller_signature).unwrap();
+        for changed in each_altered(&json) {
+            assert_ne!(changed, json);
+            count += 1;
+            // Not read at all, or not verified.
+            if let Ok(changed) = serde_json::from_value::<CallerSignatureDetails>(changed.clone()) {
+                assert!(changed.verify().is_err(), "{name}: {changed:?}");
+                assert!(verify_caller_signature(&details(&changed)).is_err(), "{name}");
+            }
+        }
+    }
+    assert_eq!(count, 51, "every field of every vector");
+}
+
+#[test]
+fn evidence_of_another_request_is_none_of_this_record() {
+    let signed = &vectors()[0].caller_signature;
+    let good = details(signed);
+    assert!(verify_caller_signature(&good).unwrap().is_some());
+    let resource = |text: &str| Details { resource: Some(text.to_owned()), ..good.clone() };
+    let other = SignedDetails { hash: "SHA-256".to_owned(), digest: Hex::from([1; 32]) };
+    let api_key = AuthenticationDetails::ApiKey { api_key: "0aZ9bY8cX7dW".to_owned() };
+    for (part, details) in [
+        ("method", Details { action: Some("SignJwt".to_owned()), ..good.clone() }),
+        ("method", Details { action: None, ..good.clone() }),
+        ("key", resource("keyRings/payments/keys/jwt2/versions/1")),
+        ("key", resource("keyRings/payments/keys/jwt/versions/1/versions/2")),
+        ("key", Details { resource: None, ..good.clone() }),
+        ("digest", Details { signed: Some(other), ..good.clone() }),
+        ("digest", Details { signed: None, ..good.clone() }),
+        ("certificate", Details { authentication: Some(api_key), ..good.clone() }),
+        ("certificate", Details { authentication: None, ..good.clone() }),
+    ] {
+        assert_eq!(verify_caller_signature(&details), Err(CallerEvidenceError::OtherRequest(part)));
+    }
+    // A version that was named is that version and no other.
+    let of_version = details(&vectors()[1].caller_signature);
+    let next = Details { resource: Some("keyRings/payments/keys/reports/versions/3".to_owned()), ..of_version };
+    assert_eq!(verify_caller_signature(&next), Err(CallerEvidenceError::OtherRequest("key")));
+}
