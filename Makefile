@@ -64,7 +64,7 @@ test-python:         ## The pytest fixtures of testkit/python, and the contract 
 test-examples:       ## Each program of examples/ whose toolchain is present: Rust, Python, Go, Java, Node
 	@./scripts/test-examples.sh
 
-test-interop:        ## PyJWT and npm jose verify JWTs, with key sets that they fetch themselves; Kingfisher finds API keys
+test-interop:        ## PyJWT and jose verify JWTs, Kingfisher finds API keys, Go verifies an export of the log
 	@./scripts/test-interop.sh
 
 lint:                ## Formatting, clippy, protos, dependencies

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Lets verifiers that know nothing of Chancery verify its tokens, with key sets that they fetch over mutual TLS: PyJWT in
-# Python, jose in Node. Lets Kingfisher find API keys by the rule of deploy/scanners. Needs python3 with venv, node and npm,
-# and their package indexes; a toolchain that is not there is skipped, and said so. Everything that is installed stays under
-# target/interop.
+# Python, jose in Node. Lets Kingfisher find API keys by the rule of deploy/scanners, and Go's packages for transparency logs
+# verify an export of the log. Needs python3 with venv, node and npm, go, and their package indexes; a toolchain that is not
+# there is skipped, and said so. Everything that is installed stays under target/interop.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -72,4 +72,25 @@ if command -v node >/dev/null && command -v npm >/dev/null; then
     node "$node/verify_jwt.mjs" "$dir/dev/dev.json" "$tokens"
 else
     echo "skipped: jose, because node with npm is not here"
+fi
+
+# The log, exported twice, so that there are two checkpoints.
+if command -v go >/dev/null; then
+    "$chancery" audit export "$dir/log" --database "$dir/dev/chancery.db" >/dev/null
+    "$chancery" keys create dev/later --algorithm ED25519 >/dev/null
+    waited=0
+    until [ -d "$dir/log/checkpoints" ]; do
+        if [ "$waited" -ge 60 ]; then
+            echo "no second checkpoint was signed within a minute" >&2
+            exit 1
+        fi
+        sleep 1
+        waited=$((waited + 1))
+        "$chancery" audit export "$dir/log" --database "$dir/dev/chancery.db" >/dev/null
+    done
+    mkdir -p target/interop/go
+    (cd tests/interop/go && go build -o ../../../target/interop/go/verify_log .)
+    target/interop/go/verify_log "$dir/log" "$(cat "$dir/log/log-keys")"
+else
+    echo "skipped: the log, because go is not here"
 fi

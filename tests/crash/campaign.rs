@@ -17,6 +17,7 @@ use crate::load::{CALLERS, Call, EDWARDS, FIRST, Load, MACS, OldMac, TOGGLED};
 use crate::plan::{Chance, Kill, kills, needs_a_new_key};
 use crate::report::Report;
 use crate::token_files::TokenFiles;
+use crate::transparency::{self, Follower};
 
 /// How long what must come may take: far longer than on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -70,6 +71,8 @@ pub struct Running {
     pub chance: Chance,
     pub checker: Checker,
     pub token: TokenFiles,
+    /// `None` before the first start has ended.
+    log: Option<Follower>,
     pub report: Report,
     /// What was asked for and answered since the last comparison.
     pub calls: Vec<Call>,
@@ -99,6 +102,7 @@ impl Running {
             chance: Chance::of(seed, number),
             checker: Checker::default(),
             token: TokenFiles::default(),
+            log: None,
             report: Report::of_a_folder(),
             calls: Vec::new(),
             changes: Vec::new(),
@@ -111,6 +115,7 @@ impl Running {
             running.give_up(&what).await;
         }
         running.chancery.terminate().await.unwrap();
+        running.log = Follower::begin(&running.chancery.dir()).ok();
         running
     }
 
@@ -147,6 +152,8 @@ impl Running {
         }
         self.report.slowest_restart = self.report.slowest_restart.max(begun.elapsed());
         self.compare().await?;
+        let dev = self.chancery.dir();
+        self.follower()?.follow(&dev)?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let connect = async |caller: &str| self.chancery.connect_as(caller).await.map_err(broken);
@@ -160,6 +167,7 @@ impl Running {
         };
         let names = format!("campaign {} round {round} message", self.number);
         let load = Load::start(clients, names, Arc::clone(&stop), self.old_macs.clone());
+        let follower = tokio::spawn(transparency::watch(operator.client.clone(), Arc::clone(&stop)));
         let operator = tokio::spawn(operator.run(Arc::clone(&stop)));
         let killed = match kill {
             Kill::UnderLoad(after) => {
@@ -173,7 +181,9 @@ impl Running {
         }
         stop.store(true, Ordering::SeqCst);
         self.calls = load.end().await;
+        let seen = follower.await.unwrap();
         self.changes = operator.await.unwrap().map_err(Violation)?;
+        self.follower()?.saw(seen);
         killed?;
         self.checker.ask(&self.calls);
         if self.chance.below(THOROUGH) == 0 {
@@ -237,6 +247,10 @@ impl Running {
         Ok(())
     }
 
+    fn follower(&mut self) -> Checked<&mut Follower> {
+        self.log.as_mut().ok_or_else(|| broken("the log has no key after the first start"))
+    }
+
     fn is_suspended(&self) -> bool {
         let version = self.checker.versions().get(&format!("{TOGGLED}/versions/1"));
         version.is_some_and(|version| version.state == State::Suspended)
@@ -252,6 +266,8 @@ impl Running {
         if !status.success() {
             return violation!("the service was stopped and ended with {status}");
         }
+        let dev = self.chancery.dir();
+        self.follower()?.last_look(&dev)?;
         let copy = database::read(&self.chancery.dir(), 0)?;
         copy.entries
             .iter()

@@ -2,8 +2,9 @@
 //!
 //! A service under load is killed by SIGKILL, again and again: at each step between the decision on a call and its answer
 //! (`crates/fail-point`), at any time, and while it starts. After each restart, what clients were answered is compared with
-//! the record, the keys, the policy set and the token. The service alone is killed: a kill of the token's worker during
-//! login or key generation can destroy a SoftHSM token, and workers have tests of their own (`worker_faults`).
+//! the record, the keys, the policy set and the token, and the log with the last checkpoint that a client saw. The service
+//! alone is killed: a kill of the token's worker during login or key generation can destroy a SoftHSM token, and workers have
+//! tests of their own (`worker_faults`).
 //!
 //! ```text
 //! make crash                                                   10,000 rounds
@@ -31,6 +32,7 @@ mod plan;
 mod rare;
 mod report;
 mod token_files;
+mod transparency;
 
 use std::process::Command;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The tree as the database keeps it: its tiles, and where the lowest one is not whole yet, the leaves themselves.
 
-use crate::tree::{StoredTree, TILE_WIDTH, Tile, TileError, leaf_hash};
+use crate::tree::{StoredTree, TILE_WIDTH, Tile, TileError, leaf_hash, push_entry};
 use chancery_model::Sha256Hash;
 use chancery_store::{Reader, StoreError, Writer};
 
@@ -52,6 +52,37 @@ pub type KeptTree = StoredTree<Box<dyn FnMut(Tile) -> Result<Vec<Sha256Hash>, St
 pub fn kept_tree(reader: &Reader, size: u64) -> KeptTree {
     let reader = reader.clone();
     StoredTree::new(size, Box::new(move |tile| read_tile(&reader, tile)))
+}
+
+/// What tlog-tiles serves of the log in this database at a path: a tile's hashes, or the entries of a bundle. Of a tile that is
+/// wider by now, the beginning. Whether it is under a checkpoint, the caller has to know. Reading blocks.
+///
+/// # Errors
+/// [`StoreError`]: the database failed, or the log has not so many leaves.
+pub fn served_tile(reader: &Reader, tile: Tile) -> Result<Vec<u8>, StoreError> {
+    let hashes = read_tile(reader, tile)?;
+    let hashes = hashes.get(..tile.width().into()).ok_or_else(|| short(tile, hashes.len()))?;
+    Ok(hashes.as_flattened().to_vec())
+}
+
+/// The same for the bundle of entries of a tile of level 0.
+///
+/// # Errors
+/// [`StoreError`]: the database failed, or the log has not so many leaves.
+pub fn served_entries(reader: &Reader, tile: Tile) -> Result<Vec<u8>, StoreError> {
+    let leaves = reader.leaves(tile.index() * u64::from(TILE_WIDTH), tile.width().into())?;
+    if leaves.len() < usize::from(tile.width()) {
+        return Err(short(tile, leaves.len()));
+    }
+    let mut bundle = Vec::new();
+    for leaf in leaves {
+        push_entry(&mut bundle, &leaf).map_err(|error| StoreError::Damaged { what: error.to_string() })?;
+    }
+    Ok(bundle)
+}
+
+fn short(tile: Tile, actual: usize) -> StoreError {
+    damage(TileError::Short { tile, actual })
 }
 
 /// A tile that is not to be had is damage of the database, unless it is the database that failed.

@@ -3,7 +3,7 @@
 //! In scope: the encoding of leaves (final: docs/audit-record.md), salted commitments to details, and the group
 //! commit, on the one thread that writes to the database. On these leaves stands the transparency log
 //! (docs/transparency-log.md): the Merkle tree ([`tree`]), signed [`checkpoint`]s, proofs to keep ([`TlogProof`]),
-//! [`Receipt`]s, and the verification of a whole log ([`verify`]). Out of scope: how rows are stored (`store`), what is allowed
+//! [`Receipt`]s, the [`export`] of a log to a folder, and the verification of a whole log ([`verify`]). Out of scope: how rows are stored (`store`), what is allowed
 //! (`policy`), what is recorded when (`core`), whose key seals the state (it takes a [`Sealer`]), and private keys: who
 //! signs a checkpoint hands in a function.
 //!
@@ -18,6 +18,7 @@ mod codes;
 mod commitment;
 mod decimal;
 mod details;
+pub mod export;
 mod group;
 mod growing;
 mod health;
@@ -55,7 +56,7 @@ pub use details::{AuthenticationDetails, Details, ItemDetails, SignedDetails};
 pub use growing::TreeHead;
 pub use health::LogHealth;
 pub use hex::{Hex, NotHex};
-pub use kept::{KeptTree, kept_tree};
+pub use kept::{KeptTree, kept_tree, served_entries, served_tile};
 pub use leaf::{Body, Leaf, LeafError, RowDigest, Subject};
 pub use log::{Log, LogSettings, RecordError, StartError};
 pub use observer::{GroupObserver, GroupWritten};

@@ -7,11 +7,16 @@
 //! Memory does not grow with the log: the tree's right edge, and the intents that are open, of which a log that Chancery
 //! wrote has few ([`MAX_OPEN`] is refused).
 
+mod database;
+mod exported;
 mod fault;
 mod order;
 #[cfg(test)]
 mod tests;
+mod walk;
 
+pub use database::verify_database;
+pub use exported::verify_exported;
 pub use fault::{Check, Fault, Place};
 pub use order::MAX_OPEN;
 
@@ -19,9 +24,10 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::commitment::commitment_to_details;
 use crate::leaf::Leaf;
 use crate::note::VerifierKey;
-use crate::tree::{Appender, leaf_hash};
+use crate::tree::{Appender, Tile, leaf_hash};
 use chancery_model::Sha256Hash;
 use order::Order;
+use walk::{Stop, walk};
 
 /// A record as it is read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +55,15 @@ pub struct Report {
     pub attested: u64,
     /// How many records had their details, which match.
     pub details: u64,
+}
+
+/// What is held against a log, and known from elsewhere than from it.
+#[derive(Debug, Clone, Default)]
+pub struct Trusted {
+    /// The keys of the log; several are for a log that changed its key.
+    pub log_keys: Vec<VerifierKey>,
+    /// Checkpoints that somebody kept.
+    pub checkpoints: Vec<SignedCheckpoint>,
 }
 
 /// Why a log was not verified to its end.
@@ -96,10 +111,16 @@ impl LogVerifier {
     /// # Errors
     /// [`Fault`]: the first. What comes after it means nothing.
     pub fn record(&mut self, record: &LogRecord) -> Result<(), Fault> {
-        self.check_record(record).map_err(|check| Fault { at: Place::Record(self.size()), check })
+        self.record_with(record, |_, _| ())
     }
 
-    fn check_record(&mut self, record: &LogRecord) -> Result<(), Check> {
+    /// The same; `whole` is given each tile that the record completes.
+    fn record_with(&mut self, record: &LogRecord, whole: impl FnMut(Tile, &[Sha256Hash])) -> Result<(), Fault> {
+        let size = self.size();
+        self.check_record(record, whole).map_err(|check| Fault { at: Place::Record(size), check })
+    }
+
+    fn check_record(&mut self, record: &LogRecord, whole: impl FnMut(Tile, &[Sha256Hash])) -> Result<(), Check> {
         let LogRecord { index, leaf: bytes, details } = record;
         if *index != self.size() {
             return Err(Check::Index { found: *index });
@@ -112,7 +133,7 @@ impl LogVerifier {
             self.details += 1;
         }
         self.order.next(*index, leaf)?;
-        self.tree.append(leaf_hash(bytes), |_, _| ());
+        self.tree.append(leaf_hash(bytes), whole);
         Ok(())
     }
 
@@ -136,7 +157,7 @@ impl LogVerifier {
             return Err(Check::Backwards { records });
         }
         if *checkpoint.root() != self.tree.root() {
-            return Err(Check::Root);
+            return Err(Check::Root { since: self.attested });
         }
         self.checkpoints += 1;
         self.attested = records;
@@ -160,25 +181,7 @@ pub fn verify_log<E>(
     records: impl IntoIterator<Item = Result<LogRecord, E>>,
     checkpoints: impl IntoIterator<Item = Result<SignedCheckpoint, E>>,
 ) -> Result<Report, VerifyError<E>> {
-    let mut verifier = LogVerifier::new(log_keys);
-    let mut checkpoints = checkpoints.into_iter();
-    let mut due = read_on(checkpoints.next(), &verifier)?;
-    let mut records = records.into_iter();
-    loop {
-        while let Some(checkpoint) = due.take_if(|due| due.unverified().size() <= verifier.size()) {
-            verifier.checkpoint(&checkpoint)?;
-            due = read_on(checkpoints.next(), &verifier)?;
-        }
-        let Some(record) = read_on(records.next(), &verifier)? else { break };
-        verifier.record(&record)?;
-    }
-    // What is left vouches for more leaves than there are: a fault.
-    if let Some(checkpoint) = due {
-        verifier.checkpoint(&checkpoint)?;
-    }
-    Ok(verifier.finish())
-}
-
-fn read_on<T, E>(next: Option<Result<T, E>>, verifier: &LogVerifier) -> Result<Option<T>, VerifyError<E>> {
-    next.transpose().map_err(|source| VerifyError::Read { after: verifier.size(), source })
+    let records = records.into_iter().map(|record| record.map_err(Stop::Read));
+    let checkpoints = checkpoints.into_iter().map(|checkpoint| checkpoint.map_err(Stop::Read));
+    walk(LogVerifier::new(log_keys), records, checkpoints, |_, _| Ok(()))
 }

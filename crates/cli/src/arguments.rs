@@ -134,7 +134,7 @@ pub enum Call {
     Random(Calling<RandomCommand>),
     /// Keep policy in a folder, check, test, compare, apply and explain it; review who can do what
     Policy(CallingGroup<PolicyCommand>),
-    /// Read the record
+    /// Read the record; export and verify the whole log
     Audit(CallingGroup<AuditCommand>),
     /// Make and examine PKCS#11 tokens, read how the service's are, and clear a PIN latch
     Token(CallingGroup<TokenCommand>),

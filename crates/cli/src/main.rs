@@ -14,6 +14,7 @@ mod init;
 mod input;
 mod names;
 mod output;
+mod progress;
 mod run;
 mod scan;
 mod view;

@@ -89,7 +89,7 @@ async fn make(call: Call) -> Result<Exit, Failure> {
             command.run(&connection, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Audit(CallingGroup { command, output, connection }) => {
-            command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
+            command.run(&connection, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Token(CallingGroup { command, output, connection }) => {
             command.run(&connection, &mut output.to(&mut stdout)).await

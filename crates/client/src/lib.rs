@@ -123,6 +123,7 @@ mod input;
 mod jwt;
 mod keys;
 mod local;
+mod log_resource;
 mod mac;
 mod name;
 mod oidc_token;

@@ -91,7 +91,9 @@ pub use callers::{
     bootstrap,
 };
 pub use certificates::{CertificateRequest, CertificateRequestAnswer};
-pub use checkpoints::{CheckpointSettings, CheckpointStanding, CheckpointTrouble, NewestCheckpoint};
+/// What the log serves, by its path.
+pub use chancery_audit::tree::Resource as LogResource;
+pub use checkpoints::{CheckpointSettings, CheckpointStanding, CheckpointTrouble, NewestCheckpoint, kept_log_keys};
 pub use clock::Clock;
 pub use error::{Error, Limited};
 pub use evidence::{CallerSignature, ClientCertificate, EvidenceFault};

@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, Observed, Scope};
 use crate::systemd::Supervisor;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls::{Reloader, TlsError};
-use crate::web::{Jwks, Split, Web};
+use crate::web::{Pages, Split, Web};
 use chancery_hsm::WorkerCommand;
 use chancery_oidc::{Issuer, Issuers};
 use std::future::Future;
@@ -170,12 +170,12 @@ async fn run(
         let gates = Gates::new(&core, &tls, &issuers, limits, in_flight.clone(), &metrics);
         // Outermost, so that what the gates refuse is seen too: a span that continues the caller's trace, and the metric.
         let grpc = observed.layer(layers::gated(routes, gates.clone()));
-        let jwks = Jwks(office);
-        let jwks = tower::service_fn(move |request| {
-            let answer = jwks.clone().answer(request);
+        let pages = Pages(office);
+        let pages = tower::service_fn(move |request| {
+            let answer = pages.clone().answer(request);
             async move { Ok(answer.await) }
         });
-        let web = Web { gated: layers::gated(jwks, gates), metrics: metrics.clone() };
+        let web = Web { gated: layers::gated(pages, gates), metrics: metrics.clone() };
         let service = Split { grpc, web };
         Observed { core: core.clone(), tokens, in_flight, tls: tls.clone(), issuers: issuers.clone() }
             .register(&telemetry.meter());

@@ -3,7 +3,7 @@
 use crate::error::Source;
 use crate::open::create;
 use crate::sqlite::{connect, head};
-use crate::{Epoch, Seal};
+use crate::{Epoch, Reader, Seal};
 use chancery_model::Uid;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,22 @@ pub fn check_pages(database: &Path) -> Result<(), BackupError> {
     if found == "ok" { Ok(()) } else { Err(BackupError::Damaged { path: database.to_owned(), what: found }) }
 }
 
+/// Reads a database without opening it for work: takes no lock, changes nothing, and a service may run on it. It must be one
+/// of this version.
+///
+/// # Errors
+/// [`BackupError`].
+pub fn look_into(database: &Path) -> Result<Reader, BackupError> {
+    let failed = failure(database, "looking for its log");
+    // Of an earlier version, a database has no tree.
+    let tree = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('checkpoints') WHERE name = 'note')";
+    let tree: bool = reading(database)?.query_row(tree, [], |row| row.get(0)).map_err(|error| failed(error.into()))?;
+    if !tree {
+        return Err(BackupError::NotOurs { path: database.to_owned() });
+    }
+    Ok(Reader::new(database.to_owned()))
+}
+
 fn failure(path: &Path, doing: &'static str) -> impl Fn(Source) -> BackupError {
     move |source| BackupError::Failed { path: path.to_owned(), doing, source }
 }
@@ -158,6 +174,24 @@ mod tests {
         assert!(matches!(back_up(&path, &copy), Err(BackupError::Exists { .. })));
         let (writer, _reader) = crate::open(&copy).unwrap();
         assert_eq!(writer.seal().unwrap(), (copied.database, Some(seal)));
+    }
+
+    #[test]
+    fn a_database_is_looked_into_beside_its_writer_and_only_one_of_this_version() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.db");
+        let (mut writer, _reader) = crate::open(&path).unwrap();
+        let reader = look_into(&path).unwrap();
+        let mut transaction = writer.begin().unwrap();
+        transaction.take_indexes(1).unwrap();
+        transaction.commit().unwrap();
+        assert_eq!(reader.log_end().unwrap(), crate::LogEnd { next_index: 1, leaves: 0 });
+        drop((reader, writer));
+        let old = folder.path().join("old.db");
+        back_up(&path, &old).unwrap();
+        rusqlite::Connection::open(&old).unwrap().execute_batch("DROP TABLE checkpoints").unwrap();
+        assert!(matches!(look_into(&old), Err(BackupError::NotOurs { .. })));
+        assert!(matches!(look_into(&folder.path().join("none.db")), Err(BackupError::Missing { .. })));
     }
 
     #[test]

@@ -24,14 +24,14 @@ mod rows;
 mod sqlite;
 mod writer;
 
-pub use backup::{BackupError, Standing, back_up, check_pages, standing};
+pub use backup::{BackupError, Standing, back_up, check_pages, look_into, standing};
 pub use change::{RowChange, RowId, RowTable};
 pub use error::{OpenError, StoreError};
 pub use open::open;
 pub use reader::Reader;
 pub use record::{
-    NewRecord, OpenIntent, Order, RecordEnd, RecordPage, RecordProgress, RecordQuery, SEARCHED_BYTES, SearchColumns,
-    StoredDetails, StoredRecord,
+    LogEnd, LogRow, NewRecord, OpenIntent, Order, RecordEnd, RecordPage, RecordProgress, RecordQuery, SEARCHED_BYTES,
+    SearchColumns, StoredDetails, StoredRecord,
 };
 pub use rows::{
     ApiKeyRow, CallerRegistration, CallerRow, CheckpointRow, Epoch, Head, KeyRingRow, KeyRow, KeyVersionRow,

@@ -1,7 +1,7 @@
 //! Reading beside the writer.
 
-use crate::sqlite::{connect, failed, query, state, tree, until, usage};
-use crate::{CheckpointRow, OpenIntent, RecordPage, RecordQuery, State, StoreError};
+use crate::sqlite::{connect, failed, head, query, state, tree, until, usage};
+use crate::{CheckpointRow, LogEnd, LogRow, OpenIntent, RecordPage, RecordQuery, State, StoreError};
 use chancery_model::{Id, Usage, UsageOf};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -83,6 +83,22 @@ impl Reader {
     /// [`StoreError`]: the database failed.
     pub fn leaves(&self, first: u64, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
         tree::leaves(self.pool.take()?.connection(), first, limit)
+    }
+
+    /// Up to `limit` leaves with an index of `first` or more, with their details; not held to follow each other without a gap.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn log_rows(&self, first: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
+        tree::log_rows(self.pool.take()?.connection(), first, limit)
+    }
+
+    /// Where the log ends.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn log_end(&self) -> Result<LogEnd, StoreError> {
+        head::log_end(self.pool.take()?.connection())
     }
 
     /// The log's newest checkpoint; `None` where there is none.

@@ -169,6 +169,26 @@ impl std::fmt::Debug for StoredDetails {
     }
 }
 
+/// A leaf and its details, as they are read for a whole log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRow {
+    /// The leaf's index.
+    pub index: u64,
+    /// The leaf.
+    pub leaf: Vec<u8>,
+    /// The details; `None` once they were erased.
+    pub details: Option<StoredDetails>,
+}
+
+/// Where a log ends, by what the head says and by what there is; the same, unless leaves are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The index that the next leaf gets.
+    pub next_index: u64,
+    /// One more than the highest index that a leaf has.
+    pub leaves: u64,
+}
+
 /// A record that still waits for its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenIntent {

@@ -18,6 +18,7 @@ mod append;
 mod search;
 mod start;
 mod synthetic;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -51,6 +52,7 @@ fn measure(path: &Path, records: u64) -> Vec<Measured> {
     let mut table = Vec::new();
     table.extend(append::measure(path, records));
     table.extend(start::measure(path));
+    table.extend(verify::measure(path));
     table.extend(search::measure(path, records));
     table
 }

@@ -1,7 +1,9 @@
 //! What can be wrong with a log, and where.
 
 use crate::checkpoint::CheckpointError;
+use crate::export::details_path;
 use crate::leaf::LeafError;
+use crate::tree::{BundleError, Resource, Tile};
 use crate::verify::MAX_OPEN;
 use std::fmt;
 
@@ -22,6 +24,14 @@ pub enum Place {
     Record(u64),
     /// The checkpoint of so many records.
     Checkpoint(u64),
+    /// The checkpoint of an export, where it cannot be read.
+    NewestCheckpoint,
+    /// A tile of the tree as it is kept.
+    Tile(Tile),
+    /// A bundle of records of an export.
+    Entries(Tile),
+    /// The details of a bundle of records of an export.
+    Details(Tile),
 }
 
 impl fmt::Display for Place {
@@ -29,6 +39,10 @@ impl fmt::Display for Place {
         match self {
             Self::Record(index) => write!(f, "record {index}"),
             Self::Checkpoint(size) => write!(f, "the checkpoint of {size} records"),
+            Self::NewestCheckpoint => f.write_str("the checkpoint"),
+            Self::Tile(tile) => tile.fmt(f),
+            Self::Entries(tile) => Resource::Entries(*tile).fmt(f),
+            Self::Details(tile) => f.write_str(&details_path(*tile)),
         }
     }
 }
@@ -78,19 +92,103 @@ pub enum Check {
     Checkpoint(#[from] CheckpointError),
     /// A checkpoint's root is that of the leaves.
     #[error(
-        "its root is not that of the records: a record was changed, moved, put in or deleted, or the log was forked"
+        "its root is not that of the records: from record {since} on, one was changed, moved, put in or deleted, or the log was \
+         forked"
     )]
-    Root,
+    Root {
+        /// The first record that no checkpoint before it vouches for.
+        since: u64,
+    },
     /// A log has all the leaves that it once vouched for.
     #[error("the log has only {records} records: it was cut, or an old copy was put back")]
     Truncated {
         /// How many it has.
         records: u64,
     },
+    /// A checkpoint is kept by its size.
+    #[error("it says that it is of {found} records, and is kept as another")]
+    OtherSize {
+        /// The size in it.
+        found: u64,
+    },
+    /// A database has as many leaves as it has given indexes.
+    #[error(
+        "the database has given {next_index} records their index, and holds records up to {leaves}: the rest is missing"
+    )]
+    End {
+        /// What the next record would get.
+        next_index: u64,
+        /// One more than the highest index there is.
+        leaves: u64,
+    },
+    /// A part of a log is there.
+    #[error("it is missing")]
+    Missing,
+    /// A bundle of records is one.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A tile has its length.
+    #[error("it has {bytes} bytes, and not those of the hashes that the records have")]
+    TileLength {
+        /// How many.
+        bytes: usize,
+    },
+    /// A tile has the hashes of the records.
+    #[error("the tree as it is kept, in {tile}, has another hash there than the records: one of both was changed")]
+    TileHash {
+        /// Where the hash is kept.
+        tile: Tile,
+    },
+    /// The details of an export can be read.
+    #[error("its line {line} is not the details of a record: {why}")]
+    DetailsLine {
+        /// Which line, from 1 on.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A part of an export is not larger than it can be.
+    #[error("it is larger than it can be")]
+    TooLarge,
     /// Checkpoints grow.
     #[error("it comes when {records} records have been read: checkpoints must be in the order of their sizes")]
     Backwards {
         /// How many had been read.
         records: u64,
     },
+}
+
+impl Check {
+    /// What to do when it failed.
+    #[must_use]
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::Checkpoint(_) => {
+                "check that the log's key is the right one, with whoever operates the log; if it is, the checkpoint was \
+                 changed or made up: keep all of it as evidence, and compare with a copy from elsewhere"
+            }
+            Self::Truncated { .. } => {
+                "keep this copy, and look for a newer one: the service's database, a backup, another export"
+            }
+            Self::TileLength { .. } | Self::TileHash { .. } | Self::Missing => {
+                "take the export again, or verify a copy of the database; if it is the service's own database, keep a copy \
+                 of it as evidence and restore a backup"
+            }
+            Self::Bundle(_) | Self::DetailsLine { .. } | Self::TooLarge | Self::OtherSize { .. } => {
+                "take the export again into an empty folder, and keep this one as evidence"
+            }
+            Self::TooManyOpen | Self::Backwards { .. } => "ask whoever made this log what it is; Chancery did not",
+            Self::Index { .. }
+            | Self::Leaf(_)
+            | Self::Commitment
+            | Self::Epoch { .. }
+            | Self::Continues(_)
+            | Self::Outcome { .. }
+            | Self::End { .. }
+            | Self::Root { .. } => {
+                "keep this copy as evidence, and compare it with another: a backup, an export, an auditor's; the first \
+                 record in which they differ is the one that was changed"
+            }
+        }
+    }
 }

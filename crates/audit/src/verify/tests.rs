@@ -242,9 +242,9 @@ fn checkpoints_are_checked() {
     assert_eq!(verified(&records[..6], &[of(5), of(9), of(13)]), at(9, Check::Truncated { records: 6 }));
     assert_eq!(verified(&[], &[of(1)]), at(1, Check::Truncated { records: 0 }));
     let other_root = sign(&log_key("log.example"), 5, [0; 32]);
-    assert_eq!(verified(&records, &[other_root]), at(5, Check::Root));
+    assert_eq!(verified(&records, &[other_root]), at(5, Check::Root { since: 0 }));
     let empty = sign(&log_key("log.example"), 0, [0; 32]);
-    assert_eq!(verified(&records, &[empty]), at(0, Check::Root));
+    assert_eq!(verified(&records, &[empty]), at(0, Check::Root { since: 0 }));
     let other_log = sign(&log_key("other.example"), 5, root(&records[..5]));
     let untrusted = CheckpointError::Note(NoteError::NotTrusted);
     assert_eq!(verified(&records, &[other_log]), at(5, Check::Checkpoint(untrusted)));

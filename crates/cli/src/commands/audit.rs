@@ -11,7 +11,8 @@ use std::io::Write;
 use std::time::Duration;
 use tonic::Request;
 
-use super::{PAGE, audit_receipts, audit_show};
+use super::{PAGE, audit_log, audit_receipts, audit_show};
+use crate::connection::{ConnectionArguments, DevIdentity};
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source};
 use crate::names::{CallerArgument, ResourceArgument};
@@ -77,6 +78,26 @@ Examples:
   chancery audit watch --from 0 --resource dev/invoices --action Sign
   chancery audit watch --kind denial -o json | jq -c .details")]
     Watch(Watch),
+    /// Export the whole log to a folder, or go on with an export
+    ///
+    /// In the layout of C2SP tlog-tiles, which other tools read, up to the log's newest checkpoint; with the salts and details
+    /// that the leaves commit to beside it. docs/transparency-log.md describes the folder.
+    #[command(after_long_help = "\
+Examples:
+  chancery audit export /backup/log --database /var/lib/chancery/chancery.db
+  chancery audit export log --log-key \"$(cat log-key)\" --without-details")]
+    Export(audit_log::Export),
+    /// Verify a whole log: an export, a database, or that of a running service
+    ///
+    /// Makes the tree anew from the records, and checks each checkpoint, each commitment that still has its details, and that
+    /// each intent has its outcome. Names the first fault, and ends with 1 then, or where no checkpoint vouches for the log.
+    #[command(after_long_help = "\
+Examples:
+  chancery audit verify /backup/log --log-key \"$(cat log-key)\"
+  chancery audit verify /backup/log --log-key \"$(cat log-key)\" --checkpoint kept-last-year
+  chancery audit verify --database /var/lib/chancery/chancery.db -o json
+  chancery audit verify --log-key \"$(cat log-key)\"        # of the service")]
+    Verify(audit_log::Verify),
 }
 
 /// Which records.
@@ -245,17 +266,26 @@ pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
 
 impl AuditCommand {
     /// Runs the command. `note` is standard error.
-    pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
+    pub async fn run(
+        self,
+        connection: &ConnectionArguments,
+        out: &mut Output<'_>,
+        note: &mut dyn Write,
+    ) -> Result<Exit, Failure> {
+        let connect = || connection.connect(DevIdentity::Operator);
         match self {
             Self::List(arguments) => {
-                out.show(&list(client, *arguments).await?)?;
+                out.show(&list(&connect().await?, *arguments).await?)?;
                 Ok(Exit::Done)
             }
-            Self::Show(arguments) => arguments.run(client, out).await,
-            Self::Receipt(arguments) => arguments.run(client, out).await,
-            Self::Checkpoint(arguments) => arguments.run(client, out, note).await,
-            Self::LogKey => audit_receipts::show_log_key(client, out).await,
-            Self::Watch(arguments) => match watch(client, arguments, out).await? {},
+            Self::Show(arguments) => arguments.run(&connect().await?, out).await,
+            Self::Receipt(arguments) => arguments.run(&connect().await?, out).await,
+            Self::Checkpoint(arguments) => arguments.run(&connect().await?, out, note).await,
+            Self::LogKey => audit_receipts::show_log_key(&connect().await?, out).await,
+            Self::Watch(arguments) => match watch(&connect().await?, arguments, out).await? {},
+            // These connect where they have to.
+            Self::Export(arguments) => arguments.run(connection, out).await,
+            Self::Verify(arguments) => arguments.run(connection, out).await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod audit;
+mod audit_log;
 mod audit_receipts;
 mod audit_show;
 pub mod backup;

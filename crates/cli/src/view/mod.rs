@@ -8,6 +8,7 @@ pub mod callers;
 pub mod explained;
 pub mod jwt;
 pub mod keys;
+pub mod log;
 pub mod policy;
 pub mod rings;
 pub mod tokens;

@@ -7,9 +7,11 @@
 //! on; health and metrics say how far the newest one reaches.
 
 mod covering;
+mod served;
 mod standing;
 
 pub(crate) use covering::Uncovered;
+pub use served::kept_log_keys;
 pub use standing::{CheckpointStanding, CheckpointTrouble, NewestCheckpoint};
 
 use std::sync::Arc;

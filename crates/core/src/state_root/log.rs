@@ -84,7 +84,7 @@ impl StateKeeper {
 }
 
 /// The keys that sign the log, and those that did, as the state pins them.
-fn log_keys(state: &State) -> Vec<PublicKey> {
+pub(crate) fn log_keys(state: &State) -> Vec<PublicKey> {
     let name = log_key_name();
     let Some(key) = state.keys.iter().find(|key| key.name == name) else { return Vec::new() };
     let versions = state.key_versions.iter().filter(|version| version.key_uid == key.uid);

@@ -12,6 +12,7 @@ mod rows;
 mod secret;
 mod standing;
 
+pub(crate) use log::log_keys;
 pub use offline::{Expected, InvalidExpected, StateDesk, StateError, StateReport};
 pub use refusal::{RowFinding, StateRefusal, StateRefused, Tampering};
 use secret::Anew;

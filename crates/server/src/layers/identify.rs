@@ -7,7 +7,7 @@ use crate::errors;
 use crate::identity::{Bearer, Peer, PeerCertificate, Unidentified, take_bearer};
 use crate::metrics::Metrics;
 use crate::tls::Tls;
-use crate::web::JWKS_PATH;
+use crate::web::Page;
 use chancery_core::{Chancery, ClientCertificate, Held, Requester};
 use chancery_model::{Action, Authentication, Caller};
 use chancery_oidc::{Issuers, Proof};
@@ -219,8 +219,8 @@ impl Gate for Identify {
 
 /// What a call would have done, from its path: `/chancery.v1.SigningService/Sign`. `None` for what is no method of ours.
 fn action_of(path: &str) -> Option<Action> {
-    if path == JWKS_PATH {
-        return Some(Action::GetPublicKey);
+    if let Some(page) = Page::at(path) {
+        return Some(page.action());
     }
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     if !service.starts_with("chancery.v1.") {

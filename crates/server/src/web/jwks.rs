@@ -1,14 +1,12 @@
 //! `GET /.well-known/jwks.json`: the public keys of a ring or of a key, as a JSON Web Key Set (RFC 7517, section 5).
 
 use super::problem::Problem;
-use super::{JWKS_PATH, query};
-use crate::errors;
+use super::query;
 use crate::grpc::Office;
 use chancery_core::Requester;
 use chancery_crypto::Jwk;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use tonic::body::Body;
@@ -18,34 +16,16 @@ use tonic::body::Body;
 /// keys are in it depends on who asks.
 const CACHE: HeaderValue = HeaderValue::from_static("private, max-age=60");
 
-/// Answers requests that have passed the gates.
-#[derive(Clone)]
-pub(crate) struct Jwks(pub(crate) Office);
-
-impl Jwks {
-    pub(crate) async fn answer(self, request: Request<Body>) -> Response<Body> {
-        // No request here has a body that means anything; what there is of it is left unread.
-        let (parts, _body) = request.into_parts();
-        self.respond(parts).await.unwrap_or_else(Problem::into_response)
-    }
-
-    async fn respond(&self, parts: Parts) -> Result<Response<Body>, Problem> {
-        let Parts { method, uri, headers, mut extensions, .. } = parts;
-        if uri.path() != JWKS_PATH {
-            return Err(Problem::not_found());
-        }
-        if !matches!(method, Method::GET | Method::HEAD) {
-            return Err(Problem::method_not_allowed());
-        }
-        let of = query::key_set(uri.query())?;
-        let keys = match extensions.remove::<Requester>() {
-            Some(from) => self.0.core.published_keys(&from, of).await,
-            // The gates let nothing through without one.
-            None => Err(errors::fault("a key set was asked for without a caller")),
-        };
-        let keys = keys.map_err(|error| Problem::from_status(&self.0.refuse(&error)))?;
-        Ok(key_set(&keys, &headers))
-    }
+pub(super) async fn respond(
+    office: &Office,
+    from: &Requester,
+    query: Option<&str>,
+    asked: &HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let of = query::key_set(query)?;
+    let keys = office.core.published_keys(from, of).await;
+    let keys = keys.map_err(|error| Problem::from_status(&office.refuse(&error)))?;
+    Ok(key_set(&keys, asked))
 }
 
 fn key_set(keys: &[Jwk], asked: &HeaderMap) -> Response<Body> {

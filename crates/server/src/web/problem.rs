@@ -1,5 +1,6 @@
 //! Refusals as HTTP says them: a status code and a problem (RFC 9457) in JSON.
 
+use chancery_core::LogResource;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -36,12 +37,25 @@ impl Problem {
     }
 
     pub(super) fn not_found() -> Self {
-        let detail = format!("there is {} here, and nothing else but gRPC", super::JWKS_PATH);
+        let detail = format!(
+            "there are {} and {}checkpoint here, and nothing else but gRPC",
+            super::JWKS_PATH,
+            super::LOG_PREFIX
+        );
         Self::new(StatusCode::NOT_FOUND, "PATH_NOT_FOUND", detail)
     }
 
+    /// To somebody who may read the log.
+    pub(super) fn not_in_log(resource: LogResource) -> Self {
+        let detail = format!(
+            "the log has no {resource} up to its newest checkpoint, /log/checkpoint; where there is none either, it was not \
+             signed yet"
+        );
+        Self::new(StatusCode::NOT_FOUND, "NOT_IN_LOG", detail)
+    }
+
     pub(super) fn method_not_allowed() -> Self {
-        let detail = "key sets are read, with GET or HEAD";
+        let detail = "key sets and the log are read, with GET or HEAD";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail).with(ALLOW, "GET, HEAD")
     }
 

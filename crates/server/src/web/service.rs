@@ -1,6 +1,7 @@
 //! Telling gRPC from plain HTTP, and what every plain request has: a span, a metric, an answer in HTTP's words.
 
-use super::JWKS_PATH;
+use super::LOG_PREFIX;
+use super::pages::Page;
 use super::problem::Problem;
 use crate::identity::Peer;
 use crate::layers::TraceId;
@@ -35,7 +36,7 @@ pub(crate) struct Split<G, W> {
 fn is_grpc<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_2
         && *request.method() == Method::POST
-        && !request.uri().path().starts_with("/.well-known/")
+        && !["/.well-known/", LOG_PREFIX].iter().any(|prefix| request.uri().path().starts_with(prefix))
 }
 
 impl<G, W> Service<Request<Body>> for Split<G, W>
@@ -215,6 +216,6 @@ fn end(status: StatusCode, exported: bool) {
 
 impl HttpRequest {
     fn of<B>(request: &Request<B>) -> Self {
-        Self::new(request.method(), (request.uri().path() == JWKS_PATH).then_some(JWKS_PATH))
+        Self::new(request.method(), Page::at(request.uri().path()).map(Page::route))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::damaged;
 use super::{failed, from_sql, to_sql, wrote_one};
-use crate::{Epoch, Head, Seal, StoreError};
+use crate::{Epoch, Head, LogEnd, Seal, StoreError};
 use chancery_model::Uid;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -56,6 +56,15 @@ pub(crate) fn leaves(connection: &Connection) -> Result<u64, StoreError> {
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
         .map_err(failed("reading where the log ends"))?;
     from_sql(end, "the end of the log")
+}
+
+/// Where the log ends, by the head and by the leaves, at one moment.
+pub(crate) fn log_end(connection: &Connection) -> Result<LogEnd, StoreError> {
+    let (next, leaves) = connection
+        .prepare_cached("SELECT next_index, (SELECT coalesce(max(idx) + 1, 0) FROM leaves) FROM head WHERE id = 1")
+        .and_then(|mut statement| statement.query_row([], pair))
+        .map_err(failed("reading where the log ends"))?;
+    Ok(LogEnd { next_index: from_sql(next, "the next index")?, leaves: from_sql(leaves, "the end of the log")? })
 }
 
 /// Takes `count` indexes; the head afterwards.

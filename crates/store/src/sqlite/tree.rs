@@ -1,7 +1,7 @@
 //! The Merkle tree's tiles, the leaves that it is made of, and its checkpoints. What is in them, `audit` knows.
 
 use super::{failed, from_sql, to_sql};
-use crate::{CheckpointRow, StoreError};
+use crate::{CheckpointRow, LogRow, StoreError, StoredDetails};
 use chancery_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -55,6 +55,27 @@ pub(crate) fn leaves(connection: &Connection, first: u64, limit: u32) -> Result<
         leaves.push(row.get(1).map_err(failed(DOING))?);
     }
     Ok(leaves)
+}
+
+/// Up to `limit` leaves with an index of `first` or more, with their details.
+pub(crate) fn log_rows(connection: &Connection, first: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
+    const DOING: &str = "reading the log";
+    type Columns = (i64, Vec<u8>, Option<[u8; 32]>, Option<Vec<u8>>);
+    let first = to_sql(first, "an index")?;
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT l.idx, l.leaf, d.salt, d.content FROM leaves l LEFT JOIN details d ON d.idx = l.idx
+             WHERE l.idx >= ?1 ORDER BY l.idx LIMIT ?2",
+        )
+        .map_err(failed(DOING))?;
+    let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let rows = statement.query_map(params![first, limit], columns).map_err(failed(DOING))?;
+    let read = |row: rusqlite::Result<Columns>| {
+        let (index, leaf, salt, content) = row.map_err(failed(DOING))?;
+        let details = salt.zip(content).map(|(salt, content)| StoredDetails { salt, content });
+        Ok(LogRow { index: from_sql(index, "an index")?, leaf, details })
+    };
+    rows.map(read).collect()
 }
 
 /// Keeps a checkpoint. One of this size is replaced: the same with more signatures. The newest one so far goes, unless it is

@@ -1,0 +1,175 @@
+//! The files of an export.
+
+use super::details::details_path;
+use super::error::{ExportError, failed};
+use crate::note::VerifierKey;
+use crate::tree::{Resource, Tile};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The log's public keys, a line each.
+const KEYS: &str = "log-keys";
+/// Checkpoints beside the newest, by their sizes.
+const CHECKPOINTS: &str = "checkpoints";
+const DETAILS: &str = "details";
+/// What a file is called while it is written.
+const UNFINISHED: &str = ".unfinished";
+
+/// The folder of an export.
+#[derive(Debug, Clone)]
+pub struct ExportedLog {
+    folder: PathBuf,
+}
+
+impl ExportedLog {
+    /// The export in a folder.
+    ///
+    /// # Errors
+    /// [`ExportError::None`]: there is none.
+    pub fn open(folder: &Path) -> Result<Self, ExportError> {
+        let export = Self::at(folder);
+        if export.is_published() { Ok(export) } else { Err(ExportError::None { folder: folder.to_owned() }) }
+    }
+
+    pub(super) fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The log's keys, as the export says them: they show that it is whole, and not that it is the log it is said to be.
+    ///
+    /// # Errors
+    /// [`ExportError`]: there are none to be read.
+    pub fn log_keys(&self) -> Result<Vec<VerifierKey>, ExportError> {
+        let path = self.folder.join(KEYS);
+        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+        let keys: Result<Vec<VerifierKey>, _> = text.lines().map(VerifierKey::parse).collect();
+        let keys = keys.map_err(|source| ExportError::Keys { path, source })?;
+        if lines(&keys) == text {
+            Ok(keys)
+        } else {
+            Err(self.damaged(format!("{KEYS} is not written as Chancery writes it")))
+        }
+    }
+
+    pub(super) fn damaged(&self, what: String) -> ExportError {
+        ExportError::Damaged { folder: self.folder.clone(), what }
+    }
+
+    pub(super) fn write_log_keys(&self, keys: &[VerifierKey]) -> Result<(), ExportError> {
+        self.write(KEYS, lines(keys).as_bytes())
+    }
+
+    pub(super) fn is_published(&self) -> bool {
+        self.folder.join(Resource::Checkpoint.to_string()).is_file()
+    }
+
+    pub(super) fn has_details(&self) -> bool {
+        self.folder.join(DETAILS).is_dir()
+    }
+
+    pub(super) fn make_details(&self) -> Result<(), ExportError> {
+        let path = self.folder.join(DETAILS);
+        fs::create_dir_all(&path).map_err(failed("make", &path))
+    }
+
+    /// A resource; `None` where it is not there. A file longer than `limit` is cut just behind it.
+    pub(crate) fn read(&self, resource: Resource, limit: u64) -> Result<Option<Vec<u8>>, ExportError> {
+        self.read_file(&resource.to_string(), limit)
+    }
+
+    /// The details of a bundle; `None` where they are not there.
+    pub(crate) fn read_details(&self, tile: Tile, limit: u64) -> Result<Option<Vec<u8>>, ExportError> {
+        self.read_file(&details_path(tile), limit)
+    }
+
+    fn read_file(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, ExportError> {
+        let path = self.folder.join(name);
+        let mut bytes = Vec::new();
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed("open", &path))?,
+        };
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed("read", &path))?;
+        Ok(Some(bytes))
+    }
+
+    /// The sizes of the checkpoints beside the newest, ascending.
+    pub(crate) fn kept_checkpoints(&self) -> Result<Vec<u64>, ExportError> {
+        let path = self.folder.join(CHECKPOINTS);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed("list", &path))?,
+        };
+        let mut sizes = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(failed("list", &path))?.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(UNFINISHED) {
+                continue;
+            }
+            let size = name.parse().ok().filter(|size| kept_name(*size) == format!("{CHECKPOINTS}/{name}"));
+            sizes.push(
+                size.ok_or_else(|| self.damaged(format!("{CHECKPOINTS}/{name} is not the name of a checkpoint")))?,
+            );
+        }
+        sizes.sort_unstable();
+        Ok(sizes)
+    }
+
+    /// The checkpoint of this size, of those beside the newest.
+    pub(crate) fn read_kept(&self, size: u64, limit: u64) -> Result<Option<Vec<u8>>, ExportError> {
+        self.read_file(&kept_name(size), limit)
+    }
+
+    pub(super) fn keep_checkpoint(&self, size: u64, note: &str) -> Result<(), ExportError> {
+        self.write(&kept_name(size), note.as_bytes())
+    }
+
+    /// Writes a file, whole or not at all.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let path = self.folder.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed("make", folder))?;
+        }
+        let unfinished = self.folder.join(format!("{name}{UNFINISHED}"));
+        let written = File::create(&unfinished).and_then(|mut file| file.write_all(bytes));
+        written.and_then(|()| fs::rename(&unfinished, &path)).map_err(failed("write", &path))
+    }
+
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.folder.join(name).exists()
+    }
+
+    /// Brings a file to the disk.
+    pub(super) fn sync(&self, name: &str) -> Result<(), ExportError> {
+        let path = self.folder.join(name);
+        File::open(&path).and_then(|file| file.sync_all()).map_err(failed("sync", &path))
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<(), ExportError> {
+        let path = self.folder.join(name);
+        fs::remove_file(&path).map_err(failed("remove", &path))
+    }
+
+    /// Removes the partial tiles in the place of a whole one: C2SP tlog-tiles lets them go once that is there.
+    pub(super) fn remove_partial(&self, whole: &str) -> Result<(), ExportError> {
+        let path = self.folder.join(format!("{whole}.p"));
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn lines(keys: &[VerifierKey]) -> String {
+    keys.iter().map(|key| format!("{key}\n")).collect()
+}
+
+fn kept_name(size: u64) -> String {
+    format!("{CHECKPOINTS}/{size:020}")
+}

@@ -1,0 +1,115 @@
+//! Verifies the log in a database: the service's, beside it, or a copy.
+
+use super::walk::{Merged, Stop, compare_tile, sorted, walk};
+use super::{Check, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
+use crate::checkpoint::SignedCheckpoint;
+use crate::tree::Tile;
+use chancery_model::Sha256Hash;
+use chancery_store::{CheckpointRow, LogRow, Reader, StoreError};
+use std::collections::VecDeque;
+
+/// How many records are read at once.
+const CHUNK: u32 = 1_024;
+
+/// Verifies the log in a database as it stands now; what a service adds meanwhile is left for the next time. Its tree and its
+/// checkpoints, too. `progress` is told how many of how many records are done, now and then.
+///
+/// # Errors
+/// [`VerifyError`]: the first fault, or the database failed.
+pub fn verify_database(
+    reader: &Reader,
+    trusted: Trusted,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Report, VerifyError<StoreError>> {
+    let failed = |source| VerifyError::Read { after: 0, source };
+    // In this order: what was vouched for before the end is looked for must be there.
+    let newest = reader.newest_checkpoint().map_err(failed)?;
+    let end = reader.log_end().map_err(failed)?;
+    if end.next_index != end.leaves {
+        let check = Check::End { next_index: end.next_index, leaves: end.leaves };
+        return Err(Fault { at: Place::Record(end.leaves.min(end.next_index)), check }.into());
+    }
+    let records = Records { reader, next: 0, end: end.leaves, read: VecDeque::new() };
+    let records = records.inspect(|record| {
+        if let Ok(record) = record
+            && record.index.is_multiple_of(CHUNK.into())
+        {
+            progress(record.index, end.leaves);
+        }
+    });
+    let checkpoints = Checkpoints { reader, after: None, newest, read: VecDeque::new() };
+    let checkpoints = Merged::new(checkpoints, sorted(trusted.checkpoints));
+    walk(LogVerifier::new(trusted.log_keys), records, checkpoints, |tile, hashes| check_tile(reader, tile, hashes))
+}
+
+fn check_tile(reader: &Reader, tile: Tile, hashes: &[Sha256Hash]) -> Result<(), Stop<StoreError>> {
+    match reader.tile(tile.level(), tile.index()).map_err(Stop::Read)? {
+        Some(kept) => Ok(compare_tile(tile, hashes, &kept)?),
+        // The lowest one is kept when it is whole.
+        None if tile.level() == 0 && !tile.is_whole() => Ok(()),
+        None => Err(Fault { at: Place::Tile(tile), check: Check::Missing }.into()),
+    }
+}
+
+/// The records up to an end, a chunk at a time.
+struct Records<'a> {
+    reader: &'a Reader,
+    next: u64,
+    end: u64,
+    read: VecDeque<LogRow>,
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<LogRecord, Stop<StoreError>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.read.is_empty() && self.next < self.end {
+            match self.reader.log_rows(self.next, CHUNK) {
+                Ok(rows) => self.read = rows.into(),
+                Err(error) => return Some(Err(Stop::Read(error))),
+            }
+        }
+        let LogRow { index, leaf, details } = self.read.pop_front().filter(|row| row.index < self.end)?;
+        self.next = index + 1;
+        Some(Ok(LogRecord { index, leaf, details: details.map(|details| (details.salt, details.content)) }))
+    }
+}
+
+/// The checkpoints, a chunk at a time, up to the one that was the newest when the verification began: a service may have
+/// replaced that one since.
+struct Checkpoints<'a> {
+    reader: &'a Reader,
+    after: Option<u64>,
+    newest: Option<CheckpointRow>,
+    read: VecDeque<CheckpointRow>,
+}
+
+impl Iterator for Checkpoints<'_> {
+    type Item = Result<SignedCheckpoint, Stop<StoreError>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let newest = self.newest.as_ref()?.size;
+        if self.read.is_empty() {
+            match self.reader.checkpoints_after(self.after, CHUNK) {
+                Ok(rows) => self.read = rows.into(),
+                Err(error) => return Some(Err(Stop::Read(error))),
+            }
+        }
+        let row = match self.read.pop_front() {
+            Some(row) if row.size < newest => row,
+            Some(_) | None => self.newest.take()?,
+        };
+        self.after = Some(row.size);
+        Some(read_kept(row.size, row.note.as_bytes()).map_err(Stop::Fault))
+    }
+}
+
+/// A checkpoint that is kept as that of so many records.
+pub(super) fn read_kept(size: u64, note: &[u8]) -> Result<SignedCheckpoint, Fault> {
+    let fault = |check| Fault { at: Place::Checkpoint(size), check };
+    let checkpoint = SignedCheckpoint::parse(note).map_err(|error| fault(error.into()))?;
+    match checkpoint.unverified().size() {
+        found if found == size => Ok(checkpoint),
+        found => Err(fault(Check::OtherSize { found })),
+    }
+}

@@ -1,0 +1,127 @@
+//! Logs, made by the code that the service makes its own by.
+
+use crate::notaries::Notary;
+use crate::support::{act, intent, outcome, start};
+use chancery_audit::checkpoint::SignedCheckpoint;
+use chancery_audit::export::{Exported, ExportedLog, export_database};
+use chancery_audit::note::VerifierKey;
+use chancery_audit::verify::{Fault, Report, Trusted, VerifyError, verify_database, verify_exported};
+use chancery_audit::{Details, Intent, Log, OutcomeResult, Recorded};
+use chancery_model::{Timestamp, Uid};
+use chancery_store::{Epoch, Reader};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+pub struct Made {
+    folder: TempDir,
+    pub notary: Notary,
+    pub reader: Reader,
+    log: Log,
+    epoch: Epoch,
+    hour: i64,
+}
+
+impl Made {
+    pub fn empty() -> Self {
+        let folder = TempDir::new().unwrap();
+        let (log, reader) = start(&folder.path().join("chancery.db"));
+        let epoch = reader.load_state().unwrap().epoch;
+        Self { folder, notary: Notary::log("log.example/chancery", 1), reader, log, epoch, hour: 0 }
+    }
+
+    /// A small log with every kind of connection between records, an open intent, and checkpoints after 4 and after all.
+    pub async fn small() -> Self {
+        let mut made = Self::empty();
+        made.act().await;
+        made.intents(2, true).await;
+        made.sign().await;
+        made.act().await;
+        made.intents(2, true).await;
+        made.intents(1, false).await;
+        made.sign().await;
+        assert_eq!(made.reader.log_end().unwrap().leaves, 9);
+        made
+    }
+
+    /// A log of so many open intents, under one checkpoint.
+    pub async fn of_intents(count: usize) -> Self {
+        let mut made = Self::empty();
+        made.intents(count, false).await;
+        made.sign().await;
+        made
+    }
+
+    pub async fn act(&mut self) {
+        self.epoch = self.log.note(self.epoch, act(false)).await.unwrap().epoch;
+    }
+
+    pub async fn intents(&mut self, count: usize, ended: bool) {
+        let details = Details { caller: Some("checkout".into()), ..Details::default() };
+        let mut indexes: Vec<u64> = Vec::new();
+        let slot = ended.then(|| self.log.reserve(Uid::NONE, count).unwrap());
+        while indexes.len() < count {
+            let intents = (indexes.len()..count).take(100).map(|_| Intent { details: details.clone(), ..intent() });
+            let recorded = self.log.record_intents(self.epoch, intents.collect()).await.unwrap();
+            indexes.extend(recorded.iter().map(Recorded::index));
+        }
+        if let Some(slot) = slot {
+            self.log.record_outcome(slot, outcome(&indexes, OutcomeResult::Done));
+        }
+        self.log.flush().await.unwrap();
+    }
+
+    /// Signs a checkpoint; each is the first of its hour, and stays.
+    pub async fn sign(&mut self) -> SignedCheckpoint {
+        let head = self.log.tree_head().await.unwrap().unwrap();
+        let checkpoint = self.notary.checkpoint(head.size, head.root).await;
+        self.hour += 1;
+        let time = Timestamp::from_unix_micros(self.hour * 3_600_000_000);
+        self.log.keep_checkpoint(&checkpoint, time).await.unwrap();
+        checkpoint
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("chancery.db")
+    }
+
+    pub fn keys(&self) -> Vec<VerifierKey> {
+        vec![self.notary.key.clone()]
+    }
+
+    pub fn export(&self, folder: &Path, details: bool) -> Exported {
+        export_database(&self.reader, &self.keys(), folder, details, |_, _| ()).unwrap()
+    }
+
+    /// Verifies the database as `chancery audit verify` reads it.
+    pub fn verify(&self, held: &[SignedCheckpoint]) -> Result<Report, String> {
+        let reader = chancery_store::look_into(&self.database()).unwrap();
+        let trusted = Trusted { log_keys: self.keys(), checkpoints: held.to_vec() };
+        verify_database(&reader, trusted, |_, _| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// Verifies an export by the keys in it.
+pub fn verify(folder: &Path, held: &[SignedCheckpoint]) -> Result<Report, Result<Fault, String>> {
+    let unread = |error: chancery_audit::export::ExportError| Err(error.to_string());
+    let export = ExportedLog::open(folder).map_err(unread)?;
+    let trusted = Trusted { log_keys: export.log_keys().map_err(unread)?, checkpoints: held.to_vec() };
+    verify_exported(&export, trusted, |_, _| ()).map_err(|error| match error {
+        VerifyError::Fault(fault) => Ok(fault),
+        VerifyError::Read { source, .. } => Err(source.to_string()),
+    })
+}
+
+/// All files below a folder, by their paths in it.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

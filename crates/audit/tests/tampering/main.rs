@@ -1,0 +1,21 @@
+//! What somebody changes who can write to the disk is found: in an export, and in the database.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests are free to stop at the first surprise"
+)]
+
+mod database;
+mod export;
+#[allow(dead_code, reason = "shared with the tests of the formats")]
+#[path = "../transparency/growing.rs"]
+mod growing;
+mod made;
+#[allow(dead_code, reason = "shared with the tests of the formats")]
+#[path = "../transparency/notaries.rs"]
+mod notaries;
+mod resumed;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,249 @@
+//! `chancery audit export` and `chancery audit verify`: the whole log, in a folder and checked.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use chancery_audit::checkpoint::SignedCheckpoint;
+use chancery_audit::export::{ExportDatabaseError, ExportError, ExportedLog, Exporter, export_database};
+use chancery_audit::note::VerifierKey;
+use chancery_audit::verify::{
+    Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError, verify_database, verify_exported,
+};
+use chancery_client::{Client, Record, RecordQuery};
+use chancery_server::KeptLog;
+use clap::Args;
+
+use crate::connection::{ConnectionArguments, DevIdentity};
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::view::log::{ExportView, Verified, VerifyView};
+
+/// Arguments of `audit export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The folder: made, or gone on with where an export is in it
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// From this database, and not from a running service (which may run beside it)
+    #[arg(long, value_name = "FILE")]
+    database: Option<PathBuf>,
+    /// Leave out the salts and details: names, addresses, digests
+    #[arg(long)]
+    without_details: bool,
+    /// The log's public key, by which its checkpoint is checked; required where a service is asked
+    #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, required_unless_present = "database")]
+    log_key: Vec<VerifierKey>,
+}
+
+/// Arguments of `audit verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The folder of an export; without it, and without --database, a running service is asked
+    #[arg(value_name = "DIR", conflicts_with = "database")]
+    folder: Option<PathBuf>,
+    /// The log in this database: a copy, or the service's own, beside it
+    #[arg(long, value_name = "FILE")]
+    database: Option<PathBuf>,
+    /// The log's public key, pinned: known from elsewhere than from the log. Again for a log that changed its key
+    #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, required_unless_present_any = ["folder", "database"])]
+    log_key: Vec<VerifierKey>,
+    /// A checkpoint that you kept, in a file: the log must still say the same
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+}
+
+impl Export {
+    /// Runs the command.
+    pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+        let Self { folder, database, without_details, log_key } = self;
+        let details = !without_details;
+        let mut progress = Progress::new("exported");
+        let (checkpoint, added) = match database {
+            Some(database) => {
+                let log = open(&database)?;
+                let keys = if log_key.is_empty() { own_keys(&log, &database)? } else { log_key };
+                let exported =
+                    export_database(&log.reader, &keys, &folder, details, |done, all| progress.at(done, all));
+                let exported = exported.map_err(|error| match error {
+                    ExportDatabaseError::Export(error) => not_exported(error),
+                    error => {
+                        Failure::local(format!("the log in {} was not exported", database.display())).because(error)
+                    }
+                })?;
+                (exported.checkpoint, exported.added)
+            }
+            None => {
+                let client = connection.connect(DevIdentity::Operator).await?;
+                export_online(&client, &folder, details, &log_key, &mut progress).await?
+            }
+        };
+        drop(progress);
+        out.show(&ExportView::new(&folder, &checkpoint, added, details))?;
+        Ok(Exit::Done)
+    }
+}
+
+async fn export_online(
+    client: &Client,
+    folder: &Path,
+    details: bool,
+    keys: &[VerifierKey],
+    progress: &mut Progress,
+) -> Result<(SignedCheckpoint, u64), Failure> {
+    let checkpoint = newest_checkpoint(client).await?;
+    let believed = checkpoint
+        .verify(keys)
+        .map_err(|error| Failure::failed("the service's checkpoint is not one of the log's key").because(error))?;
+    let size = believed.size();
+    let mut exporter = Exporter::begin(folder, checkpoint.clone(), details).map_err(not_exported)?;
+    if let Some(first) = exporter.wants() {
+        let mut records = client.list_records(range(first, size));
+        while let Some(record) = records.next().await {
+            let record = log_record(record?)?;
+            progress.at(record.index, size);
+            exporter.record(&record).map_err(not_exported)?;
+        }
+    }
+    // The service hands out its newest checkpoint only.
+    let added = exporter.publish(std::iter::empty::<Result<_, ExportError>>(), keys).map_err(not_exported)?;
+    Ok((checkpoint, added))
+}
+
+fn not_exported(error: ExportError) -> Failure {
+    Failure::local("the log was not exported").because(error)
+}
+
+impl Verify {
+    /// Runs the command.
+    pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+        let Self { folder, database, log_key, checkpoint } = self;
+        let checkpoints = checkpoint.iter().map(|path| read_checkpoint(path)).collect::<Result<_, _>>()?;
+        let pinned = !log_key.is_empty();
+        let trusted = |keys: Vec<VerifierKey>| Trusted { log_keys: keys, checkpoints };
+        let mut progress = Progress::new("verified");
+        let step = |done, all| progress.at(done, all);
+        let (keys, verified) = match (folder, database) {
+            (Some(folder), _) => {
+                let because = |error: ExportError| Failure::local("the export cannot be verified").because(error);
+                let export = ExportedLog::open(&folder).map_err(because)?;
+                let keys = if pinned { log_key } else { export.log_keys().map_err(because)? };
+                let verified = verify_exported(&export, trusted(keys.clone()), step);
+                (keys, or_fault(verified, &folder.display())?)
+            }
+            (None, Some(database)) => {
+                let log = open(&database)?;
+                let keys = if pinned { log_key } else { own_keys(&log, &database)? };
+                let verified = verify_database(&log.reader, trusted(keys.clone()), step);
+                (keys, or_fault(verified, &database.display())?)
+            }
+            (None, None) => {
+                let client = connection.connect(DevIdentity::Operator).await?;
+                let verified = verify_online(&client, trusted(log_key.clone()), step).await?;
+                (log_key, verified)
+            }
+        };
+        drop(progress);
+        if !pinned {
+            warn(
+                "the log's key was taken from the same place as the log, which shows that the log is whole, and not whose it \
+                  is; pin it with --log-key",
+            );
+        }
+        let view = VerifyView::new(verified, &keys, pinned);
+        out.show(&view)?;
+        Ok(if view.holds() { Exit::Done } else { Exit::No })
+    }
+}
+
+/// A fault is an answer; what cannot be read is none.
+fn or_fault<E>(verified: Result<Report, VerifyError<E>>, what: &dyn std::fmt::Display) -> Result<Verified, Failure>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match verified {
+        Ok(report) => Ok(Ok(report)),
+        Err(VerifyError::Fault(fault)) => Ok(Err(fault)),
+        Err(error @ VerifyError::Read { .. }) => Err(Failure::local(format!("{what}")).because(error)),
+    }
+}
+
+/// A service is asked for its newest checkpoint, and for the records up to it.
+async fn verify_online(client: &Client, trusted: Trusted, mut step: impl FnMut(u64, u64)) -> Result<Verified, Failure> {
+    let Trusted { log_keys, mut checkpoints } = trusted;
+    let newest = newest_checkpoint(client).await?;
+    if let Err(error) = newest.verify(&log_keys) {
+        return Ok(Err(Fault { at: Place::NewestCheckpoint, check: error.into() }));
+    }
+    let size = newest.unverified().size();
+    checkpoints.push(newest);
+    checkpoints.sort_by_key(|checkpoint| checkpoint.unverified().size());
+    let mut checkpoints = checkpoints.into_iter().peekable();
+    let mut verifier = LogVerifier::new(log_keys);
+    let mut records = client.list_records(range(0, size));
+    loop {
+        while let Some(due) = checkpoints.next_if(|due| due.unverified().size() <= verifier.size()) {
+            if let Err(fault) = verifier.checkpoint(&due) {
+                return Ok(Err(fault));
+            }
+        }
+        let Some(record) = records.next().await else { break };
+        let record = log_record(record?)?;
+        step(record.index, size);
+        if let Err(fault) = verifier.record(&record) {
+            return Ok(Err(fault));
+        }
+    }
+    match checkpoints.next().map(|left| verifier.checkpoint(&left)) {
+        Some(Err(fault)) => Ok(Err(fault)),
+        Some(Ok(())) | None => Ok(Ok(verifier.finish())),
+    }
+}
+
+async fn newest_checkpoint(client: &Client) -> Result<SignedCheckpoint, Failure> {
+    let bytes = client.log_resource("checkpoint").await?;
+    SignedCheckpoint::parse(&bytes)
+        .map_err(|error| Failure::failed("the service's checkpoint cannot be read").because(error))
+}
+
+fn range(start: u64, end: u64) -> RecordQuery {
+    RecordQuery { start_index: Some(start), end_index: Some(end), oldest_first: true, ..RecordQuery::default() }
+}
+
+fn log_record(record: Record) -> Result<LogRecord, Failure> {
+    let Record { index, leaf, details_json, salt, .. } = record;
+    let details = match salt.as_slice() {
+        [] => None,
+        salt => {
+            let salt = salt.try_into().map_err(|_length| {
+                Failure::failed(format!("the service's record {index} has a salt of {} bytes", salt.len()))
+            })?;
+            Some((salt, details_json))
+        }
+    };
+    Ok(LogRecord { index, leaf, details })
+}
+
+fn open(database: &Path) -> Result<KeptLog, Failure> {
+    KeptLog::open(database).map_err(|error| Failure::local("the log cannot be read").because(error))
+}
+
+fn own_keys(log: &KeptLog, database: &Path) -> Result<Vec<VerifierKey>, Failure> {
+    log.log_keys().map_err(|error| {
+        Failure::local(format!("the log's key cannot be read from {}", database.display()))
+            .because(error)
+            .hint("name it with --log-key")
+    })
+}
+
+fn read_checkpoint(path: &Path) -> Result<SignedCheckpoint, Failure> {
+    let bytes = fs::read(path).map_err(|error| Failure::file("read", path, error))?;
+    SignedCheckpoint::parse(&bytes)
+        .map_err(|error| Failure::local(format!("{} holds no checkpoint", path.display())).because(error))
+}
+
+fn warn(what: &str) {
+    // Where standard error is closed, there is nobody to be warned.
+    let _ignored = writeln!(io::stderr(), "warning: {what}");
+}

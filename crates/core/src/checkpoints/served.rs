@@ -1,0 +1,79 @@
+//! The log as C2SP tlog-tiles serves it: the newest checkpoint, the tiles of its tree, and its leaves.
+
+use std::sync::Arc;
+
+use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
+use chancery_audit::tree::{Resource, Tile};
+use chancery_audit::{served_entries, served_tile};
+use chancery_model::Action;
+use chancery_policy::{OperationContext, Resource as Protected};
+use chancery_store::Reader;
+use tokio::time::timeout_at;
+
+use super::NewestCheckpoint;
+use crate::authorize::Asked;
+use crate::state_root::log_keys;
+use crate::{Chancery, Error, Requester};
+
+/// How many checkpoints are read at once.
+const CHUNK: u32 = 1_024;
+
+impl Chancery {
+    /// The checkpoint that the service shows to others. What is served reaches no further.
+    #[must_use]
+    pub fn served_checkpoint(&self) -> Option<Arc<NewestCheckpoint>> {
+        self.inner.checkpoints.as_ref()?.newest()
+    }
+
+    /// A resource of the log, to whoever may read the record; `None` where the log, up to its checkpoint, has none such.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`]; [`Error::DeadlineExceeded`]; [`Error::Internal`] where the store cannot be read.
+    pub async fn log_resource(&self, from: &Requester, resource: Resource) -> Result<Option<Vec<u8>>, Error> {
+        let asked = Asked::of(from, Action::ListRecords, &"auditLog");
+        self.authorize(&self.snapshot(), asked, Protected::AuditLog, OperationContext::Plain)?;
+        let Some(checkpoint) = self.served_checkpoint() else { return Ok(None) };
+        let (tile, read): (_, fn(&Reader, Tile) -> _) = match resource {
+            Resource::Checkpoint => return Ok(Some(checkpoint.checkpoint.to_string().into_bytes())),
+            Resource::Tile(tile) => (tile, served_tile),
+            Resource::Entries(tile) => (tile, served_entries),
+        };
+        let there = Tile::in_tree(tile.level(), tile.index(), checkpoint.size());
+        if there.is_none_or(|there| there.width() < tile.width()) {
+            return Ok(None);
+        }
+        let late = || Error::DeadlineExceeded { record_index: None };
+        let place = timeout_at(from.deadline, Arc::clone(&self.inner.listing).acquire_owned()).await;
+        let place = place.map_err(|_elapsed| late())?.map_err(|closed| Error::internal(closed.to_string()))?;
+        let reader = self.inner.reader.clone();
+        let reading = crate::blocking(move || {
+            // Keeps its place, also where nobody waits for it any more.
+            let _place = place;
+            read(&reader, tile)
+        });
+        Ok(Some(timeout_at(from.deadline, reading).await.map_err(|_elapsed| late())???))
+    }
+}
+
+/// The keys by which the log in a database signs and has signed, under each name that its checkpoints bear: as the state in that
+/// database pins them, which is its own word. Reading blocks.
+///
+/// # Errors
+/// [`Error::Internal`]: the database cannot be read.
+pub fn kept_log_keys(reader: &Reader) -> Result<Vec<VerifierKey>, Error> {
+    let state = reader.load_state()?;
+    let mut names: Vec<KeyName> = Vec::new();
+    let mut after = None;
+    loop {
+        let rows = reader.checkpoints_after(after, CHUNK)?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.size);
+        for row in &rows {
+            let name = row.note.lines().next().and_then(|origin| KeyName::parse(origin).ok());
+            names.extend(name.filter(|name| !names.contains(name)));
+        }
+    }
+    let public = log_keys(&state);
+    let key = |name: &KeyName, public| VerifierKey::from_public_key(name.clone(), SignatureKind::Ed25519, public).ok();
+    Ok(names.iter().flat_map(|name| public.iter().filter_map(move |public| key(name, public))).collect())
+}
