@@ -40,6 +40,7 @@ async fn page() -> Page {
     let issuer: toml::Table = issuer.parse().unwrap();
     let setup = Chancery::setup().crl(Crl::new()).configure(|config| {
         config["listener"].as_table_mut().unwrap().insert("oidc".to_owned(), vec![issuer].into());
+        config.insert("retention".to_owned(), toml::toml! { refusal_details_days = 1 }.into());
     });
     let chancery = setup.start().await.unwrap();
     let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
@@ -71,6 +72,7 @@ async fn page() -> Page {
             "chancery_connections_refused_total",
             "chancery_key_rules_total",
             "chancery_oidc_keys_age_seconds",
+            "chancery_record_retention_total",
             "chancery_tls_reloads_total",
             "chancery_token_failures_total",
         ];

@@ -31,7 +31,7 @@ pub const STATE: [&str; 14] = [
 ];
 
 /// Tables whose rows are no part of it: the log, which proves itself, counters, and SQLite's own notes.
-pub const OTHERS: [&str; 12] = [
+pub const OTHERS: [&str; 13] = [
     "leaves",
     "details",
     "open_intents",
@@ -41,6 +41,7 @@ pub const OTHERS: [&str; 12] = [
     "api_key_uses",
     "record_times",
     "record_search_backfill",
+    "erased",
     "tiles",
     "checkpoints",
     "migrations",

@@ -84,6 +84,8 @@ impl Office {
                 origin: chancery_audit::note::KeyName::parse("office").unwrap(),
                 interval: Duration::from_secs(1),
             },
+            // Beside the schedule: the test itself says when it is looked at what is old enough.
+            retention: chancery_core::Retention::default(),
             api_keys: ApiKeySettings::default(),
             first_policy_set: PolicySet::shipped().documents().to_vec(),
             log,

@@ -1,5 +1,6 @@
 //! Writing a group: one transaction, one sync of the disk.
 
+use crate::erase::{EraseStep, Erasure};
 use crate::growing::{Growing, TreeHead};
 use crate::log::RecordError;
 use crate::prepared::Prepared;
@@ -17,6 +18,8 @@ pub(crate) struct Answers {
     ready: Vec<Ready>,
     /// The index that the next record will have; `None` where the group had no record.
     pub next_index: Option<u64>,
+    /// Who waits for the write-ahead log to be empty, which it can be once the group is committed.
+    pub empty_wal: Vec<Answer<bool>>,
 }
 
 enum Ready {
@@ -25,6 +28,7 @@ enum Ready {
     Seal { answer: Answer<Epoch>, result: Result<Epoch, RecordError>, sealed: bool },
     TreeHead(Answer<Option<TreeHead>>, Option<TreeHead>),
     Checkpoint(Answer<()>),
+    Erased(Answer<()>),
     Flush(Answer<()>),
 }
 
@@ -40,7 +44,9 @@ impl Answers {
                 Ready::Change(answer, result) => drop(answer.send(result)),
                 Ready::Seal { answer, result, .. } => drop(answer.send(result)),
                 Ready::TreeHead(answer, head) => drop(answer.send(Ok(head))),
-                Ready::Checkpoint(answer) | Ready::Flush(answer) => drop(answer.send(Ok(()))),
+                Ready::Checkpoint(answer) | Ready::Erased(answer) | Ready::Flush(answer) => {
+                    drop(answer.send(Ok(())));
+                }
             }
         }
     }
@@ -67,6 +73,7 @@ pub(crate) fn commit(
         next_index: None,
         changed: false,
     };
+    let mut empty_wal = Vec::new();
     group.background(background)?;
     let mut run = Run::default();
     for request in requests {
@@ -97,6 +104,14 @@ pub(crate) fn commit(
                 group.changed = true;
                 group.answers.push(Ready::Checkpoint(answer));
             }
+            Request::Erase { erasure: Erasure { step, indexes, act }, answer } => {
+                match step {
+                    EraseStep::Empty => group.transaction.empty_details(&indexes, act)?,
+                    EraseStep::Remove => group.transaction.remove_emptied(&indexes)?,
+                }
+                group.answers.push(Ready::Erased(answer));
+            }
+            Request::EmptyWal { answer } => empty_wal.push(answer),
             Request::Flush { answer } => group.answers.push(Ready::Flush(answer)),
         }
     }
@@ -118,11 +133,16 @@ pub(crate) fn commit(
                 }
             }
             Ready::TreeHead(_, head) => *head = tree.head(),
-            Ready::Intents(..) | Ready::Change(..) | Ready::Seal { .. } | Ready::Checkpoint(_) | Ready::Flush(_) => {}
+            Ready::Intents(..)
+            | Ready::Change(..)
+            | Ready::Seal { .. }
+            | Ready::Checkpoint(_)
+            | Ready::Erased(_)
+            | Ready::Flush(_) => {}
         }
     }
     sealing.committed(changed, next);
-    Ok(Answers { ready: answers, next_index })
+    Ok(Answers { ready: answers, next_index, empty_wal })
 }
 
 /// What a group holds, for tests that kill the service around its commit.

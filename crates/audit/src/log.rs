@@ -1,6 +1,7 @@
 //! The log's handle.
 
 use crate::checkpoint::SignedCheckpoint;
+use crate::erase::{EraseStep, Erasure};
 use crate::growing::{Growing, TreeHead};
 use crate::health::LogHealth;
 use crate::observer::GroupObserver;
@@ -359,6 +360,30 @@ impl Log {
         let size = checkpoint.unverified().size();
         let checkpoint = CheckpointRow { size, time: signed, note: checkpoint.to_string() };
         self.inner.queue.request(Request::Checkpoint { checkpoint, answer })?;
+        self.answer(answered).await
+    }
+
+    /// Erases details: a step, for some of the records of which `by` says that they are erased. It is durable when this
+    /// returns. Of the two steps, each is to be done with all of them before the next one begins: only what is empty is moved
+    /// about in the database where rows are removed, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn erase(&self, by: &Recorded, step: EraseStep, indexes: &[u64]) -> Result<(), RecordError> {
+        let (answer, answered) = oneshot::channel();
+        let erasure = Erasure::new(by, step, indexes);
+        self.inner.queue.request(Request::Erase { erasure, answer })?;
+        self.answer(answered).await
+    }
+
+    /// Empties the database's write-ahead log, where what was erased may still be. `false` where somebody was reading just
+    /// then: ask again.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn empty_wal(&self) -> Result<bool, RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(Request::EmptyWal { answer })?;
         self.answer(answered).await
     }
 

@@ -4,6 +4,7 @@
 //! load. On top of it, the thread waits a moment for more while other calls are between their intent and their
 //! outcome: they will be back soon, and one sync of the disk will do for all. Who is alone never waits.
 
+use crate::erase::Erasure;
 use crate::growing::TreeHead;
 use crate::health::LogHealth;
 use crate::log::{LogSettings, RecordError};
@@ -100,6 +101,15 @@ pub(crate) enum Request {
         checkpoint: CheckpointRow,
         answer: Answer<()>,
     },
+    /// Erases details that a record says are erased.
+    Erase {
+        erasure: Erasure,
+        answer: Answer<()>,
+    },
+    /// Empties the write-ahead log, so that what was erased is not there, either. Whether it is empty.
+    EmptyWal {
+        answer: Answer<bool>,
+    },
     Flush {
         answer: Answer<()>,
     },
@@ -153,7 +163,11 @@ impl Group {
             Request::Intents { records, .. } => (records.len(), records.len()),
             Request::Change { records, .. } | Request::Note { records, .. } => (0, records.len()),
             Request::Seal(seal) => (0, seal.records.len()),
-            Request::TreeHead { .. } | Request::Checkpoint { .. } | Request::Flush { .. } => (0, 0),
+            Request::TreeHead { .. }
+            | Request::Checkpoint { .. }
+            | Request::Erase { .. }
+            | Request::EmptyWal { .. }
+            | Request::Flush { .. } => (0, 0),
         };
         let none = (0, self.background.records.len());
         self.requests.iter().map(of).fold(none, |(intents, records), (more, all)| (intents + more, records + all))
@@ -206,6 +220,8 @@ impl Queue {
             | Request::Seal(_)
             | Request::TreeHead { .. }
             | Request::Checkpoint { .. }
+            | Request::Erase { .. }
+            | Request::EmptyWal { .. }
             | Request::Flush { .. } => state.urgent = true,
         }
         state.requests.push_back(request);
@@ -367,6 +383,8 @@ impl Queue {
                 | Request::Seal(_)
                 | Request::TreeHead { .. }
                 | Request::Checkpoint { .. }
+                | Request::Erase { .. }
+                | Request::EmptyWal { .. }
                 | Request::Flush { .. } => 0,
             };
             if intents > 0 && intents + more > self.settings.max_batch {

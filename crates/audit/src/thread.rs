@@ -60,13 +60,14 @@ fn write_groups(
         let places = std::mem::take(&mut group.background.places);
         let (intents, records) = group.count();
         let begun = Instant::now();
-        let answers = group::commit(writer, &queue.settings.instance, &mut buffer, &mut sealing, &mut tree, group)
+        let mut answers = group::commit(writer, &queue.settings.instance, &mut buffer, &mut sealing, &mut tree, group)
             .inspect_err(|_| sealing.abandon())?;
         let took = begun.elapsed();
         queue.written(places);
         if let Some(next_index) = answers.next_index {
             queue.durable().send_replace(next_index);
         }
+        let empty_wal = std::mem::take(&mut answers.empty_wal);
         answers.give(queue);
         if records > 0
             && let Some(observer) = &queue.settings.observer
@@ -74,7 +75,12 @@ fn write_groups(
             observer.tell(GroupWritten { intents, records, took });
         }
         // Who waited has an answer. That it failed is no matter of what is durable, but of what may still be written.
-        writer.checkpoint_if_due().inspect_err(|_| sealing.abandon())?;
+        if empty_wal.is_empty() {
+            writer.checkpoint_if_due().inspect_err(|_| sealing.abandon())?;
+        } else {
+            let empty = writer.empty_wal().inspect_err(|_| sealing.abandon())?;
+            empty_wal.into_iter().for_each(|answer| drop(answer.send(Ok(empty))));
+        }
     }
     Ok(())
 }

@@ -47,6 +47,8 @@ pub struct Record {
     pub salt: Vec<u8>,
     /// Index of the outcome that says how this intent or act ended, once there is one.
     pub outcome_index: Option<u64>,
+    /// Where the details were erased on the record: index of the act that says by which rule.
+    pub erasure_index: Option<u64>,
 }
 
 /// What policy said.
@@ -195,6 +197,7 @@ impl TryFrom<v1::AuditRecord> for Record {
             details_json,
             salt,
             outcome_index,
+            erasure_index,
         } = answer;
         let unknown = |what: String| ClientError::Answer { what: format!("record {index}: {what}") };
         let kind = match v1::RecordKind::try_from(kind) {
@@ -223,6 +226,7 @@ impl TryFrom<v1::AuditRecord> for Record {
             details_json,
             salt,
             outcome_index,
+            erasure_index,
         })
     }
 }

@@ -1,7 +1,10 @@
 //! What the record says of each case: the use cases hand in what they know, here it gets its place.
 
+use std::num::NonZeroU16;
+
 use chancery_audit::{
-    Act, AuthenticationDetails, Decision, Details, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult, SignedDetails,
+    Act, AuthenticationDetails, Decision, Details, Erased, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult,
+    SignedDetails, ToErase,
 };
 use chancery_hsm::{ClearLatchError, DeviceMac, DeviceVerdict, HsmErrorKind, HsmFailure, SignTimes};
 use chancery_model::{
@@ -436,6 +439,35 @@ pub(crate) fn state_refused(found: &str) -> Act {
 /// An operator, at the machine itself, lets the service go by it.
 pub(crate) fn state_accepted(message: &str) -> Act {
     of_the_service(None, [0; 32], Details { message: Some(message.to_owned()), ..Details::default() })
+}
+
+/// Details are erased by a rule of the configuration.
+pub(crate) fn details_erased(what: Erased, days: NonZeroU16, due: &ToErase) -> Act {
+    let rule = match what {
+        Erased::Signatures => "signature_details_days",
+        Erased::Refusals => "refusal_details_days",
+    };
+    let erased = erased(what, due);
+    let message = format!("by rule, {rule} = {days}: {erased}; they are {days} days older than this record, or more");
+    of_the_service(None, [0; 32], Details { message: Some(message), ..Details::default() })
+}
+
+/// The same of a caller, who is not named: this record keeps its details.
+pub(crate) fn details_erased_of(what: Erased, caller: Uid, reason: &str, due: &ToErase) -> Act {
+    let erased = erased(what, due);
+    let message =
+        format!("by an operator at the machine, of the caller with the uid {caller}: {erased}; because: {reason}");
+    let details = Details { message: Some(message), ..Details::default() };
+    Act { resource: caller, ..of_the_service(None, [0; 32], details) }
+}
+
+fn erased(what: Erased, due: &ToErase) -> String {
+    let (count, (first, last)) = (due.count(), due.range());
+    let records = match what {
+        Erased::Signatures => "intents and outcomes",
+        Erased::Refusals => "refusals",
+    };
+    format!("the details of {count} {records} between the records {first} and {last} are erased, with their salts")
 }
 
 /// What a rule of a key makes the service do to a version.

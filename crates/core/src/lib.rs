@@ -49,6 +49,7 @@ mod records;
 mod registry;
 mod replay;
 mod requester;
+mod retention;
 mod rings;
 mod rotation;
 mod rules;
@@ -112,6 +113,7 @@ pub use receipts::{NoReceipt, ReceiptAnswer};
 pub use registry::CallerEntry;
 pub use replay::{ChangedDecision, Replayed};
 pub use requester::{Held, Requester};
+pub use retention::{ErasedOfCaller, Retention, erase_details_of};
 pub use rings::{Ring, RingView};
 pub use rotation::RotateKey;
 pub use rules::RuleChanges;
@@ -186,6 +188,7 @@ struct Inner {
     standing: tokio::sync::watch::Sender<StateStanding>,
     /// Signs the log; none where no system ring is configured.
     checkpoints: Option<Checkpoints>,
+    retention: Retention,
     clock: Clock,
     paces: Paces,
     /// Whom callers' own signatures of requests are for; none are taken where there is none.

@@ -39,6 +39,11 @@ pub enum Observation<'a> {
         /// Whether it could not be done.
         failed: bool,
     },
+    /// It was looked for details that are old enough to be erased.
+    Retention {
+        /// Whether something that is to be erased was not.
+        failed: bool,
+    },
     /// A token has made a signature, or has not.
     Asked {
         /// The token.

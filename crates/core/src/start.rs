@@ -24,6 +24,7 @@ use crate::inflight::InFlight;
 use crate::pace::Paces;
 use crate::policies::{policy_documents, stored};
 use crate::registry::Callers;
+use crate::retention::Retention;
 use crate::rings::Ring;
 use crate::state::Snapshot;
 use crate::state_root::{StateKeeper, StateKey, StateRefused, StateStanding, Trouble};
@@ -54,6 +55,8 @@ pub struct Assembly {
     pub anchor: Option<PathBuf>,
     /// How the log is signed, where there is a system ring.
     pub checkpoints: CheckpointSettings,
+    /// How long details are kept.
+    pub retention: Retention,
     /// Of API keys.
     pub api_keys: ApiKeySettings,
     /// Applied and recorded where the store holds no policy set.
@@ -138,6 +141,7 @@ impl Chancery {
             system_ring,
             anchor,
             checkpoints,
+            retention,
             api_keys,
             first_policy_set,
             log,
@@ -222,6 +226,7 @@ impl Chancery {
             state_key: ArcSwapOption::from_pointee(state_key),
             standing: watch::Sender::new(standing),
             checkpoints,
+            retention,
             clock,
             paces: Paces::default(),
             audience,
@@ -244,6 +249,7 @@ impl Chancery {
         self.derive_pepper_if_needed().await;
         self.keep_checkpoints().await;
         self.keep_schedule();
+        self.keep_retention();
         Ok(())
     }
 

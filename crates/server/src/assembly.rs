@@ -186,6 +186,7 @@ async fn start_core(
         system_ring: config.system_ring.as_ref().map(|ring| ring.token.clone()),
         anchor,
         checkpoints: config.log.settings(&config.instance),
+        retention: config.retention.settings(),
         api_keys: config.api_keys.settings(),
         first_policy_set: first_policy_set(&config.policy.first)?,
         log,

@@ -36,10 +36,10 @@ pub use assembly::AssemblyError;
 pub use bootstrap::{BootstrapError, bootstrap};
 /// What the commands about the state speak of.
 pub use chancery_audit::Hex;
-pub use chancery_core::{Expected as ExpectedState, StateRefusal, StateReport};
+pub use chancery_core::{ErasedOfCaller, Expected as ExpectedState, StateRefusal, StateReport};
 pub use grpc::ReflectionError;
 pub use kept_log::KeptLog;
 pub use serve::{Bound, ServeError, exit_on_signal, serve};
-pub use state::{StateActError, StateActs, StateShown, show_state};
+pub use state::{StateActError, StateActs, StateShown, erase_details, show_state};
 pub use telemetry::TelemetryError;
 pub use tls::TlsError;

@@ -3,8 +3,9 @@
 use crate::assembly::{AssemblyError, start_token};
 use crate::config::Config;
 use chancery_audit::{Anchor, Log, LogSettings};
-use chancery_core::{Expected, StateDesk, StateError, StateReport};
+use chancery_core::{ErasedOfCaller, Expected, StateDesk, StateError, StateReport};
 use chancery_hsm::{Token, WorkerCommand};
+use chancery_model::Id;
 use chancery_store::{BackupError, Standing};
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ pub enum StateActError {
     /// It could not be checked, or was not accepted.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Details could not be erased.
+    #[error(transparent)]
+    Erase(#[from] chancery_core::Error),
     /// The database could not be looked at.
     #[error(transparent)]
     Look(#[from] BackupError),
@@ -58,6 +62,19 @@ pub fn show_state(config: &Config) -> Result<StateShown, StateActError> {
     let path = config.store.anchor();
     let anchor = Anchor::read(&path).map_err(|source| StateActError::Anchor { path, source })?;
     Ok(StateShown { database: chancery_store::standing(&config.store.path)?, anchor })
+}
+
+/// Erases the details of a caller's signatures and refusals, on the record. Takes the database's lock, and needs no token.
+///
+/// # Errors
+/// [`StateActError`]
+pub async fn erase_details(config: &Config, caller: &Id, reason: &str) -> Result<ErasedOfCaller, StateActError> {
+    let path = config.store.path.clone();
+    let (writer, reader) = tokio::task::spawn_blocking(move || chancery_store::open(&path)).await??;
+    let log = Log::start(writer, LogSettings::new(config.instance.clone()))?;
+    let erased = chancery_core::erase_details_of(&log, &reader, caller, reason).await;
+    log.shutdown().await;
+    Ok(erased?)
 }
 
 /// The database and the token of the system ring, taken from the service that does not run.

@@ -1,7 +1,9 @@
 //! Reading beside the writer.
 
-use crate::sqlite::{connect, failed, head, query, state, tree, until, usage};
-use crate::{CheckpointRow, LogEnd, LogRow, OpenIntent, RecordPage, RecordQuery, State, StoreError};
+use crate::sqlite::{connect, erase, failed, head, query, state, tree, until, usage};
+use crate::{
+    CheckpointRow, Erasable, ErasableQuery, LogEnd, LogRow, OpenIntent, RecordPage, RecordQuery, State, StoreError,
+};
 use chancery_model::{Id, Usage, UsageOf};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -67,6 +69,15 @@ impl Reader {
     /// [`StoreError`]: the database failed.
     pub fn open_intents(&self, instance: &Id) -> Result<Vec<OpenIntent>, StoreError> {
         query::open_intents(self.pool.take()?.connection(), instance)
+    }
+
+    /// The records whose details may be erased, as far as the store can tell, ascending. Where none of them is rare, all
+    /// that are old enough and still there are looked at.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn erasable(&self, query: &ErasableQuery) -> Result<Vec<Erasable>, StoreError> {
+        erase::erasable(self.pool.take()?.connection(), query)
     }
 
     /// The hashes of a tile of the log's tree, as many as there are by now; `None` where it is not kept.

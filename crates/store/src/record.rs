@@ -129,6 +129,8 @@ pub struct StoredRecord {
     pub leaf: Vec<u8>,
     /// The details; `None` once they were erased.
     pub details: Option<StoredDetails>,
+    /// The record that says so, where they were erased on the record.
+    pub erased_by: Option<u64>,
     /// Whether the record has ended.
     pub progress: RecordProgress,
 }
@@ -187,6 +189,30 @@ pub struct LogEnd {
     pub next_index: u64,
     /// One more than the highest index that a leaf has.
     pub leaves: u64,
+}
+
+/// Whose details may be erased. Records that wait for their outcome are never among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasableQuery {
+    /// Of these kinds, by their codes.
+    pub kinds: Vec<u8>,
+    /// Of before this time; `None`: of any.
+    pub before: Option<Timestamp>,
+    /// Of this caller alone.
+    pub caller: Option<Id>,
+    /// Of this index or a higher one.
+    pub from_index: u64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A record whose details may be erased, as far as the store can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasable {
+    /// The leaf's index.
+    pub index: u64,
+    /// The leaf.
+    pub leaf: Vec<u8>,
 }
 
 /// A record that still waits for its outcome.

@@ -3,7 +3,7 @@
 use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
 use crate::sqlite::log::BlockTimes;
-use crate::sqlite::{callers, connect, failed, head, log, query, rows, tree, usage};
+use crate::sqlite::{callers, connect, erase, failed, head, log, query, rows, tree, usage};
 use crate::{CheckpointRow, Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, Seal, StoreError};
 use chancery_model::{Id, Timestamp, Uid, Usage, UsageOf};
 use rusqlite::Connection;
@@ -108,6 +108,15 @@ impl Writer {
     /// written by this writer: after a failed sync nobody knows what is on the disk, and a second one may seem to succeed.
     pub fn checkpoint_if_due(&mut self) -> Result<(), StoreError> {
         if self.wal.is_due() { checkpoint::passive(&self.connection) } else { Ok(()) }
+    }
+
+    /// Copies the write-ahead log into the database and empties it, so that what was erased is in neither. `false` where a
+    /// reader is in the way: it is not waited for, and the call is to be made again.
+    ///
+    /// # Errors
+    /// As of [`Writer::checkpoint_if_due`].
+    pub fn empty_wal(&mut self) -> Result<bool, StoreError> {
+        checkpoint::whole_at_once(&self.connection)
     }
 
     /// Copies the write-ahead log into the database, empties it and closes the database: the file alone is then the whole
@@ -255,6 +264,24 @@ impl Transaction<'_> {
     /// [`StoreError`]: the database failed.
     pub fn close_intent(&mut self, index: u64, end: RecordEnd) -> Result<bool, StoreError> {
         log::close(self.connection, index, end)
+    }
+
+    /// Empties the details of these records, their salts and the columns by which they are found, and notes that the record
+    /// at `act` says so. The rows stay, and are removed by [`Transaction::remove_emptied`] once all that is erased together is
+    /// empty. Records that wait for their outcome are left alone.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn empty_details(&mut self, indexes: &[u64], act: u64) -> Result<(), StoreError> {
+        indexes.iter().try_for_each(|index| erase::empty(self.connection, *index, act).map(drop))
+    }
+
+    /// Removes the rows of details that were emptied.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn remove_emptied(&mut self, indexes: &[u64]) -> Result<(), StoreError> {
+        indexes.iter().try_for_each(|index| erase::remove(self.connection, *index))
     }
 
     /// Writes a tile of the log's tree, in the place of a narrower one: up to 256 hashes of 32 bytes.

@@ -23,16 +23,20 @@ impl Show {
         let record = record(client, index).await?.ok_or_else(|| {
             Failure::refused(format!("there is no record {index}")).hint("the newest ones: chancery audit list")
         })?;
-        let outcome = match record.outcome_index {
-            Some(outcome) => Some(self::record(client, outcome).await?.ok_or_else(|| {
-                Failure::failed(format!("record {index} ended with record {outcome}, which the service does not have"))
-            })?),
-            None => None,
-        };
-        let explained = Explained::of(record, outcome)?;
+        let outcome = named(client, record.outcome_index, index, "ended with").await?;
+        let erasure = named(client, record.erasure_index, index, "has no details, as says").await?;
+        let explained = Explained::of(record, outcome, erasure)?;
         out.show(&explained)?;
         Ok(if explained.holds() { Exit::Done } else { Exit::No })
     }
+}
+
+/// The record that another one names, if it names one.
+async fn named(client: &Client, named: Option<u64>, by: u64, how: &str) -> Result<Option<v1::AuditRecord>, Failure> {
+    let Some(index) = named else { return Ok(None) };
+    let found = record(client, index).await?;
+    let missing = || Failure::failed(format!("record {by} {how} record {index}, which the service does not have"));
+    found.map(Some).ok_or_else(missing)
 }
 
 /// The record at an index, if the record reaches up to it.

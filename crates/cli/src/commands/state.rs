@@ -4,12 +4,15 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use chancery_server::config::Config;
-use chancery_server::{ExpectedState, Hex, StateActError, StateActs, StateReport, StateShown, show_state};
+use chancery_server::{
+    ErasedOfCaller, ExpectedState, Hex, StateActError, StateActs, StateReport, StateShown, erase_details, show_state,
+};
 use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 
 use super::serve::{load, worker_command};
 use crate::exit::{Exit, Failure};
+use crate::names::CallerArgument;
 use crate::output::{OutputArguments, View, fields};
 
 /// Looks at the state and its seal, on the machine of the service.
@@ -36,6 +39,32 @@ give epoch and root that it shows: what was changed in between is then not accep
 Examples:
   chancery state accept --config chancery.toml --expect 12/5f0c... --reason 'restored, ticket 4711'")]
     Accept(Accept),
+    /// Erase the details of a caller's signatures and refusals, on the record; while the service does not run
+    #[command(after_long_help = "\
+For somebody who may ask for it. Names, addresses, digests and the salts that could confirm a guess of them go; leaves, proofs and \
+checkpoints stay, and so do the details of acts, by which the caller changed keys or rights. What was interrupted and has no \
+outcome yet is passed over: the service's next start gives it one. The reason is kept: name nobody in it. docs/audit-record.md, \
+\"Erasing\", says what is then in no file; older backups still have it.
+
+Examples:
+  chancery state erase-details --config chancery.toml --caller till --reason 'request of 2026-01-01, ticket 4711'")]
+    EraseDetails(EraseDetails),
+}
+
+/// Arguments of `state erase-details`.
+#[derive(Debug, Args)]
+pub struct EraseDetails {
+    /// The configuration file of the service, which must not run
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    /// The caller, who is or was registered
+    #[arg(long, value_name = "CALLER")]
+    caller: CallerArgument,
+    /// Why, for the record, where it is kept
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 /// Arguments of `state show`.
@@ -104,6 +133,12 @@ impl StateCommand {
                 output.to(out).show(&AcceptedView { accepted: true, state: accepted.into() })?;
                 Ok(Exit::Done)
             }
+            Self::EraseDetails(EraseDetails { config, caller, reason, output }) => {
+                let erased = erase_details(&load(&config)?, &caller.0, &reason).await;
+                let ErasedOfCaller { records, acts } = erased.map_err(not_done("nothing more is erased"))?;
+                output.to(out).show(&ErasedView { records, acts })?;
+                Ok(Exit::Done)
+            }
         }
     }
 }
@@ -114,6 +149,22 @@ async fn begin(config: &Config) -> Result<StateActs, Failure> {
 
 fn not_done(what: &'static str) -> impl FnOnce(StateActError) -> Failure {
     move |error| Failure::local(what).because(error)
+}
+
+/// What was erased.
+#[derive(Debug, Serialize)]
+struct ErasedView {
+    /// Of how many records.
+    records: u64,
+    /// The acts that say so.
+    acts: Vec<u64>,
+}
+
+impl View for ErasedView {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let acts = self.acts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        fields(out, [("records erased", self.records.to_string()), ("on the record as", acts)])
+    }
 }
 
 #[derive(Debug, Serialize)]

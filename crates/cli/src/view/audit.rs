@@ -28,6 +28,8 @@ pub struct RecordView {
     outcomes: Vec<OutcomeView>,
     /// Of an intent or act that has ended: the record that says how.
     outcome_index: Option<u64>,
+    /// Where the details were erased on the record: the act that says so.
+    erasure_index: Option<u64>,
     /// As they were committed to; null once erased.
     details: Value,
     leaf: String,
@@ -95,6 +97,7 @@ impl From<v1::AuditRecord> for RecordView {
             details_json,
             salt,
             outcome_index,
+            erasure_index,
         } = record;
         let name = v1::RecordKind::try_from(kind).ok().map(|known| known.as_str_name());
         Self {
@@ -107,6 +110,7 @@ impl From<v1::AuditRecord> for RecordView {
             reason: reason(&leaf),
             outcomes: outcomes.into_iter().map(OutcomeView::from).collect(),
             outcome_index,
+            erasure_index,
             details: serde_json::from_slice(&details_json).unwrap_or(Value::Null),
             leaf: base64(&leaf),
             salt: hex(&salt),

@@ -30,6 +30,8 @@ pub struct Explained {
     record: RecordView,
     /// The record that says how it ended, if it is an intent or act that has.
     outcome: Option<RecordView>,
+    /// The act that says by which rule its details were erased, if they were.
+    erasure: Option<RecordView>,
     /// What people read, line by line; programs have `record`.
     #[serde(skip)]
     lines: Vec<(&'static str, String)>,
@@ -121,11 +123,15 @@ impl Commitment {
 }
 
 impl Explained {
-    /// A record, and the one that says how it ended.
+    /// A record, the one that says how it ended, and the one that says that its details are erased.
     ///
     /// # Errors
     /// The service answered with something that is no record of this version.
-    pub fn of(record: v1::AuditRecord, outcome: Option<v1::AuditRecord>) -> Result<Self, Failure> {
+    pub fn of(
+        record: v1::AuditRecord,
+        outcome: Option<v1::AuditRecord>,
+        erasure: Option<v1::AuditRecord>,
+    ) -> Result<Self, Failure> {
         let index = record.index;
         let (leaf, commitment, details) = opened(&record)?;
         let mut lines = vec![("record", format!("{index}, {}", leaf.kind().as_str())), ("time", moment(leaf.time))];
@@ -148,6 +154,13 @@ impl Explained {
             let text = ended(item.intent, &leaf, &details).unwrap_or_default();
             lines.push(("ends", format!("record {}: {text}", item.intent)));
         }
+        if let Some(erasure) = &erasure {
+            let (act, _, words) = opened(erasure)?;
+            let why = words.message.unwrap_or_else(|| "of which the details are not there, either".to_owned());
+            lines.push(("erased", format!("record {}, {}: {why}", erasure.index, moment(act.time))));
+        } else if commitment == Commitment::Erased {
+            lines.push(("erased", "by no record: somebody removed the details from the database".to_owned()));
+        }
         let caller_signature = Vouched::of(&details);
         lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         lines.push(("message", details.message.clone().unwrap_or_default()));
@@ -159,6 +172,7 @@ impl Explained {
             caller_signature,
             record: RecordView::from(record),
             outcome: outcome.map(RecordView::from),
+            erasure: erasure.map(RecordView::from),
             lines,
         })
     }
@@ -374,7 +388,7 @@ mod tests {
         let item = OutcomeItem { intent: 4, result: OutcomeResult::Failed, signature_sha256: None };
         let body = Body::Outcome { continues: false, items: vec![item], rows: Vec::new() };
         let said = br#"{"items":[{"intent":4,"result":"FAILED","pkcs11_function":"C_Sign","pkcs11_return_code":"CKR_DEVICE_ERROR","attempts":2}]}"#;
-        let explained = Explained::of(intent(DETAILS), Some(record(5, body, said))).unwrap();
+        let explained = Explained::of(intent(DETAILS), Some(record(5, body, said)), None).unwrap();
         let text = text(&explained);
         for part in [
             "The caller shop was allowed Sign on keyRings/r/keys/k/versions/1.",
@@ -392,7 +406,7 @@ mod tests {
     #[test]
     fn a_caller_s_signature_that_proves_nothing_is_said_to() {
         assert!(
-            text(&Explained::of(intent(DETAILS), None).unwrap())
+            text(&Explained::of(intent(DETAILS), None, None).unwrap())
                 .lines()
                 .all(|line| !line.contains("caller's signature"))
         );
@@ -411,18 +425,34 @@ mod tests {
             })
         };
         let good = of_key("keyRings/payments/keys/jwt/versions/1").to_string();
-        let explained = Explained::of(intent(good.as_bytes()), None).unwrap();
+        let explained = Explained::of(intent(good.as_bytes()), None, None).unwrap();
         assert!(explained.holds() && text(&explained).contains("holds: ED25519 by the key of the certificate"));
         assert_eq!(serde_json::to_value(&explained).unwrap()["caller_signature"]["verdict"], "HOLDS");
         let other = of_key("keyRings/payments/keys/other/versions/1").to_string();
-        let explained = Explained::of(intent(other.as_bytes()), None).unwrap();
+        let explained = Explained::of(intent(other.as_bytes()), None, None).unwrap();
         assert!(!explained.holds() && text(&explained).contains("DOES NOT HOLD: the caller signed another request"));
     }
 
     #[test]
     fn erased_details_are_said_to_be_and_the_leaf_still_speaks() {
         let erased = v1::AuditRecord { details_json: Vec::new(), salt: Vec::new(), ..intent(DETAILS) };
-        let explained = Explained::of(erased, None).unwrap();
+        let act = Body::Act {
+            subject: Subject {
+                caller: Uid::NONE,
+                resource: Uid::NONE,
+                action: None,
+                decision: Decision::Allow,
+                policy_set: [0; 32],
+            },
+            opens: false,
+            continues: false,
+            rows: Vec::new(),
+        };
+        let act = record(9, act, br#"{"message":"by rule, and so on"}"#);
+        let explained = Explained::of(erased.clone(), None, Some(act)).unwrap();
+        assert!(text(&explained).contains("record 9, 1970-01-01T00:00:01Z: by rule, and so on"));
+        let explained = Explained::of(erased, None, None).unwrap();
+        assert!(text(&explained).contains("by no record: somebody removed"), "off the record");
         let text = text(&explained);
         assert!(text.contains("the details were erased") && text.contains("was allowed Sign"), "{text}");
         assert!(text.contains("not yet") && explained.holds() && !text.contains("shop"), "{text}");
@@ -432,15 +462,15 @@ mod tests {
     #[test]
     fn details_that_are_not_the_leaf_s_are_not_believed() {
         let forged = String::from_utf8(DETAILS.to_vec()).unwrap().replace("shop", "till").into_bytes();
-        let explained = Explained::of(v1::AuditRecord { details_json: forged, ..intent(DETAILS) }, None).unwrap();
+        let explained = Explained::of(v1::AuditRecord { details_json: forged, ..intent(DETAILS) }, None, None).unwrap();
         assert!(!explained.holds() && text(&explained).contains("DOES NOT HOLD"));
         let salted = v1::AuditRecord { salt: vec![6; 32], ..intent(DETAILS) };
-        assert!(!Explained::of(salted, None).unwrap().holds());
+        assert!(!Explained::of(salted, None, None).unwrap().holds());
         // An outcome's details count, too.
         let item = OutcomeItem { intent: 4, result: OutcomeResult::Done, signature_sha256: Some([9; 32]) };
         let body = Body::Outcome { continues: false, items: vec![item], rows: Vec::new() };
         let end = v1::AuditRecord { salt: vec![6; 32], ..record(5, body, b"{}") };
-        assert!(!Explained::of(intent(DETAILS), Some(end)).unwrap().holds());
+        assert!(!Explained::of(intent(DETAILS), Some(end), None).unwrap().holds());
     }
 
     #[test]
@@ -448,7 +478,7 @@ mod tests {
         let item = |intent, result| OutcomeItem { intent, result, signature_sha256: None };
         let items = vec![item(7, OutcomeResult::Unknown), item(8, OutcomeResult::Abandoned)];
         let body = Body::Outcome { continues: false, items, rows: Vec::new() };
-        let text = text(&Explained::of(record(9, body, b"{}"), None).unwrap());
+        let text = text(&Explained::of(record(9, body, b"{}"), None, None).unwrap());
         assert!(text.contains("9, OUTCOME") && text.contains("record 7: UNKNOWN"), "{text}");
         assert!(text.contains("record 8: ABANDONED, the token was never asked"), "{text}");
         assert_eq!(Kind::Outcome.as_str(), "OUTCOME");

@@ -18,6 +18,7 @@ mod log;
 mod mounts;
 mod oidc;
 mod parse;
+mod retention;
 mod telemetry;
 mod token;
 mod uses;
@@ -33,6 +34,7 @@ pub use listener::{Admin, ClientAuth, ClientCa, IdentityKind, Listener};
 pub use log::Log;
 pub use oidc::{Oidc, RequiredValue};
 pub use parse::parse_identity;
+pub use retention::Retention;
 pub use telemetry::{LogFormat, Telemetry};
 pub use token::{Environment, Hsm, KeyRing, SystemRing, Token};
 pub use uses::UseLimits;
@@ -76,6 +78,9 @@ pub struct Config {
     /// How the log is signed.
     #[serde(default)]
     pub log: Log,
+    /// How long details of records are kept.
+    #[serde(default)]
+    pub retention: Retention,
     /// How long API keys may live.
     #[serde(default)]
     pub api_keys: ApiKeys,
@@ -159,6 +164,7 @@ impl Config {
             key_rings: _,
             system_ring: _,
             log: _,
+            retention: _,
             api_keys: _,
             caller_signatures: _,
             limits: _,

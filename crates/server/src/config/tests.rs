@@ -191,6 +191,18 @@ fn the_log_is_named_after_the_instance_unless_it_has_a_name() {
 }
 
 #[test]
+fn details_are_kept_for_ever_unless_it_is_said_for_how_long() {
+    let folder = Folder::new();
+    let retention = |text: &str| folder.load(text).unwrap().retention.settings();
+    let documented = retention(&example());
+    let days = |days: Option<std::num::NonZeroU16>| days.map(std::num::NonZeroU16::get);
+    assert_eq!((days(documented.signature_days), days(documented.refusal_days)), (Some(400), Some(90)));
+    let without = example().replace("signature_details_days = 400\n", "").replace("refusal_details_days = 90\n", "");
+    assert!(!retention(&without).erases());
+    assert!(!retention(&without.replace("[retention]\n", "")).erases());
+}
+
+#[test]
 fn limits_can_be_set_one_by_one() {
     let folder = Folder::new();
     let text =
@@ -255,6 +267,7 @@ fn a_malformed_field_is_refused_with_its_line_and_name() {
             "log.checkpoint_interval_seconds",
             "at least 1",
         ),
+        ("signature_details_days = 400", "signature_details_days = 0", "retention.signature_details_days", "nonzero"),
         (
             "[listener.limits]",
             "[listener.limits]\nhandshake_timeout_seconds = 0",
@@ -279,6 +292,7 @@ fn an_unknown_field_is_refused_in_every_section() {
         "[hsm]",
         "[log]",
         "[caller_signatures]",
+        "[retention]",
         "[telemetry]",
     ] {
         let (_, _, message) = refused(section, &format!("{section}\nmax_conections = 9"));

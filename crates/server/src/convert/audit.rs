@@ -216,7 +216,7 @@ fn first_of(
 }
 
 pub(crate) fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Error> {
-    let StoredRecord { index, leaf: bytes, details, progress } = record;
+    let StoredRecord { index, leaf: bytes, details, erased_by, progress } = record;
     let broken = |what: &str, error: &dyn std::error::Error| fault(&format!("{what} of record {index}: {error}"));
     let leaf = Leaf::decode(&bytes).map_err(|error| broken("the leaf", &error))?;
     let (details_json, salt) = match details {
@@ -248,6 +248,7 @@ pub(crate) fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Erro
             RecordProgress::Ended(RecordEnd { outcome, result: _ }) => Some(outcome),
             RecordProgress::Open | RecordProgress::Complete => None,
         },
+        erasure_index: erased_by,
     })
 }
 
@@ -404,7 +405,8 @@ mod tests {
 
     #[test]
     fn a_leaf_that_cannot_be_read_is_a_fault_of_ours() {
-        let record = StoredRecord { index: 3, leaf: vec![0xff], details: None, progress: RecordProgress::Open };
+        let record =
+            StoredRecord { index: 3, leaf: vec![0xff], details: None, erased_by: None, progress: RecordProgress::Open };
         let error = audit_record(record).unwrap_err();
         assert!(matches!(&error, Error::Internal { what } if what.contains("record 3")), "{error}");
     }

@@ -35,6 +35,7 @@ pub(super) struct Route {
     tokens: HashMap<Id, Stages>,
     token_failures: Counter<u64>,
     by_rule: Counter<u64>,
+    retention: Counter<u64>,
 }
 
 /// The stages in one token.
@@ -97,6 +98,11 @@ impl Route {
                 .with_unit("{act}")
                 .with_description("What the rules of keys asked for when it was due, by rule and result")
                 .build(),
+            retention: meter
+                .u64_counter("chancery.record.retention")
+                .with_unit("{look}")
+                .with_description("Looks for details of records that are old enough to be erased, by result")
+                .build(),
         }
     }
 
@@ -126,10 +132,10 @@ impl Route {
             }
             Observation::Asked { token, end: Err(kind) } => self.failed(token, kind),
             Observation::ByRule { due, failed } => {
-                let result = if failed { "failed" } else { "succeeded" };
                 let rule = KeyValue::new("chancery.rule", due.as_str());
-                self.by_rule.add(1, &[rule, KeyValue::new("chancery.result", result)]);
+                self.by_rule.add(1, &[rule, result(failed)]);
             }
+            Observation::Retention { failed } => self.retention.add(1, &[result(failed)]),
         }
     }
 
@@ -145,4 +151,8 @@ impl Route {
         self.record_group.record(number(intents), &[]);
         self.record_leaves.add(number(records), &[]);
     }
+}
+
+fn result(failed: bool) -> KeyValue {
+    KeyValue::new("chancery.result", if failed { "failed" } else { "succeeded" })
 }

@@ -4,6 +4,7 @@
 //! be synced again at the next commit, until that seems to succeed. The system forgets pages that it failed to write, so
 //! that then means nothing. Hence it is done here, where an error is one.
 
+use super::connect::BUSY_TIMEOUT;
 use super::failed;
 use crate::StoreError;
 use rusqlite::hooks::Wal;
@@ -11,6 +12,7 @@ use rusqlite::{Connection, Row};
 use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 /// The log is copied when it has so many pages (of 4 KiB): a group of 64 signatures writes about 60. More would pause longer
 /// and less often, less would write the same page more often.
@@ -49,6 +51,15 @@ pub(crate) fn passive(connection: &Connection) -> Result<(), StoreError> {
 /// Copies all of it and empties it. `false` where a reader was in the way.
 pub(crate) fn whole(connection: &Connection) -> Result<bool, StoreError> {
     run(connection, TRUNCATE).map_err(failed(DOING))
+}
+
+/// The same, without waiting for anybody.
+pub(crate) fn whole_at_once(connection: &Connection) -> Result<bool, StoreError> {
+    let patience = |timeout| connection.busy_timeout(timeout).map_err(failed(DOING));
+    patience(Duration::ZERO)?;
+    let emptied = whole(connection);
+    patience(BUSY_TIMEOUT)?;
+    emptied
 }
 
 /// The same while the database is being opened.

@@ -14,7 +14,7 @@ pub(crate) const APPLICATION_ID: i64 = 0x4348_5259;
 
 /// How long to wait for a lock of SQLite's own. Only a backup or a curious administrator can hold one against
 /// the writer; readers never do in WAL mode.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// After a checkpoint, the WAL's file is cut back to this size in bytes.
 const WAL_SIZE_LIMIT: i64 = 64 << 20;
@@ -40,6 +40,7 @@ pub(crate) fn for_writing(path: &Path) -> Result<(Connection, WalPages), OpenErr
         connection.pragma_update(None, "fullfsync", true)?; // on macOS also through the disk's own cache
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?; // what is deleted is overwritten
         connection.pragma_update_and_check(None, "journal_size_limit", WAL_SIZE_LIMIT, |_| Ok(()))?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
     })()
@@ -113,6 +114,7 @@ mod tests {
         let setting = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(setting("synchronous"), 2, "FULL");
         assert_eq!(setting("foreign_keys"), 1);
+        assert_eq!(setting("secure_delete"), 1);
         assert_eq!(setting("wal_autocheckpoint"), 0, "SQLite does not copy the log by itself");
         assert_eq!(setting("busy_timeout"), 5_000);
         let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();

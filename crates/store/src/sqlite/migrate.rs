@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "record_search", sql: include_str!("../../migrations/0008_record_search.sql") },
     Migration { name: "transparency_log", sql: include_str!("../../migrations/0009_transparency_log.sql") },
     Migration { name: "caller_evidence", sql: include_str!("../../migrations/0010_caller_evidence.sql") },
+    Migration { name: "retention", sql: include_str!("../../migrations/0011_retention.sql") },
 ];
 
 /// Runs the steps that the database has not seen.

@@ -4,6 +4,7 @@ pub(crate) mod backfill;
 pub(crate) mod callers;
 pub(crate) mod checkpoint;
 pub(crate) mod connect;
+pub(crate) mod erase;
 pub(crate) mod head;
 pub(crate) mod log;
 pub(crate) mod migrate;

@@ -54,9 +54,10 @@ struct Columns {
     open: bool,
     outcome: Option<i64>,
     result: Option<u8>,
+    erased: Option<i64>,
 }
 
-pub(super) const COLUMNS: &str = "l.idx, l.leaf, d.salt, d.content, o.idx IS NOT NULL, e.idx, e.result";
+pub(super) const COLUMNS: &str = "l.idx, l.leaf, d.salt, d.content, o.idx IS NOT NULL, e.idx, e.result, r.act";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Columns> {
     Ok(Columns {
@@ -67,6 +68,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Columns> {
         open: row.get(4)?,
         outcome: row.get(5)?,
         result: row.get(6)?,
+        erased: row.get(7)?,
     })
 }
 
@@ -74,7 +76,7 @@ impl TryFrom<Columns> for StoredRecord {
     type Error = StoreError;
 
     fn try_from(columns: Columns) -> Result<Self, StoreError> {
-        let Columns { index, leaf, salt, content, open, outcome, result } = columns;
+        let Columns { index, leaf, salt, content, open, outcome, result, erased } = columns;
         let progress = match (open, outcome, result) {
             (true, ..) => RecordProgress::Open,
             (false, Some(outcome), Some(result)) => {
@@ -82,8 +84,11 @@ impl TryFrom<Columns> for StoredRecord {
             }
             (false, ..) => RecordProgress::Complete,
         };
+        // An empty one is on its way out: JSON is never empty.
+        let content = content.filter(|content| !content.is_empty());
         let details = salt.zip(content).map(|(salt, content)| StoredDetails { salt, content });
-        Ok(Self { index: from_sql(index, "an index")?, leaf, details, progress })
+        let erased_by = erased.map(|act| from_sql(act, "an index")).transpose()?;
+        Ok(Self { index: from_sql(index, "an index")?, leaf, details, erased_by, progress })
     }
 }
 

@@ -213,6 +213,9 @@ const FIRST_BLOCK: &str = "SELECT block FROM record_times
 const LAST_BLOCK: &str = "SELECT block FROM record_times
     WHERE block BETWEEN ?1 AND ?2 AND latest >= ?3 AND earliest < ?4 ORDER BY block DESC LIMIT 1";
 
+/// The last index of the last block with a record of before a time; the records after it are all of later.
+pub(super) const EARLIER_BLOCKS: &str = "SELECT ((max(block) + 1) << 12) - 1 FROM record_times WHERE earliest < ?1";
+
 /// The route that gets furthest.
 pub(super) fn route(
     connection: &Connection,
@@ -306,6 +309,7 @@ pub(super) fn page_sql(columns: &str, conditions: &[Condition], index: Option<In
         return format!(
             "SELECT {columns} FROM leaves l LEFT JOIN details d ON d.idx = l.idx
              LEFT JOIN open_intents o ON o.idx = l.idx LEFT JOIN outcomes e ON e.intent = l.idx
+             LEFT JOIN erased r ON r.idx = l.idx
              WHERE l.idx >= ? AND l.idx <= ? ORDER BY l.idx {direction} LIMIT ?"
         );
     }
@@ -315,6 +319,7 @@ pub(super) fn page_sql(columns: &str, conditions: &[Condition], index: Option<In
     format!(
         "SELECT {columns} FROM {details} CROSS JOIN leaves l ON l.idx = d.idx
          LEFT JOIN open_intents o ON o.idx = d.idx LEFT JOIN outcomes e ON e.intent = d.idx
+         LEFT JOIN erased r ON r.idx = d.idx
          WHERE {} AND {within} ORDER BY {by} LIMIT ?",
         wanted.join(" AND ")
     )

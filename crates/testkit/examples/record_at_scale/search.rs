@@ -41,7 +41,7 @@ fn searches(records: u64) -> Vec<(&'static str, RecordQuery)> {
         ("no such key ring", on("keyRings/nothing")),
         ("the action Sign", RecordQuery { action: Some(Action::Sign), ..all() }),
         ("a rare action", RecordQuery { action: Some(Action::RotateKey), ..all() }),
-        ("an action never made", RecordQuery { action: Some(Action::CreateKey), ..all() }),
+        ("an action never made", RecordQuery { action: Some(Action::FreezeKeyRing), ..all() }),
         ("what was refused", RecordQuery { decision: Some(Decision::Deny.code()), ..all() }),
         ("what was allowed", RecordQuery { decision: Some(Decision::Allow.code()), ..all() }),
         ("acts", RecordQuery { kind: Some(Kind::Act.code()), ..all() }),

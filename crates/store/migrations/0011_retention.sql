@@ -1,0 +1,6 @@
+-- Records whose details were erased, and which record says so. The row of the details goes with what was in it; this is what
+-- tells an erasure that is on the record from a row that somebody removed.
+CREATE TABLE erased (
+    idx INTEGER PRIMARY KEY REFERENCES leaves (idx),
+    act INTEGER NOT NULL REFERENCES leaves (idx)
+) STRICT;
