@@ -41,6 +41,14 @@ async fn page() -> Page {
     let setup = Chancery::setup().crl(Crl::new()).configure(|config| {
         config["listener"].as_table_mut().unwrap().insert("oidc".to_owned(), vec![issuer].into());
         config.insert("retention".to_owned(), toml::toml! { refusal_details_days = 1 }.into());
+        // Nobody is there.
+        let witness = toml::toml! {
+            key = "witness.example/w1+df1c0a35+BIE5dw6ofRdfVqNUZsNMfszLjYqRtO43ol32D1uPybOU"
+            url = "http://127.0.0.1:1"
+        };
+        let mut log = toml::Table::new();
+        log.insert("witness".to_owned(), vec![witness].into());
+        config.insert("log".to_owned(), log.into());
     });
     let chancery = setup.start().await.unwrap();
     let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
@@ -71,6 +79,7 @@ async fn page() -> Page {
         let all = [
             "chancery_connections_refused_total",
             "chancery_key_rules_total",
+            "chancery_log_counted_checkpoint_age_seconds",
             "chancery_oidc_keys_age_seconds",
             "chancery_record_retention_total",
             "chancery_tls_reloads_total",

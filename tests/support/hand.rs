@@ -31,7 +31,7 @@ pub const STATE: [&str; 14] = [
 ];
 
 /// Tables whose rows are no part of it: the log, which proves itself, counters, and SQLite's own notes.
-pub const OTHERS: [&str; 13] = [
+pub const OTHERS: [&str; 14] = [
     "leaves",
     "details",
     "open_intents",
@@ -44,6 +44,7 @@ pub const OTHERS: [&str; 13] = [
     "erased",
     "tiles",
     "checkpoints",
+    "cosigned_checkpoints",
     "migrations",
 ];
 

@@ -83,6 +83,8 @@ impl Office {
             checkpoints: CheckpointSettings {
                 origin: chancery_audit::note::KeyName::parse("office").unwrap(),
                 interval: Duration::from_secs(1),
+                witnesses: Vec::new(),
+                required: 0,
             },
             // Beside the schedule: the test itself says when it is looked at what is old enough.
             retention: chancery_core::Retention::default(),

@@ -98,10 +98,14 @@ pub(crate) fn commit(
                 group.seal(*request)?;
             }
             Request::TreeHead { answer } => group.answers.push(Ready::TreeHead(answer, None)),
-            Request::Checkpoint { checkpoint, answer } => {
-                group.transaction.put_checkpoint(&checkpoint)?;
-                group.sealing.checkpointed(Some(checkpoint));
-                group.changed = true;
+            Request::Checkpoint { checkpoint, cosigned, answer } => {
+                if cosigned {
+                    group.transaction.put_cosigned_checkpoint(&checkpoint)?;
+                } else {
+                    group.transaction.put_checkpoint(&checkpoint)?;
+                    group.sealing.checkpointed(Some(checkpoint));
+                    group.changed = true;
+                }
                 group.answers.push(Ready::Checkpoint(answer));
             }
             Request::Erase { erasure: Erasure { step, indexes, act }, answer } => {

@@ -3,9 +3,10 @@
 //! In scope: the encoding of leaves (final: docs/audit-record.md), salted commitments to details, and the group
 //! commit, on the one thread that writes to the database. On these leaves stands the transparency log
 //! (docs/transparency-log.md): the Merkle tree ([`tree`]), signed [`checkpoint`]s, proofs to keep ([`TlogProof`]),
-//! [`Receipt`]s, the [`export`] of a log to a folder, and the verification of a whole log ([`verify`]). Out of scope: how rows are stored (`store`), what is allowed
-//! (`policy`), what is recorded when (`core`), whose key seals the state (it takes a [`Sealer`]), and private keys: who
-//! signs a checkpoint hands in a function.
+//! [`Receipt`]s, the [`export`] of a log to a folder, the verification of a whole log ([`verify`]), and what is asked of
+//! witnesses ([`witness`]). Out of scope: how rows are stored (`store`), what is allowed (`policy`), what is recorded when
+//! (`core`), whose key seals the state (it takes a [`Sealer`]), how witnesses are reached, and private keys: who signs a
+//! checkpoint hands in a function.
 //!
 //! An intent is durable when [`Log::record_intents`] returns, and [`Recorded`] is the proof of it, made nowhere
 //! else. It is guarded by the state's epoch: what was decided on an older state is not recorded. If the database
@@ -43,6 +44,7 @@ pub mod tree;
 #[cfg(test)]
 mod vectors;
 pub mod verify;
+pub mod witness;
 
 pub use anchor::Anchor;
 pub use caller_evidence::{

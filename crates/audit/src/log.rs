@@ -356,10 +356,22 @@ impl Log {
     /// # Errors
     /// [`RecordError::Closed`].
     pub async fn keep_checkpoint(&self, checkpoint: &SignedCheckpoint, signed: Timestamp) -> Result<(), RecordError> {
+        self.keep(checkpoint, signed, false).await
+    }
+
+    /// The same for one that was kept before, and that enough witnesses have cosigned by now. The anchor stays as it is.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn keep_cosigned(&self, checkpoint: &SignedCheckpoint, signed: Timestamp) -> Result<(), RecordError> {
+        self.keep(checkpoint, signed, true).await
+    }
+
+    async fn keep(&self, checkpoint: &SignedCheckpoint, time: Timestamp, cosigned: bool) -> Result<(), RecordError> {
         let (answer, answered) = oneshot::channel();
         let size = checkpoint.unverified().size();
-        let checkpoint = CheckpointRow { size, time: signed, note: checkpoint.to_string() };
-        self.inner.queue.request(Request::Checkpoint { checkpoint, answer })?;
+        let checkpoint = CheckpointRow { size, time, note: checkpoint.to_string() };
+        self.inner.queue.request(Request::Checkpoint { checkpoint, cosigned, answer })?;
         self.answer(answered).await
     }
 

@@ -99,6 +99,8 @@ pub(crate) enum Request {
     },
     Checkpoint {
         checkpoint: CheckpointRow,
+        /// Whether enough witnesses have cosigned it, so that it is kept as such.
+        cosigned: bool,
         answer: Answer<()>,
     },
     /// Erases details that a record says are erased.

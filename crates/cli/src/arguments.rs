@@ -26,6 +26,7 @@ use crate::commands::sign::SignCommand;
 use crate::commands::state::StateCommand;
 use crate::commands::token::TokenCommand;
 use crate::commands::verify::VerifyCommand;
+use crate::commands::witness::WitnessCommand;
 use crate::connection::{CONNECTION, ConnectionArguments};
 use crate::exit::Exit;
 use crate::output::OutputArguments;
@@ -100,6 +101,8 @@ pub enum Command {
     Backup(BackupCommand),
     /// Look for API keys and private keys that are where they do not belong
     Scan(ScanCommand),
+    /// Run a small witness of transparency logs, for tests and demonstrations
+    Witness(WitnessCommand),
     /// What calls a running service.
     #[command(flatten)]
     Call(Call),

@@ -34,6 +34,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::State(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
         Command::Scan(command) => command.run(&mut stdout),
         Command::Init(command) => command.run(&mut stdout),
+        Command::Witness(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
         // The service and the load on it spread over threads; a call has one answer to wait for.
         Command::Bootstrap(command) => runtime(Builder::new_current_thread())?.block_on(command.run(&mut stdout)),
         Command::Serve(command) => runtime(Builder::new_multi_thread())?.block_on(command.run()),

@@ -7,7 +7,7 @@ use chancery_hsm::TokenHealth;
 use chancery_model::Id;
 use tokio::sync::watch;
 
-use crate::{Chancery, CheckpointTrouble, StateStanding};
+use crate::{Chancery, CheckpointStanding, StateStanding};
 
 /// How the parts are.
 #[derive(Debug, Clone)]
@@ -21,8 +21,8 @@ pub struct Health {
     /// Why the anchor cannot be written; `None` while it can. The service signs all the same, and until it is written, a
     /// database of before would not be noticed at a start.
     pub anchor: Option<String>,
-    /// What keeps the log from being signed, where something does. Calls are served all the same.
-    pub checkpoints: Option<CheckpointTrouble>,
+    /// How far the log is signed and cosigned; `None` where it is not. Calls are served all the same.
+    pub checkpoints: Option<CheckpointStanding>,
 }
 
 impl Health {
@@ -80,7 +80,7 @@ impl Chancery {
         let tokens = self.inner.tokens.iter().map(|(id, token)| (id.clone(), token.status().health)).collect();
         let state = self.inner.standing.borrow().clone();
         let anchor = self.inner.log.anchor_trouble().borrow().clone();
-        let checkpoints = self.checkpoints().and_then(|standing| standing.trouble);
+        let checkpoints = self.checkpoints();
         Health { record: self.inner.log.health(), tokens, state, anchor, checkpoints }
     }
 

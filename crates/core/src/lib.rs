@@ -94,7 +94,10 @@ pub use callers::{
 pub use certificates::{CertificateRequest, CertificateRequestAnswer};
 /// What the log serves, by its path.
 pub use chancery_audit::tree::Resource as LogResource;
-pub use checkpoints::{CheckpointSettings, CheckpointStanding, CheckpointTrouble, NewestCheckpoint, kept_log_keys};
+pub use checkpoints::{
+    CheckpointSettings, CheckpointStanding, CheckpointTrouble, NewestCheckpoint, WitnessStanding, WitnessTrouble,
+    kept_log_keys,
+};
 pub use clock::Clock;
 pub use error::{Error, Limited};
 pub use evidence::{CallerSignature, ClientCertificate, EvidenceFault};

@@ -11,7 +11,7 @@ use chancery_audit::{Act, Log};
 use chancery_hsm::Token;
 use chancery_model::{Id, Timestamp};
 use chancery_policy::{PolicyDocument, PolicyErrors, PolicyPoint, PolicySet, someone_can_apply};
-use chancery_store::{Epoch, OpenIntent, PolicySetRow, Reader, RowChange, State};
+use chancery_store::{Epoch, OpenIntent, PolicySetRow, Reader, RowChange, State, StoreError};
 use tokio::sync::{Semaphore, watch};
 
 use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
@@ -196,8 +196,10 @@ impl Chancery {
             None => None,
             Some(_) => {
                 let reader = reader.clone();
-                let newest = crate::blocking(move || reader.newest_checkpoint()).await?.map_err(Error::from)?;
-                Some(Checkpoints::new(checkpoints, newest)?)
+                let read =
+                    move || Ok::<_, StoreError>((reader.newest_checkpoint()?, reader.newest_cosigned_checkpoint()?));
+                let (newest, cosigned) = crate::blocking(read).await?.map_err(Error::from)?;
+                Some(Checkpoints::new(checkpoints, newest, cosigned)?)
             }
         };
         let inner = Inner {

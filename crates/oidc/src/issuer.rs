@@ -1,11 +1,12 @@
 //! An issuer that is trusted: its settings, its keys, and what is made of its tokens.
 
-use crate::fetch::{FetchError, HttpsUrl, fetch};
+use crate::fetch::{FetchError, fetch};
 use crate::jwks::{JwksError, KeySet};
 use crate::token::{Times, Token};
 use crate::{JwsAlgorithm, Refused};
 use arc_swap::ArcSwapOption;
 use chancery_crypto::sha256;
+use chancery_https::HttpsUrl;
 use chancery_model::{Identity, OidcProof, Sha256Hash, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

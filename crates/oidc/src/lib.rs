@@ -16,7 +16,8 @@ mod refused;
 mod token;
 
 pub use algorithm::{JwsAlgorithm, UnknownAlgorithm};
-pub use fetch::{FetchError, HttpsUrl, InvalidUrl};
+pub use chancery_https::{HttpsUrl, RequestError};
+pub use fetch::FetchError;
 pub use issuer::{Issuer, Issuers, KeySource, KeysState, Proof, RefreshError, RequiredClaim, Settings, check_key_file};
 pub use jwks::JwksError;
 pub use refused::Refused;

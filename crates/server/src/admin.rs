@@ -6,7 +6,7 @@ use crate::errors::token_reason;
 use crate::metrics::{Format, Scrape};
 use crate::tls::{Freshness, Tls};
 use chancery_audit::LogHealth;
-use chancery_core::{Chancery, Health};
+use chancery_core::{Chancery, CheckpointStanding, Health, WitnessStanding, WitnessTrouble};
 use chancery_hsm::TokenState;
 use chancery_oidc::{Issuer, Issuers, KeysState};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -148,8 +148,8 @@ fn readiness(health: &Health) -> (StatusCode, String) {
     if health.anchor.is_some() {
         words.push_str("anchor: not written: see the log; it is tried again each second\n");
     }
-    if let Some(trouble) = &health.checkpoints {
-        words.push_str(&format!("log: unsigned: {trouble}\n"));
+    if let Some(standing) = &health.checkpoints {
+        words.push_str(&log(standing));
     }
     for (id, token) in &health.tokens {
         if token.state == TokenState::Up {
@@ -162,6 +162,23 @@ fn readiness(health: &Health) -> (StatusCode, String) {
         }
     }
     (status, words)
+}
+
+/// What keeps the log from being signed, and each witness that does not cosign it. The service is ready all the same.
+fn log(standing: &CheckpointStanding) -> String {
+    let CheckpointStanding { trouble, witnesses, required, .. } = standing;
+    let mut words = trouble.map(|trouble| format!("log: unsigned: {trouble}\n")).unwrap_or_default();
+    if standing.too_few_cosign() {
+        words.push_str(&format!(
+            "log: uncounted: no new checkpoint counts, since fewer than the {required} witnesses that are required cosign\n"
+        ));
+    }
+    for WitnessStanding { name, trouble } in witnesses {
+        if let Some(trouble) = trouble {
+            words.push_str(&format!("witness {name}: {}: {trouble}\n", WitnessTrouble::state(Some(*trouble))));
+        }
+    }
+    words
 }
 
 /// A line for each CRL that is about to be out of date, or is. The service is ready all the same: a restart, or sending

@@ -1,5 +1,6 @@
 //! Reading beside the writer.
 
+use crate::sqlite::tree::CheckpointTable;
 use crate::sqlite::{connect, erase, failed, head, query, state, tree, until, usage};
 use crate::{
     CheckpointRow, Erasable, ErasableQuery, LogEnd, LogRow, OpenIntent, RecordPage, RecordQuery, State, StoreError,
@@ -117,7 +118,15 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn newest_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
-        tree::newest_checkpoint(self.pool.take()?.connection())
+        tree::newest_checkpoint(self.pool.take()?.connection(), CheckpointTable::Signed)
+    }
+
+    /// The newest of the log's checkpoints that enough witnesses had cosigned; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn newest_cosigned_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
+        tree::newest_checkpoint(self.pool.take()?.connection(), CheckpointTable::Cosigned)
     }
 
     /// Up to `limit` checkpoints of more than `after` leaves, or from the first on, the smallest first.
@@ -125,7 +134,15 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn checkpoints_after(&self, after: Option<u64>, limit: u32) -> Result<Vec<CheckpointRow>, StoreError> {
-        tree::checkpoints_after(self.pool.take()?.connection(), after, limit)
+        tree::checkpoints_after(self.pool.take()?.connection(), CheckpointTable::Signed, after, limit)
+    }
+
+    /// The same of those that enough witnesses had cosigned.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn cosigned_checkpoints_after(&self, after: Option<u64>, limit: u32) -> Result<Vec<CheckpointRow>, StoreError> {
+        tree::checkpoints_after(self.pool.take()?.connection(), CheckpointTable::Cosigned, after, limit)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
 use crate::sqlite::log::BlockTimes;
+use crate::sqlite::tree::CheckpointTable;
 use crate::sqlite::{callers, connect, erase, failed, head, log, query, rows, tree, usage};
 use crate::{CheckpointRow, Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, Seal, StoreError};
 use chancery_model::{Id, Timestamp, Uid, Usage, UsageOf};
@@ -88,7 +89,7 @@ impl Writer {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn newest_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
-        tree::newest_checkpoint(&self.connection)
+        tree::newest_checkpoint(&self.connection, CheckpointTable::Signed)
     }
 
     /// Begins a transaction, which takes the database's write lock.
@@ -298,7 +299,15 @@ impl Transaction<'_> {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn put_checkpoint(&mut self, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
-        tree::put_checkpoint(self.connection, checkpoint)
+        tree::put_checkpoint(self.connection, CheckpointTable::Signed, checkpoint)
+    }
+
+    /// Keeps a checkpoint that enough witnesses have cosigned, beside the others and by the same rule.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn put_cosigned_checkpoint(&mut self, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+        tree::put_checkpoint(self.connection, CheckpointTable::Cosigned, checkpoint)
     }
 
     /// The log's newest checkpoint, as this transaction leaves it.
@@ -306,10 +315,10 @@ impl Transaction<'_> {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn newest_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
-        tree::newest_checkpoint(self.connection)
+        tree::newest_checkpoint(self.connection, CheckpointTable::Signed)
     }
 
-    /// Removes the checkpoints of `from` leaves and more.
+    /// Removes the checkpoints of `from` leaves and more, those that witnesses have cosigned included.
     ///
     /// # Errors
     /// [`StoreError`]: the database failed.

@@ -35,6 +35,7 @@ pub mod state;
 pub mod token;
 pub mod verify;
 mod verify_receipt;
+pub mod witness;
 
 use chancery_client::EcdsaEncoding;
 use chancery_model::{Action, Algorithm, UnknownAction};

@@ -23,7 +23,7 @@ pub(super) const AFTER_FAILURE: Duration = Duration::from_secs(1);
 pub(crate) enum Uncovered {
     /// There is no key to sign the log with.
     NotKept,
-    /// It was tried in vain.
+    /// It was tried in vain: the token does not sign, or too few witnesses cosign.
     Unsigned,
 }
 
@@ -40,17 +40,17 @@ pub(super) async fn wanted_beyond(wanted: &mut watch::Receiver<u64>, signed: u64
 }
 
 impl Checkpoints {
-    /// The newest checkpoint, if it is one of the log's present name over this record.
+    /// The newest checkpoint that counts, if it is one of the log's present name over this record.
     fn covering(&self, standing: &CheckpointStanding, index: u64) -> Option<Arc<NewestCheckpoint>> {
         let covers =
             |newest: &&Arc<NewestCheckpoint>| newest.size() > index && newest.origin() == self.settings.origin.as_str();
-        standing.newest.as_ref().filter(covers).cloned()
+        standing.counted.as_ref().filter(covers).cloned()
     }
 }
 
 impl Chancery {
-    /// A checkpoint over the record at `index`, which is recorded: the newest, or the next one, which is made soon. Waits for
-    /// it, and no longer than until a try has failed.
+    /// A checkpoint that counts over the record at `index`, which is recorded: the newest, or the next one, which is made soon.
+    /// Waits for it, and no longer than until a try has failed.
     pub(crate) async fn checkpoint_over(&self, index: u64) -> Result<Arc<NewestCheckpoint>, Uncovered> {
         let checkpoints = self.inner.checkpoints.as_ref().ok_or(Uncovered::NotKept)?;
         let mut standing = checkpoints.standing.subscribe();
@@ -61,8 +61,10 @@ impl Chancery {
             }
             now.failures
         };
+        // Where too few witnesses cosign, the next one would not count, either: they are asked again by and by.
+        let in_vain = |now: &CheckpointStanding| now.failures != failures || now.too_few_cosign();
         checkpoints.wanted.send_modify(|wanted| *wanted = (*wanted).max(index.saturating_add(1)));
-        let now = standing.wait_for(|now| checkpoints.covering(now, index).is_some() || now.failures != failures).await;
+        let now = standing.wait_for(|now| checkpoints.covering(now, index).is_some() || in_vain(now)).await;
         let newest = now.ok().and_then(|now| checkpoints.covering(&now, index));
         newest.ok_or(Uncovered::Unsigned)
     }

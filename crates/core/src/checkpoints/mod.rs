@@ -5,23 +5,28 @@
 //! would want another checkpoint. They are public, and the newest are kept. No caller and no policy leads to the function
 //! that signs: it takes a value that only this module can make. While the token is away checkpoints wait, and signing goes
 //! on; health and metrics say how far the newest one reaches.
+//!
+//! Where witnesses are required, a checkpoint counts once so many of them have cosigned it (`witnesses`).
 
 mod covering;
 mod served;
 mod standing;
+mod witnesses;
 
 pub(crate) use covering::Uncovered;
 pub use served::kept_log_keys;
-pub use standing::{CheckpointStanding, CheckpointTrouble, NewestCheckpoint};
+pub use standing::{CheckpointStanding, CheckpointTrouble, NewestCheckpoint, WitnessStanding, WitnessTrouble};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use chancery_audit::note::{self, SignError, SignatureKind, VerifierKey};
+use chancery_audit::witness::WitnessPolicy;
 use chancery_hsm::{HsmErrorKind, HsmFailure, SignInput, SigningKey, Token};
 use chancery_model::{Action, Algorithm, KeyName, Timestamp};
 use chancery_store::CheckpointRow;
+use chancery_witness::Witness;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
@@ -46,11 +51,17 @@ pub struct CheckpointSettings {
     pub origin: note::KeyName,
     /// How often, while records come.
     pub interval: Duration,
+    /// Who is asked to cosign.
+    pub witnesses: Vec<Arc<Witness>>,
+    /// How many of them have to, before a checkpoint counts.
+    pub required: usize,
 }
 
 /// Who signs checkpoints, and the newest.
 pub(crate) struct Checkpoints {
     settings: CheckpointSettings,
+    /// By the witnesses of the settings.
+    policy: WitnessPolicy,
     standing: watch::Sender<CheckpointStanding>,
     /// How many records those who wait want to be covered.
     wanted: watch::Sender<u64>,
@@ -59,16 +70,40 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// `newest` is what the store has kept.
-    pub fn new(settings: CheckpointSettings, newest: Option<CheckpointRow>) -> Result<Self, Error> {
-        let newest = newest.map(|CheckpointRow { time, note, .. }| {
-            let parsed = SignedCheckpoint::parse(note.as_bytes());
-            parsed.map(|checkpoint| Arc::new(NewestCheckpoint { checkpoint, signed: time }))
-        });
-        // Where the state is held to a seal, this was found before, with more to say.
-        let newest = newest.transpose().map_err(|error| Error::internal(format!("the newest checkpoint: {error}")))?;
-        let standing = watch::Sender::new(CheckpointStanding { newest, trouble: None, failures: 0 });
-        Ok(Self { settings, standing, wanted: watch::Sender::new(0), signing: Mutex::new(()) })
+    /// `newest` is what the store has kept, and `cosigned` the newest of those that counted by the settings of then.
+    pub fn new(
+        settings: CheckpointSettings,
+        newest: Option<CheckpointRow>,
+        cosigned: Option<CheckpointRow>,
+    ) -> Result<Self, Error> {
+        let parse = |row: Option<CheckpointRow>| {
+            let parsed = row.map(|CheckpointRow { time, note, .. }| {
+                let parsed = SignedCheckpoint::parse(note.as_bytes());
+                parsed.map(|checkpoint| Arc::new(NewestCheckpoint { checkpoint, signed: time }))
+            });
+            // Where the state is held to a seal, this was found before, with more to say.
+            parsed.transpose().map_err(|error| Error::internal(format!("the newest checkpoint: {error}")))
+        };
+        let keys: Vec<VerifierKey> = settings.witnesses.iter().map(|witness| witness.key().clone()).collect();
+        let names = keys.iter().map(|key| key.name().clone());
+        let witnesses = names.map(|name| WitnessStanding { name, trouble: None }).collect();
+        let policy = WitnessPolicy::new(keys, settings.required);
+        let policy = policy.map_err(|error| Error::internal(format!("the log's witnesses: {error}")))?;
+        let (newest, cosigned) = (parse(newest)?, parse(cosigned)?);
+        let required = settings.required;
+        let standing = CheckpointStanding { newest, counted: None, trouble: None, failures: 0, witnesses, required };
+        let (standing, wanted) = (watch::Sender::new(standing), watch::Sender::new(0));
+        let this = Self { settings, policy, standing, wanted, signing: Mutex::new(()) };
+        let counted = if required == 0 { this.newest() } else { cosigned };
+        if let Some(counted) = counted.filter(|counted| this.counts(counted)) {
+            this.standing.send_modify(|standing| standing.count(&counted));
+        }
+        Ok(this)
+    }
+
+    /// Whether enough of the witnesses have cosigned a checkpoint of this log.
+    fn counts(&self, checkpoint: &NewestCheckpoint) -> bool {
+        checkpoint.origin() == self.settings.origin.as_str() && self.policy.check(&checkpoint.checkpoint).is_ok()
     }
 
     pub fn standing(&self) -> &watch::Sender<CheckpointStanding> {
@@ -96,6 +131,7 @@ impl Chancery {
         if let Err(error) = self.make_log_key_if_needed().await {
             checkpoints.failed(&error);
         }
+        self.keep_cosignatures();
         let interval = checkpoints.settings.interval;
         let mut wanted = checkpoints.wanted.subscribe();
         // Somebody may have asked before there was anybody to listen.
@@ -184,8 +220,14 @@ impl Chancery {
         })?;
         let signed = Timestamp::now();
         self.inner.log.keep_checkpoint(&checkpoint, signed).await?;
-        let newest = Some(Arc::new(NewestCheckpoint { checkpoint, signed }));
-        checkpoints.standing.send_modify(|standing| standing.newest = newest);
+        let newest = NewestCheckpoint { checkpoint, signed };
+        let counts = checkpoints.counts(&newest);
+        checkpoints.standing.send_modify(|standing| {
+            if counts {
+                standing.count(&newest);
+            }
+            standing.newest = Some(Arc::new(newest));
+        });
         Ok(head.size)
     }
 

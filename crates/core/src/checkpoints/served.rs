@@ -22,7 +22,7 @@ impl Chancery {
     /// The checkpoint that the service shows to others. What is served reaches no further.
     #[must_use]
     pub fn served_checkpoint(&self) -> Option<Arc<NewestCheckpoint>> {
-        self.inner.checkpoints.as_ref()?.newest()
+        self.inner.checkpoints.as_ref()?.standing.borrow().counted.clone()
     }
 
     /// A resource of the log, to whoever may read the record; `None` where the log, up to its checkpoint, has none such.

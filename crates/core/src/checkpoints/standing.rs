@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use chancery_audit::checkpoint::SignedCheckpoint;
+use chancery_audit::note::KeyName;
 use chancery_model::Timestamp;
 
 use super::Checkpoints;
 use crate::{Chancery, Error};
 
-/// The newest checkpoint.
+/// A checkpoint, the newest of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewestCheckpoint {
     /// The checkpoint with its signatures, as it is kept.
@@ -37,10 +38,107 @@ impl NewestCheckpoint {
 pub struct CheckpointStanding {
     /// The newest checkpoint; `None` before the first.
     pub newest: Option<Arc<NewestCheckpoint>>,
+    /// The newest that counts, with its cosignatures: what is shown to others, and what receipts are made of. The newest,
+    /// where no witnesses are required.
+    pub counted: Option<Arc<NewestCheckpoint>>,
     /// Why there is no newer one; `None` where nothing is in the way.
     pub trouble: Option<CheckpointTrouble>,
     /// How often it could not be signed since the start: by this, who waits knows that a try has failed.
     pub failures: u64,
+    /// The witnesses, in the order of the settings.
+    pub witnesses: Vec<WitnessStanding>,
+    /// How many of them have to cosign a checkpoint before it counts.
+    pub required: usize,
+}
+
+/// How a witness is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessStanding {
+    /// Its key's name.
+    pub name: KeyName,
+    /// Why it does not cosign; `None` where it does, or was not asked yet.
+    pub trouble: Option<WitnessTrouble>,
+}
+
+/// Why a witness does not cosign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WitnessTrouble {
+    /// It does not answer, or not in time.
+    Silent,
+    /// It does not know the log.
+    Unknown,
+    /// What it answers is of no use.
+    Other,
+    /// It has cosigned more than there is.
+    Ahead {
+        /// How many records.
+        seen: u64,
+    },
+    /// It has cosigned something else.
+    Forks,
+}
+
+impl WitnessTrouble {
+    /// The states of a witness, by the names that metrics use. The first is that of one without trouble.
+    pub const STATES: [&str; 4] = ["cosigns", "silent", "refuses", "conflict"];
+
+    /// The state of a witness with this trouble, or none.
+    #[must_use]
+    pub const fn state(trouble: Option<Self>) -> &'static str {
+        let [cosigns, silent, refuses, conflict] = Self::STATES;
+        match trouble {
+            None => cosigns,
+            Some(Self::Silent) => silent,
+            Some(Self::Unknown | Self::Other) => refuses,
+            Some(Self::Ahead { .. } | Self::Forks) => conflict,
+        }
+    }
+
+    /// Whether the witness says that there is, or was, another log than this one.
+    #[must_use]
+    pub const fn is_conflict(self) -> bool {
+        matches!(self, Self::Ahead { .. } | Self::Forks)
+    }
+}
+
+impl fmt::Display for WitnessTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "it does not answer, or not in time; it is asked again",
+            Self::Unknown => "it does not know this log, or not by this key; give it the log's verifier key",
+            Self::Other => "what it answers is no cosignature; the log says what",
+            Self::Ahead { seen } => {
+                return write!(
+                    f,
+                    "it has cosigned {seen} records of this log, and there are not as many: this database is of an earlier \
+                     time, or another service signs with the log's key; see docs/operations.md"
+                );
+            }
+            Self::Forks => {
+                "it has cosigned another log by this name and key, which this one does not continue: this database is of an \
+                 earlier time or was edited, or another service signs with the log's key; see docs/operations.md"
+            }
+        })
+    }
+}
+
+impl CheckpointStanding {
+    /// This checkpoint counts, unless a newer one does, or the same with more cosignatures.
+    pub(super) fn count(&mut self, checkpoint: &NewestCheckpoint) {
+        let extent = |one: &NewestCheckpoint| (one.size(), one.checkpoint.note().signatures().len());
+        let newer = |counted: &Arc<NewestCheckpoint>| {
+            counted.origin() != checkpoint.origin() || extent(counted) < extent(checkpoint)
+        };
+        if self.counted.as_ref().is_none_or(newer) {
+            self.counted = Some(Arc::new(checkpoint.clone()));
+        }
+    }
+
+    /// Whether so few witnesses cosign that no new checkpoint counts.
+    #[must_use]
+    pub fn too_few_cosign(&self) -> bool {
+        self.witnesses.iter().filter(|witness| witness.trouble.is_none()).count() < self.required
+    }
 }
 
 /// Why the log is not signed. Signatures of callers are made all the same.
@@ -103,6 +201,45 @@ impl Checkpoints {
         if new {
             let error = error as &dyn std::error::Error;
             tracing::warn!(error, "the log is not signed for now; signing goes on");
+        }
+    }
+}
+
+impl Checkpoints {
+    /// A witness was asked. What has changed is said, and loudest that it has seen another log.
+    pub(super) fn witness_is(
+        &self,
+        name: &KeyName,
+        trouble: Option<WitnessTrouble>,
+        error: Option<&(dyn std::error::Error + 'static)>,
+    ) {
+        let mut before = None;
+        let new = self.standing.send_if_modified(|standing| {
+            let Some(witness) = standing.witnesses.iter_mut().find(|witness| witness.name == *name) else {
+                return false;
+            };
+            before = std::mem::replace(&mut witness.trouble, trouble);
+            before != trouble
+        });
+        let witness = name.as_str();
+        match trouble {
+            _ if !new => {}
+            None if before.is_some_and(WitnessTrouble::is_conflict) => {
+                tracing::error!(
+                    witness,
+                    "the witness that had seen another log cosigns this one: it has forgotten what it saw"
+                );
+            }
+            None => tracing::info!(witness, "the witness cosigns again"),
+            Some(trouble) if trouble.is_conflict() => {
+                tracing::error!(
+                    witness,
+                    error,
+                    "a witness has seen another history of this log: {trouble}. Signing goes on; what it is asked to cosign \
+                     does not count with it"
+                );
+            }
+            Some(trouble) => tracing::warn!(witness, error, "a witness does not cosign: {trouble}"),
         }
     }
 }

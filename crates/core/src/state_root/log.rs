@@ -1,4 +1,5 @@
-//! The log is held to what it said of itself: to the newest checkpoint in the database, and to the one in the anchor.
+//! The log is held to what it said of itself: to the newest checkpoint in the database, to the newest that
+//! witnesses have cosigned, and to the one in the anchor.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use chancery_audit::{Anchor, kept_tree};
 use chancery_crypto::PublicKey;
 use chancery_hsm::KeyPresence;
 use chancery_model::{Algorithm, KeyState, Timestamp};
-use chancery_store::{KeyRow, KeyVersionRow, Reader, RowChange, State, StoreError};
+use chancery_store::{CheckpointRow, KeyRow, KeyVersionRow, Reader, RowChange, State, StoreError};
 use tokio::time::Instant;
 
 use super::refusal::StateRefusal;
@@ -37,6 +38,10 @@ impl StateKeeper {
             let mut found = Vec::new();
             if let Some(row) = reader.newest_checkpoint()? {
                 found.extend(compare(&reader, &keys, leaves, "in the database", &row.note)?);
+            }
+            if let Some(row) = reader.newest_cosigned_checkpoint()? {
+                let place = "with cosignatures in the database";
+                found.extend(compare(&reader, &keys, leaves, place, &row.note)?);
             }
             if let Some(note) = anchored {
                 let place = format!("in the anchor {}", Path::new(&anchor).display());
@@ -70,14 +75,19 @@ impl StateKeeper {
     pub(super) async fn void_checkpoints(&self, state: &State) -> Result<Option<u64>, Error> {
         let (keys, reader, leaves) = (log_keys(state), self.reader.clone(), state.leaves);
         let void = crate::blocking(move || {
-            let mut void = None;
-            for row in reader.checkpoints_after(None, u32::MAX)?.iter().rev() {
-                if compare(&reader, &keys, leaves, "", &row.note)?.is_none() {
-                    break;
+            let void = |rows: Vec<CheckpointRow>| {
+                let mut void = None;
+                for row in rows.iter().rev() {
+                    if compare(&reader, &keys, leaves, "", &row.note)?.is_none() {
+                        break;
+                    }
+                    void = Some(row.size);
                 }
-                void = Some(row.size);
-            }
-            Ok::<_, StoreError>(void)
+                Ok::<_, StoreError>(void)
+            };
+            let signed = void(reader.checkpoints_after(None, u32::MAX)?)?;
+            let cosigned = void(reader.cosigned_checkpoints_after(None, u32::MAX)?)?;
+            Ok::<_, StoreError>(signed.into_iter().chain(cosigned).min())
         });
         Ok(void.await??)
     }

@@ -3,7 +3,9 @@
 use crate::keys::{Signer, jwks};
 use crate::server::Server;
 use crate::{AUDIENCE, ISSUER, now, settings};
-use chancery_oidc::{FetchError, Issuer, Issuers, JwsAlgorithm, KeySource, KeysState, RefreshError, Refused, Settings};
+use chancery_oidc::{
+    FetchError, Issuer, Issuers, JwsAlgorithm, KeySource, KeysState, RefreshError, Refused, RequestError, Settings,
+};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long a test waits for what must come.
@@ -119,30 +121,54 @@ async fn what_is_no_answer_of_the_issuers_is_refused() {
         matches!(fetch_error(refresh(server.settings()).await.unwrap_err()), FetchError::Status(status) if status == 302)
     );
     server.answers("200 OK", &format!("{}{}", jwks(&[&signer]), " ".repeat(256 * 1024)));
-    assert!(matches!(fetch_error(refresh(server.settings()).await.unwrap_err()), FetchError::Http(_)), "too large");
+    assert!(
+        matches!(
+            fetch_error(refresh(server.settings()).await.unwrap_err()),
+            FetchError::Request(RequestError::Http(_))
+        ),
+        "too large"
+    );
     server.answers("200 OK", "<html></html>");
     assert!(matches!(refresh(server.settings()).await.unwrap_err(), RefreshError::Jwks { .. }));
     // Cut off in the middle.
     server.answers_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"keys\":[");
-    assert!(matches!(fetch_error(refresh(server.settings()).await.unwrap_err()), FetchError::Http(_)));
+    assert!(matches!(
+        fetch_error(refresh(server.settings()).await.unwrap_err()),
+        FetchError::Request(RequestError::Http(_))
+    ));
 
     server.answers("200 OK", &jwks(&[&signer]));
     let other = Server::start("127.0.0.1").await;
     let keys = KeySource::Url { url: server.url(), ca: other.ca.clone(), token: None };
     assert!(
-        matches!(fetch_error(refresh(settings(keys)).await.unwrap_err()), FetchError::Connect(_)),
+        matches!(
+            fetch_error(refresh(settings(keys)).await.unwrap_err()),
+            FetchError::Request(RequestError::Connect(_))
+        ),
         "another's authority"
     );
     let elsewhere = Server::start("issuer.example").await;
     elsewhere.answers("200 OK", &jwks(&[&signer]));
     assert!(
-        matches!(fetch_error(refresh(elsewhere.settings()).await.unwrap_err()), FetchError::Connect(_)),
+        matches!(
+            fetch_error(refresh(elsewhere.settings()).await.unwrap_err()),
+            FetchError::Request(RequestError::Connect(_))
+        ),
         "another's name"
     );
     let keys = KeySource::Url { url: server.url(), ca: "/nowhere/ca.pem".into(), token: None };
-    assert!(matches!(fetch_error(refresh(settings(keys)).await.unwrap_err()), FetchError::Authorities { .. }));
+    assert!(matches!(
+        fetch_error(refresh(settings(keys)).await.unwrap_err()),
+        FetchError::Request(RequestError::Authorities { .. })
+    ));
     let keys = KeySource::Url { url: "https://127.0.0.1:1/".parse().unwrap(), ca: server.ca.clone(), token: None };
-    assert!(matches!(fetch_error(refresh(settings(keys)).await.unwrap_err()), FetchError::Connect(_)), "nobody there");
+    assert!(
+        matches!(
+            fetch_error(refresh(settings(keys)).await.unwrap_err()),
+            FetchError::Request(RequestError::Connect(_))
+        ),
+        "nobody there"
+    );
 }
 
 #[tokio::test]

@@ -60,6 +60,7 @@ impl Config {
         report.tokens(&self.tokens);
         report.key_rings(&self.key_rings, &self.tokens);
         report.system_ring(self);
+        report.log(self);
         report.api_keys(&self.api_keys);
         report.uses(&self.limits);
         report.callers(self);

@@ -10,6 +10,7 @@ mod caller;
 mod caller_signatures;
 mod check;
 mod check_limits;
+mod check_log;
 mod check_oidc;
 mod error;
 mod limits;
@@ -31,7 +32,7 @@ pub use check::{Finding, Severity};
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
 pub use listener::{Admin, ClientAuth, ClientCa, IdentityKind, Listener};
-pub use log::Log;
+pub use log::{Log, Witness};
 pub use oidc::{Oidc, RequiredValue};
 pub use parse::parse_identity;
 pub use retention::Retention;
@@ -163,7 +164,7 @@ impl Config {
             tokens,
             key_rings: _,
             system_ring: _,
-            log: _,
+            log,
             retention: _,
             api_keys: _,
             caller_signatures: _,
@@ -191,6 +192,7 @@ impl Config {
             .chain(issuers)
             .chain(policy.first.iter_mut())
             .chain(store.anchor.iter_mut())
+            .chain(log.witnesses.iter_mut().filter_map(|witness| witness.ca.as_mut()))
             .chain(tokens)
             .for_each(|path| *path = folder.join(&*path));
     }

@@ -1,6 +1,7 @@
 //! From the file's words to our types, so that what is malformed is refused with its line.
 
-use chancery_audit::note::KeyName;
+use chancery_audit::note::{KeyName, VerifierKey};
+use chancery_https::Url;
 use chancery_model::{Factor, Id, Identity, InvalidIdentity, Role};
 use chancery_oidc::{HttpsUrl, JwsAlgorithm};
 use serde::de::{Deserialize, Deserializer, Error};
@@ -38,6 +39,14 @@ pub(super) fn optional_https_url<'de, D: Deserializer<'de>>(deserializer: D) -> 
 
 pub(super) fn optional_origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<KeyName>, D::Error> {
     KeyName::parse(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn verifier_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VerifierKey, D::Error> {
+    VerifierKey::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+pub(super) fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
 /// Whole seconds, at least one.

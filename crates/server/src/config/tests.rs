@@ -1,5 +1,6 @@
 //! The shape that the documents promise, and each way to get it wrong.
 
+mod log;
 mod oidc;
 
 use super::*;

@@ -4,7 +4,7 @@ use super::{NONE, OTHER};
 use crate::layers::InFlight;
 use crate::tls::{Crl, Freshness, Tls};
 use chancery_audit::LogHealth;
-use chancery_core::{ApiKeyCensus, Chancery, StateStanding};
+use chancery_core::{ApiKeyCensus, Chancery, CheckpointStanding, NewestCheckpoint, StateStanding, WitnessTrouble};
 use chancery_hsm::{HealthCause, Token, TokenState};
 use chancery_model::{Id, KeyName, Timestamp};
 use chancery_oidc::{Issuer, Issuers, KeysState};
@@ -234,27 +234,52 @@ impl Observed {
 
 /// Nothing is shown where the log is not signed, and no age before the first checkpoint.
 fn observe_checkpoints(meter: &Meter, core: &Chancery) {
+    type Look = fn(&CheckpointStanding) -> Option<&NewestCheckpoint>;
+    let newest: Look = |standing| standing.newest.as_deref();
+    let counted: Look = |standing| standing.counted.as_deref();
+    let gauge = |name: &'static str,
+                 unit: &'static str,
+                 description: &'static str,
+                 look: fn(&Chancery, Look) -> Option<u64>,
+                 of: Look| {
+        let watched = core.clone();
+        meter
+            .u64_observable_gauge(name)
+            .with_unit(unit)
+            .with_description(description)
+            .with_callback(move |gauge| {
+                if let Some(number) = look(&watched, of) {
+                    gauge.observe(number, &[]);
+                }
+            })
+            .build();
+    };
+    let uncovered = |core: &Chancery, of: Look| {
+        let standing = core.checkpoints()?;
+        Some(core.records().saturating_sub(of(&standing).map_or(0, NewestCheckpoint::size)))
+    };
+    let age = |core: &Chancery, of: Look| {
+        let signed = of(&core.checkpoints()?)?.signed.unix_micros();
+        Some(u64::try_from(Timestamp::now().unix_micros().saturating_sub(signed) / 1_000_000).unwrap_or(0))
+    };
+    gauge("chancery.log.unsigned", "{record}", "Records that no checkpoint covers yet", uncovered, newest);
+    gauge("chancery.log.checkpoint.age", "s", "How long ago the newest checkpoint was signed", age, newest);
+    let description =
+        "Records that no checkpoint covers yet which counts: which as many witnesses as required have cosigned";
+    gauge("chancery.log.uncounted", "{record}", description, uncovered, counted);
+    let description = "How long ago the newest checkpoint that counts was signed";
+    gauge("chancery.log.counted_checkpoint.age", "s", description, age, counted);
     let watched = core.clone();
     meter
-        .u64_observable_gauge("chancery.log.unsigned")
-        .with_unit("{record}")
-        .with_description("Records that no checkpoint covers yet")
+        .u64_observable_gauge("chancery.log.witness.state")
+        .with_description("1 for the state that the witness is in, 0 for the others")
         .with_callback(move |gauge| {
-            if let Some(standing) = watched.checkpoints() {
-                let covered = standing.newest.map_or(0, |newest| newest.size());
-                gauge.observe(watched.records().saturating_sub(covered), &[]);
-            }
-        })
-        .build();
-    let watched = core.clone();
-    meter
-        .u64_observable_gauge("chancery.log.checkpoint.age")
-        .with_unit("s")
-        .with_description("How long ago the newest checkpoint was signed")
-        .with_callback(move |gauge| {
-            if let Some(newest) = watched.checkpoints().and_then(|standing| standing.newest) {
-                let age = Timestamp::now().unix_micros().saturating_sub(newest.signed.unix_micros());
-                gauge.observe(u64::try_from(age / 1_000_000).unwrap_or(0), &[]);
+            for witness in watched.checkpoints().into_iter().flat_map(|standing| standing.witnesses) {
+                let now = WitnessTrouble::state(witness.trouble);
+                for state in WitnessTrouble::STATES {
+                    let name = KeyValue::new("chancery.witness", witness.name.as_str().to_owned());
+                    gauge.observe(u64::from(state == now), &[name, KeyValue::new("chancery.state", state)]);
+                }
             }
         })
         .build();

@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "transparency_log", sql: include_str!("../../migrations/0009_transparency_log.sql") },
     Migration { name: "caller_evidence", sql: include_str!("../../migrations/0010_caller_evidence.sql") },
     Migration { name: "retention", sql: include_str!("../../migrations/0011_retention.sql") },
+    Migration { name: "cosigned_checkpoints", sql: include_str!("../../migrations/0012_cosigned_checkpoints.sql") },
 ];
 
 /// Runs the steps that the database has not seen.

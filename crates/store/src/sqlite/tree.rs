@@ -7,6 +7,24 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const READING_CHECKPOINTS: &str = "reading a checkpoint of the log";
 
+/// Where checkpoints are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CheckpointTable {
+    /// What the log has signed.
+    Signed,
+    /// What enough witnesses have signed, too.
+    Cosigned,
+}
+
+impl CheckpointTable {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Signed => "checkpoints",
+            Self::Cosigned => "cosigned_checkpoints",
+        }
+    }
+}
+
 /// Writes a tile, in the place of a narrower one.
 pub(crate) fn put_tile(connection: &Connection, level: u8, index: u64, hashes: &[u8]) -> Result<(), StoreError> {
     let index = to_sql(index, "the place of a tile")?;
@@ -80,38 +98,48 @@ pub(crate) fn log_rows(connection: &Connection, first: u64, limit: u32) -> Resul
 
 /// Keeps a checkpoint. One of this size is replaced: the same with more signatures. The newest one so far goes, unless it is
 /// the first of its hour.
-pub(crate) fn put_checkpoint(connection: &Connection, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+pub(crate) fn put_checkpoint(
+    connection: &Connection,
+    table: CheckpointTable,
+    checkpoint: &CheckpointRow,
+) -> Result<(), StoreError> {
     const HOUR: i64 = 3_600_000_000;
     let CheckpointRow { size, time, note } = checkpoint;
     let size = to_sql(*size, "the size of a checkpoint")?;
+    let table = table.name();
     connection
-        .prepare_cached(
-            "DELETE FROM checkpoints WHERE size = (SELECT max(size) FROM checkpoints) AND time / ?1 =
-             (SELECT time / ?1 FROM checkpoints ORDER BY size DESC LIMIT 1 OFFSET 1)",
-        )
+        .prepare_cached(&format!(
+            "DELETE FROM {table} WHERE size = (SELECT max(size) FROM {table}) AND time / ?1 =
+             (SELECT time / ?1 FROM {table} ORDER BY size DESC LIMIT 1 OFFSET 1)"
+        ))
         .and_then(|mut statement| statement.execute([HOUR]))
         .map_err(failed("keeping a checkpoint of the log"))?;
     connection
-        .prepare_cached("INSERT OR REPLACE INTO checkpoints (size, time, note) VALUES (?1, ?2, ?3)")
+        .prepare_cached(&format!("INSERT OR REPLACE INTO {table} (size, time, note) VALUES (?1, ?2, ?3)"))
         .and_then(|mut statement| statement.execute(params![size, time.unix_micros(), note]))
         .map_err(failed("keeping a checkpoint of the log"))?;
     Ok(())
 }
 
-/// Removes the checkpoints of this size and more.
+/// Removes the checkpoints of this size and more, cosigned or not.
 pub(crate) fn remove_checkpoints(connection: &Connection, from: u64) -> Result<(), StoreError> {
     let from = to_sql(from, "the size of a checkpoint")?;
-    connection
-        .prepare_cached("DELETE FROM checkpoints WHERE size >= ?1")
-        .and_then(|mut statement| statement.execute([from]))
-        .map_err(failed("removing checkpoints of the log"))?;
+    for table in [CheckpointTable::Signed, CheckpointTable::Cosigned] {
+        connection
+            .prepare_cached(&format!("DELETE FROM {} WHERE size >= ?1", table.name()))
+            .and_then(|mut statement| statement.execute([from]))
+            .map_err(failed("removing checkpoints of the log"))?;
+    }
     Ok(())
 }
 
 /// The newest checkpoint; `None` where there is none.
-pub(crate) fn newest_checkpoint(connection: &Connection) -> Result<Option<CheckpointRow>, StoreError> {
+pub(crate) fn newest_checkpoint(
+    connection: &Connection,
+    table: CheckpointTable,
+) -> Result<Option<CheckpointRow>, StoreError> {
     let row = connection
-        .prepare_cached("SELECT size, time, note FROM checkpoints ORDER BY size DESC LIMIT 1")
+        .prepare_cached(&format!("SELECT size, time, note FROM {} ORDER BY size DESC LIMIT 1", table.name()))
         .and_then(|mut statement| statement.query_row([], columns).optional())
         .map_err(failed(READING_CHECKPOINTS))?;
     row.map(checkpoint).transpose()
@@ -120,13 +148,17 @@ pub(crate) fn newest_checkpoint(connection: &Connection) -> Result<Option<Checkp
 /// Up to `limit` checkpoints of more than `after` leaves, the smallest first.
 pub(crate) fn checkpoints_after(
     connection: &Connection,
+    table: CheckpointTable,
     after: Option<u64>,
     limit: u32,
 ) -> Result<Vec<CheckpointRow>, StoreError> {
     let failed = || failed(READING_CHECKPOINTS);
     let after = after.map_or(Ok(-1), |after| to_sql(after, "the size of a checkpoint"))?;
     let mut statement = connection
-        .prepare_cached("SELECT size, time, note FROM checkpoints WHERE size > ?1 ORDER BY size LIMIT ?2")
+        .prepare_cached(&format!(
+            "SELECT size, time, note FROM {} WHERE size > ?1 ORDER BY size LIMIT ?2",
+            table.name()
+        ))
         .map_err(failed())?;
     let rows = statement.query_map(params![after, limit], columns).map_err(failed())?;
     rows.map(|row| row.map_err(failed()).and_then(checkpoint)).collect()
@@ -162,10 +194,14 @@ mod tests {
         let connection = database();
         let keep = |size: u64, minute: i64| {
             let (time, note) = (Timestamp::from_unix_micros(minute * 60_000_000), format!("{size}"));
-            put_checkpoint(&connection, &CheckpointRow { size, time, note }).unwrap();
+            put_checkpoint(&connection, CheckpointTable::Signed, &CheckpointRow { size, time, note }).unwrap();
         };
         let sizes = || -> Vec<u64> {
-            checkpoints_after(&connection, None, 100).unwrap().iter().map(|checkpoint| checkpoint.size).collect()
+            checkpoints_after(&connection, CheckpointTable::Signed, None, 100)
+                .unwrap()
+                .iter()
+                .map(|checkpoint| checkpoint.size)
+                .collect()
         };
         for (size, minute) in [(0, 1), (10, 2), (20, 59), (30, 60), (40, 61), (50, 119), (60, 200), (70, 201)] {
             keep(size, minute);
@@ -173,12 +209,37 @@ mod tests {
         assert_eq!(sizes(), [0, 30, 60, 70]);
         keep(70, 202);
         assert_eq!(
-            newest_checkpoint(&connection).unwrap().unwrap().time,
+            newest_checkpoint(&connection, CheckpointTable::Signed).unwrap().unwrap().time,
             Timestamp::from_unix_micros(202 * 60_000_000)
         );
-        assert_eq!(checkpoints_after(&connection, Some(30), 2).unwrap().len(), 2);
+        assert_eq!(checkpoints_after(&connection, CheckpointTable::Signed, Some(30), 2).unwrap().len(), 2);
         remove_checkpoints(&connection, 50).unwrap();
         assert_eq!(sizes(), [0, 30]);
+    }
+
+    #[test]
+    fn cosigned_checkpoints_are_kept_apart_and_go_with_the_others() {
+        let connection = database();
+        let newest = |table| newest_checkpoint(&connection, table).unwrap().map(|checkpoint| checkpoint.size);
+        let keep = |table, size: u64| {
+            let row = CheckpointRow { size, time: Timestamp::from_unix_micros(1), note: String::new() };
+            put_checkpoint(&connection, table, &row).unwrap();
+        };
+        for (table, size) in [
+            (CheckpointTable::Signed, 1),
+            (CheckpointTable::Signed, 2),
+            (CheckpointTable::Cosigned, 2),
+            (CheckpointTable::Signed, 3),
+            (CheckpointTable::Signed, 4),
+        ] {
+            keep(table, size);
+        }
+        let both = || (newest(CheckpointTable::Signed), newest(CheckpointTable::Cosigned));
+        assert_eq!(both(), (Some(4), Some(2)));
+        remove_checkpoints(&connection, 3).unwrap();
+        assert_eq!(both(), (Some(1), Some(2)), "those between were not kept");
+        remove_checkpoints(&connection, 2).unwrap();
+        assert_eq!(both(), (Some(1), None));
     }
 
     #[test]

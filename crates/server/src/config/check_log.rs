@@ -1,0 +1,43 @@
+//! What can be found out about `[log]` before anything is started with it.
+
+use super::Config;
+use super::check::Report;
+use chancery_audit::witness::WitnessPolicy;
+
+impl Report {
+    pub(super) fn log(&mut self, config: &Config) {
+        let log = &config.log;
+        let keys = log.witnesses.iter().map(|witness| witness.key.clone()).collect();
+        if let Err(error) = WitnessPolicy::new(keys, log.required_witnesses) {
+            self.error("log.witness", format!("{error}; correct the [[log.witness]] entries, or required_witnesses"));
+        }
+        if !log.witnesses.is_empty() && config.system_ring.is_none() {
+            let message = "there is nothing to cosign without a [system_ring], whose token signs the log; add it";
+            self.error("log.witness", message);
+        }
+        if log.required_witnesses > 0 && log.required_witnesses == log.witnesses.len() {
+            let message = "is the number of witnesses, so that no checkpoint counts while one of them is away; add another \
+                           [[log.witness]], unless that is meant";
+            self.warning("log.required_witnesses", message);
+        }
+        for witness in &log.witnesses {
+            let name = witness.key.name();
+            match (witness.url.is_https(), &witness.ca) {
+                (true, None) => {
+                    let message = format!("whom to trust with the address of {name} is not said; name a PEM file");
+                    self.error("log.witness.ca", message);
+                }
+                (true, Some(ca)) => self.readable("log.witness.ca", ca),
+                (false, Some(_)) => {
+                    let message = format!("{name} is asked without TLS, on this machine; remove ca, or write https");
+                    self.error("log.witness.ca", message);
+                }
+                (false, None) => {}
+            }
+            if witness.url.path().contains('?') {
+                let message = format!("the address of {name} has a query; give what comes before /add-checkpoint");
+                self.error("log.witness.url", message);
+            }
+        }
+    }
+}

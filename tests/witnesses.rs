@@ -1,0 +1,342 @@
+//! Witnesses: a checkpoint counts once enough of them have cosigned it, and they remember what the service's own disk forgot.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use chancery_audit::checkpoint::SignedCheckpoint;
+use chancery_audit::kept_tree;
+use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
+use chancery_audit::witness::WitnessPolicy;
+use chancery_crypto::PublicKey;
+use chancery_model::Algorithm;
+use chancery_testkit::Chancery;
+use chancery_testkit::client::EcdsaEncoding;
+use chancery_tests::contract::admin_get;
+use chancery_tests::hand::{self, Saved};
+use chancery_tests::load::until;
+use chancery_tests::program::{Running, chancery as program, command, run, succeed};
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+const ORIGIN: &str = "log.example/chancery";
+
+/// A witness in a process of its own.
+struct Witness {
+    name: String,
+    folder: PathBuf,
+    log: VerifierKey,
+    tls: bool,
+    /// Where it listens, once it has.
+    address: String,
+    key: VerifierKey,
+    running: Option<Running>,
+}
+
+impl Witness {
+    fn start(folder: &Path, name: &str, log: &VerifierKey, tls: bool) -> Self {
+        let name = format!("witness.example/{name}");
+        let folder = folder.join(name.rsplit_once('/').unwrap().1);
+        std::fs::create_dir(&folder).unwrap();
+        if tls {
+            let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+            std::fs::write(folder.join("tls.pem"), made.cert.pem()).unwrap();
+            std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+        }
+        let said =
+            succeed(command(program()).args(["witness", "--prepare", "--name", &name, "--dir"]).arg(folder.join("w")));
+        let key = VerifierKey::parse(said.strip_prefix("verifier key: ").unwrap().trim()).unwrap();
+        let address = "127.0.0.1:0".to_owned();
+        let mut witness = Self { name, folder, log: log.clone(), tls, address, key, running: None };
+        witness.run();
+        witness
+    }
+
+    fn command(&self) -> Command {
+        let mut command = command(program());
+        command.args(["witness", "--name", &self.name, "--listen", &self.address, "--log", &self.log.to_string()]);
+        command.arg("--dir").arg(self.folder.join("w"));
+        if self.tls {
+            command.arg("--tls-certificate").arg(self.folder.join("tls.pem"));
+            command.arg("--tls-key").arg(self.folder.join("tls.key"));
+        }
+        command
+    }
+
+    /// Starts it, where it was before.
+    fn run(&mut self) {
+        let mut running = Running::start(&mut self.command(), &self.folder.join("log"));
+        let listening = running.until("an address", |said| {
+            let (_, rest) = said.split_once("listening: ")?;
+            rest.split_once('\n').map(|(url, _)| url.to_owned())
+        });
+        assert!(running.log().contains(&self.key.to_string()), "the key is the same");
+        self.address = listening.rsplit_once('/').unwrap().1.to_owned();
+        self.running = Some(running);
+    }
+
+    /// As a machine that loses its power does, as far as a test can.
+    fn kill(&mut self) {
+        chancery_testkit::signal(self.running.as_ref().unwrap().pid(), "KILL").unwrap();
+        self.running = None;
+    }
+
+    /// `[[log.witness]]`.
+    fn configuration(&self) -> Table {
+        let mut table = Table::new();
+        table.insert("key".to_owned(), Value::String(self.key.to_string()));
+        let scheme = if self.tls { "https" } else { "http" };
+        table.insert("url".to_owned(), Value::String(format!("{scheme}://{}", self.address)));
+        if self.tls {
+            table.insert("ca".to_owned(), Value::String(self.folder.join("tls.pem").display().to_string()));
+        }
+        table
+    }
+}
+
+/// A service that has stopped, with a key to sign with, and three witnesses of its log of which two are required.
+struct Scene {
+    chancery: Chancery,
+    witnesses: [Witness; 3],
+    log: VerifierKey,
+    signed: u32,
+    _folder: TempDir,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = Chancery::setup().configure(|config| {
+            config.insert("log".to_owned(), toml::toml! { origin = "log.example/chancery" }.into());
+        });
+        let mut chancery = setup.start().await.unwrap();
+        let _key = chancery.create_key("k", Algorithm::Ed25519).await.unwrap();
+        until("a checkpoint is signed", async || {
+            (metric(&chancery, "chancery_log_unsigned").await == Some(0)).then_some(())
+        })
+        .await;
+        assert_eq!(metric(&chancery, "chancery_log_uncounted").await, Some(0), "no witness is required");
+        chancery.terminate().await.unwrap();
+        let log = log_key(&chancery.dir());
+        let witness = |name, tls| Witness::start(folder.path(), name, &log, tls);
+        let witnesses = [witness("w1", true), witness("w2", false), witness("w3", false)];
+        let configured: Vec<Value> = witnesses.iter().map(|witness| witness.configuration().into()).collect();
+        chancery
+            .configure(|config| {
+                config["log"].as_table_mut().unwrap().insert("witness".to_owned(), Value::Array(configured));
+                config["log"].as_table_mut().unwrap().insert("required_witnesses".to_owned(), Value::Integer(2));
+            })
+            .unwrap();
+        Self { chancery, witnesses, log, signed: 0, _folder: folder }
+    }
+
+    async fn serve(&mut self) {
+        self.chancery.launch().unwrap();
+        self.chancery.wait_until_serving().await.unwrap();
+    }
+
+    async fn sign(&mut self) {
+        self.signed += 1;
+        let caller = self.chancery.caller().await.unwrap();
+        let message = format!("message {}", self.signed);
+        caller.sign("keyRings/dev/keys/k", message.as_str(), EcdsaEncoding::Der).await.unwrap();
+    }
+
+    async fn metric(&self, name: &str) -> Option<u64> {
+        metric(&self.chancery, name).await
+    }
+
+    async fn readyz(&self) -> String {
+        let (status, said) = admin_get(&self.chancery, "/readyz").await;
+        assert_eq!(status, 200, "signing goes on whatever witnesses do: {said}");
+        said
+    }
+
+    async fn until_counted(&self) {
+        until("a checkpoint that counts covers every record", async || {
+            (self.metric("chancery_log_uncounted").await == Some(0)).then_some(())
+        })
+        .await;
+    }
+
+    async fn until_signed(&self) {
+        until("a checkpoint covers every record", async || {
+            (self.metric("chancery_log_unsigned").await == Some(0)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until each witness is in such a state, in their order.
+    async fn until_witnesses(&self, states: [&str; 3]) {
+        let of = |witness: &Witness, state: &str| {
+            format!("chancery_log_witness_state{{chancery_state=\"{state}\",chancery_witness=\"{}\"}}", witness.name)
+        };
+        until(&format!("the witnesses are {states:?}"), async || {
+            for (witness, state) in self.witnesses.iter().zip(states) {
+                if self.metric(&of(witness, state)).await != Some(1) {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+
+    /// The newest checkpoint that counted, of the stopped service: checked as somebody who trusts two of the witnesses does.
+    fn counted(&self) -> u64 {
+        let (_writer, reader) = chancery_store::open(&hand::database(&self.chancery.dir())).unwrap();
+        let keys = self.witnesses.iter().map(|witness| witness.key.clone()).collect();
+        let policy = WitnessPolicy::new(keys, 2).unwrap();
+        let rows = reader.cosigned_checkpoints_after(None, u32::MAX).unwrap();
+        for row in &rows {
+            let checkpoint = SignedCheckpoint::parse(row.note.as_bytes()).unwrap();
+            let said = checkpoint.verify(std::slice::from_ref(&self.log)).unwrap();
+            assert_eq!((said.size(), *said.root()), (row.size, kept_tree(&reader, row.size).root().unwrap()));
+            assert!(policy.check(&checkpoint).unwrap().iter().all(|one| one.time.is_some()));
+        }
+        rows.last().unwrap().size
+    }
+}
+
+async fn metric(chancery: &Chancery, name: &str) -> Option<u64> {
+    let (_, metrics) = admin_get(chancery, "/metrics").await;
+    let line = metrics.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))?;
+    line.rsplit(' ').next()?.parse::<f64>().ok().map(|number| number as u64)
+}
+
+/// The verifier key of a log whose service has stopped.
+fn log_key(folder: &Path) -> VerifierKey {
+    let (_writer, reader) = chancery_store::open(&hand::database(folder)).unwrap();
+    let state = reader.load_state().unwrap();
+    let key = state.keys.iter().find(|key| key.name.to_string() == "keyRings/system/keys/log").unwrap();
+    let version = state.key_versions.iter().find(|version| version.key_uid == key.uid).unwrap();
+    let public = PublicKey::from_spki_der(Algorithm::Ed25519, version.spki_der.as_deref().unwrap()).unwrap();
+    VerifierKey::from_public_key(KeyName::parse(ORIGIN).unwrap(), SignatureKind::Ed25519, &public).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_counts_once_enough_witnesses_have_cosigned_it() {
+    let mut scene = Scene::new().await;
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_counted().await;
+    scene.until_witnesses(["cosigns"; 3]).await;
+    let said = scene.readyz().await;
+    assert!(!said.contains("witness") && !said.contains("log:"), "{said}");
+
+    // One is down: the others are enough, and it is named.
+    scene.witnesses[2].kill();
+    scene.sign().await;
+    scene.until_counted().await;
+    scene.until_witnesses(["cosigns", "cosigns", "silent"]).await;
+    let said = scene.readyz().await;
+    assert!(said.contains("witness witness.example/w3: silent: ") && !said.contains("log:"), "{said}");
+
+    // Two are down: callers get signatures, checkpoints are signed, and no new one counts.
+    scene.witnesses[1].kill();
+    scene.sign().await;
+    scene.until_signed().await;
+    scene.until_witnesses(["cosigns", "silent", "silent"]).await;
+    assert_ne!(scene.metric("chancery_log_uncounted").await, Some(0));
+    let said = scene.readyz().await;
+    assert!(said.contains("log: uncounted: ") && said.contains("the 2 witnesses that are required"), "{said}");
+
+    // What counted counts after a restart, too.
+    scene.chancery.terminate().await.unwrap();
+    let counted = scene.counted();
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_signed().await;
+    scene.until_witnesses(["cosigns", "silent", "silent"]).await;
+    let uncounted = scene.metric("chancery_log_uncounted").await.unwrap();
+    assert!(scene.metric("chancery_log_counted_checkpoint_age_seconds").await.is_some());
+    assert!(uncounted > 0, "{uncounted}");
+
+    // One comes back, with what it had seen, and is asked without anything new being recorded.
+    scene.witnesses[1].run();
+    scene.until_counted().await;
+    scene.until_witnesses(["cosigns", "cosigns", "silent"]).await;
+    scene.witnesses[2].run();
+    scene.until_witnesses(["cosigns"; 3]).await;
+    let said = scene.readyz().await;
+    assert!(!said.contains("witness") && !said.contains("log:"), "{said}");
+    scene.chancery.terminate().await.unwrap();
+    assert!(scene.counted() > counted);
+    let log = scene.chancery.log();
+    assert!(log.contains("a witness does not cosign") && log.contains("the witness cosigns again"), "{log}");
+    assert!(!log.contains("another history"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_yesterday_with_its_anchor_is_found_by_those_who_remember_today() {
+    let mut scene = Scene::new().await;
+    let dir = scene.chancery.dir();
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_counted().await;
+    scene.until_witnesses(["cosigns"; 3]).await;
+    scene.chancery.terminate().await.unwrap();
+    let yesterday = Saved::of(&dir);
+
+    // Today only the third is there, and sees more.
+    scene.witnesses[0].kill();
+    scene.witnesses[1].kill();
+    scene.serve().await;
+    for _ in 0..10 {
+        scene.sign().await;
+    }
+    scene.until_signed().await;
+    scene.until_witnesses(["silent", "silent", "cosigns"]).await;
+    scene.chancery.terminate().await.unwrap();
+
+    // Yesterday again: nothing on this disk says that there was more.
+    yesterday.put(&dir);
+    let mut check = command(program());
+    let (said, code) = run(check.args(["state", "check", "--config"]).arg(scene.chancery.config()));
+    assert_eq!(code, Some(0), "the disk has no memory of today: {said}");
+    scene.witnesses[0].run();
+    scene.witnesses[1].run();
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_witnesses(["cosigns", "cosigns", "conflict"]).await;
+    let said = scene.readyz().await;
+    assert!(said.contains("witness witness.example/w3: conflict: it has cosigned "), "{said}");
+    assert!(said.contains("of an earlier time") && said.contains("docs/operations.md"), "{said}");
+    let log = scene.chancery.log();
+    assert!(log.contains("ERROR") && log.contains("a witness has seen another history of this log"), "{log}");
+    // Two of three saw only yesterday and what comes after it now: with them it counts, as was configured.
+    scene.until_counted().await;
+    scene.chancery.terminate().await.unwrap();
+
+    // Yesterday once more, and now all of them remember a today: nothing counts.
+    yesterday.put(&dir);
+    let counted = scene.counted();
+    scene.serve().await;
+    scene.until_witnesses(["conflict"; 3]).await;
+    // Once it has as many records as they saw, what they saw is not what is there.
+    for _ in 0..20 {
+        scene.sign().await;
+    }
+    scene.until_signed().await;
+    until("each witness says that this is another log", async || {
+        let said = scene.readyz().await;
+        let forks = said.matches("conflict: it has cosigned another log by this name and key").count();
+        (forks == 3).then_some(said)
+    })
+    .await;
+    assert!(scene.readyz().await.contains("log: uncounted: "));
+    assert_ne!(scene.metric("chancery_log_uncounted").await, Some(0));
+    scene.chancery.terminate().await.unwrap();
+    assert_eq!(scene.counted(), counted, "no checkpoint of the second history counts");
+    for witness in &scene.witnesses {
+        let said = witness.running.as_ref().unwrap().log();
+        assert!(said.contains("does not continue what was cosigned"), "{said}");
+    }
+}
