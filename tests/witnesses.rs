@@ -149,6 +149,28 @@ impl Scene {
         caller.sign("keyRings/dev/keys/k", message.as_str(), EcdsaEncoding::Der).await.unwrap();
     }
 
+    /// Signs by the command line, with a receipt; its exit code.
+    fn sign_for_a_receipt(&self, receipt: &Path) -> (String, Option<i32>) {
+        let message = receipt.with_extension("message");
+        std::fs::write(&message, "for a receipt").unwrap();
+        let mut sign = self.chancery.cli();
+        sign.args(["sign", "dev/k", "--in"]).arg(message).arg("--signature").arg(receipt.with_extension("sig"));
+        run(sign.arg("--receipt").arg(receipt))
+    }
+
+    /// What a verifier who trusts these witnesses, and no service, says of a receipt.
+    fn verify_receipt(&self, receipt: &Path, witnesses: &[&VerifierKey], more: &[&str]) -> serde_json::Value {
+        let mut verify = command(program());
+        verify.args(["verify", "-o", "json", "--log-key", &self.log.to_string(), "--receipt"]).arg(receipt).args(more);
+        for witness in witnesses {
+            verify.args(["--witness", &witness.to_string()]);
+        }
+        let (said, code) = run(&mut verify);
+        let verdict: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(code, Some(if verdict["proven"] == true { 0 } else { 1 }), "{said}");
+        verdict
+    }
+
     async fn metric(&self, name: &str) -> Option<u64> {
         metric(&self.chancery, name).await
     }
@@ -231,6 +253,20 @@ async fn a_checkpoint_counts_once_enough_witnesses_have_cosigned_it() {
     let said = scene.readyz().await;
     assert!(!said.contains("witness") && !said.contains("log:"), "{said}");
 
+    // A receipt is made of a checkpoint that counts, and who trusts the witnesses verifies that without the service.
+    let receipt = scene.chancery.dir().join("with-witnesses.receipt");
+    let (said, code) = scene.sign_for_a_receipt(&receipt);
+    assert_eq!(code, Some(0), "{said}");
+    let keys: Vec<VerifierKey> = scene.witnesses.iter().map(|witness| witness.key.clone()).collect();
+    let [w1, w2, w3] = [&keys[0], &keys[1], &keys[2]];
+    let verdict = scene.verify_receipt(&receipt, &[w1, w2, w3], &["--required-witnesses", "2"]);
+    assert!(verdict["proven"] == true && verdict["record"]["witnesses"].as_array().unwrap().len() >= 2, "{verdict}");
+    // Another key by the name of a witness has cosigned nothing.
+    let stranger =
+        VerifierKey::from_public_key(w1.name().clone(), SignatureKind::Cosignature, scene.log.public()).unwrap();
+    let verdict = scene.verify_receipt(&receipt, &[&stranger], &[]);
+    assert!(verdict["proven"] == false && verdict["fault"]["part"] == "WITNESSES", "{verdict}");
+
     // One is down: the others are enough, and it is named.
     scene.witnesses[2].kill();
     scene.sign().await;
@@ -245,6 +281,10 @@ async fn a_checkpoint_counts_once_enough_witnesses_have_cosigned_it() {
     scene.until_signed().await;
     scene.until_witnesses(["cosigns", "silent", "silent"]).await;
     assert_ne!(scene.metric("chancery_log_uncounted").await, Some(0));
+    let unwitnessed = scene.chancery.dir().join("without-witnesses.receipt");
+    let (said, code) = scene.sign_for_a_receipt(&unwitnessed);
+    assert_eq!(code, Some(1), "the signature is there, and no receipt: {said}");
+    assert!(unwitnessed.with_extension("sig").exists() && !unwitnessed.exists(), "{said}");
     let said = scene.readyz().await;
     assert!(said.contains("log: uncounted: ") && said.contains("the 2 witnesses that are required"), "{said}");
 

@@ -47,7 +47,7 @@ outcome yet is passed over: the service's next start gives it one. The reason is
 \"Erasing\", says what is then in no file; older backups still have it.
 
 Examples:
-  chancery state erase-details --config chancery.toml --caller till --reason 'request of 2026-01-01, ticket 4711'")]
+  chancery state erase-details --config chancery.toml --caller till --reason 'ticket 4711'")]
     EraseDetails(EraseDetails),
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use chancery_audit::note::VerifierKey;
+use chancery_audit::witness::{NotWitnessed, WitnessPolicy};
 use chancery_audit::{Details, Mismatch, Proven, Receipt, ReceiptError, TlogProofError};
 use chancery_client::EcdsaEncoding;
 use clap::Args;
@@ -13,6 +14,7 @@ use crate::input::{Hex, Source, hex};
 use crate::output::{Output, View, fields};
 use crate::view::explained::{asked, decided};
 use crate::view::moment;
+use crate::view::vouched::Vouched;
 
 /// The options with which a receipt is verified.
 #[derive(Debug, Args)]
@@ -23,6 +25,12 @@ pub struct ReceiptArguments {
     /// The log's key, as it was pinned (chancery audit log-key); several for a log that changed its key
     #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, requires = "receipt", help_heading = "Receipts")]
     log_key: Vec<VerifierKey>,
+    /// A witness's key: the receipt's checkpoint must be cosigned; again for more witnesses
+    #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, requires = "receipt", help_heading = "Receipts")]
+    witness: Vec<VerifierKey>,
+    /// How many of the witnesses must have cosigned; all of them where it is not given
+    #[arg(long, value_name = "N", requires = "witness", help_heading = "Receipts")]
+    required_witnesses: Option<usize>,
     /// The public key of the version that signed, PEM or DER, to be checked against the receipt
     #[arg(long, value_name = "FILE", requires = "receipt", help_heading = "Receipts")]
     public_key: Option<Source>,
@@ -83,6 +91,12 @@ struct RecordView {
     log: String,
     tree_size: u64,
     root_hash: String,
+    /// Those of the given witnesses that have cosigned the checkpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    witnesses: Vec<String>,
+    /// Whether the caller's own signature of its request holds, where it made one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller_signature: Option<Vouched>,
     details: Details,
     /// What people read, line by line.
     #[serde(skip)]
@@ -92,22 +106,33 @@ struct RecordView {
 impl ReceiptArguments {
     /// Verifies, and says what came of it. A receipt or something beside it that does not fit is an answer: no.
     pub fn run(self, beside: Beside, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self { receipt, log_key, public_key } = self;
+        let Self { receipt, log_key, witness, required_witnesses, public_key } = self;
         let receipt = receipt.ok_or_else(|| Failure::usage("--receipt names the receipt that is to be verified"))?;
+        let required = required_witnesses.unwrap_or(witness.len());
+        let witnesses = WitnessPolicy::new(witness, required).map_err(|error| Failure::usage(error.to_string()))?;
         let given = Given::read(&receipt, public_key, beside)?;
         let bytes = receipt.read_receipt()?;
-        let verdict = match Receipt::parse(&bytes).and_then(|receipt| receipt.verify(&log_key)) {
-            Ok(proven) => given.verdict(proven),
-            Err(error) => VerdictView {
-                proven: false,
-                fault: Some(FaultView { part: part_of(&error), because: said(&error) }),
-                record: None,
-                checked: Checked::default(),
-            },
+        let verdict = match verify(&bytes, &log_key, &witnesses) {
+            Ok((proven, cosigned)) => given.verdict(proven, cosigned),
+            Err(fault) => VerdictView { proven: false, fault: Some(fault), record: None, checked: Checked::default() },
         };
         out.show(&verdict)?;
         Ok(if verdict.proven { Exit::Done } else { Exit::No })
     }
+}
+
+/// What the receipt proves by itself, and the witnesses that have cosigned its checkpoint.
+fn verify(
+    bytes: &[u8],
+    log_key: &[VerifierKey],
+    witnesses: &WitnessPolicy,
+) -> Result<(Proven, Vec<String>), FaultView> {
+    let unproven = |error: ReceiptError| FaultView { part: part_of(&error), because: said(&error) };
+    let unwitnessed = |error: NotWitnessed| FaultView { part: "WITNESSES", because: said(&error) };
+    let receipt = Receipt::parse(bytes).map_err(unproven)?;
+    let proven = receipt.verify(log_key).map_err(unproven)?;
+    let cosigned = witnesses.check(receipt.checkpoint()).map_err(unwitnessed)?;
+    Ok((proven, cosigned.iter().map(|one| one.key.name().to_string()).collect()))
 }
 
 impl Given {
@@ -132,11 +157,13 @@ impl Given {
         })
     }
 
-    fn verdict(&self, proven: Proven) -> VerdictView {
+    fn verdict(&self, proven: Proven, cosigned: Vec<String>) -> VerdictView {
         let mut checked = Checked::default();
         let fault = self.check(&proven, &mut checked).err();
         let fault = fault.map(|error| FaultView { part: part_of_mismatch(&error), because: said(&error) });
-        VerdictView { proven: fault.is_none(), fault, record: Some(RecordView::of(proven)), checked }
+        let record = RecordView::of(proven, cosigned);
+        let fault = fault.or_else(|| record.fault_of_caller_signature());
+        VerdictView { proven: fault.is_none(), fault, record: Some(record), checked }
     }
 
     /// Holds everything that was given against the record, up to the first that does not fit.
@@ -160,10 +187,12 @@ impl Given {
 }
 
 impl RecordView {
-    fn of(proven: Proven) -> Self {
+    fn of(proven: Proven, witnesses: Vec<String>) -> Self {
         let Proven { index, leaf, details, checkpoint } = proven;
         let mut lines = asked(&details);
         lines.extend(decided(&leaf, &details));
+        let caller_signature = Vouched::of(&details);
+        lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         Self {
             index,
             kind: leaf.kind().as_str(),
@@ -171,9 +200,17 @@ impl RecordView {
             log: checkpoint.origin().to_owned(),
             tree_size: checkpoint.size(),
             root_hash: hex(checkpoint.root()),
+            witnesses,
+            caller_signature,
             details,
             lines,
         }
+    }
+
+    fn fault_of_caller_signature(&self) -> Option<FaultView> {
+        let Some(Vouched::Broken { why }) = &self.caller_signature else { return None };
+        let because = format!("the caller's own signature proves nothing of this record: {why}");
+        Some(FaultView { part: "CALLER_SIGNATURE", because })
     }
 }
 
@@ -225,6 +262,7 @@ impl View for VerdictView {
         let Checked { input, public_key, signature } = self.checked;
         let mut lines = vec![
             ("log", format!("{}, signed over {} records", record.log, record.tree_size)),
+            ("witnesses", record.witnesses.join(", ")),
             ("record", format!("{}, {}", record.index, record.kind)),
             ("time", record.time.clone()),
         ];

@@ -5,14 +5,15 @@ use std::io::{self, Write};
 
 use chancery_api::v1;
 use chancery_audit::{
-    AuthenticationDetails, Body, CallerEvidence, Covers, Details, ItemDetails, Leaf, OutcomeItem, OutcomeResult,
-    RowTable, Subject, commitment_to_details, verify_caller_signature,
+    AuthenticationDetails, Body, Details, ItemDetails, Leaf, OutcomeItem, OutcomeResult, RowTable, Subject,
+    commitment_to_details,
 };
 use chancery_model::Uid;
 use serde::Serialize;
 
 use super::audit::RecordView;
 use super::moment;
+use super::vouched::Vouched;
 use crate::exit::Failure;
 use crate::input::hex;
 use crate::output::{View, fields};
@@ -47,58 +48,6 @@ enum Commitment {
     Erased,
     /// The details are not what was recorded.
     Broken,
-}
-
-/// What a caller's own signature of its request shows.
-#[derive(Debug, Serialize)]
-#[serde(tag = "verdict", rename_all = "SCREAMING_SNAKE_CASE")]
-enum Vouched {
-    /// It is the caller's, over this request.
-    Holds {
-        algorithm: &'static str,
-        certificate_sha256: String,
-        audience: String,
-        signed: String,
-        covers: &'static str,
-    },
-    /// It proves nothing of this record.
-    Broken { why: String },
-}
-
-impl Vouched {
-    fn of(details: &Details) -> Option<Self> {
-        match verify_caller_signature(details) {
-            Ok(None) => None,
-            Ok(Some(evidence)) => {
-                let CallerEvidence { certificate: _, certificate_sha256, algorithm, audience, created, covers } =
-                    evidence;
-                Some(Self::Holds {
-                    algorithm: algorithm.as_str(),
-                    certificate_sha256: hex(&certificate_sha256),
-                    audience,
-                    signed: moment(created),
-                    covers: match covers {
-                        Covers::SignedDigest => "SIGNED_DIGEST",
-                        Covers::WhatWasAskedFor => "WHAT_WAS_ASKED_FOR",
-                    },
-                })
-            }
-            Err(error) => Some(Self::Broken { why: error.to_string() }),
-        }
-    }
-
-    fn in_words(&self) -> String {
-        match self {
-            Self::Holds { algorithm, certificate_sha256, audience, signed, covers } => {
-                let covers = if *covers == "SIGNED_DIGEST" { "this very digest" } else { "what was asked for" };
-                format!(
-                    "holds: {algorithm} by the key of the certificate {certificate_sha256} over {covers}, signed {signed} for \
-                     {audience}"
-                )
-            }
-            Self::Broken { why } => format!("DOES NOT HOLD: {why}"),
-        }
-    }
 }
 
 impl Commitment {

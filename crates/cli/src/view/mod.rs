@@ -12,6 +12,7 @@ pub mod log;
 pub mod policy;
 pub mod rings;
 pub mod tokens;
+pub mod vouched;
 
 use prost_types::Timestamp;
 

@@ -260,8 +260,8 @@ mod tests {
         assert_eq!(tile(&connection, 1, 7).unwrap(), Some(vec![2; 64]));
         assert_eq!((tile(&connection, 1, 8).unwrap(), whole_tiles(&connection).unwrap()), (None, 0));
         put_tile(&connection, 0, 0, &[3; 8192]).unwrap();
-        put_tile(&connection, 0, 1, &[3; 8160]).unwrap();
-        assert_eq!(whole_tiles(&connection).unwrap(), 1);
+        put_tile(&connection, 1, 0, &[3; 64]).unwrap();
+        assert_eq!(whole_tiles(&connection).unwrap(), 1, "those of the lowest level");
         assert!(put_tile(&connection, 0, 2, &[3; 33]).is_err());
     }
 }
