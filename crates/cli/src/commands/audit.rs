@@ -42,7 +42,7 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   chancery audit show 42
-  chancery audit show \"$(chancery sign dev/invoices invoice.pdf -o json | jq .record_index)\"")]
+  chancery audit show \"$(chancery sign dev/invoices --in invoice.pdf -o json | jq .record_index)\"")]
     Show(audit_show::Show),
     /// Make the receipt of a record, to be kept and verified without the service
     ///
@@ -90,7 +90,8 @@ Examples:
     /// Verify a whole log: an export, a database, or that of a running service
     ///
     /// Makes the tree anew from the records, and checks each checkpoint, each commitment that still has its details, and that
-    /// each intent has its outcome. Names the first fault, and ends with 1 then, or where no checkpoint vouches for the log.
+    /// each outcome ends what is open, once; counts what is still open. Checks no cosignatures. Names the first fault, and ends
+    /// with 1 then, or where no checkpoint vouches for the log.
     #[command(after_long_help = "\
 Examples:
   chancery audit verify /backup/log --log-key \"$(cat log-key)\"

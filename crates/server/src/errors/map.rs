@@ -80,7 +80,7 @@ pub(super) fn refusal(error: &Error) -> Refusal {
         }
         Error::NoCheckpoint => {
             let message = "no checkpoint of the log covers this yet, and none could be made in time; try again, and if it \
-                           stays so the operator finds in /readyz what keeps the log from being signed";
+                           stays so the operator finds in /readyz what keeps the log from being signed or cosigned";
             Refusal::new(Code::Unavailable, "CHECKPOINT_UNAVAILABLE", message).retry_soon()
         }
         Error::BeyondLog { what, records } => {
