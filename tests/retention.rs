@@ -261,3 +261,33 @@ async fn an_operator_erases_what_there_is_of_one_caller_and_of_nobody_else() {
     let report = verified(&chancery.dir());
     assert_eq!(report.details, report.size - 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_interrupted_erasure_has_left_is_no_fault_and_goes_with_the_next_start() {
+    let mut chancery = Chancery::start().await.unwrap();
+    let operator = chancery.operator().await.unwrap();
+    let made = create(&operator, new_key(RING, "k", Algorithm::Ed25519)).await.name;
+    let (old, _) = signed(&chancery, &made, b"m").await;
+    drop(operator);
+    chancery.terminate().await.unwrap();
+    let database = hand::database(&chancery.dir());
+    let verify = || succeed(command(program()).args(["audit", "verify", "--database"]).arg(&database));
+    let left = || -> i64 {
+        hand::open(&database)
+            .query_row("SELECT count(*) FROM details WHERE idx = ?1", [old as i64], |row| row.get(0))
+            .unwrap()
+    };
+    let _said = verify();
+    // As it is between the two steps.
+    let empty = format!(
+        "UPDATE details SET salt = zeroblob(32), content = zeroblob(0), caller = NULL WHERE idx = {old};
+         INSERT INTO erased VALUES ({old}, 0);"
+    );
+    hand::open(&database).execute_batch(&empty).unwrap();
+    let _said = verify();
+    assert_eq!(left(), 1);
+    chancery.restart().await.unwrap();
+    eventually("the row is removed, without a rule", async || (left() == 0).then_some(())).await;
+    chancery.terminate().await.unwrap();
+    let _said = verify();
+}

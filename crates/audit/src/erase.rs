@@ -73,13 +73,17 @@ pub enum EraseStep {
 pub(crate) struct Erasure {
     pub step: EraseStep,
     pub indexes: Vec<u64>,
-    /// The record that says so.
+    /// The record that says so; of no matter where rows are removed.
     pub act: u64,
 }
 
 impl Erasure {
     pub fn new(by: &Recorded, step: EraseStep, indexes: &[u64]) -> Self {
         Self { step, indexes: indexes.to_vec(), act: by.index() }
+    }
+
+    pub fn leftovers(indexes: &[u64]) -> Self {
+        Self { step: EraseStep::Remove, indexes: indexes.to_vec(), act: 0 }
     }
 }
 

@@ -382,8 +382,20 @@ impl Log {
     /// # Errors
     /// [`RecordError::Closed`].
     pub async fn erase(&self, by: &Recorded, step: EraseStep, indexes: &[u64]) -> Result<(), RecordError> {
+        self.request_erasure(Erasure::new(by, step, indexes)).await
+    }
+
+    /// Removes what is left of details that were emptied, by an erasure that was interrupted: its act is on the record, and
+    /// nothing else is removed.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn remove_emptied(&self, indexes: &[u64]) -> Result<(), RecordError> {
+        self.request_erasure(Erasure::leftovers(indexes)).await
+    }
+
+    async fn request_erasure(&self, erasure: Erasure) -> Result<(), RecordError> {
         let (answer, answered) = oneshot::channel();
-        let erasure = Erasure::new(by, step, indexes);
         self.inner.queue.request(Request::Erase { erasure, answer })?;
         self.answer(answered).await
     }

@@ -105,7 +105,7 @@ pub enum Command {
     Witness(WitnessCommand),
     /// What calls a running service.
     #[command(flatten)]
-    Call(Call),
+    Call(Box<Call>),
     /// Measure signing through the service against the token alone
     Bench(Calling<BenchCommand>),
     /// Print a completion script for a shell
@@ -213,7 +213,8 @@ mod tests {
     fn options_may_stand_before_and_after_the_command_of_a_group() {
         for line in ["chancery keys --dev d list --output json", "chancery keys list -o json --dev d"] {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
-            let Command::Call(Call::Keys(keys)) = arguments.command else { panic!("parsed as something else") };
+            let Command::Call(call) = arguments.command else { panic!("parsed as something else") };
+            let Call::Keys(keys) = *call else { panic!("parsed as something else") };
             assert_eq!(keys.output.output, Format::Json);
             assert_eq!(keys.connection.dev.as_deref(), Some(std::path::Path::new("d")));
         }

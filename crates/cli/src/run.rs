@@ -43,7 +43,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
             let out = &mut output.to(&mut stdout);
             runtime(Builder::new_multi_thread())?.block_on(command.run(&connection, out, &mut io::stderr()))
         }
-        Command::Call(call) => runtime(Builder::new_current_thread())?.block_on(make(call)),
+        Command::Call(call) => runtime(Builder::new_current_thread())?.block_on(make(*call)),
     }
 }
 

@@ -99,7 +99,7 @@ impl Chancery {
             Uncovered::NotKept => Error::LogNotSigned,
             Uncovered::Unsigned => Error::NoCheckpoint,
         })?;
-        let log_key = self.log_verifier_key()?;
+        let log_key = self.verifier_key_of(&newest)?;
         Ok(LogCheckpoint { newest, log_key })
     }
 

@@ -58,18 +58,19 @@ struct ByRule {
 }
 
 impl Chancery {
-    /// Erases what is old enough, now and every hour, as long as the service lives.
+    /// Erases what is old enough, now and every hour, as long as the service lives; without rules, what an erasure has left
+    /// that was interrupted.
     pub(crate) fn keep_retention(&self) {
-        if !self.inner.retention.erases() {
-            return;
-        }
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             loop {
                 let Some(inner) = inner.upgrade() else { return };
                 let this = Self { inner };
                 let end = this.erase_by_rule().await;
-                this.observe(Observation::Retention { failed: end.is_err() });
+                let erases = this.inner.retention.erases();
+                if erases {
+                    this.observe(Observation::Retention { failed: end.is_err() });
+                }
                 drop(this);
                 match end {
                     Ok(0) => {}
@@ -77,8 +78,11 @@ impl Chancery {
                     // Nothing is recorded any more, and so nothing erased, until the service was started again.
                     Err(Error::RecordClosed { .. }) => return,
                     Err(error) => {
-                        tracing::error!(%error, "details of old records are not erased, although a rule says so")
+                        tracing::error!(%error, "details of records are not erased, although they should be")
                     }
+                }
+                if !erases {
+                    return;
                 }
                 sleep(INTERVAL).await;
             }
@@ -98,7 +102,8 @@ impl Chancery {
                 erase(&self.inner.log, recorded, &due, PAUSE).await?;
             }
         }
-        if erased > 0 {
+        let left = remove_leftovers(&self.inner.log, &self.inner.reader, PAUSE).await?;
+        if erased > 0 || left {
             empty_wal(&self.inner.log).await?;
         }
         Ok(erased)
@@ -139,6 +144,24 @@ async fn erase(log: &Log, recorded: Recorded, due: &ToErase, pause: u32) -> Resu
         }
     }
     Ok(())
+}
+
+/// Removes the rows that an interrupted erasure has left, empty; whether there were any. Last of all: where rows are removed,
+/// others are moved, and what of these is to be erased is empty by then.
+async fn remove_leftovers(log: &Log, reader: &Reader, pause: u32) -> Result<bool, Error> {
+    let mut any = false;
+    loop {
+        let blocking = reader.clone();
+        let limit = u32::try_from(STEP).unwrap_or(u32::MAX);
+        let emptied = crate::blocking(move || blocking.emptied(limit)).await??;
+        if emptied.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let begun = Instant::now();
+        log.remove_emptied(&emptied).await?;
+        sleep(begun.elapsed() * pause).await;
+    }
 }
 
 /// What was erased is then in no file of the database. A backup that is being made may be in the way for long.
@@ -188,6 +211,7 @@ pub async fn erase_details_of(log: &Log, reader: &Reader, caller: &Id, reason: &
             erase(log, recorded, &due, 0).await?;
         }
     }
+    remove_leftovers(log, reader, 0).await?;
     empty_wal(log).await?;
     Ok(erased)
 }

@@ -4,3 +4,6 @@ CREATE TABLE erased (
     idx INTEGER PRIMARY KEY REFERENCES leaves (idx),
     act INTEGER NOT NULL REFERENCES leaves (idx)
 ) STRICT;
+
+-- Details that were emptied, and whose rows are still there: few, and for a moment, unless the service stopped in between.
+CREATE INDEX details_emptied ON details (idx) WHERE length(content) = 0;

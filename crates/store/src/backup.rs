@@ -123,8 +123,8 @@ pub fn check_pages(database: &Path) -> Result<(), BackupError> {
 /// [`BackupError`].
 pub fn look_into(database: &Path) -> Result<Reader, BackupError> {
     let failed = failure(database, "looking for its log");
-    // Of an earlier version, a database has no tree.
-    let tree = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('checkpoints') WHERE name = 'note')";
+    // Of an earlier version, a database has not all that is read.
+    let tree = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('cosigned_checkpoints') WHERE name = 'note')";
     let tree: bool = reading(database)?.query_row(tree, [], |row| row.get(0)).map_err(|error| failed(error.into()))?;
     if !tree {
         return Err(BackupError::NotOurs { path: database.to_owned() });

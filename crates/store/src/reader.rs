@@ -81,6 +81,15 @@ impl Reader {
         erase::erasable(self.pool.take()?.connection(), query)
     }
 
+    /// Up to `limit` records whose details were emptied, and whose rows are still there: an erasure is under way, or one was
+    /// interrupted.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn emptied(&self, limit: u32) -> Result<Vec<u64>, StoreError> {
+        erase::emptied(self.pool.take()?.connection(), limit)
+    }
+
     /// The hashes of a tile of the log's tree, as many as there are by now; `None` where it is not kept.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::error::{ExportError, failed};
 use super::files::ExportedLog;
 use crate::checkpoint::SignedCheckpoint;
 use crate::note::VerifierKey;
-use crate::tree::{Appender, Resource, TILE_WIDTH, Tile, leaf_hash, push_entry};
+use crate::tree::{Appender, Resource, TILE_WIDTH, Tile, leaf_hash, push_entry, read_bundle};
 use crate::verify::LogRecord;
 use chancery_model::Sha256Hash;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// How many bytes of a checkpoint are read.
 const CHECKPOINT_LIMIT: u64 = 1 << 20;
+/// 256 leaves with their lengths, of the longest.
+const BUNDLE_LIMIT: u64 = 256 * (65_535 + 2);
 const TILE_BYTES: u64 = 256 * 32;
 
 /// Takes the records of a log into a folder, up to the size of one checkpoint, which it publishes last.
@@ -173,10 +175,11 @@ impl Exporter {
         Ok(())
     }
 
-    /// Whether a tile of the tree ends behind the first record that was added.
+    /// Whether a tile of the tree ends behind what was published before: a run that was interrupted has written it, or this one.
     fn is_new(&self, tile: Tile) -> bool {
         let hashes = tile.index() * u64::from(TILE_WIDTH) + u64::from(tile.width());
-        !tile.is_whole() || hashes << (8 * u32::from(tile.level())) > self.first
+        let published = self.before.as_ref().map_or(0, |before| before.unverified().size());
+        !tile.is_whole() || hashes << (8 * u32::from(tile.level())) > published
     }
 
     /// Those of the checkpoint before, and of where this run began, which are whole by now.
@@ -230,6 +233,10 @@ fn take_up(export: &ExportedLog, before: Option<&SignedCheckpoint>, size: u64) -
     for index in 0..size / u64::from(TILE_WIDTH) {
         let Some(tile) = Tile::new(0, index, TILE_WIDTH) else { break };
         let Some(hashes) = read_tile(export, tile)? else { break };
+        // What an interrupted run wrote was not brought to the disk: of a file there may be the name alone.
+        if (index + 1) * u64::from(TILE_WIDTH) > published && !holds_bundle(export, tile, &hashes)? {
+            break;
+        }
         for hash in hashes {
             if tree.size() == published && !is_root(&tree) {
                 return Err(other());
@@ -253,6 +260,14 @@ fn take_up(export: &ExportedLog, before: Option<&SignedCheckpoint>, size: u64) -
         }
     }
     Ok(tree)
+}
+
+/// Whether the entries of a whole tile are there, and are those of its hashes, with a file of details where there are such.
+fn holds_bundle(export: &ExportedLog, tile: Tile, hashes: &[Sha256Hash]) -> Result<bool, ExportError> {
+    let Some(bytes) = export.read(Resource::Entries(tile), BUNDLE_LIMIT)? else { return Ok(false) };
+    let Ok(leaves) = read_bundle(&bytes, tile.width()) else { return Ok(false) };
+    let same = leaves.iter().map(|leaf| leaf_hash(leaf)).eq(hashes.iter().copied());
+    Ok(same && (!export.has_details() || export.holds(&details_path(tile))))
 }
 
 fn is_root(tree: &Appender, of: &SignedCheckpoint) -> bool {

@@ -128,8 +128,18 @@ impl Chancery {
     /// cannot be made yet, it is tried again.
     pub(crate) async fn keep_checkpoints(&self) {
         let Some(checkpoints) = &self.inner.checkpoints else { return };
-        if let Err(error) = self.make_log_key_if_needed().await {
-            checkpoints.failed(&error);
+        match self.make_log_key_if_needed().await {
+            // Witnesses want to be told before anything can count.
+            Ok(key) => {
+                let key = key.signs_with().ok().and_then(|public| {
+                    let origin = checkpoints.settings.origin.clone();
+                    VerifierKey::from_public_key(origin, SignatureKind::Ed25519, public).ok()
+                });
+                if let Some(key) = key {
+                    tracing::info!(verifier_key = %key, "the log is signed by this key");
+                }
+            }
+            Err(error) => checkpoints.failed(&error),
         }
         self.keep_cosignatures();
         let interval = checkpoints.settings.interval;

@@ -134,6 +134,18 @@ impl CheckpointStanding {
         }
     }
 
+    /// Whether this very checkpoint counts, with as many signatures or more.
+    pub(super) fn counts_with_as_many(&self, checkpoint: &NewestCheckpoint) -> bool {
+        let note = |one: &NewestCheckpoint| {
+            (one.checkpoint.note().text().to_owned(), one.checkpoint.note().signatures().len())
+        };
+        let (text, signatures) = note(checkpoint);
+        self.counted
+            .as_ref()
+            .map(|counted| note(counted))
+            .is_some_and(|(its, count)| its == text && count >= signatures)
+    }
+
     /// Whether so few witnesses cosign that no new checkpoint counts.
     #[must_use]
     pub fn too_few_cosign(&self) -> bool {

@@ -150,7 +150,9 @@ impl Chancery {
             waiting.push(place);
             asking.spawn(async move { ask(place, &witness, seen, &checkpoint, &reader).await });
         }
-        let mut late = None;
+        // Where it counts already, who is asked again is not waited for: the next checkpoint is.
+        let counts = checkpoints.settings.required > 0 && checkpoints.counts(checkpoint);
+        let mut late = counts.then(|| Instant::now() + GRACE);
         let mut kept = true;
         while !waiting.is_empty() {
             let next = async { asking.join_next().await };
@@ -190,6 +192,10 @@ impl Chancery {
 
     /// Keeps a checkpoint that counts, and lets it count then.
     async fn keep_counted(&self, checkpoints: &Checkpoints, checkpoint: &NewestCheckpoint) -> Result<(), Error> {
+        // After a restart it is cosigned anew, one by one; with all that have cosigned it, it is kept already.
+        if checkpoints.standing.borrow().counts_with_as_many(checkpoint) {
+            return Ok(());
+        }
         self.inner.log.keep_cosigned(&checkpoint.checkpoint, checkpoint.signed).await?;
         checkpoints.standing.send_modify(|standing| standing.count(checkpoint));
         Ok(())

@@ -36,7 +36,7 @@ pub(crate) fn erasable(connection: &Connection, query: &ErasableQuery) -> Result
         let by = if caller.is_some() { "d.caller = ?6" } else { "?6 IS NULL" };
         let sql = format!(
             "SELECT d.idx, l.leaf FROM details d {index} CROSS JOIN leaves l ON l.idx = d.idx
-             WHERE {by} AND d.kind = ?1 {rare} AND d.idx >= ?2 AND d.idx <= ?3 AND d.time < ?4
+             WHERE {by} AND d.kind = ?1 {rare} AND d.idx >= ?2 AND d.idx <= ?3 AND d.time < ?4 AND length(d.content) > 0
                  AND NOT EXISTS (SELECT 1 FROM open_intents o WHERE o.idx = d.idx)
              ORDER BY d.idx LIMIT ?5"
         );
@@ -74,6 +74,18 @@ pub(crate) fn empty(connection: &Connection, index: u64, act: u64) -> Result<boo
             .map_err(failed(DOING))?;
     }
     Ok(emptied == 1)
+}
+
+/// Records whose details were emptied, and whose rows are still there, ascending.
+pub(crate) fn emptied(connection: &Connection, limit: u32) -> Result<Vec<u64>, StoreError> {
+    const DOING: &str = "looking for emptied details";
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT idx FROM details INDEXED BY details_emptied WHERE length(content) = 0 ORDER BY idx LIMIT ?1",
+        )
+        .map_err(failed(DOING))?;
+    let rows = statement.query_map([limit], |row| row.get(0)).map_err(failed(DOING))?;
+    rows.map(|index| from_sql(index.map_err(failed(DOING))?, "an index")).collect()
 }
 
 /// Removes a row that was emptied.

@@ -84,12 +84,15 @@ impl TryFrom<Columns> for StoredRecord {
             }
             (false, ..) => RecordProgress::Complete,
         };
-        // An empty one is on its way out: JSON is never empty.
-        let content = content.filter(|content| !content.is_empty());
-        let details = salt.zip(content).map(|(salt, content)| StoredDetails { salt, content });
+        let details = details(salt, content);
         let erased_by = erased.map(|act| from_sql(act, "an index")).transpose()?;
         Ok(Self { index: from_sql(index, "an index")?, leaf, details, erased_by, progress })
     }
+}
+
+/// The details of a row, where they are there: empty ones are on their way out, since JSON is never empty.
+pub(super) fn details(salt: Option<[u8; 32]>, content: Option<Vec<u8>>) -> Option<StoredDetails> {
+    salt.zip(content.filter(|content| !content.is_empty())).map(|(salt, content)| StoredDetails { salt, content })
 }
 
 /// The records of `instance` that wait for their outcome, the oldest first.

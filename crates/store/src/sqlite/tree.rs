@@ -1,7 +1,8 @@
 //! The Merkle tree's tiles, the leaves that it is made of, and its checkpoints. What is in them, `audit` knows.
 
+use super::query::details;
 use super::{failed, from_sql, to_sql};
-use crate::{CheckpointRow, LogRow, StoreError, StoredDetails};
+use crate::{CheckpointRow, LogRow, StoreError};
 use chancery_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -90,8 +91,7 @@ pub(crate) fn log_rows(connection: &Connection, first: u64, limit: u32) -> Resul
     let rows = statement.query_map(params![first, limit], columns).map_err(failed(DOING))?;
     let read = |row: rusqlite::Result<Columns>| {
         let (index, leaf, salt, content) = row.map_err(failed(DOING))?;
-        let details = salt.zip(content).map(|(salt, content)| StoredDetails { salt, content });
-        Ok(LogRow { index: from_sql(index, "an index")?, leaf, details })
+        Ok(LogRow { index: from_sql(index, "an index")?, leaf, details: details(salt, content) })
     };
     rows.map(read).collect()
 }

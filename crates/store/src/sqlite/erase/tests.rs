@@ -192,7 +192,7 @@ fn only_what_was_asked_for_is_erasable_and_never_what_waits_for_its_outcome() {
 }
 
 #[test]
-fn emptied_details_are_erased_ones_and_are_found_again() {
+fn emptied_details_are_erased_ones_and_their_rows_are_found_again() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("test.db");
     let (mut writer, reader) = crate::open(&path).unwrap();
@@ -203,7 +203,14 @@ fn emptied_details_are_erased_ones_and_are_found_again() {
     // The service stopped here.
     let records = reader.list_records(&RecordQuery::default()).unwrap().records;
     assert!(records.iter().filter(|record| record.details.is_none()).all(|record| record.erased_by == Some(7)));
-    assert_eq!(erase(&mut writer, &reader, &query(&[INTENT], 4), 8), [1, 2, 3]);
+    let rows = reader.log_rows(0, 10).unwrap();
+    assert!(rows.iter().all(|row| row.details.is_none() == [1, 2].contains(&row.index)), "{rows:?}");
+    assert_eq!(erase(&mut writer, &reader, &query(&[INTENT], 4), 8), [3]);
+    assert_eq!(reader.emptied(10).unwrap(), [1, 2]);
+    let mut transaction = writer.begin().unwrap();
+    transaction.remove_emptied(&[1, 2]).unwrap();
+    transaction.commit().unwrap();
+    assert!(reader.emptied(10).unwrap().is_empty());
     let records = reader.list_records(&RecordQuery::default()).unwrap().records;
     let by: Vec<_> = records.iter().filter_map(|record| record.erased_by).collect();
     assert_eq!(by, [8, 7, 7], "the first erasure is the one");
