@@ -13,14 +13,22 @@ pub struct TokenUnderTest {
     pub manufacturer: &'static str,
     /// The algorithms that it does not have; it has all others.
     pub lacks: &'static [Algorithm],
+    /// Whether C_Login in one session may run beside C_SignInit in another. In Kryoptic 1.5 each of the two can wait for a
+    /// lock that the other has, for ever: what a session that is logged out behind our back leads to is then a hang, which
+    /// costs calls their deadline, and the worker is replaced.
+    pub logs_in_beside_signing: bool,
 }
 
-const SOFTHSM: TokenUnderTest =
-    TokenUnderTest { manufacturer: "SoftHSM", lacks: &[Algorithm::MlDsa44, Algorithm::MlDsa65, Algorithm::MlDsa87] };
+const SOFTHSM: TokenUnderTest = TokenUnderTest {
+    manufacturer: "SoftHSM",
+    lacks: &[Algorithm::MlDsa44, Algorithm::MlDsa65, Algorithm::MlDsa87],
+    logs_in_beside_signing: true,
+};
 
 const KRYOPTIC: TokenUnderTest = TokenUnderTest {
     manufacturer: "Kryoptic",
     lacks: &[Algorithm::EcdsaSecp256k1Sha256, Algorithm::EcdsaSecp256k1Keccak256],
+    logs_in_beside_signing: false,
 };
 
 /// The token that this run is on.

@@ -189,7 +189,7 @@ mod tests {
         drop((reader, writer));
         let old = folder.path().join("old.db");
         back_up(&path, &old).unwrap();
-        rusqlite::Connection::open(&old).unwrap().execute_batch("DROP TABLE checkpoints").unwrap();
+        rusqlite::Connection::open(&old).unwrap().execute_batch("DROP TABLE cosigned_checkpoints").unwrap();
         assert!(matches!(look_into(&old), Err(BackupError::NotOurs { .. })));
         assert!(matches!(look_into(&folder.path().join("none.db")), Err(BackupError::Missing { .. })));
     }
