@@ -130,9 +130,9 @@ impl SignStream {
         Ok(Self { messages, answers })
     }
 
-    /// Sends a message to sign.
+    /// Sends a message to sign. The service may have ended the stream by then, of its own accord: [`Self::next`] says how.
     pub async fn send(&self, id: &str, key: &str, message: &[u8]) {
-        self.messages.send(stream_request(id, key, message)).await.unwrap();
+        let _ended = self.messages.send(stream_request(id, key, message)).await;
     }
 
     /// The next answer and its correlation id, or how the stream ended.
