@@ -98,6 +98,11 @@ impl Drop for Process {
 /// # Errors
 /// [`Error::System`] where there is no such process, or no right to signal it.
 pub fn signal(pid: u32, signal: &str) -> Result<(), Error> {
+    // What a token without a worker has for one; to kill(2) it is everybody in the test's own group, its runner included.
+    if pid == 0 {
+        let nobody = std::io::Error::other("0 is no process");
+        return Err(Error::system(format!("send SIG{signal} to process 0"))(nobody));
+    }
     send(signal, &pid.to_string())
 }
 
@@ -124,6 +129,11 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         Process::spawn(command, log).unwrap()
+    }
+
+    #[test]
+    fn nobody_is_signalled_where_there_is_no_process() {
+        assert!(signal(0, "CONT").unwrap_err().to_string().contains("process 0"));
     }
 
     #[test]
