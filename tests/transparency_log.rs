@@ -151,13 +151,13 @@ fn cut_anchor(folder: &Path) {
 async fn a_log_that_is_not_the_one_that_was_signed_is_refused_and_an_operator_can_accept_it() {
     const CUT: &str = "DELETE FROM details WHERE idx = (SELECT max(idx) FROM leaves); DELETE FROM leaves WHERE idx = (SELECT max(idx) FROM leaves);
         UPDATE head SET next_index = next_index - 1;";
-    const EDITED: &str =
-        "UPDATE leaves SET leaf = CAST(substr(leaf, 1, length(leaf) - 1) || 'x' AS BLOB) WHERE idx = 3;";
+    const EDITED: &str = "UPDATE leaves SET leaf = CAST(substr(leaf, 1, length(leaf) - 1) || CASE substr(leaf, -1) WHEN x'78' THEN x'79' ELSE x'78' END AS BLOB) WHERE idx = 3;";
     let mut chancery = Chancery::start().await.unwrap();
     let key = chancery.create_key("k", Algorithm::Ed25519).await.unwrap().to_string();
     chancery.caller().await.unwrap().sign(&key, "m", EcdsaEncoding::Der).await.unwrap();
     chancery.terminate().await.unwrap();
     let (dir, config) = (chancery.dir(), chancery.config().to_owned());
+    Kept::of(&dir).assert_signed("dev");
     let today = Saved::of(&dir);
     assert_eq!(check(&config).1, Some(0), "as the service left it");
 
