@@ -56,7 +56,7 @@ KRYOPTIC_TESTS := real_token cli algorithms signing mac random batch_verify stre
 test-kryoptic:       ## The tests that meet the token, on Kryoptic (built once, some minutes) instead of SoftHSM
 	@./softhsm/install.sh
 	@./kryoptic/build.sh
-	CHANCERY_TEST_MODULE=kryoptic $(CARGO) test --workspace --locked $(addprefix --test ,$(KRYOPTIC_TESTS))
+	CHANCERY_TEST_MODULE=kryoptic $(CARGO) test --workspace --locked --no-fail-fast $(addprefix --test ,$(KRYOPTIC_TESTS))
 
 test-python:         ## The pytest fixtures of testkit/python, and the contract as a Python caller meets it
 	@./scripts/test-python.sh
