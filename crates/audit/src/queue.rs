@@ -152,6 +152,22 @@ impl Background {
     }
 }
 
+impl Request {
+    /// How many intents, and how many records with them, it holds.
+    fn count(&self) -> (usize, usize) {
+        match self {
+            Self::Intents { records, .. } => (records.len(), records.len()),
+            Self::Change { records, .. } | Self::Note { records, .. } => (0, records.len()),
+            Self::Seal(seal) => (0, seal.records.len()),
+            Self::TreeHead { .. }
+            | Self::Checkpoint { .. }
+            | Self::Erase { .. }
+            | Self::EmptyWal { .. }
+            | Self::Flush { .. } => (0, 0),
+        }
+    }
+}
+
 /// What is written in one transaction.
 pub(crate) struct Group {
     pub requests: Vec<Request>,
@@ -161,18 +177,11 @@ pub(crate) struct Group {
 impl Group {
     /// How many intents, and how many records with them, it holds.
     pub fn count(&self) -> (usize, usize) {
-        let of = |request: &Request| match request {
-            Request::Intents { records, .. } => (records.len(), records.len()),
-            Request::Change { records, .. } | Request::Note { records, .. } => (0, records.len()),
-            Request::Seal(seal) => (0, seal.records.len()),
-            Request::TreeHead { .. }
-            | Request::Checkpoint { .. }
-            | Request::Erase { .. }
-            | Request::EmptyWal { .. }
-            | Request::Flush { .. } => (0, 0),
-        };
         let none = (0, self.background.records.len());
-        self.requests.iter().map(of).fold(none, |(intents, records), (more, all)| (intents + more, records + all))
+        self.requests
+            .iter()
+            .map(Request::count)
+            .fold(none, |(intents, records), (more, all)| (intents + more, records + all))
     }
 }
 
@@ -215,17 +224,9 @@ impl Queue {
     pub fn request(&self, request: Request) -> Result<(), RecordError> {
         let mut state = self.lock();
         self.check_open(&state)?;
-        match &request {
-            Request::Intents { records, .. } => state.intents += records.len(),
-            Request::Change { .. }
-            | Request::Note { .. }
-            | Request::Seal(_)
-            | Request::TreeHead { .. }
-            | Request::Checkpoint { .. }
-            | Request::Erase { .. }
-            | Request::EmptyWal { .. }
-            | Request::Flush { .. } => state.urgent = true,
-        }
+        let (intents, _records) = request.count();
+        state.intents += intents;
+        state.urgent |= !matches!(request, Request::Intents { .. });
         state.requests.push_back(request);
         state.requests_since.get_or_insert_with(Instant::now);
         let wake = match state.thread {
@@ -378,17 +379,7 @@ impl Queue {
         let mut requests = Vec::with_capacity(state.requests.len());
         let mut intents = 0;
         while let Some(request) = state.requests.front() {
-            let more = match request {
-                Request::Intents { records, .. } => records.len(),
-                Request::Change { .. }
-                | Request::Note { .. }
-                | Request::Seal(_)
-                | Request::TreeHead { .. }
-                | Request::Checkpoint { .. }
-                | Request::Erase { .. }
-                | Request::EmptyWal { .. }
-                | Request::Flush { .. } => 0,
-            };
+            let (more, _records) = request.count();
             if intents > 0 && intents + more > self.settings.max_batch {
                 break;
             }
