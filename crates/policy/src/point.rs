@@ -10,11 +10,11 @@ use crate::request::{AccessRequest, Resource};
 use crate::review::Condition;
 use crate::schema;
 use crate::scope::Target;
-use crate::selection::{Selection, Selector};
+use crate::selection::{Selected, Selection, Selector};
 use crate::set::PolicySet;
 use crate::uids;
 use crate::verdict::Verdict;
-use cedar_policy::{Authorizer, Entities, Entity, EntityUid, Request};
+use cedar_policy::{Authorizer, Context, Entities, Entity, EntityUid, Request};
 use chancery_model::{Action, Caller, Id};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -54,7 +54,7 @@ struct Case {
     /// The facts that the entities were made from: labels, for example, can change.
     resource: Resource,
     principal: EntityUid,
-    policies: Arc<cedar_policy::PolicySet>,
+    selected: Arc<Selected>,
     entities: Entities,
 }
 
@@ -154,15 +154,16 @@ impl PolicyPoint {
     fn decide(&self, caller: &Arc<Caller>, request: &AccessRequest) -> Result<Verdict, FactsError> {
         request.check()?;
         let case = self.case(caller, request)?;
+        let context = if case.selected.asks_for_context { facts::context(request)? } else { Context::empty() };
         let cedar = Request::new(
             case.principal.clone(),
             uids::action(request.action),
             facts::resource_uid(&request.resource),
-            facts::context(request)?,
+            context,
             None, // checked by `AccessRequest::check`; the property test compares with the schema's own check
         )
         .map_err(Box::new)?;
-        Ok(Verdict::of(&self.authorizer.is_authorized(&cedar, &case.policies, &case.entities)))
+        Ok(Verdict::of(&self.authorizer.is_authorized(&cedar, &case.selected.policies, &case.entities)))
     }
 
     /// The prepared case of a call, from the cache where it is there and still true.
@@ -218,7 +219,7 @@ impl PolicyPoint {
         Ok(Case {
             resource: request.resource.clone(),
             principal: principal.uid.clone(),
-            policies: Arc::clone(selection.policies(&facts::resource_uid(&request.resource))),
+            selected: Arc::clone(selection.policies(&facts::resource_uid(&request.resource))),
             entities: self.entities(principal, request.action, &request.resource)?,
         })
     }

@@ -14,20 +14,29 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Selection {
     /// For every resource of the target that is not listed below.
-    general: Arc<PolicySet>,
+    general: Arc<Selected>,
     /// For keys that a policy names: the general policies and those that name the key.
-    keys: HashMap<EntityUid, Arc<PolicySet>>,
+    keys: HashMap<EntityUid, Arc<Selected>>,
+}
+
+/// The policies that decide on a resource.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) policies: PolicySet,
+    /// Whether any of them says `context`, if only in a comment. To those that do not, the circumstances of a call need not be
+    /// shown: most policies do not, and time and address are dear, since Cedar parses them from text for each call.
+    pub(crate) asks_for_context: bool,
 }
 
 /// Selections for different callers are mostly the same few policies: each such set is built once.
 #[derive(Debug)]
 pub(crate) struct Selector {
-    sets: Generations<Vec<usize>, Arc<PolicySet>>,
+    sets: Generations<Vec<usize>, Arc<Selected>>,
 }
 
 impl Selection {
     /// The policies for one resource.
-    pub(crate) fn policies(&self, resource: &EntityUid) -> &Arc<PolicySet> {
+    pub(crate) fn policies(&self, resource: &EntityUid) -> &Arc<Selected> {
         self.keys.get(resource).unwrap_or(&self.general)
     }
 }
@@ -68,12 +77,15 @@ impl Selector {
         &self,
         all: &[LoadedPolicy],
         indexes: Vec<usize>,
-    ) -> Result<Arc<PolicySet>, Box<cedar_policy::PolicySetError>> {
+    ) -> Result<Arc<Selected>, Box<cedar_policy::PolicySetError>> {
         if let Some(set) = self.sets.get(&indexes) {
             return Ok(set);
         }
-        let policies = indexes.iter().filter_map(|index| all.get(*index)).map(|policy| policy.cedar.clone());
-        let set = Arc::new(PolicySet::from_policies(policies)?);
+        let policies = || indexes.iter().filter_map(|index| all.get(*index));
+        let set = Arc::new(Selected {
+            policies: PolicySet::from_policies(policies().map(|policy| policy.cedar.clone()))?,
+            asks_for_context: policies().any(|policy| policy.text.contains("context")),
+        });
         self.sets.insert(indexes, Arc::clone(&set));
         Ok(set)
     }
