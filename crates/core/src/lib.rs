@@ -125,7 +125,7 @@ pub use sign::{Input, SignAnswer, SignRequest};
 pub use start::{Assembly, StartError};
 pub use state::{KeyEntry, VersionEntry};
 pub use state_root::{
-    Expected, InvalidExpected, RowFinding, StateDesk, StateError, StateRefusal, StateRefused, StateReport,
+    Expected, InvalidExpected, LostKey, RowFinding, StateDesk, StateError, StateRefusal, StateRefused, StateReport,
     StateStanding, Tampering,
 };
 pub use system_ring::SYSTEM_RING;

@@ -16,7 +16,7 @@ use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::api_keys::Pepper;
+use crate::api_keys::{ApiKeyState, Pepper};
 use crate::change::{Done, Plan};
 use crate::rings::Ring;
 use crate::state::{Snapshot, VersionEntry};
@@ -49,14 +49,17 @@ pub(crate) fn ring(token: Id) -> Ring {
     Ring { name: RingName { ring: id(SYSTEM_RING) }, environment: id(SYSTEM_RING), token, allow_extractable: false }
 }
 
-fn secret_name() -> KeyName {
+/// The name of the secret from which the pepper of API keys is derived.
+pub(crate) fn api_key_secret_name() -> KeyName {
     KeyName { ring: id(SYSTEM_RING), key: id(API_KEYS) }
 }
 
 impl Snapshot {
-    /// Whether any API key was ever issued.
-    pub(crate) fn has_api_keys(&self) -> bool {
-        self.api_keys.all().next().is_some()
+    /// Whether any API key could be checked: one was issued, and the secret that it is hashed under is in use. Where the token
+    /// with the secret was replaced, an operator has put it out of use (`state_root`).
+    pub(crate) fn can_have_api_keys(&self) -> bool {
+        let secret = self.keys.get(&api_key_secret_name());
+        secret.is_some_and(|key| key.primary().is_some()) && self.api_keys.all().next().is_some()
     }
 }
 
@@ -69,13 +72,14 @@ impl Chancery {
     /// At the start: derives the pepper where there are API keys to be checked. A token that is away is asked again until it
     /// is there; until then calls with API keys are refused as UNAVAILABLE.
     pub(crate) async fn derive_pepper_if_needed(&self) {
-        if !self.snapshot().has_api_keys() {
+        if !self.snapshot().can_have_api_keys() {
             return;
         }
         let Err(error) = self.pepper_for_issuing().await else { return };
         tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "API keys cannot be checked yet: the secret in the system ring is not there"
+            "API keys cannot be checked yet: the secret in the system ring is not there; where it stayed in a token that was \
+             replaced, see `chancery state check`"
         );
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
@@ -149,8 +153,10 @@ impl Chancery {
 
     /// The secret, made where there is none.
     async fn secret_for_api_keys(&self, token: &Token) -> Result<Arc<VersionEntry>, Error> {
-        self.own_key(&secret_name(), ALGORITHM, token, |snapshot| {
-            if snapshot.has_api_keys() {
+        self.own_key(&api_key_secret_name(), ALGORITHM, token, |snapshot| {
+            let now = Timestamp::now();
+            // Those that it was made for when they were issued, and that nobody has revoked with it.
+            if snapshot.api_keys.all().any(|key| key.state(now) == ApiKeyState::Active) {
                 return Err(Error::internal("there are API keys, and the secret that they are hashed under is gone"));
             }
             Ok(())
@@ -253,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_constant_ids_are_ids() {
-        assert_eq!(secret_name().to_string(), "keyRings/system/keys/api-keys");
+        assert_eq!(api_key_secret_name().to_string(), "keyRings/system/keys/api-keys");
         let token = Id::parse("the token id", "main").unwrap();
         assert_eq!(ring(token).environment.as_str(), SYSTEM_RING);
     }

@@ -26,7 +26,8 @@ Examples:
     /// Check the state against its seal, while the service does not run
     #[command(after_long_help = "\
 Takes the lock of the database and of the system ring's token. Exit code 0 where the service would go by the state, 1 where it \
-would refuse it; what is wrong is also recorded. docs/operations.md says what to do then.
+would refuse it; what is wrong is also recorded. Also says which of the service's own keys the token does not hold. \
+docs/operations.md says what to do then.
 
 Examples:
   chancery state check --config /etc/chancery/chancery.toml")]
@@ -34,7 +35,8 @@ Examples:
     /// Accept the state as it is, on the record, and seal it anew; while the service does not run
     #[command(after_long_help = "\
 For a backup that was restored, a token that was replaced, an edit that was meant. Look first with `chancery state check`, and \
-give epoch and root that it shows: what was changed in between is then not accepted.
+give epoch and root that it shows: what was changed in between is then not accepted. Where the token does not hold the secret \
+under which API keys are hashed, all of them are revoked, and others can be issued.
 
 Examples:
   chancery state accept --config chancery.toml --expect 12/5f0c... --reason 'restored, ticket 4711'")]
@@ -236,19 +238,22 @@ struct ReportView {
     sealed: bool,
     /// What is wrong, in words.
     found: Vec<String>,
+    /// Which of the service's own keys the token does not hold, in words.
+    lost: Vec<String>,
 }
 
 impl From<StateReport> for ReportView {
     fn from(report: StateReport) -> Self {
-        let StateReport { epoch, root, rows, next_index, sealed, found } = report;
+        let StateReport { epoch, root, rows, next_index, sealed, found, lost } = report;
         let found = found.iter().map(ToString::to_string).collect();
-        Self { epoch, root: Hex::from(root).to_string(), rows, next_index, sealed, found }
+        let lost = lost.iter().map(ToString::to_string).collect();
+        Self { epoch, root: Hex::from(root).to_string(), rows, next_index, sealed, found, lost }
     }
 }
 
 impl View for ReportView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { epoch, root, rows, next_index, sealed, found } = self;
+        let Self { epoch, root, rows, next_index, sealed, found, lost } = self;
         let verdict = match (found.is_empty(), sealed) {
             (true, true) => "the state that was sealed",
             (true, false) => "never sealed",
@@ -263,7 +268,7 @@ impl View for ReportView {
                 ("next record", next_index.to_string()),
             ],
         )?;
-        found.iter().try_for_each(|found| writeln!(out, "- {found}"))
+        found.iter().chain(lost).try_for_each(|found| writeln!(out, "- {found}"))
     }
 }
 
@@ -276,8 +281,8 @@ struct AcceptedView {
 
 impl View for AcceptedView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let ReportView { epoch, root, found, .. } = &self.state;
+        let ReportView { epoch, root, found, lost, .. } = &self.state;
         writeln!(out, "accepted the state of epoch {epoch} with root {root}, and sealed it anew, although")?;
-        found.iter().try_for_each(|found| writeln!(out, "- {found}"))
+        found.iter().chain(lost).try_for_each(|found| writeln!(out, "- {found}"))
     }
 }

@@ -20,8 +20,8 @@ impl Chancery {
     ) -> Result<Arc<ApiKeyEntry>, Unidentified> {
         let known = snapshot.api_keys.by_id(key.id());
         let Some(pepper) = self.inner.pepper.load_full() else {
-            // Where no key was ever issued there is nothing that it could be.
-            return Err(if snapshot.has_api_keys() {
+            // Where no key was ever issued, or the secret is lost for good, there is nothing that it could be.
+            return Err(if snapshot.can_have_api_keys() {
                 Unidentified::ApiKeysUnavailable
             } else {
                 Unidentified::ApiKeyUnknown

@@ -2,24 +2,18 @@
 //! witnesses have cosigned, and to the one in the anchor.
 
 use std::path::Path;
-use std::time::Duration;
 
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
 use chancery_audit::{Anchor, kept_tree};
 use chancery_crypto::PublicKey;
-use chancery_hsm::KeyPresence;
-use chancery_model::{Algorithm, KeyState, Timestamp};
-use chancery_store::{CheckpointRow, KeyRow, KeyVersionRow, Reader, RowChange, State, StoreError};
-use tokio::time::Instant;
+use chancery_model::Algorithm;
+use chancery_store::{CheckpointRow, Reader, State, StoreError};
 
+use super::StateKeeper;
 use super::refusal::StateRefusal;
-use super::{StateKeeper, Trouble};
 use crate::Error;
 use crate::checkpoints::log_key_name;
-
-/// How long the token may take to say whether it holds the key.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 impl StateKeeper {
     /// Compares the log with its checkpoints. The token is not asked.
@@ -51,24 +45,6 @@ impl StateKeeper {
         });
         found.extend(compared.await??);
         Ok(())
-    }
-
-    /// The rows of the key that signs the log, out of use, where the token does not hold it: it stayed in the token that was
-    /// replaced. The service makes the next version at its start. What the last one signed stays signed.
-    pub(super) async fn lost_log_key(&self, state: &State) -> Result<Vec<RowChange>, Trouble> {
-        let name = log_key_name();
-        let Some(key) = state.keys.iter().find(|key| key.name == name) else { return Ok(Vec::new()) };
-        let primary =
-            |version: &&KeyVersionRow| version.key_uid == key.uid && Some(version.version) == key.primary_version;
-        let Some(version) = state.key_versions.iter().find(primary) else { return Ok(Vec::new()) };
-        let held = self.token.inspect(version.uid.into(), key.algorithm, Instant::now() + DEADLINE).await;
-        if !matches!(held.map_err(Trouble::Away)?, KeyPresence::Absent) {
-            return Ok(Vec::new());
-        }
-        let now = Timestamp::now();
-        let key = KeyRow { primary_version: None, updated: now, ..key.clone() };
-        let version = KeyVersionRow { state: KeyState::Deactivated, state_changed: now, ..version.clone() };
-        Ok(vec![RowChange::PutKey(key), RowChange::PutKeyVersion(version)])
     }
 
     /// From which size on the checkpoints in the database are not those of its log; `None` where the newest one is.

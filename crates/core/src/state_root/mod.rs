@@ -6,6 +6,7 @@
 
 mod examine;
 mod log;
+mod lost;
 mod offline;
 mod refusal;
 mod rows;
@@ -13,6 +14,7 @@ mod secret;
 mod standing;
 
 pub(crate) use log::log_keys;
+pub use lost::LostKey;
 pub use offline::{Expected, InvalidExpected, StateDesk, StateError, StateReport};
 pub use refusal::{RowFinding, StateRefusal, StateRefused, Tampering};
 use secret::Anew;

@@ -4,11 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use chancery_audit::{Hex, Log, NewSeal, RowStatement};
+use chancery_audit::{Hex, Log, NewSeal, RecordError, RowStatement};
 use chancery_hsm::{HsmFailure, Token};
 use chancery_model::{Id, Sha256Hash};
 use chancery_store::{Reader, State};
 
+use super::lost::{Lost, LostKey};
 use super::refusal::{RowFinding, StateRefusal, StateRefused};
 use super::secret::Anew;
 use super::{StateKeeper, Trouble};
@@ -34,6 +35,8 @@ pub struct StateReport {
     pub sealed: bool,
     /// What is wrong with it.
     pub found: Vec<StateRefusal>,
+    /// Which of the service's own keys the token does not hold. The service goes by the state all the same.
+    pub lost: Vec<LostKey>,
 }
 
 /// What an operator has looked at, and accepts.
@@ -121,21 +124,24 @@ impl StateDesk {
         let examined = self.keeper.examine(&state).await?;
         let found =
             if examined.found.is_empty() { Vec::new() } else { self.keeper.refuse(&state, examined.found).await.found };
-        Ok(report(&state, examined.hash, found))
+        let lost = self.keeper.lost_keys(&state).await?.keys;
+        Ok(report(&state, examined.hash, found, lost))
     }
 
-    /// Accepts the state as it is, on the record, and seals it anew. Without `expected` whatever it is.
+    /// Accepts the state as it is, on the record, and seals it anew; without `expected` whatever it is. What the token does not
+    /// hold of the service's own keys goes out of use.
     ///
     /// # Errors
     /// [`StateError`]; nothing was accepted.
     pub async fn accept(&self, expected: Option<Expected>, reason: &str) -> Result<StateReport, StateError> {
         let state = self.load().await?;
         let examined = self.keeper.examine(&state).await?;
-        let report = report(&state, examined.hash, examined.found);
+        let Lost { keys, rows: lost } = self.keeper.lost_keys(&state).await?;
+        let report = report(&state, examined.hash, examined.found, keys);
         if expected.is_some_and(|expected| expected != Expected { epoch: report.epoch, root: report.root }) {
             return Err(StateError::NotExpected(Box::new(report)));
         }
-        if report.found.is_empty() {
+        if report.found.is_empty() && report.lost.is_empty() {
             return Err(StateError::NothingToAccept);
         }
         let ambiguous = |found: &&StateRefusal| matches!(found, StateRefusal::Twice(_));
@@ -156,13 +162,22 @@ impl StateDesk {
         // What is sealed is what was looked at, in one transaction with the acceptance.
         match examined.key {
             Some(key) => {
-                let new = NewSeal { root: examined.root, sealer: key.sealer(), database, void_checkpoints };
+                let log = &self.keeper.log;
+                let failed = |error: RecordError| StateError::State(error.into());
                 let act = details::state_accepted(&message);
-                let sealed = self.keeper.log.seal(state.epoch, new, act, &statements).await;
-                sealed.map_err(|error| StateError::State(error.into()))?;
+                let epoch = if report.found.is_empty() {
+                    log.arm(state.epoch, examined.root, key.sealer()).await.map_err(failed)?;
+                    state.epoch
+                } else {
+                    let new = NewSeal { root: examined.root, sealer: key.sealer(), database, void_checkpoints };
+                    log.seal(state.epoch, new, act.clone(), &statements).await.map_err(failed)?
+                };
+                // A change like any other, once the state is sealed. Where it is not come to, it is found again.
+                if !lost.is_empty() {
+                    log.change(epoch, lost, act).await.map_err(failed)?;
+                }
             }
             None => {
-                let lost = self.keeper.lost_log_key(&state).await?;
                 let anew = Anew { message: &message, database, void_checkpoints, lost, statements };
                 self.keeper.seal_with_a_new_secret(&state, examined.root, anew).await?;
             }
@@ -177,7 +192,7 @@ impl StateDesk {
     }
 }
 
-fn report(state: &State, root: Sha256Hash, found: Vec<StateRefusal>) -> StateReport {
+fn report(state: &State, root: Sha256Hash, found: Vec<StateRefusal>, lost: Vec<LostKey>) -> StateReport {
     StateReport {
         epoch: state.epoch.get(),
         root,
@@ -185,6 +200,7 @@ fn report(state: &State, root: Sha256Hash, found: Vec<StateRefusal>) -> StateRep
         next_index: state.next_index,
         sealed: state.seal.is_some(),
         found,
+        lost,
     }
 }
 
@@ -195,7 +211,8 @@ fn statement(found: &RowFinding, state: &State) -> RowStatement {
 }
 
 fn accepted(report: &StateReport, reason: &str) -> String {
-    let found: Vec<String> = report.found.iter().map(ToString::to_string).collect();
+    let lost = report.lost.iter().map(ToString::to_string);
+    let found: Vec<String> = report.found.iter().map(ToString::to_string).chain(lost).collect();
     let (epoch, root) = (report.epoch, Hex::from(report.root));
     format!("an operator accepts the state of epoch {epoch} with root {root}: {reason}. Found: {}", found.join("; "))
 }
