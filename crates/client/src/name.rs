@@ -31,7 +31,8 @@ impl FromStr for KeyRef {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        if text.contains("/versions/") { text.parse().map(Self::Version) } else { text.parse().map(Self::Key) }
+        // By its length, since a ring or a key can be called `versions`.
+        if text.split('/').nth(4).is_some() { text.parse().map(Self::Version) } else { text.parse().map(Self::Key) }
     }
 }
 
@@ -120,6 +121,15 @@ mod tests {
         assert_eq!(text(key.version(3)).unwrap(), "keyRings/dev/keys/k/versions/3");
         assert_eq!("keyRings/dev/keys/k/versions/3".parse(), Ok(KeyRef::Version(key.version(3))));
         assert_eq!(text("keyRings/dev/keys/k").unwrap(), text(key).unwrap());
+    }
+
+    #[test]
+    fn a_ring_or_a_key_can_be_called_versions() {
+        for key in ["keyRings/versions/keys/k", "keyRings/dev/keys/versions", "keyRings/versions/keys/versions"] {
+            let name: KeyName = key.parse().unwrap();
+            assert_eq!(key.parse(), Ok(KeyRef::Key(name.clone())), "{key}");
+            assert_eq!(format!("{key}/versions/1").parse(), Ok(KeyRef::Version(name.version(1))), "{key}");
+        }
     }
 
     #[test]
