@@ -316,20 +316,75 @@ policies = ["signer"]
 caller = "operator"
 action = "ApplyPolicySet"
 expect = "allow"
+
+[[case]]
+caller = "registrar"
+action = "CreateCaller"
+context = { registration = { groups = ["till"], roles = ["signer"], key_rings = ["dev"] } }
+expect = "allow"
+
+[[case]]
+caller = "registrar"
+action = "CreateCaller"
+context = { registration = { environment = "prod" } }
+expect = "deny"
+
+[[case]]
+caller = "registrar"
+action = "UpdateCaller"
+resource = "callers/web"
+context = { registration = { roles = ["policy-administrator"] } }
+expect = "deny"
+policies = ["policy-administrators-are-made-by-their-like"]
+
+[[case]]
+caller = "registrar"
+action = "IssueApiKey"
+resource = "callers/web"
+context = { lifetime = "7d" }
+expect = "allow"
+
+[[case]]
+caller = "registrar"
+action = "IssueApiKey"
+resource = "callers/web"
+context = { lifetime = "8d" }
+expect = "deny"
+policies = ["short-keys"]
+
+[[case]]
+caller = "registrar"
+action = "RotateApiKey"
+resource = "callers/web"
+expect = "deny"
+policies = ["short-keys"]
+"#;
+
+/// API keys are of use for a week at most.
+const SHORT_KEYS: &str = r#"
+@id("short-keys")
+forbid (
+  principal,
+  action in [Chancery::Action::"IssueApiKey", Chancery::Action::"RotateApiKey"],
+  resource
+)
+when { context.lifetime > duration("7d") };
 "#;
 
 #[tokio::test]
 async fn expected_decisions_are_asked_of_the_service_before_the_set_is_in_force() {
-    let setup = Chancery::setup().with(CallerSetup::new("web").group("shop").ring("dev"));
+    let registrar = CallerSetup::new("registrar").role("caller-administrator");
+    let setup = Chancery::setup().with(CallerSetup::new("web").group("shop").ring("dev")).with(registrar);
     let chancery = setup.start().await.unwrap();
     let _key = chancery.create_key("k", Algorithm::Ed25519).await.unwrap();
     let place = tempfile::tempdir().unwrap();
     let here = place.path();
     policy(&chancery, here, &["get", "--dir", "policy"]).done();
     fs::write(here.join("policy/shop.cedar"), SHOP).unwrap();
+    fs::write(here.join("policy/short-keys.cedar"), SHORT_KEYS).unwrap();
     fs::write(here.join("online.toml"), ONLINE).unwrap();
     let test = ["test", "policy", "--online", "--tests", "online.toml"];
-    policy(&chancery, here, &test).with(0, &["4 passed, 0 failed"]);
+    policy(&chancery, here, &test).with(0, &["10 passed, 0 failed"]);
     offline(&chancery, here, &["test", "policy", "--tests", "online.toml"]).with(3, &["[callers.web]", "--online"]);
     fs::write(here.join("online.toml"), ONLINE.replace("\"web\"", "\"nobody\"")).unwrap();
     policy(&chancery, here, &test).with(6, &["online.toml: case \"nobody Sign on dev/k\"", "callers/nobody"]);

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use chancery_model::{Action, Algorithm, Caller, Id, RingName, Timestamp};
+use chancery_model::{Action, Algorithm, Caller, Id, RingName, Role, Timestamp};
 use chancery_policy::{
     AccessRequest, Explanation, KeyFacts, OperationContext, OperationKind, PolicyDocument, RequestContext, Resource,
     SignInputKind,
@@ -14,6 +15,9 @@ use crate::keys::{KeyOrVersion, key_resource};
 use crate::rings::ring_resource;
 use crate::state::Snapshot;
 use crate::{Chancery, Error, Requester};
+
+/// For how long an API key would be of use where a question does not say: as the documentation issues them.
+const USUAL_API_KEY_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A hypothetical call.
 #[derive(Debug, Clone)]
@@ -46,6 +50,24 @@ pub struct ExplainRequest {
     pub documents: Vec<PolicyDocument>,
     /// For CreateCertificateSigningRequest: the subject and the alternative names, each with its kind.
     pub certificate: (String, Vec<String>),
+    /// For CreateCaller and UpdateCaller: what the caller would be; where not given, a new one with nothing, and one that stays
+    /// what it is.
+    pub registration: Option<HypotheticalRegistration>,
+    /// For IssueApiKey and RotateApiKey: for how long the key would be of use; 30 days where not given.
+    pub api_key_lifetime_seconds: Option<u64>,
+}
+
+/// What policy would see of a caller as it would be registered.
+#[derive(Debug, Clone, Default)]
+pub struct HypotheticalRegistration {
+    /// The environment of a new caller; that of who asks where not given.
+    pub environment: Option<Id>,
+    /// The groups.
+    pub groups: BTreeSet<Id>,
+    /// The roles.
+    pub roles: BTreeSet<Role>,
+    /// The rings to which the roles would extend.
+    pub rings: BTreeSet<Id>,
 }
 
 /// What policy would see of a JWT.
@@ -274,25 +296,43 @@ fn hypothetical_operation(
             let algorithm = request.algorithm.ok_or_else(|| Error::invalid("algorithm", missing()))?;
             OperationContext::CreateKey { algorithm, allow_digest: request.allow_digest }
         }
-        // As the command line asks for where nothing is said.
-        OperationKind::ApiKey => OperationContext::ApiKey { lifetime_seconds: 30 * 24 * 60 * 60 },
-        OperationKind::Registration => hypothetical_registration(snapshot, caller, request),
+        OperationKind::ApiKey => {
+            let lifetime_seconds = request.api_key_lifetime_seconds.unwrap_or(USUAL_API_KEY_LIFETIME.as_secs());
+            OperationContext::ApiKey { lifetime_seconds }
+        }
+        OperationKind::Registration => hypothetical_registration(snapshot, caller, request)?,
         OperationKind::Plain => OperationContext::Plain,
     })
 }
 
-/// A caller that stays what it is, or a new one without groups, roles and rings in the environment of who asks.
-fn hypothetical_registration(snapshot: &Snapshot, caller: &Caller, request: &ExplainRequest) -> OperationContext {
+/// Where the request does not say: a caller that stays what it is, or a new one without groups, roles and rings. A new one is in
+/// the environment of who asks where it is in no other.
+fn hypothetical_registration(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: &ExplainRequest,
+) -> Result<OperationContext, Error> {
     let registered = match &request.resource {
         ExplainResource::Caller(id) => snapshot.callers.by_id(id),
         ExplainResource::None | ExplainResource::Ring(_) | ExplainResource::Key(_) | ExplainResource::Token(_) => None,
     };
-    let (groups, roles, rings) = match &registered {
-        Some(caller) => (caller.groups.clone(), caller.roles.clone(), caller.rings.clone()),
-        None => (BTreeSet::new(), BTreeSet::new(), BTreeSet::new()),
+    let unchanged = || {
+        let stays = |caller: Arc<Caller>| HypotheticalRegistration {
+            environment: None,
+            groups: caller.groups.clone(),
+            roles: caller.roles.clone(),
+            rings: caller.rings.clone(),
+        };
+        registered.clone().map(stays).unwrap_or_default()
     };
-    let environment = registered.map_or_else(|| caller.environment.clone(), |caller| caller.environment.clone());
-    OperationContext::Registration { environment, groups, roles, rings }
+    let HypotheticalRegistration { environment, groups, roles, rings } =
+        request.registration.clone().unwrap_or_else(unchanged);
+    if registered.is_some() && environment.is_some() {
+        let why = format!("{} changes no environment; leave it empty", request.action);
+        return Err(Error::invalid("registration.environment", why));
+    }
+    let usual = || registered.as_deref().unwrap_or(caller).environment.clone();
+    Ok(OperationContext::Registration { environment: environment.unwrap_or_else(usual), groups, roles, rings })
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ pub use checkpoints::{
 pub use clock::Clock;
 pub use error::{Error, Limited};
 pub use evidence::{CallerSignature, ClientCertificate, EvidenceFault};
-pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt};
+pub use explain::{ExplainRequest, ExplainResource, HypotheticalJwt, HypotheticalRegistration};
 pub use freeze::FrozenRing;
 pub use health::{Health, HealthChanges};
 pub use jwks::KeySetOf;

@@ -245,7 +245,7 @@ pub(super) fn words<T: FromStr<Err: Display> + Ord>(field: &str, texts: &[String
     set(field, texts, |text| text.parse().map_err(|error: T::Err| invalid(field, format!("{text:?}: {error}"))))
 }
 
-fn ids(field: &str, what: &'static str, texts: &[String]) -> Result<BTreeSet<Id>, Error> {
+pub(super) fn ids(field: &str, what: &'static str, texts: &[String]) -> Result<BTreeSet<Id>, Error> {
     set(field, texts, |text| Id::parse(what, text).map_err(|error| invalid(field, format!("{text:?}: {error}"))))
 }
 

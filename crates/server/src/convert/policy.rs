@@ -1,11 +1,13 @@
 //! PolicyService.
 
-use super::callers::caller_named;
+use super::callers::{caller_named, ids, rings, words};
 use super::enums::optional_algorithm;
 use super::fields::{id_in, invalid, key_or_version, name, time, timestamp};
 use chancery_api::v1;
-use chancery_core::{Error, ExplainRequest, ExplainResource, HypotheticalJwt, PolicyCheck, PolicySetView};
-use chancery_model::Action;
+use chancery_core::{
+    Error, ExplainRequest, ExplainResource, HypotheticalJwt, HypotheticalRegistration, PolicyCheck, PolicySetView,
+};
+use chancery_model::{Action, Id};
 use chancery_policy::{
     Clause, ClauseOutcome, EvaluationFailure, Explanation, NearlyPermit, OutOfScopePermit, PolicyDocument, PolicyError,
     PolicySummary,
@@ -102,6 +104,8 @@ pub(crate) fn explain_request(request: v1::ExplainAuthorizationRequest) -> Resul
         certificate,
         batch_size,
         documents: proposed,
+        registration,
+        api_key_lifetime,
     } = request;
     let caller = match caller.as_str() {
         "" => None,
@@ -132,6 +136,21 @@ pub(crate) fn explain_request(request: v1::ExplainAuthorizationRequest) -> Resul
         input_bytes: optional_number("input_bytes", input_bytes)?,
         batch_size: optional_number("batch_size", batch_size)?,
         documents: documents(proposed),
+        registration: registration.map(hypothetical_registration).transpose()?,
+        api_key_lifetime_seconds: api_key_lifetime
+            .map(|lifetime| whole_seconds("api_key_lifetime", &lifetime))
+            .transpose()?,
+    })
+}
+
+fn hypothetical_registration(of: v1::HypotheticalRegistration) -> Result<HypotheticalRegistration, Error> {
+    let v1::HypotheticalRegistration { environment, groups, roles, key_rings } = of;
+    let environment = (!environment.is_empty()).then(|| Id::parse("the environment", &environment)).transpose();
+    Ok(HypotheticalRegistration {
+        environment: environment.map_err(|error| invalid("registration.environment", error.to_string()))?,
+        groups: ids("registration.groups", "the group", &groups)?,
+        roles: words("registration.roles", &roles)?,
+        rings: rings("registration.key_rings", &key_rings)?,
     })
 }
 
@@ -146,10 +165,7 @@ fn optional_number(field: &str, number: impl TryInto<u64> + Into<i64> + Copy) ->
 fn hypothetical_jwt(jwt: v1::HypotheticalJwt) -> Result<HypotheticalJwt, Error> {
     let v1::HypotheticalJwt { issuer, subject, audiences, lifetime, r#type } = jwt;
     let given = |text: String| (!text.is_empty()).then_some(text);
-    let lifetime_seconds = lifetime.map(|lifetime| match u64::try_from(lifetime.seconds) {
-        Ok(seconds) if seconds > 0 && lifetime.nanos == 0 => Ok(seconds),
-        _ => Err(invalid("jwt.lifetime", "must be a positive number of whole seconds")),
-    });
+    let lifetime_seconds = lifetime.map(|lifetime| whole_seconds("jwt.lifetime", &lifetime));
     Ok(HypotheticalJwt {
         issuer: given(issuer),
         subject: given(subject),
@@ -157,6 +173,13 @@ fn hypothetical_jwt(jwt: v1::HypotheticalJwt) -> Result<HypotheticalJwt, Error> 
         lifetime_seconds: lifetime_seconds.transpose()?,
         token_type: given(r#type),
     })
+}
+
+fn whole_seconds(field: &str, duration: &prost_types::Duration) -> Result<u64, Error> {
+    match u64::try_from(duration.seconds) {
+        Ok(seconds) if seconds > 0 && duration.nanos == 0 => Ok(seconds),
+        _ => Err(invalid(field, "must be a positive number of whole seconds")),
+    }
 }
 
 /// A method's name. Also the record's filter.
@@ -279,6 +302,18 @@ mod tests {
             source_address: "::1".to_owned(),
             ..question("")
         };
+        let registered =
+            |registration| v1::ExplainAuthorizationRequest { registration: Some(registration), ..question("") };
+        let none = v1::HypotheticalRegistration::default;
+        let roles = v1::HypotheticalRegistration { roles: vec!["singer".to_owned()], ..none() };
+        assert_eq!(refused(registered(roles)), "registration.roles");
+        let rings = v1::HypotheticalRegistration { key_rings: vec!["dev".to_owned()], ..none() };
+        assert_eq!(refused(registered(rings)), "registration.key_rings");
+        let lifetime = Some(prost_types::Duration { seconds: 0, nanos: 1 });
+        assert_eq!(
+            refused(v1::ExplainAuthorizationRequest { api_key_lifetime: lifetime, ..question("") }),
+            "api_key_lifetime"
+        );
         let read = explain_request(request).unwrap();
         assert_eq!(read.caller.unwrap().as_str(), "checkout");
         assert_eq!(read.source, Some("::1".parse().unwrap()));

@@ -52,7 +52,7 @@ pub struct Explain {
     /// For SignJwt: one of the token's audiences; can be given several times
     #[arg(long = "audience", value_name = "TEXT")]
     audiences: Vec<String>,
-    /// For SignJwt: from iat to exp, for example 5m [default: the key's longest]
+    /// For SignJwt: from iat to exp, for example 5m [default: the key's longest]; for IssueApiKey and RotateApiKey: of the new key [default: 30d]
     #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
     lifetime: Option<Duration>,
     /// For SignJwt: the header's typ [default: JWT]
@@ -111,11 +111,12 @@ fn explain_request(arguments: Explain) -> Result<v1::ExplainAuthorizationRequest
         subject: subject.clone().unwrap_or_default(),
         subject_alternative_names: alternative_names,
     };
+    let lifetime: Option<prost_types::Duration> = lifetime.and_then(|lifetime| lifetime.try_into().ok());
     let jwt = v1::HypotheticalJwt {
         issuer: issuer.unwrap_or_default(),
         subject: subject.unwrap_or_default(),
         audiences,
-        lifetime: lifetime.and_then(|lifetime| lifetime.try_into().ok()),
+        lifetime,
         r#type: token_type.unwrap_or_default(),
     };
     Ok(v1::ExplainAuthorizationRequest {
@@ -133,6 +134,8 @@ fn explain_request(arguments: Explain) -> Result<v1::ExplainAuthorizationRequest
         input_bytes: input_bytes.unwrap_or_default().into(),
         batch_size: batch_size.unwrap_or_default().into(),
         documents: folder::read(&documents)?,
+        registration: None,
+        api_key_lifetime: lifetime,
     })
 }
 

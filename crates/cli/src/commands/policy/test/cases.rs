@@ -146,7 +146,8 @@ pub struct ContextTable {
     pub alternative_names: Option<Vec<String>>,
     /// For SignJwt: the claim `aud`.
     pub audiences: Option<Vec<String>>,
-    /// For SignJwt: from `iat` to `exp`, for example `5m`; an hour where not given.
+    /// For SignJwt: from `iat` to `exp`, for example `5m`; an hour where not given. For IssueApiKey and RotateApiKey: of the new
+    /// key; 30 days where not given.
     pub lifetime: Option<String>,
     /// For SignJwt: the header's `typ`; `JWT` where not given.
     #[serde(rename = "type")]
@@ -158,6 +159,27 @@ pub struct ContextTable {
     pub algorithm: Option<Algorithm>,
     /// For CreateKey and AdoptKey: whether the key would sign digests.
     pub allow_digest: Option<bool>,
+    /// For CreateCaller and UpdateCaller: the caller as it would be registered. Where not given, a new one without groups, roles
+    /// and key rings, and one that stays what it is.
+    pub registration: Option<RegistrationTable>,
+}
+
+/// A caller as it would be registered. What is not given, it would not have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrationTable {
+    /// Of a new one; that of who asks where not given.
+    #[serde(deserialize_with = "optional_id")]
+    pub environment: Option<Id>,
+    /// Groups.
+    #[serde(deserialize_with = "ids")]
+    pub groups: BTreeSet<Id>,
+    /// Roles.
+    #[serde(deserialize_with = "roles")]
+    pub roles: BTreeSet<Role>,
+    /// The rings to which the roles extend.
+    #[serde(deserialize_with = "ids")]
+    pub key_rings: BTreeSet<Id>,
 }
 
 /// What is signed.
@@ -190,12 +212,14 @@ impl ContextTable {
             length,
             algorithm,
             allow_digest,
+            registration,
         } = self;
         let kind = OperationKind::of(action);
         let (sign, jwt, csr) =
             (kind == OperationKind::Sign, kind == OperationKind::SignJwt, kind == OperationKind::SigningRequest);
         let (mac, random, create) =
             (kind == OperationKind::Mac, kind == OperationKind::Random, kind == OperationKind::CreateKey);
+        let (api_key, registered) = (kind == OperationKind::ApiKey, kind == OperationKind::Registration);
         let given = [
             ("input", input.is_some(), sign),
             ("input_bytes", input_bytes.is_some(), sign || mac),
@@ -205,16 +229,22 @@ impl ContextTable {
             ("subject", subject.is_some(), jwt || csr),
             ("alternative_names", alternative_names.is_some(), csr),
             ("audiences", audiences.is_some(), jwt),
-            ("lifetime", lifetime.is_some(), jwt),
+            ("lifetime", lifetime.is_some(), jwt || api_key),
             ("type", token_type.is_some(), jwt),
             ("length", length.is_some(), random),
             ("algorithm", algorithm.is_some(), create),
             ("allow_digest", allow_digest.is_some(), create),
+            ("registration", registration.is_some(), registered),
         ];
         match given.into_iter().find(|(_, given, belongs)| *given && !belongs) {
             Some((name, ..)) => Err(format!("{action} has no context.{name}")),
             None if create && algorithm.is_none() => {
                 Err(format!("{action} is decided by the algorithm, too: give context.algorithm"))
+            }
+            None if action == Action::UpdateCaller
+                && registration.as_ref().is_some_and(|registration| registration.environment.is_some()) =>
+            {
+                Err(format!("{action} changes no environment: leave out context.registration.environment"))
             }
             None => Ok(()),
         }
@@ -367,6 +397,15 @@ mod tests {
             (&format!("[callers.a]\nroles = [\"singer\"]\n{case}"), "unknown role"),
             (&format!("[keys.\"dev/k\"]\nalgorithm = \"MD5\"\n{case}"), "MD5"),
             (&case.replace("\"Sign\"", "\"CreateKey\""), "give context.algorithm"),
+            (&format!("{case}context = {{ lifetime = \"1d\" }}"), "Sign has no context.lifetime"),
+            (&format!("{case}context = {{ registration = {{}} }}"), "Sign has no context.registration"),
+            (&format!("{case}context = {{ registration = {{ ring = [] }} }}"), "unknown field `ring`"),
+            (
+                &case
+                    .replace("\"Sign\"", "\"UpdateCaller\"")
+                    .replace("expect", "context = { registration = { environment = \"prod\" } }\nexpect"),
+                "UpdateCaller changes no environment",
+            ),
         ] {
             let refused = refusal(text);
             assert!(refused.contains(said) && refused.contains("t.toml"), "{said:?} in {refused}");

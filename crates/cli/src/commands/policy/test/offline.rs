@@ -9,7 +9,7 @@ use chancery_policy::{
     Resource, RingFacts, SignInputKind,
 };
 
-use super::cases::{Case, ContextTable, Expectation, InputWord, KeyTable, TestFile};
+use super::cases::{Case, ContextTable, Expectation, InputWord, KeyTable, RegistrationTable, TestFile};
 use super::report::Decided;
 use crate::exit::Failure;
 use crate::names::{Parsed, parse};
@@ -17,7 +17,9 @@ use crate::names::{Parsed, parse};
 /// When a call is decided whose case does not say: 2026-01-01T12:00:00Z.
 pub const NOON: i64 = 1_767_268_800;
 /// The lifetime of a JWT whose case does not say, in seconds.
-const LIFETIME: u64 = 3600;
+const JWT_LIFETIME: u64 = 3600;
+/// The same of an API key.
+const API_KEY_LIFETIME: u64 = 30 * 24 * 3600;
 
 /// A policy set with the callers and keys of one file.
 pub struct Office<'a> {
@@ -79,7 +81,9 @@ impl<'a> Office<'a> {
             source: case.context.source_address,
             authentication: "certificate",
             now: time(&case.context)?,
-            operation: operation(case.action, &case.context, || registration(caller, &resource))?,
+            operation: operation(case.action, &case.context, || {
+                registration(caller, &resource, case.context.registration.as_ref())
+            })?,
         };
         Ok(self.point.explain(caller, &AccessRequest { action: case.action, resource, context }))
     }
@@ -154,36 +158,36 @@ pub fn time(context: &ContextTable) -> Result<Timestamp, String> {
     Ok(Timestamp::from_unix_micros(seconds.saturating_mul(1_000_000).saturating_add(i64::from(nanos / 1000))))
 }
 
-/// The lifetime of a case's JWT in seconds.
-pub fn lifetime(context: &ContextTable) -> Result<u64, String> {
-    context
-        .lifetime
-        .as_deref()
-        .map_or(Ok(LIFETIME), |text| crate::duration::parse(text).map(|lifetime| lifetime.as_secs()))
+/// The lifetime of a case's JWT or API key in seconds.
+pub fn lifetime(action: Action, context: &ContextTable) -> Result<u64, String> {
+    let usual = if OperationKind::of(action) == OperationKind::ApiKey { API_KEY_LIFETIME } else { JWT_LIFETIME };
+    let given = context.lifetime.as_deref().map(crate::duration::parse).transpose()?;
+    Ok(given.map_or(usual, |lifetime| lifetime.as_secs()))
 }
 
-/// A caller that stays what it is, or a new one without groups, roles and rings in the environment of who asks.
-fn registration(from: &Caller, resource: &Resource) -> OperationContext {
-    match resource {
-        Resource::Caller(caller) => OperationContext::Registration {
-            environment: caller.environment.clone(),
-            groups: caller.groups.clone(),
-            roles: caller.roles.clone(),
-            rings: caller.rings.clone(),
-        },
+/// What the case says that the caller would be; otherwise one that stays what it is, or a new one without groups, roles and
+/// rings. A new one is in the environment of who asks where the case does not say.
+fn registration(from: &Caller, resource: &Resource, given: Option<&RegistrationTable>) -> OperationContext {
+    let registered = match resource {
+        Resource::Caller(caller) => Some(caller.as_ref()),
         Resource::KeyRing(_)
         | Resource::Key(_)
         | Resource::PolicySet
         | Resource::AuditLog
         | Resource::Token(_)
         | Resource::Tokens
-        | Resource::Callers => OperationContext::Registration {
-            environment: from.environment.clone(),
-            groups: BTreeSet::new(),
-            roles: BTreeSet::new(),
-            rings: BTreeSet::new(),
-        },
-    }
+        | Resource::Callers => None,
+    };
+    let stays = |caller: &Caller| RegistrationTable {
+        environment: None,
+        groups: caller.groups.clone(),
+        roles: caller.roles.clone(),
+        key_rings: caller.rings.clone(),
+    };
+    let unchanged = || registered.map(stays).unwrap_or_default();
+    let RegistrationTable { environment, groups, roles, key_rings: rings } = given.cloned().unwrap_or_else(unchanged);
+    let environment = environment.unwrap_or_else(|| registered.unwrap_or(from).environment.clone());
+    OperationContext::Registration { environment, groups, roles, rings }
 }
 
 fn operation(
@@ -209,7 +213,7 @@ fn operation(
             issuer: context.issuer.clone(),
             subject: context.subject.clone(),
             audiences: context.audiences.clone().unwrap_or_default(),
-            lifetime_seconds: lifetime(context)?,
+            lifetime_seconds: lifetime(action, context)?,
             token_type: context.token_type.clone().unwrap_or_else(|| "JWT".to_owned()),
             version,
         },
@@ -225,7 +229,7 @@ fn operation(
             allow_digest: context.allow_digest.unwrap_or(false),
         },
         OperationKind::Registration => registration(),
-        OperationKind::ApiKey => OperationContext::ApiKey { lifetime_seconds: lifetime(context)? },
+        OperationKind::ApiKey => OperationContext::ApiKey { lifetime_seconds: lifetime(action, context)? },
         OperationKind::Plain => OperationContext::Plain,
     })
 }
@@ -269,6 +273,58 @@ environment = "dev"
         ];
         let passed: Vec<bool> = decided(&cases.concat()).iter().map(|decided| decided.passed).collect();
         assert_eq!(passed, [true, false, true, true, false, true]);
+    }
+
+    /// Of the shipped set: who is no policy administrator gives nobody that role, and nobody registers callers elsewhere.
+    #[test]
+    fn what_a_caller_would_be_is_decided_upon() {
+        let administered = "[callers.olga]\nroles = [\"caller-administrator\"]\n[callers.web]\nroles = [\"signer\"]\n";
+        let case = |action: &str, registration: &str, expect: &str| {
+            let resource = if action == "UpdateCaller" { "resource = \"callers/web\"\n" } else { "" };
+            format!(
+                "[[case]]\ncaller = \"olga\"\naction = \"{action}\"\n{resource}expect = \"{expect}\"\n\
+                 context = {{ registration = {registration} }}\n"
+            )
+        };
+        let (signer, boss) =
+            ("{ roles = [\"signer\"], key_rings = [\"payments\"] }", "{ roles = [\"policy-administrator\"] }");
+        let cases = [
+            case("CreateCaller", signer, "allow"),
+            case("CreateCaller", boss, "deny"),
+            case("CreateCaller", "{ environment = \"dev\" }", "deny"),
+            case("UpdateCaller", signer, "allow"),
+            case("UpdateCaller", boss, "deny"),
+        ];
+        let decided = decided(&format!("{administered}{}", cases.concat()));
+        assert!(decided.iter().all(|decided| decided.passed), "{decided:?}");
+    }
+
+    #[test]
+    fn how_long_an_api_key_would_be_of_use_is_decided_upon() {
+        let shipped = PolicySet::shipped();
+        let short = chancery_policy::PolicyDocument {
+            name: "short.cedar".to_owned(),
+            text: "@id(\"short-keys\") forbid (principal, action in [Chancery::Action::\"IssueApiKey\", \
+                   Chancery::Action::\"RotateApiKey\"], resource) when { context.lifetime > duration(\"7d\") };"
+                .to_owned(),
+        };
+        let set = PolicySet::parse(shipped.documents().iter().cloned().chain([short]).collect::<Vec<_>>()).unwrap();
+        let case = |context: &str, expect: &str| {
+            format!(
+                "[[case]]\ncaller = \"olga\"\naction = [\"IssueApiKey\", \"RotateApiKey\"]\nresource = \"callers/shop\"\n\
+                 expect = \"{expect}\"\n{context}\n"
+            )
+        };
+        let cases = [
+            case("context = { lifetime = \"7d\" }", "allow"),
+            case("context = { lifetime = \"8d\" }\npolicies = [\"short-keys\"]", "deny"),
+            // 30 days.
+            case("", "deny"),
+        ];
+        let olga = "[callers.olga]\nroles = [\"caller-administrator\"]\n";
+        let file = TestFile::parse("t.toml", &format!("{WORLD}{olga}{}", cases.concat())).unwrap();
+        let decided = decide(&set, &[file]).unwrap();
+        assert!(decided.len() == 6 && decided.iter().all(|decided| decided.passed), "{decided:?}");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use chancery_api::v1;
 use chancery_client::{Client, algorithm_to_proto};
+use chancery_model::RingName;
 
-use super::cases::{Case, ContextTable, Expectation, InputWord, KeyTable, TestFile};
+use super::cases::{Case, ContextTable, Expectation, InputWord, KeyTable, RegistrationTable, TestFile};
 use super::offline::{lifetime, time};
 use super::report::Decided;
 use crate::exit::Failure;
@@ -54,9 +55,10 @@ fn question(
         length,
         algorithm,
         allow_digest,
+        registration,
     } = case.context.clone();
-    let seconds =
-        i64::try_from(lifetime(&case.context)?).map_err(|_too_large| "context.lifetime is too long".to_owned())?;
+    let seconds = i64::try_from(lifetime(case.action, &case.context)?)
+        .map_err(|_too_large| "context.lifetime is too long".to_owned())?;
     let mut resource = String::new();
     let mut described = algorithm.map(|algorithm| (algorithm, allow_digest.unwrap_or(false)));
     if let Some(name) = &case.resource {
@@ -98,5 +100,17 @@ fn question(
         input_bytes: input_bytes.unwrap_or_default().into(),
         batch_size: batch_size.unwrap_or_default().into(),
         documents: documents.to_vec(),
+        registration: registration.map(hypothetical),
+        api_key_lifetime: Some(prost_types::Duration { seconds, nanos: 0 }),
     })
+}
+
+fn hypothetical(registration: RegistrationTable) -> v1::HypotheticalRegistration {
+    let RegistrationTable { environment, groups, roles, key_rings } = registration;
+    v1::HypotheticalRegistration {
+        environment: environment.map(|environment| environment.to_string()).unwrap_or_default(),
+        groups: groups.iter().map(ToString::to_string).collect(),
+        roles: roles.iter().map(ToString::to_string).collect(),
+        key_rings: key_rings.into_iter().map(|ring| RingName { ring }.to_string()).collect(),
+    }
 }
