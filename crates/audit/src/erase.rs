@@ -70,20 +70,23 @@ pub enum EraseStep {
 }
 
 /// What the record's thread is asked to do.
-pub(crate) struct Erasure {
-    pub step: EraseStep,
-    pub indexes: Vec<u64>,
-    /// The record that says so; of no matter where rows are removed.
-    pub act: u64,
+pub(crate) enum Erasure {
+    /// To empty these, because the record `act` says so.
+    Empty { indexes: Vec<u64>, act: u64 },
+    /// To remove what is left of these, which were emptied.
+    Remove { indexes: Vec<u64> },
 }
 
 impl Erasure {
     pub fn new(by: &Recorded, step: EraseStep, indexes: &[u64]) -> Self {
-        Self { step, indexes: indexes.to_vec(), act: by.index() }
+        match step {
+            EraseStep::Empty => Self::Empty { indexes: indexes.to_vec(), act: by.index() },
+            EraseStep::Remove => Self::leftovers(indexes),
+        }
     }
 
     pub fn leftovers(indexes: &[u64]) -> Self {
-        Self { step: EraseStep::Remove, indexes: indexes.to_vec(), act: 0 }
+        Self::Remove { indexes: indexes.to_vec() }
     }
 }
 

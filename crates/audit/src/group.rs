@@ -1,6 +1,6 @@
 //! Writing a group: one transaction, one sync of the disk.
 
-use crate::erase::{EraseStep, Erasure};
+use crate::erase::Erasure;
 use crate::growing::{Growing, TreeHead};
 use crate::log::RecordError;
 use crate::prepared::Prepared;
@@ -108,10 +108,10 @@ pub(crate) fn commit(
                 }
                 group.answers.push(Ready::Checkpoint(answer));
             }
-            Request::Erase { erasure: Erasure { step, indexes, act }, answer } => {
-                match step {
-                    EraseStep::Empty => group.transaction.empty_details(&indexes, act)?,
-                    EraseStep::Remove => group.transaction.remove_emptied(&indexes)?,
+            Request::Erase { erasure, answer } => {
+                match erasure {
+                    Erasure::Empty { indexes, act } => group.transaction.empty_details(&indexes, act)?,
+                    Erasure::Remove { indexes } => group.transaction.remove_emptied(&indexes)?,
                 }
                 group.answers.push(Ready::Erased(answer));
             }
