@@ -20,7 +20,7 @@ use chancery_model::{Algorithm, KeyName};
 use chancery_pkcs11_fault::{FaultRules, Rule, Then};
 use chancery_testkit::{CallerSetup, Chancery};
 use chancery_tests::contract::{assert_field, assert_refused, hex, sha256, sign};
-use chancery_tests::faults::before_the_token;
+use chancery_tests::faults::{before_the_token, with_a_ring_on_a_token};
 use chancery_tests::leaf::{Body, Leaf};
 use chancery_tests::load::until;
 use chancery_tests::program::{chancery as program, command, run, succeed};
@@ -419,13 +419,7 @@ async fn while_the_log_is_not_signed_signatures_come_without_receipts() {
     let folder = tempfile::tempdir().unwrap();
     let faults = FaultRules::new(folder.path()).unwrap();
     faults.set(&[]).unwrap();
-    let setup = Chancery::setup().token("other").configure(|config| {
-        let ring = toml::toml! { id = "other" token = "other" environment = "dev" };
-        config["key_ring"].as_array_mut().unwrap().push(ring.into());
-        for caller in config["caller"].as_array_mut().unwrap() {
-            caller["key_rings"].as_array_mut().unwrap().push(Value::String("other".to_owned()));
-        }
-    });
+    let setup = with_a_ring_on_a_token(Chancery::setup(), "other");
     let chancery = before_the_token(setup, &faults).start().await.unwrap();
     let (operator, caller) = (chancery.operator().await.unwrap(), chancery.caller().await.unwrap());
     let name: KeyName = "keyRings/other/keys/k".parse().unwrap();

@@ -20,7 +20,7 @@ use chancery_pkcs11_fault::{FaultRules, Rule};
 use chancery_testkit::Chancery;
 use chancery_testkit::client::EcdsaEncoding;
 use chancery_tests::contract::admin_get;
-use chancery_tests::faults::before_the_token;
+use chancery_tests::faults::{before_the_token, with_a_ring_on_a_token};
 use chancery_tests::hand::{self, Saved};
 use chancery_tests::load::until;
 use chancery_tests::program::{chancery as program, command, run, succeed};
@@ -234,13 +234,7 @@ async fn while_the_token_of_the_log_does_not_sign_checkpoints_wait_and_callers_d
     let folder = tempfile::tempdir().unwrap();
     let faults = FaultRules::new(folder.path()).unwrap();
     faults.set(&[]).unwrap();
-    let setup = Chancery::setup().token("other").configure(|config| {
-        let ring = toml::toml! { id = "other" token = "other" environment = "dev" };
-        config["key_ring"].as_array_mut().unwrap().push(ring.into());
-        for caller in config["caller"].as_array_mut().unwrap() {
-            caller["key_rings"].as_array_mut().unwrap().push(Value::String("other".to_owned()));
-        }
-    });
+    let setup = with_a_ring_on_a_token(Chancery::setup(), "other");
     let setup = before_the_token(setup, &faults).configure(|config| {
         config["log"]["checkpoint_interval_seconds"] = Value::Integer(1);
     });

@@ -483,6 +483,12 @@ fn was_undecided<T>(end: &Result<T, ClientError>) -> bool {
     end.as_ref().is_err_and(|failure| failure.reason() == Some("STATE_CHANGING"))
 }
 
+/// A token of its own, and on it a ring of the same id, which is open to the development callers.
+#[must_use]
+pub fn with_a_ring_on_a_token(setup: Setup, id: &'static str) -> Setup {
+    setup.token(id).configure(move |config| add_ring(config, id, id))
+}
+
 /// A ring on a token, open to the development callers.
 fn add_ring(config: &mut Table, id: &str, token: &str) {
     let ring = [("id", id), ("token", token), ("environment", "dev")];

@@ -10,7 +10,7 @@ use chancery_audit::{Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded}
 use chancery_crypto::PublicKey;
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{GeneratedKey, HsmErrorKind, HsmFailure, Token};
-use chancery_model::{Action, Algorithm, KeyPurpose, KeyState, KeyVersionName, Timestamp, Uid};
+use chancery_model::{Action, Algorithm, KeyPurpose, KeyState, KeyVersionName, Timestamp, Uid, VersionLife};
 use chancery_policy::Permit;
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use tokio::time::Instant;
@@ -287,6 +287,23 @@ fn find(snapshot: &Snapshot, version: Uid) -> Result<Reserved, Error> {
         Some(Reserved { key: key.to_row(), version: entry.to_row(), versions: key.versions.len() })
     });
     reserved.ok_or_else(|| Error::internal(format!("the reserved version {version} is gone")))
+}
+
+/// The row of a version that is to be made.
+pub(crate) fn to_be_made(key: Uid, number: u32, now: Timestamp) -> Result<KeyVersionRow, Error> {
+    Ok(KeyVersionRow {
+        uid: chancery_crypto::new_uid()?,
+        key_uid: key,
+        version: number,
+        state: KeyState::PendingGeneration,
+        spki_der: None,
+        created: now,
+        generated: None,
+        state_changed: now,
+        life: VersionLife::default(),
+        adoption: None,
+        request_id: None,
+    })
 }
 
 fn completion(reserved: Reserved, made: &Made, now: Timestamp) -> Vec<RowChange> {

@@ -5,14 +5,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_model::{Action, Algorithm, Id, KeyName, KeyRules, KeyState, KeyVersionName, RingName, VersionLife};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyRules, KeyVersionName, RingName};
 use chancery_policy::{KeyFacts, OperationContext, Permit, Resource};
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 
 use crate::authorize::Asked;
 use crate::change::{Done, Plan};
 use crate::details;
-use crate::generate::{Generation, Warrant};
+use crate::generate::{Generation, Warrant, to_be_made};
 use crate::jwt::lifetime_of_new_key;
 use crate::paging::Page;
 use crate::rings::Ring;
@@ -239,19 +239,7 @@ impl Chancery {
             updated: now,
             request_id: request.request_id.clone(),
         };
-        let version = KeyVersionRow {
-            uid: chancery_crypto::new_uid()?,
-            key_uid: key.uid,
-            version: 1,
-            state: KeyState::PendingGeneration,
-            spki_der: None,
-            created: now,
-            generated: None,
-            state_changed: now,
-            life: VersionLife::default(),
-            adoption: None,
-            request_id: request.request_id.clone(),
-        };
+        let version = KeyVersionRow { request_id: request.request_id.clone(), ..to_be_made(key.uid, 1, now)? };
         Ok(Reservation::New { key: Box::new(key), version: Box::new(version) })
     }
 

@@ -8,7 +8,7 @@ use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 
 use crate::change::{Done, Plan};
 use crate::details;
-use crate::generate::{Generation, Warrant};
+use crate::generate::{Generation, Warrant, to_be_made};
 use crate::keys::KeyOrVersion;
 use crate::rules::rotation_after;
 use crate::state::{KeyEntry, VersionEntry};
@@ -69,19 +69,8 @@ impl Chancery {
                     return Ok(Plan::Change { rows, act: Box::new(act), then: Begun::TakenOver(waiting.name.version) });
                 }
                 let number = number_of_next(key)?;
-                let version = KeyVersionRow {
-                    uid: chancery_crypto::new_uid()?,
-                    key_uid: key.uid,
-                    version: number,
-                    state: KeyState::PendingGeneration,
-                    spki_der: None,
-                    created: now,
-                    generated: None,
-                    state_changed: now,
-                    life: VersionLife::default(),
-                    adoption: None,
-                    request_id: request.request_id.clone(),
-                };
+                let version =
+                    KeyVersionRow { request_id: request.request_id.clone(), ..to_be_made(key.uid, number, now)? };
                 let token = self.token_of(&allowed.ring)?.clone();
                 let version_name = key.name.version(number);
                 let act = details::generation(from, &allowed.permit, &version_name, version.uid, key.algorithm);

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::change::{Done, Plan};
 use crate::details;
-use crate::generate::{Generation, Warrant};
+use crate::generate::{Generation, Warrant, to_be_made};
 use crate::rotation::{number_of_next, rows_of_take_over};
 use crate::rules::{of_seconds, rotation_set_back};
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
@@ -278,19 +278,8 @@ impl Chancery {
                     return Ok(Plan::Nothing(()));
                 }
                 let activation = planned_activation(key, now);
-                let row = KeyVersionRow {
-                    uid: chancery_crypto::new_uid()?,
-                    key_uid: key.uid,
-                    version: number_of_next(key)?,
-                    state: KeyState::PendingGeneration,
-                    spki_der: None,
-                    created: now,
-                    generated: None,
-                    state_changed: now,
-                    life: VersionLife { activation, ..VersionLife::default() },
-                    adoption: None,
-                    request_id: None,
-                };
+                let life = VersionLife { activation, ..VersionLife::default() };
+                let row = KeyVersionRow { life, ..to_be_made(key.uid, number_of_next(key)?, now)? };
                 let version = key.name.version(row.version);
                 let token = self.token_of(self.ring_of(&key.name)?)?.clone();
                 let why = if activation.is_some() {

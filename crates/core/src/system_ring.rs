@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use chancery_audit::Recorded;
 use chancery_hsm::{DeviceMac, HsmFailure, MacKey, Token, TokenHealth};
-use chancery_model::{Action, Algorithm, Id, KeyName, KeyRules, KeyState, RingName, Timestamp, VersionLife};
+use chancery_model::{Action, Algorithm, Id, KeyName, KeyRules, KeyState, RingName, Timestamp};
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api_keys::{ApiKeyState, Pepper};
 use crate::change::{Done, Plan};
+use crate::generate::to_be_made;
 use crate::rings::Ring;
 use crate::state::{Snapshot, VersionEntry};
 use crate::sweep::{Unfinished, Work};
@@ -232,19 +233,7 @@ pub(crate) fn own_rows(
             request_id: None,
         },
     };
-    let version = KeyVersionRow {
-        uid: chancery_crypto::new_uid()?,
-        key_uid: key.uid,
-        version: last.unwrap_or(0) + 1,
-        state: KeyState::PendingGeneration,
-        spki_der: None,
-        created: now,
-        generated: None,
-        state_changed: now,
-        life: VersionLife::default(),
-        adoption: None,
-        request_id: None,
-    };
+    let version = to_be_made(key.uid, last.unwrap_or(0) + 1, now)?;
     Ok((key, version))
 }
 
