@@ -443,6 +443,11 @@ async fn until_the_token_answers_nothing_is_decided_by_the_state() {
     unchecked(operator.key(&nobody).await.unwrap_err());
     let tokens = succeed(faulty.chancery.cli().args(["token", "list"]));
     assert!(tokens.contains("LATCHED"), "{tokens}");
+    // It is tried again every 5 seconds, and told of once.
+    let told = || faulty.chancery.log().matches("the state cannot be checked yet").count();
+    until("it is told of", async || (told() > 0).then_some(())).await;
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    assert_eq!(told(), 1);
     faulty.rules(&[]);
     clear_pin_latch(&faulty.operator, "main").await.unwrap();
     until("the state is checked", async || {

@@ -61,6 +61,7 @@ mod state_root;
 mod sweep;
 mod system_ring;
 mod tokens;
+mod told;
 mod transitions;
 mod update;
 mod usage;

@@ -28,6 +28,7 @@ use crate::retention::Retention;
 use crate::rings::Ring;
 use crate::state::Snapshot;
 use crate::state_root::{StateKeeper, StateKey, StateRefused, StateStanding, Trouble};
+use crate::told::Told;
 use crate::{
     Chancery, Clock, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, details,
     system_ring,
@@ -261,6 +262,7 @@ impl Chancery {
         let inner = Arc::downgrade(&self.inner);
         let mut health = self.inner.keeper.as_ref().map(|keeper| keeper.token.subscribe());
         tokio::spawn(async move {
+            let mut told = Told::default();
             loop {
                 crate::tokens::back_or_after(&mut health, CHECK_AGAIN_AFTER).await;
                 let Some(inner) = inner.upgrade() else { return };
@@ -273,14 +275,21 @@ impl Chancery {
                         }
                         return;
                     }
-                    Err(Trouble::Away(failure)) => {
+                    // Tried again every few seconds, for as long as a token is away.
+                    Err(Trouble::Away(failure)) if told.is_news(&failure) => {
                         tracing::warn!(%failure, "the state cannot be checked yet: its token does not answer");
+                    }
+                    Err(Trouble::Away(failure)) => {
+                        tracing::debug!(%failure, "the state cannot be checked yet: its token does not answer");
                     }
                     Err(Trouble::Refused(refused)) => return this.inner.log.close(&refused.to_string()),
                     Err(Trouble::Failed(error @ Error::RecordClosed { .. })) => {
                         return tracing::error!(%error, "the state is checked at the next start");
                     }
-                    Err(Trouble::Failed(error)) => tracing::warn!(%error, "the state cannot be checked yet"),
+                    Err(Trouble::Failed(error)) if told.is_news(&error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the state cannot be checked yet");
+                    }
+                    Err(Trouble::Failed(error)) => tracing::debug!(%error, "the state cannot be checked yet"),
                 }
             }
         });

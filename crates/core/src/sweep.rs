@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::destruction::is_begun;
 use crate::generate::Made;
+use crate::told::Told;
 use crate::{Chancery, Error, details};
 
 /// How long the token may take to answer what it holds.
@@ -201,23 +202,18 @@ impl Chancery {
 /// How often something is tried again, and what was said of it.
 struct Retries {
     wait: Duration,
-    said: Option<String>,
+    told: Told,
 }
 
 impl Retries {
-    const fn new() -> Self {
-        Self { wait: RETRY_AFTER, said: None }
+    fn new() -> Self {
+        Self { wait: RETRY_AFTER, told: Told::default() }
     }
 
     /// Waits for longer the next time. Whether this is another failure than the one before.
     fn failed(&mut self, error: &Error) -> bool {
-        use std::error::Error as _;
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
-        let cause = error.source().map(ToString::to_string);
-        let now = Some(format!("{error}: {}", cause.unwrap_or_default()));
-        let is_news = self.said != now;
-        self.said = now;
-        is_news
+        self.told.is_news(error)
     }
 }
 

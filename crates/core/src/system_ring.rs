@@ -22,6 +22,7 @@ use crate::generate::to_be_made;
 use crate::rings::Ring;
 use crate::state::{Snapshot, VersionEntry};
 use crate::sweep::{Unfinished, Work};
+use crate::told::Told;
 use crate::{Chancery, Error, details};
 
 /// The id that no ring of callers can have.
@@ -77,6 +78,8 @@ impl Chancery {
             return;
         }
         let Err(error) = self.pepper_for_issuing().await else { return };
+        let mut told = Told::default();
+        told.is_news(&error);
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "API keys cannot be checked yet: the secret in the system ring is not there; where it stayed in a token that was \
@@ -110,11 +113,13 @@ impl Chancery {
                     }
                     Err(error) => {
                         wait = (wait * 2).min(LONGEST_WAIT);
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            again_in_seconds = wait.as_secs(),
-                            "API keys cannot be checked yet"
-                        );
+                        let (is_news, again_in_seconds) = (told.is_news(&error), wait.as_secs());
+                        let error = &error as &dyn std::error::Error;
+                        if is_news {
+                            tracing::warn!(error, again_in_seconds, "API keys cannot be checked yet");
+                        } else {
+                            tracing::debug!(error, again_in_seconds, "API keys cannot be checked yet");
+                        }
                     }
                 }
             }
