@@ -68,7 +68,7 @@ where
     /// Serves until `stop` says true; then accepts nothing more, and waits for what is under way for
     /// [`Limits::shutdown_grace`]. Answers how many connections had to be cut off.
     pub(crate) async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> usize {
-        let places = Places::new(&self.limits);
+        let places = Arc::new(Places::new(&self.limits));
         let mut open = JoinSet::new();
         let refusals = Refusals::default();
         let mut summary = refusals::summaries();
@@ -80,7 +80,8 @@ where
                 _ = summary.tick() => refusals.tell(),
                 (stream, address, free) = accept(&listener, &places) => match places.take(free, address.ip()) {
                     Ok((place, handshake)) => {
-                        let connection = self.clone().connection(stream, address, handshake, stop.clone(), refusals.clone());
+                        let (stop, refusals, places) = (stop.clone(), refusals.clone(), Arc::clone(&places));
+                        let connection = self.clone().connection(stream, address, (handshake, places), stop, refusals);
                         open.spawn(async move {
                             connection.await;
                             drop(place);
@@ -112,7 +113,7 @@ where
         self,
         stream: TcpStream,
         address: SocketAddr,
-        handshake_place: Place,
+        (handshake_place, places): (Place, Arc<Places>),
         mut stop: watch::Receiver<bool>,
         refusals: Refusals,
     ) {
@@ -120,6 +121,7 @@ where
             biased;
             () = stopped(&mut stop) => return,
             handshake = self.handshake(stream, address) => handshake,
+            () = places.crowded() => Err(Refusal::Crowded),
         };
         drop(handshake_place);
         let end = match handshake {
@@ -354,6 +356,8 @@ enum Refusal {
     Tls(#[source] io::Error),
     #[error("the TLS handshake took longer than {0:?}")]
     Timeout(Duration),
+    #[error("the TLS handshake was not finished soon, and there was no place for another (max_handshakes)")]
+    Crowded,
     #[error("its address has all that one may have ({field})", field = share(*.0))]
     Address(ConnectionRefusal),
     #[error("no registered caller called over it in {0:?} (unused_timeout_seconds)")]
@@ -374,6 +378,7 @@ impl Refusal {
             Self::Socket(_) => ConnectionRefusal::Socket,
             Self::Tls(_) => ConnectionRefusal::Tls,
             Self::Timeout(_) => ConnectionRefusal::Timeout,
+            Self::Crowded => ConnectionRefusal::Crowded,
             Self::Address(kind) => *kind,
             Self::Unused(_) => ConnectionRefusal::Unused,
         }

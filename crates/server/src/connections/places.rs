@@ -8,12 +8,19 @@ use std::future::pending;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// So long a handshake may take while there is no place for another. Over the longest ways it takes half of that; who says
+/// nothing has to come back that often to keep others out.
+const PATIENCE_WHEN_FULL: Duration = Duration::from_secs(1);
 
 /// All places.
 pub(super) struct Places {
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    /// Whether all of the handshakes' places are taken.
+    full: watch::Sender<bool>,
     connections_of: Shares,
     handshakes_of: Shares,
 }
@@ -36,6 +43,7 @@ impl Places {
         Self {
             connections: semaphore(limits.max_connections),
             handshakes: semaphore(limits.max_handshakes),
+            full: watch::Sender::new(false),
             connections_of: Shares::new(limits.max_connections_per_address),
             handshakes_of: Shares::new(limits.max_handshakes_per_address),
         }
@@ -43,7 +51,23 @@ impl Places {
 
     /// Waits until there is room for one more connection and its handshake.
     pub(super) async fn free(&self) -> Free {
-        Free { connection: take(&self.connections).await, handshake: take(&self.handshakes).await }
+        let connection = take(&self.connections).await;
+        let handshake = match Arc::clone(&self.handshakes).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_none) => {
+                let _until_there_is_one = Full::tell(&self.full);
+                take(&self.handshakes).await
+            }
+        };
+        Free { connection, handshake }
+    }
+
+    /// Returns once a handshake that begins now has taken so long that it is to give its place to another.
+    pub(super) async fn crowded(&self) {
+        tokio::time::sleep(PATIENCE_WHEN_FULL).await;
+        let mut full = self.full.subscribe();
+        // The sender is our own.
+        let _told = full.wait_for(|full| *full).await.is_ok();
     }
 
     /// The places of a connection that has come, and of its handshake; those of each are given back when they are dropped.
@@ -59,6 +83,22 @@ impl Places {
             Place { _taken: connection, _of_the_address: of_connections },
             Place { _taken: handshake, _of_the_address: of_handshakes },
         ))
+    }
+}
+
+/// Says that all places are taken, until dropped.
+struct Full<'a>(&'a watch::Sender<bool>);
+
+impl<'a> Full<'a> {
+    fn tell(full: &'a watch::Sender<bool>) -> Self {
+        full.send_replace(true);
+        Self(full)
+    }
+}
+
+impl Drop for Full<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }
 

@@ -286,6 +286,30 @@ async fn who_never_finishes_a_handshake_takes_no_connection_from_who_has() {
     }
 }
 
+/// From many addresses, so that no share is used up: silence is not waited for as long as others wait.
+#[tokio::test]
+async fn where_all_handshakes_places_are_taken_silence_is_not_waited_for() {
+    let four_places = |listener: &mut crate::config::Listener| {
+        listener.limits.max_handshakes = NonZeroUsize::new(4).unwrap();
+        listener.limits.handshake_timeout = Duration::from_secs(600);
+    };
+    let ground = Ground::new(four_places).await;
+    let mut silent = Vec::new();
+    for address in 2..6 {
+        silent.extend(strangers(&ground, &format!("127.0.0.{address}"), 1).await);
+    }
+    let mut caller = timeout(Duration::from_secs(60), ground.caller()).await.unwrap();
+    assert!(caller.check(ask("now")).await.is_ok());
+    let crowded = ground.metric(r#"chancery_connections_refused_total{chancery_reason="handshake_crowded"}"#).unwrap();
+    assert!(!crowded.ends_with(" 0"), "{crowded}");
+
+    // Where there is room, it is.
+    let roomy = Ground::new(four_places).await;
+    let mut patient = strangers(&roomy, "127.0.0.2", 3).await;
+    assert!(!is_closed(&mut patient[0], Duration::from_secs(3)).await);
+    drop(silent);
+}
+
 #[tokio::test]
 async fn an_address_has_its_share_of_the_handshakes() {
     let ground = Ground::new(|listener| {

@@ -86,6 +86,8 @@ pub(crate) enum ConnectionRefusal {
     Socket,
     Tls,
     Timeout,
+    /// Its handshake was not finished soon, while others had no place for theirs.
+    Crowded,
     /// Its address has as many connections as it may have.
     AddressConnections,
     /// Its address has as many handshakes to finish as it may have.
@@ -96,8 +98,15 @@ pub(crate) enum ConnectionRefusal {
 
 impl ConnectionRefusal {
     /// Every reason.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Socket, Self::Tls, Self::Timeout, Self::AddressConnections, Self::AddressHandshakes, Self::Unused];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Socket,
+        Self::Tls,
+        Self::Timeout,
+        Self::Crowded,
+        Self::AddressConnections,
+        Self::AddressHandshakes,
+        Self::Unused,
+    ];
 
     /// A word for metrics and log.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -105,6 +114,7 @@ impl ConnectionRefusal {
             Self::Socket => "socket",
             Self::Tls => "tls",
             Self::Timeout => "handshake_timeout",
+            Self::Crowded => "handshake_crowded",
             Self::AddressConnections => "address_connections",
             Self::AddressHandshakes => "address_handshakes",
             Self::Unused => "unused",
