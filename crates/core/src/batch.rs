@@ -1,8 +1,28 @@
 //! Many items in one call: each is authorised and answered by itself, and recorded where a single one would be.
 
+use std::time::{Duration, Instant};
+
 use crate::sign::{SignAnswer, SignRequest};
 use crate::verify::{VerifyAnswer, VerifyRequest};
 use crate::{Chancery, Error, Requester};
+
+/// For so long a batch is computed before other calls have their turn.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// Computes items that take a while each, and gives way in between, so that the other calls of the thread wait for an item or
+/// two and not for a batch. It has no threads of its own: those would only compete with the service's for the same processors.
+pub(crate) async fn giving_way<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut computed = Vec::with_capacity(items.size_hint().0);
+    let mut since = Instant::now();
+    for item in items {
+        computed.push(item);
+        if since.elapsed() >= AT_ONCE {
+            tokio::task::yield_now().await;
+            since = Instant::now();
+        }
+    }
+    computed
+}
 
 impl Chancery {
     /// Signs each request; the answers are in their order. An item that could not even be read is given as its error
@@ -55,9 +75,8 @@ impl Chancery {
     /// Checks each signature; the answers are in the requests' order. An item that could not even be read is given as its
     /// error and comes back at its place.
     ///
-    /// This is computing, for 256 items tens of milliseconds of it. The task gives way after each item, so that the other
-    /// calls of its thread wait for one item and not for a batch; and it stops when nobody waits for the answer any more.
-    /// It has no threads of its own: those would only compete with the service's for the same processors.
+    /// This is computing, for 256 items tens of milliseconds of it; it gives way, and stops when nobody waits for the answer any
+    /// more.
     ///
     /// # Errors
     /// [`Error::InvalidField`] where there are none or too many.
@@ -67,12 +86,8 @@ impl Chancery {
         requests: Vec<Result<VerifyRequest, Error>>,
     ) -> Result<Vec<Result<VerifyAnswer, Error>>, Error> {
         self.check_batch_items(requests.len())?;
-        let mut answers = Vec::with_capacity(requests.len());
-        for request in requests {
-            answers.push(request.and_then(|request| self.verify_now(from, request)));
-            tokio::task::yield_now().await;
-        }
-        Ok(answers)
+        let verify = |request: Result<VerifyRequest, Error>| request.and_then(|request| self.verify_now(from, request));
+        Ok(giving_way(requests.into_iter().map(verify)).await)
     }
 
     fn check_batch_items(&self, count: usize) -> Result<(), Error> {
@@ -82,5 +97,35 @@ impl Chancery {
             return Err(Error::invalid("requests", rule));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// On one thread, so that nothing else happens while an item is computed.
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_batch_is_computed() {
+        let turns = Arc::new(AtomicU32::new(0));
+        let other = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move {
+                loop {
+                    turns.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let compute = |item: u32| {
+            std::thread::sleep(AT_ONCE);
+            item
+        };
+        assert_eq!(giving_way((0..20).map(compute)).await, (0..20).collect::<Vec<_>>());
+        other.abort();
+        assert!(turns.load(Ordering::SeqCst) >= 20, "after each of the items");
     }
 }
