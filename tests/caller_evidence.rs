@@ -9,14 +9,10 @@
     reason = "a test stops at the first surprise, also in its helper functions"
 )]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    self, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair,
-    UnparsedPublicKey,
-};
+use aws_lc_rs::signature::{self, UnparsedPublicKey};
 use chancery_api::v1::{self, Algorithm, RecordKind, SignatureEncoding};
 use chancery_audit::{Covers, Details, verify_caller_signature};
 use chancery_client::{
@@ -27,9 +23,8 @@ use chancery_tests::contract::{
     Fixture, Shared, assert_field, assert_refused, create, eventually, hex, new_digest_key, new_key, records, sha256,
     sign, sign_digest,
 };
+use chancery_tests::evidence::{AUDIENCE, Hand, Statement};
 use chancery_tests::program;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use v1::batch_sign_result::Result as Item;
@@ -38,7 +33,6 @@ use x509_cert::der::{Decode as _, Encode as _};
 static CHANCERY: Fixture = Fixture::new(setup);
 
 const RING: &str = "keyRings/dev";
-const AUDIENCE: &str = "chancery-dev";
 const MESSAGE: &[u8] = b"pay 5 to Ada";
 
 fn setup() -> Setup {
@@ -48,126 +42,6 @@ fn setup() -> Setup {
         .configure(|config| {
             config["listener"].as_table_mut().unwrap().insert("client_auth".to_owned(), "optional".into());
         })
-}
-
-/// What a caller signs, field by field as the page lists them.
-#[derive(Clone)]
-struct Statement {
-    audience: String,
-    certificate_sha256: Vec<u8>,
-    created: i64,
-    nonce: Vec<u8>,
-    method: String,
-    name: String,
-    /// Those of the method.
-    rest: Vec<Vec<u8>>,
-}
-
-impl Statement {
-    fn bytes(&self) -> Vec<u8> {
-        let created = self.created.to_be_bytes();
-        let fields = [
-            b"chancery/caller-evidence/v1".as_slice(),
-            self.audience.as_bytes(),
-            &self.certificate_sha256,
-            &created,
-            &self.nonce,
-            self.method.as_bytes(),
-            self.name.as_bytes(),
-        ];
-        let mut bytes = Vec::new();
-        for field in fields.into_iter().chain(self.rest.iter().map(Vec::as_slice)) {
-            bytes.extend_from_slice(&u32::try_from(field.len()).unwrap().to_be_bytes());
-            bytes.extend_from_slice(field);
-        }
-        bytes
-    }
-}
-
-/// Whoever signs requests: a certificate and its key, as files have them.
-struct Hand {
-    certificate: Vec<u8>,
-    key: Key,
-}
-
-enum Key {
-    Ecdsa(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-    Rsa(RsaKeyPair),
-}
-
-impl Hand {
-    fn of(files: &IdentityFiles, kind: KeyKind) -> Self {
-        let certificate = CertificateDer::from_pem_file(&files.certificate).unwrap().to_vec();
-        let key = PrivatePkcs8KeyDer::from_pem_file(&files.private_key).unwrap();
-        let der = key.secret_pkcs8_der();
-        let key = match kind {
-            KeyKind::P256 => Key::Ecdsa(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).unwrap()),
-            KeyKind::P384 => Key::Ecdsa(EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, der).unwrap()),
-            KeyKind::Ed25519 => Key::Ed25519(Ed25519KeyPair::from_pkcs8(der).unwrap()),
-            KeyKind::Rsa2048 => Key::Rsa(RsaKeyPair::from_pkcs8(der).unwrap()),
-        };
-        Self { certificate, key }
-    }
-
-    fn sign(&self, bytes: &[u8]) -> Vec<u8> {
-        let random = SystemRandom::new();
-        match &self.key {
-            Key::Ecdsa(key) => key.sign(&random, bytes).unwrap().as_ref().to_vec(),
-            Key::Ed25519(key) => key.sign(bytes).as_ref().to_vec(),
-            Key::Rsa(key) => {
-                let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&signature::RSA_PSS_SHA256, &random, bytes, &mut signature).unwrap();
-                signature
-            }
-        }
-    }
-
-    /// What is to be said of a request to sign a message with a key whose hash is SHA-256.
-    fn statement(&self, name: &str, message: &[u8]) -> Statement {
-        self.statement_of(name, &["message", "SHA-256"], &sha256(message), "DER")
-    }
-
-    fn statement_of(&self, name: &str, words: &[&str; 2], digest: &[u8], encoding: &str) -> Statement {
-        let mut nonce = vec![0; 16];
-        aws_lc_rs::rand::fill(&mut nonce).unwrap();
-        let word = |word: &str| word.as_bytes().to_vec();
-        Statement {
-            audience: AUDIENCE.to_owned(),
-            certificate_sha256: sha256(&self.certificate),
-            created: now(),
-            nonce,
-            method: "Sign".to_owned(),
-            name: name.to_owned(),
-            rest: vec![word(words[0]), word(words[1]), digest.to_vec(), word(encoding)],
-        }
-    }
-
-    /// As it goes with the request that the statement speaks of, or another one.
-    fn signature(&self, statement: &Statement) -> v1::CallerSignature {
-        v1::CallerSignature {
-            certificate_sha256: statement.certificate_sha256.clone(),
-            create_time: Some(proto_time(statement.created)),
-            nonce: statement.nonce.clone(),
-            signature: self.sign(&statement.bytes()),
-        }
-    }
-
-    /// A whole request to sign a message with a key whose hash is SHA-256.
-    fn request(&self, name: &str, message: &[u8]) -> v1::SignRequest {
-        let caller_signature = Some(self.signature(&self.statement(name, message)));
-        v1::SignRequest { caller_signature, ..sign(name, message) }
-    }
-}
-
-/// Microseconds since 1970.
-fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
-}
-
-fn proto_time(micros: i64) -> prost_types::Timestamp {
-    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap();
-    prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
 }
 
 /// Waits until the service, which was started a moment ago, takes signatures of callers.

@@ -68,3 +68,6 @@ pub mod office;
 
 #[path = "support/hand.rs"]
 pub mod hand;
+
+#[path = "support/evidence.rs"]
+pub mod evidence;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use chancery_audit::{Act, Log};
+use chancery_audit::Log;
 use chancery_hsm::Token;
 use chancery_model::{Id, Timestamp};
-use chancery_policy::{PolicyDocument, PolicyErrors, PolicyPoint, PolicySet, someone_can_apply};
-use chancery_store::{Epoch, OpenIntent, PolicySetRow, Reader, RowChange, State, StoreError};
+use chancery_policy::{PolicyDocument, PolicyErrors, PolicySet, someone_can_apply};
+use chancery_store::{OpenIntent, Reader, State, StoreError};
 use tokio::sync::{Semaphore, watch};
 
 use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
@@ -22,17 +22,19 @@ use crate::evidence::Nonces;
 use crate::freeze::ring_states;
 use crate::inflight::InFlight;
 use crate::pace::Paces;
-use crate::policies::{policy_documents, stored};
-use crate::registry::Callers;
+use crate::policies::policy_documents;
 use crate::retention::Retention;
 use crate::rings::Ring;
 use crate::state::Snapshot;
 use crate::state_root::{StateKeeper, StateKey, StateRefused, StateStanding, Trouble};
 use crate::told::Told;
 use crate::{
-    Chancery, Clock, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, details,
-    system_ring,
+    Chancery, Clock, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, system_ring,
 };
+
+mod policy_set;
+
+use policy_set::{apply_first, prepare, take_stored};
 
 /// How long to wait before it is tried again to check the state.
 const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -352,65 +354,4 @@ async fn hold_to_its_seal(
         Err(Trouble::Refused(refused)) => Err(refused.into()),
         Err(Trouble::Failed(error)) => Err(error.into()),
     }
-}
-
-async fn apply_first(
-    log: &Log,
-    epoch: Epoch,
-    documents: &[PolicyDocument],
-    callers: &Callers,
-) -> Result<(Epoch, PolicyPoint, PolicySetRow), StartError> {
-    let documents: Vec<_> = documents.iter().map(stored).collect();
-    let point = prepare("first", PolicySet::parse(policy_documents(&documents)), callers)?;
-    if !someone_can_apply(&point, &callers.able()) {
-        return Err(StartError::Lockout);
-    }
-    let hash = point.policy_set().hash();
-    let applied = Timestamp::now();
-    let row = PolicySetRow { version: 1, hash, documents, applied, applied_by: "bootstrap".to_owned() };
-    let act = details::first_policy_set(&hash);
-    let epoch = commit(log, epoch, vec![RowChange::PutPolicySet(row.clone())], act).await?;
-    Ok((epoch, point, row))
-}
-
-/// Takes the set in force. Where its hash is another by now, because the version that applied it read policies by an earlier
-/// schema, it is applied anew: the hash that decisions name must be one that the record explains. Documents that never had
-/// the hash which is stored beside them are not what was applied, and nothing is decided by them.
-async fn take_stored(
-    log: &Log,
-    epoch: Epoch,
-    row: PolicySetRow,
-    callers: &Callers,
-) -> Result<(Epoch, PolicyPoint, PolicySetRow), StartError> {
-    let point = prepare("stored", PolicySet::parse_in_force(policy_documents(&row.documents)), callers)?;
-    let hash = point.policy_set().hash();
-    if hash == row.hash {
-        return Ok((epoch, point, row));
-    }
-    if !point.policy_set().had_hash(&row.hash) {
-        let what = "the stored policy set is not the one that its hash names: somebody edited the database; restore it";
-        return Err(StartError::State(Error::internal(what)));
-    }
-    for warning in point.policy_set().warnings() {
-        tracing::warn!(
-            "the policy set in force, as this version reads it: {warning}; calls where this fails are denied"
-        );
-    }
-    let applied_by = "bootstrap".to_owned();
-    let row = PolicySetRow { version: row.version + 1, hash, applied: Timestamp::now(), applied_by, ..row };
-    let act = details::same_policy_set(&hash);
-    let epoch = commit(log, epoch, vec![RowChange::PutPolicySet(row.clone())], act).await?;
-    Ok((epoch, point, row))
-}
-
-fn prepare(
-    which: &'static str,
-    set: Result<PolicySet, PolicyErrors>,
-    callers: &Callers,
-) -> Result<PolicyPoint, StartError> {
-    set.and_then(|set| PolicyPoint::new(set, &callers.all)).map_err(|errors| StartError::Policy { which, errors })
-}
-
-async fn commit(log: &Log, epoch: Epoch, rows: Vec<RowChange>, act: Act) -> Result<Epoch, StartError> {
-    Ok(log.change(epoch, rows, act).await.map_err(Error::from)?.epoch)
 }
