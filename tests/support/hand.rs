@@ -31,7 +31,7 @@ pub const STATE: [&str; 14] = [
 ];
 
 /// Tables whose rows are no part of it: the log, which proves itself, counters, and SQLite's own notes.
-pub const OTHERS: [&str; 14] = [
+pub const OTHERS: [&str; 15] = [
     "leaves",
     "details",
     "open_intents",
@@ -45,6 +45,7 @@ pub const OTHERS: [&str; 14] = [
     "tiles",
     "checkpoints",
     "cosigned_checkpoints",
+    "archive",
     "migrations",
 ];
 

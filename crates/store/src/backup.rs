@@ -124,9 +124,10 @@ pub fn check_pages(database: &Path) -> Result<(), BackupError> {
 pub fn look_into(database: &Path) -> Result<Reader, BackupError> {
     let failed = failure(database, "looking for its log");
     // Of an earlier version, a database has not all that is read.
-    let tree = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('cosigned_checkpoints') WHERE name = 'note')";
-    let tree: bool = reading(database)?.query_row(tree, [], |row| row.get(0)).map_err(|error| failed(error.into()))?;
-    if !tree {
+    let newest = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('archive') WHERE name = 'leaves')";
+    let newest: bool =
+        reading(database)?.query_row(newest, [], |row| row.get(0)).map_err(|error| failed(error.into()))?;
+    if !newest {
         return Err(BackupError::NotOurs { path: database.to_owned() });
     }
     Ok(Reader::new(database.to_owned()))
@@ -189,7 +190,7 @@ mod tests {
         drop((reader, writer));
         let old = folder.path().join("old.db");
         back_up(&path, &old).unwrap();
-        rusqlite::Connection::open(&old).unwrap().execute_batch("DROP TABLE cosigned_checkpoints").unwrap();
+        rusqlite::Connection::open(&old).unwrap().execute_batch("DROP TABLE archive").unwrap();
         assert!(matches!(look_into(&old), Err(BackupError::NotOurs { .. })));
         assert!(matches!(look_into(&folder.path().join("none.db")), Err(BackupError::Missing { .. })));
     }

@@ -1,5 +1,6 @@
 //! What can go wrong with the database.
 
+use crate::ArchiveError;
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -142,6 +143,20 @@ pub enum StoreError {
     /// Reading took longer than it was given.
     #[error("reading was given up, because its time was over")]
     OutOfTime,
+    /// A leaf is in the archive, which does not give it back.
+    #[error("the leaf of record {index} is in the archive, and is not to be had")]
+    Archived {
+        /// The record.
+        index: u64,
+        /// Why not.
+        source: ArchiveError,
+    },
+    /// A leaf is empty that was never archived.
+    #[error("record {index} has no leaf, and was not archived: somebody emptied it; restore a backup")]
+    NoLeaf {
+        /// The record.
+        index: u64,
+    },
     /// The database is not what this program made it to be.
     #[error("the database is damaged: {what}; restore a backup")]
     Damaged {

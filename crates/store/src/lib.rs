@@ -12,6 +12,7 @@
 //!
 //! No type of SQLite is in this crate's interface, so that PostgreSQL can stand behind the same one.
 
+mod archive;
 mod backup;
 mod canonical;
 mod change;
@@ -24,6 +25,7 @@ mod rows;
 mod sqlite;
 mod writer;
 
+pub use archive::{ArchiveError, ArchivedLeaves};
 pub use backup::{BackupError, Standing, back_up, check_pages, look_into, standing};
 pub use change::{RowChange, RowId, RowTable};
 pub use error::{OpenError, StoreError};

@@ -1,9 +1,11 @@
 //! Reading beside the writer.
 
+use crate::archive::{Archive, TILE_LEAVES};
 use crate::sqlite::tree::CheckpointTable;
-use crate::sqlite::{connect, erase, failed, head, query, state, tree, until, usage};
+use crate::sqlite::{archive, connect, erase, failed, head, query, state, tree, until, usage};
 use crate::{
-    CheckpointRow, Erasable, ErasableQuery, LogEnd, LogRow, OpenIntent, RecordPage, RecordQuery, State, StoreError,
+    ArchiveError, ArchivedLeaves, CheckpointRow, Erasable, ErasableQuery, LogEnd, LogRow, OpenIntent, RecordPage,
+    RecordQuery, State, StoreError,
 };
 use chancery_model::{Id, Usage, UsageOf};
 use rusqlite::Connection;
@@ -20,12 +22,28 @@ const CONNECTIONS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Reader {
     pool: Arc<Pool>,
+    archive: Option<Arc<Archive>>,
 }
 
 impl Reader {
     pub(crate) fn new(path: PathBuf) -> Self {
         let connections = Connections { idle: Vec::new(), to_open: CONNECTIONS };
-        Self { pool: Arc::new(Pool { path, connections: Mutex::new(connections), returned: Condvar::new() }) }
+        let pool = Pool { path, connections: Mutex::new(connections), returned: Condvar::new() };
+        Self { pool: Arc::new(pool), archive: None }
+    }
+
+    /// Takes archived leaves from there. Without, they are not to be had: [`StoreError::Archived`].
+    #[must_use]
+    pub fn with_archive(self, leaves: Arc<dyn ArchivedLeaves>) -> Self {
+        Self { archive: Some(Arc::new(Archive::new(leaves))), ..self }
+    }
+
+    /// How many leaves, from the first on, are archived.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn archived(&self) -> Result<u64, StoreError> {
+        archive::archived(self.pool.take()?.connection())
     }
 
     /// The whole state at its present epoch.
@@ -42,7 +60,8 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn list_records(&self, query: &RecordQuery) -> Result<RecordPage, StoreError> {
-        query::records(self.pool.take()?.connection(), query)
+        let page = query::records(self.pool.take()?.connection(), query)?;
+        self.with_leaves(page, None)
     }
 
     /// The same, given up at `until`: the disk may be slow.
@@ -50,8 +69,11 @@ impl Reader {
     /// # Errors
     /// [`StoreError::OutOfTime`]; others: the database failed.
     pub fn list_records_until(&self, query: &RecordQuery, until: Instant) -> Result<RecordPage, StoreError> {
-        let mut lent = self.pool.take()?;
-        until::within(lent.connection(), until, |connection| query::records(connection, query))
+        let page = {
+            let mut lent = self.pool.take()?;
+            until::within(lent.connection(), until, |connection| query::records(connection, query))?
+        };
+        self.with_leaves(page, Some(until))
     }
 
     /// How many signatures of these keys and callers were counted, in their order.
@@ -72,13 +94,23 @@ impl Reader {
         query::open_intents(self.pool.take()?.connection(), instance)
     }
 
+    /// The first record that waits for its outcome, whichever instance recorded it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn first_open_intent(&self) -> Result<Option<u64>, StoreError> {
+        query::first_open_intent(self.pool.take()?.connection())
+    }
+
     /// The records whose details may be erased, as far as the store can tell, ascending. Where none of them is rare, all
     /// that are old enough and still there are looked at.
     ///
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn erasable(&self, query: &ErasableQuery) -> Result<Vec<Erasable>, StoreError> {
-        erase::erasable(self.pool.take()?.connection(), query)
+        let mut erasable = erase::erasable(self.pool.take()?.connection(), query)?;
+        self.fill(erasable.iter_mut().map(|one| (one.index, &mut one.leaf)), None)?;
+        Ok(erasable)
     }
 
     /// Up to `limit` records whose details were emptied, and whose rows are still there: an erasure is under way, or one was
@@ -103,7 +135,9 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn leaves(&self, first: u64, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
-        tree::leaves(self.pool.take()?.connection(), first, limit)
+        let mut leaves = tree::leaves(self.pool.take()?.connection(), first, limit)?;
+        self.fill((first..).zip(&mut leaves), None)?;
+        Ok(leaves)
     }
 
     /// Up to `limit` leaves with an index of `first` or more, with their details; not held to follow each other without a gap.
@@ -111,7 +145,9 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn log_rows(&self, first: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
-        tree::log_rows(self.pool.take()?.connection(), first, limit)
+        let mut rows = tree::log_rows(self.pool.take()?.connection(), first, limit)?;
+        self.fill(rows.iter_mut().map(|row| (row.index, &mut row.leaf)), None)?;
+        Ok(rows)
     }
 
     /// Where the log ends.
@@ -152,6 +188,44 @@ impl Reader {
     /// [`StoreError`]: the database failed.
     pub fn cosigned_checkpoints_after(&self, after: Option<u64>, limit: u32) -> Result<Vec<CheckpointRow>, StoreError> {
         tree::checkpoints_after(self.pool.take()?.connection(), CheckpointTable::Cosigned, after, limit)
+    }
+
+    fn with_leaves(&self, mut page: RecordPage, until: Option<Instant>) -> Result<RecordPage, StoreError> {
+        self.fill(page.records.iter_mut().map(|record| (record.index, &mut record.leaf)), until)?;
+        Ok(page)
+    }
+
+    /// Puts the archived leaves in their places, which are empty in the database: everything that reads leaves goes through here.
+    fn fill<'a>(
+        &self,
+        rows: impl Iterator<Item = (u64, &'a mut Vec<u8>)>,
+        until: Option<Instant>,
+    ) -> Result<(), StoreError> {
+        for (index, leaf) in rows.filter(|(_, leaf)| leaf.is_empty()) {
+            if until.is_some_and(|until| Instant::now() > until) {
+                return Err(StoreError::OutOfTime);
+            }
+            *leaf = self.archived_leaf(index)?;
+        }
+        Ok(())
+    }
+
+    /// Holds no connection while it reads the archive, which may be slow.
+    fn archived_leaf(&self, index: u64) -> Result<Vec<u8>, StoreError> {
+        if let Some(leaf) = self.archive.as_ref().and_then(|archive| archive.at_hand(index)) {
+            return Ok(leaf);
+        }
+        if index >= self.archived()? {
+            return Err(StoreError::NoLeaf { index });
+        }
+        let failed = |source| StoreError::Archived { index, source };
+        let archive = self.archive.as_ref().ok_or_else(|| failed(ArchiveError::NotNamed))?;
+        let hashes = self.tile(0, index / TILE_LEAVES)?.ok_or_else(|| StoreError::Damaged {
+            what: format!(
+                "the tile of the log's tree is missing by which the archived leaf of record {index} is checked"
+            ),
+        })?;
+        archive.fetch(index, &hashes).map_err(failed)?.ok_or(StoreError::NoLeaf { index })
     }
 }
 

@@ -4,7 +4,7 @@ use crate::lock::Lock;
 use crate::sqlite::checkpoint::{self, WalPages};
 use crate::sqlite::log::BlockTimes;
 use crate::sqlite::tree::CheckpointTable;
-use crate::sqlite::{callers, connect, erase, failed, head, log, query, rows, tree, usage};
+use crate::sqlite::{archive, callers, connect, erase, failed, head, log, query, rows, tree, usage};
 use crate::{CheckpointRow, Epoch, Head, NewRecord, OpenIntent, RecordEnd, RowChange, Seal, StoreError};
 use chancery_model::{Id, Timestamp, Uid, Usage, UsageOf};
 use rusqlite::Connection;
@@ -76,12 +76,48 @@ impl Writer {
         tree::whole_tiles(&self.connection)
     }
 
-    /// Up to `limit` leaves from `first` on, as many as follow each other without a gap.
+    /// Up to `limit` leaves from `first` on, as many as follow each other without a gap. None of them must be archived.
     ///
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn leaves(&self, first: u64, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
-        tree::leaves(&self.connection, first, limit)
+        let leaves = tree::leaves(&self.connection, first, limit)?;
+        match (first..).zip(&leaves).find(|(_, leaf)| leaf.is_empty()) {
+            Some((index, _)) => Err(StoreError::NoLeaf { index }),
+            None => Ok(leaves),
+        }
+    }
+
+    /// How many leaves, from the first on, are archived.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn archived(&self) -> Result<u64, StoreError> {
+        archive::archived(&self.connection)
+    }
+
+    /// Empties the leaves of the whole tile that begins at `first`, which are in the archive from then on, and gives back their
+    /// room; all of it in one transaction. `false`, and nothing done, where that is not where the archive ends, or where not
+    /// all of them are there.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn empty_leaves(&mut self, first: u64) -> Result<bool, StoreError> {
+        const DOING: &str = "emptying archived leaves";
+        let check_references = |connection: &Connection, check: bool| {
+            connection.pragma_update(None, "foreign_keys", check).map_err(failed(DOING))
+        };
+        // Whatever refers to these rows does so again when they are back. Looking for it would read whole tables.
+        check_references(&self.connection, false)?;
+        let emptied = self.begin().and_then(|transaction| {
+            let emptied = archive::empty_tile(transaction.connection, first)?;
+            if emptied {
+                transaction.commit()?;
+            }
+            Ok(emptied)
+        });
+        check_references(&self.connection, true)?;
+        emptied
     }
 
     /// The log's newest checkpoint; `None` where there is none.

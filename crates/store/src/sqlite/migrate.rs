@@ -32,6 +32,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "caller_evidence", sql: include_str!("../../migrations/0010_caller_evidence.sql") },
     Migration { name: "retention", sql: include_str!("../../migrations/0011_retention.sql") },
     Migration { name: "cosigned_checkpoints", sql: include_str!("../../migrations/0012_cosigned_checkpoints.sql") },
+    Migration { name: "archive", sql: include_str!("../../migrations/0013_archive.sql") },
 ];
 
 /// Runs the steps that the database has not seen.
@@ -316,6 +317,20 @@ mod tests {
         assert_eq!(crate::RowChange::PutKey(key.clone()).canonical_bytes().unwrap()[0], 4);
         let odd = connection.execute("UPDATE keys SET requires_caller_signature = 2", []);
         assert!(odd.is_err(), "it is a yes or a no");
+    }
+
+    /// The leaves of a database of before there was an archive are final, all of them.
+    #[test]
+    fn of_a_database_of_before_the_archive_nothing_is_archived() {
+        let (mut connection, path) = database();
+        run_before("archive", &mut connection);
+        connection.execute("INSERT INTO leaves (idx, leaf) VALUES (0, x'00')", []).unwrap();
+        run(&mut connection, path).unwrap();
+        assert_eq!(super::super::archive::archived(&connection).unwrap(), 0);
+        for forgery in ["UPDATE leaves SET leaf = x''", "DELETE FROM leaves"] {
+            let error = connection.execute(forgery, []).unwrap_err();
+            assert!(error.to_string().contains("a leaf is final"), "{error}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The one place that knows SQLite: connections, migrations, and the SQL of each group of tables.
 
+pub(crate) mod archive;
 pub(crate) mod backfill;
 pub(crate) mod callers;
 pub(crate) mod checkpoint;

@@ -95,6 +95,15 @@ pub(super) fn details(salt: Option<[u8; 32]>, content: Option<Vec<u8>>) -> Optio
     salt.zip(content.filter(|content| !content.is_empty())).map(|(salt, content)| StoredDetails { salt, content })
 }
 
+/// The first record that waits for its outcome, whoever recorded it.
+pub(crate) fn first_open_intent(connection: &Connection) -> Result<Option<u64>, StoreError> {
+    let first: Option<i64> = connection
+        .prepare_cached("SELECT min(idx) FROM open_intents")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map_err(failed("looking for open intents"))?;
+    first.map(|index| from_sql(index, "an index")).transpose()
+}
+
 /// The records of `instance` that wait for their outcome, the oldest first.
 pub(crate) fn open_intents(connection: &Connection, instance: &Id) -> Result<Vec<OpenIntent>, StoreError> {
     const DOING: &str = "reading the open intents";
@@ -109,7 +118,12 @@ pub(crate) fn open_intents(connection: &Connection, instance: &Id) -> Result<Vec
     while let Some(row) = rows.next().map_err(failed(DOING))? {
         let read = || Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         let (index, act, leaf): (i64, bool, Vec<u8>) = read().map_err(failed(DOING))?;
-        open.push(OpenIntent { index: from_sql(index, "an index")?, instance: instance.clone(), act, leaf });
+        let index = from_sql(index, "an index")?;
+        // What is open is not archived.
+        if leaf.is_empty() {
+            return Err(StoreError::NoLeaf { index });
+        }
+        open.push(OpenIntent { index, instance: instance.clone(), act, leaf });
     }
     Ok(open)
 }
