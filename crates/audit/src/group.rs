@@ -18,6 +18,8 @@ pub(crate) struct Answers {
     ready: Vec<Ready>,
     /// The index that the next record will have; `None` where the group had no record.
     pub next_index: Option<u64>,
+    /// Tiles whose leaves are to be emptied, in a transaction of their own: each by the first of its leaves.
+    pub archive: Vec<(u64, Answer<bool>)>,
     /// Who waits for the write-ahead log to be empty, which it can be once the group is committed.
     pub empty_wal: Vec<Answer<bool>>,
 }
@@ -73,7 +75,7 @@ pub(crate) fn commit(
         next_index: None,
         changed: false,
     };
-    let mut empty_wal = Vec::new();
+    let (mut archive, mut empty_wal) = (Vec::new(), Vec::new());
     group.background(background)?;
     let mut run = Run::default();
     for request in requests {
@@ -115,6 +117,7 @@ pub(crate) fn commit(
                 }
                 group.answers.push(Ready::Erased(answer));
             }
+            Request::Archive { first, answer } => archive.push((first, answer)),
             Request::EmptyWal { answer } => empty_wal.push(answer),
             Request::Flush { answer } => group.answers.push(Ready::Flush(answer)),
         }
@@ -146,7 +149,7 @@ pub(crate) fn commit(
         }
     }
     sealing.committed(changed, next);
-    Ok(Answers { ready: answers, next_index, empty_wal })
+    Ok(Answers { ready: answers, next_index, archive, empty_wal })
 }
 
 /// What a group holds, for tests that kill the service around its commit.

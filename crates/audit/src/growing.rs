@@ -54,8 +54,16 @@ impl Growing {
         if behind(self) > CHUNK.into() {
             tracing::info!(leaves = behind(self), "the tree over the log is being made");
         }
+        let archived = writer.archived()?;
         while behind(self) > 0 {
             let first = next_index - behind(self);
+            if first < archived {
+                if !self.take_archived(writer, first)? {
+                    self.give_up(first);
+                    return Ok(());
+                }
+                continue;
+            }
             let limit = u32::try_from(behind(self)).unwrap_or(CHUNK).min(CHUNK);
             let leaves = writer.leaves(first, limit)?;
             if leaves.is_empty() {
@@ -72,8 +80,34 @@ impl Growing {
         Ok(())
     }
 
+    /// Takes the next tile, whose leaves are archived, from its hashes; `false` where they are not kept. That the archived leaves
+    /// are those of the hashes is seen when they are read.
+    fn take_archived(&mut self, writer: &mut Writer, first: u64) -> Result<bool, StoreError> {
+        let kept = writer.tile(0, first / u64::from(TILE_WIDTH))?.unwrap_or_default();
+        let (hashes, rest) = kept.as_chunks();
+        if hashes.len() != usize::from(TILE_WIDTH) || !rest.is_empty() {
+            return Ok(false);
+        }
+        let mut transaction = writer.begin()?;
+        for (index, hash) in (first..).zip(hashes) {
+            self.append_hash(index, *hash, &mut transaction)?;
+        }
+        self.keep_edge(&mut transaction)?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
     /// Adds a leaf, which the transaction writes.
     pub fn append(&mut self, index: u64, leaf: &[u8], transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+        self.append_hash(index, leaf_hash(leaf), transaction)
+    }
+
+    fn append_hash(
+        &mut self,
+        index: u64,
+        hash: Sha256Hash,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<(), StoreError> {
         let Some(appender) = &mut self.appender else { return Ok(()) };
         if appender.size() != index {
             let gap = appender.size();
@@ -81,7 +115,7 @@ impl Growing {
             return Ok(());
         }
         let mut written = Ok(());
-        appender.append(leaf_hash(leaf), |tile, hashes| {
+        appender.append(hash, |tile, hashes| {
             self.widened = true;
             if written.is_ok() {
                 written = write(transaction, tile, hashes);

@@ -3,7 +3,7 @@
 //! In scope: the encoding of leaves (final: docs/audit-record.md), salted commitments to details, and the group
 //! commit, on the one thread that writes to the database. On these leaves stands the transparency log
 //! (docs/transparency-log.md): the Merkle tree ([`tree`]), signed [`checkpoint`]s, proofs to keep ([`TlogProof`]),
-//! [`Receipt`]s, the [`export`] of a log to a folder, the verification of a whole log ([`verify`]), and what is asked of
+//! [`Receipt`]s, the [`export`] of a log to a folder, the [`archive`] of its old leaves, the verification of a whole log ([`verify`]), and what is asked of
 //! witnesses ([`witness`]). Out of scope: how rows are stored (`store`), what is allowed (`policy`), what is recorded when
 //! (`core`), whose key seals the state (it takes a [`Sealer`]), how witnesses are reached, and private keys: who signs a
 //! checkpoint hands in a function.
@@ -13,6 +13,7 @@
 //! refuses a write, the log closes and stays closed until a restart: nothing is signed that is not on the record.
 
 mod anchor;
+pub mod archive;
 mod caller_evidence;
 pub mod checkpoint;
 mod codes;

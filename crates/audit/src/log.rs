@@ -1,5 +1,6 @@
 //! The log's handle.
 
+use crate::archive::Copied;
 use crate::checkpoint::SignedCheckpoint;
 use crate::erase::{EraseStep, Erasure};
 use crate::growing::{Growing, TreeHead};
@@ -397,6 +398,20 @@ impl Log {
     async fn request_erasure(&self, erasure: Erasure) -> Result<(), RecordError> {
         let (answer, answered) = oneshot::channel();
         self.inner.queue.request(Request::Erase { erasure, answer })?;
+        self.answer(answered).await
+    }
+
+    /// Empties the leaves of a tile that was copied to the archive, as `by` says, by the first of its records. `false`, and
+    /// nothing done, where the archive does not end there any more. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn archive(&self, _by: &Recorded, copied: &Copied, first: u64) -> Result<bool, RecordError> {
+        if !copied.firsts().any(|copied| copied == first) {
+            return Ok(false);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(Request::Archive { first, answer })?;
         self.answer(answered).await
     }
 

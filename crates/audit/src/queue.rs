@@ -108,6 +108,11 @@ pub(crate) enum Request {
         erasure: Erasure,
         answer: Answer<()>,
     },
+    /// Empties the leaves of the archived tile that begins at `first`. Whether it did.
+    Archive {
+        first: u64,
+        answer: Answer<bool>,
+    },
     /// Empties the write-ahead log, so that what was erased is not there, either. Whether it is empty.
     EmptyWal {
         answer: Answer<bool>,
@@ -162,6 +167,7 @@ impl Request {
             Self::TreeHead { .. }
             | Self::Checkpoint { .. }
             | Self::Erase { .. }
+            | Self::Archive { .. }
             | Self::EmptyWal { .. }
             | Self::Flush { .. } => (0, 0),
         }

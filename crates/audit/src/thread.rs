@@ -67,12 +67,16 @@ fn write_groups(
         if let Some(next_index) = answers.next_index {
             queue.durable().send_replace(next_index);
         }
-        let empty_wal = std::mem::take(&mut answers.empty_wal);
+        let (archive, empty_wal) = (std::mem::take(&mut answers.archive), std::mem::take(&mut answers.empty_wal));
         answers.give(queue);
         if records > 0
             && let Some(observer) = &queue.settings.observer
         {
             observer.tell(GroupWritten { intents, records, took });
+        }
+        for (first, answer) in archive {
+            let emptied = writer.empty_leaves(first).inspect_err(|_| sealing.abandon())?;
+            drop(answer.send(Ok(emptied)));
         }
         // Who waited has an answer. That it failed is no matter of what is durable, but of what may still be written.
         if empty_wal.is_empty() {

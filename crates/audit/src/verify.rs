@@ -7,6 +7,7 @@
 //! Memory does not grow with the log: the tree's right edge, and the intents that are open, of which a log that Chancery
 //! wrote has few ([`MAX_OPEN`] is refused).
 
+mod archived;
 mod database;
 mod exported;
 mod fault;

@@ -8,7 +8,6 @@ use crate::note::VerifierKey;
 use crate::tree::{Appender, Resource, TILE_WIDTH, Tile, leaf_hash, push_entry, read_bundle};
 use crate::verify::LogRecord;
 use chancery_model::Sha256Hash;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// How many bytes of a checkpoint are read.
@@ -204,7 +203,7 @@ impl Exporter {
 /// Makes the folder, or finds what was published in it.
 fn prepare(export: &ExportedLog, details: bool) -> Result<Option<SignedCheckpoint>, ExportError> {
     let folder = export.folder();
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make", folder))?;
+    export.make()?;
     if export.holds("tile") || export.is_published() {
         if export.has_details() != details {
             let begun = if details { "without" } else { "with" };

@@ -6,6 +6,7 @@ use crate::note::VerifierKey;
 use crate::tree::{Resource, Tile};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The log's public keys, a line each.
@@ -32,11 +33,11 @@ impl ExportedLog {
         if export.is_published() { Ok(export) } else { Err(ExportError::None { folder: folder.to_owned() }) }
     }
 
-    pub(super) fn at(folder: &Path) -> Self {
+    pub(crate) fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -60,11 +61,15 @@ impl ExportedLog {
         ExportError::Damaged { folder: self.folder.clone(), what }
     }
 
+    pub(crate) fn has_log_keys(&self) -> bool {
+        self.holds(KEYS)
+    }
+
     pub(super) fn write_log_keys(&self, keys: &[VerifierKey]) -> Result<(), ExportError> {
         self.write(KEYS, lines(keys).as_bytes())
     }
 
-    pub(super) fn is_published(&self) -> bool {
+    pub(crate) fn is_published(&self) -> bool {
         self.folder.join(Resource::Checkpoint.to_string()).is_file()
     }
 
@@ -112,7 +117,7 @@ impl ExportedLog {
             if name.ends_with(UNFINISHED) {
                 continue;
             }
-            let size = name.parse().ok().filter(|size| kept_name(*size) == format!("{CHECKPOINTS}/{name}"));
+            let size = name.parse().ok().filter(|size| Self::kept_name(*size) == format!("{CHECKPOINTS}/{name}"));
             sizes.push(
                 size.ok_or_else(|| self.damaged(format!("{CHECKPOINTS}/{name} is not the name of a checkpoint")))?,
             );
@@ -123,11 +128,59 @@ impl ExportedLog {
 
     /// The checkpoint of this size, of those beside the newest.
     pub(crate) fn read_kept(&self, size: u64, limit: u64) -> Result<Option<Vec<u8>>, ExportError> {
-        self.read_file(&kept_name(size), limit)
+        self.read_file(&Self::kept_name(size), limit)
     }
 
     pub(super) fn keep_checkpoint(&self, size: u64, note: &str) -> Result<(), ExportError> {
-        self.write(&kept_name(size), note.as_bytes())
+        self.write(&Self::kept_name(size), note.as_bytes())
+    }
+
+    /// Makes the folder, for its owner alone.
+    pub(crate) fn make(&self) -> Result<(), ExportError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.map_err(failed("make", &self.folder))
+    }
+
+    /// Writes a file that is never changed: it and its name are on the disk when this returns. One that is there stays as it is;
+    /// whether it is the same.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<bool, ExportError> {
+        match self.read_file(name, bytes.len() as u64)? {
+            Some(there) if there != bytes => return Ok(false),
+            // Of an interrupted run, whose files need not be on the disk yet.
+            Some(_) => self.sync(name)?,
+            None => self.write_synced(name, bytes)?,
+        }
+        self.sync_folders_of(name)?;
+        Ok(true)
+    }
+
+    /// Writes the log's keys, in the place of fewer, on the disk.
+    pub(crate) fn put_log_keys(&self, keys: &[VerifierKey]) -> Result<(), ExportError> {
+        self.write_synced(KEYS, lines(keys).as_bytes())?;
+        self.sync_folders_of(KEYS)
+    }
+
+    fn write_synced(&self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let unfinished = format!("{name}{UNFINISHED}");
+        let (from, to) = (self.folder.join(&unfinished), self.folder.join(name));
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder).map_err(failed("make", folder))?;
+        }
+        let written = File::create(&from).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        written.and_then(|()| fs::rename(&from, &to)).map_err(failed("write", &to))
+    }
+
+    /// Brings a file's name to the disk, and those of the folders that it is in.
+    fn sync_folders_of(&self, name: &str) -> Result<(), ExportError> {
+        Path::new(name).ancestors().skip(1).try_for_each(|folder| self.sync(&folder.to_string_lossy()))
+    }
+
+    /// The path of the checkpoint of this size, of those beside the newest.
+    pub(crate) fn kept_name(size: u64) -> String {
+        format!("{CHECKPOINTS}/{size:020}")
     }
 
     /// Writes a file, whole or not at all.
@@ -141,12 +194,12 @@ impl ExportedLog {
         written.and_then(|()| fs::rename(&unfinished, &path)).map_err(failed("write", &path))
     }
 
-    pub(super) fn holds(&self, name: &str) -> bool {
+    pub(crate) fn holds(&self, name: &str) -> bool {
         self.folder.join(name).exists()
     }
 
     /// Brings a file to the disk.
-    pub(super) fn sync(&self, name: &str) -> Result<(), ExportError> {
+    pub(crate) fn sync(&self, name: &str) -> Result<(), ExportError> {
         let path = self.folder.join(name);
         File::open(&path).and_then(|file| file.sync_all()).map_err(failed("sync", &path))
     }
@@ -168,8 +221,4 @@ impl ExportedLog {
 
 fn lines(keys: &[VerifierKey]) -> String {
     keys.iter().map(|key| format!("{key}\n")).collect()
-}
-
-fn kept_name(size: u64) -> String {
-    format!("{CHECKPOINTS}/{size:020}")
 }

@@ -1,7 +1,9 @@
 //! Verifies the log in a database: the service's, beside it, or a copy.
 
+use super::archived;
 use super::walk::{Merged, Stop, compare_tile, sorted, walk};
 use super::{Check, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
+use crate::archive::Archive;
 use crate::checkpoint::SignedCheckpoint;
 use crate::tree::Tile;
 use chancery_model::Sha256Hash;
@@ -12,16 +14,21 @@ use std::collections::VecDeque;
 const CHUNK: u32 = 1_024;
 
 /// Verifies the log in a database as it stands now; what a service adds meanwhile is left for the next time. Its tree and its
-/// checkpoints, too. `progress` is told how many of how many records are done, now and then.
+/// checkpoints, too; and those in the archive, where the reader takes archived leaves from one. `progress` is told how many of how many records are done, now and then.
 ///
 /// # Errors
 /// [`VerifyError`]: the first fault, or the database failed.
 pub fn verify_database(
     reader: &Reader,
-    trusted: Trusted,
+    archive: Option<&Archive>,
+    mut trusted: Trusted,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Report, VerifyError<StoreError>> {
     let failed = |source| VerifyError::Read { after: 0, source };
+    let archived = reader.archived().map_err(failed)?;
+    if let Some(archive) = archive {
+        trusted.checkpoints.extend(archived::checkpoints(archive).map_err(|stop| stop.after(0))?);
+    }
     // In this order: what was vouched for before the end is looked for must be there.
     let newest = reader.newest_checkpoint().map_err(failed)?;
     let end = reader.log_end().map_err(failed)?;
@@ -39,7 +46,12 @@ pub fn verify_database(
     });
     let checkpoints = Checkpoints { reader, after: None, newest, read: VecDeque::new() };
     let checkpoints = Merged::new(checkpoints, sorted(trusted.checkpoints));
-    walk(LogVerifier::new(trusted.log_keys), records, checkpoints, |tile, hashes| check_tile(reader, tile, hashes))
+    let verifier = LogVerifier::new(trusted.log_keys);
+    let report = walk(verifier, records, checkpoints, |tile, hashes| check_tile(reader, tile, hashes))?;
+    if let Some(archive) = archive {
+        archived::check_tiles(reader, archive, archived).map_err(|stop| stop.after(report.size))?;
+    }
+    Ok(report)
 }
 
 fn check_tile(reader: &Reader, tile: Tile, hashes: &[Sha256Hash]) -> Result<(), Stop<StoreError>> {
@@ -64,14 +76,27 @@ impl Iterator for Records<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.read.is_empty() && self.next < self.end {
-            match self.reader.log_rows(self.next, CHUNK) {
+            match self.read_on() {
                 Ok(rows) => self.read = rows.into(),
-                Err(error) => return Some(Err(Stop::Read(error))),
+                Err(error) => return Some(Err(archived::leaf_not_had(error))),
             }
         }
         let LogRow { index, leaf, details } = self.read.pop_front().filter(|row| row.index < self.end)?;
         self.next = index + 1;
         Some(Ok(LogRecord { index, leaf, details: details.map(|details| (details.salt, details.content)) }))
+    }
+}
+
+impl Records<'_> {
+    fn read_on(&self) -> Result<Vec<LogRow>, StoreError> {
+        let first = self.next;
+        match self.reader.log_rows(first, CHUNK) {
+            // What stands before the leaf that is not to be had comes first.
+            Err(StoreError::Archived { index, .. } | StoreError::NoLeaf { index }) if index > first => {
+                self.reader.log_rows(first, u32::try_from(index - first).unwrap_or(CHUNK))
+            }
+            read => read,
+        }
     }
 }
 

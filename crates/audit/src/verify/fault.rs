@@ -121,6 +121,12 @@ pub enum Check {
         /// One more than the highest index there is.
         leaves: u64,
     },
+    /// A leaf that was not archived is there.
+    #[error("its leaf is empty, and was not archived: somebody emptied it")]
+    NoLeaf,
+    /// The archive has what was moved into it.
+    #[error("in the archive: {0}")]
+    Archive(String),
     /// A part of a log is there.
     #[error("it is missing")]
     Missing,
@@ -177,9 +183,14 @@ impl Check {
             Self::Bundle(_) | Self::DetailsLine { .. } | Self::TooLarge | Self::OtherSize { .. } => {
                 "take the export again into an empty folder, and keep this one as evidence"
             }
+            Self::Archive(_) => {
+                "keep what is in the archive as evidence, put back the file from a copy of the archive (a backup, an export of \
+                 the log), and verify again"
+            }
             Self::TooManyOpen | Self::Backwards { .. } => "ask whoever made this log what it is; Chancery did not",
             Self::Index { .. }
             | Self::Leaf(_)
+            | Self::NoLeaf
             | Self::Commitment
             | Self::Epoch { .. }
             | Self::Continues(_)

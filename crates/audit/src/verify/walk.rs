@@ -21,7 +21,7 @@ impl<E> From<Fault> for Stop<E> {
 }
 
 impl<E> Stop<E> {
-    fn after(self, after: u64) -> VerifyError<E> {
+    pub(super) fn after(self, after: u64) -> VerifyError<E> {
         match self {
             Self::Fault(fault) => fault.into(),
             Self::Read(source) => VerifyError::Read { after, source },

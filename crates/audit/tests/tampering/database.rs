@@ -20,12 +20,12 @@ impl Hand {
         self.0.execute_batch(sql).unwrap();
     }
 
-    fn value(&self, column: &str, table: &str, row: i64) -> Vec<u8> {
+    pub fn value(&self, column: &str, table: &str, row: i64) -> Vec<u8> {
         let sql = format!("SELECT CAST({column} AS BLOB) FROM {table} WHERE rowid = ?1");
         self.0.query_row(&sql, [row], |row| row.get(0)).unwrap()
     }
 
-    fn set(&self, column: &str, table: &str, row: i64, value: &[u8], text: bool) {
+    pub fn set(&self, column: &str, table: &str, row: i64, value: &[u8], text: bool) {
         let cast = if text { "CAST(?1 AS TEXT)" } else { "?1" };
         let sql = format!("UPDATE {table} SET {column} = {cast} WHERE rowid = ?2");
         let changed = self.0.execute(&sql, (Value::Blob(value.to_vec()), row)).unwrap();
@@ -118,7 +118,7 @@ async fn records_that_are_deleted_or_exchanged_and_a_log_that_is_cut_are_found()
     let reader = chancery_store::look_into(&yesterday).unwrap();
     let verify = |held: Vec<_>| {
         let trusted = chancery_audit::verify::Trusted { log_keys: made.keys(), checkpoints: held };
-        chancery_audit::verify::verify_database(&reader, trusted, |_, _| ())
+        chancery_audit::verify::verify_database(&reader, None, trusted, |_, _| ())
     };
     assert_eq!(verify(Vec::new()).unwrap().attested, 9);
     let error = verify(vec![today]).unwrap_err().to_string();

@@ -2,14 +2,16 @@
 
 use crate::notaries::Notary;
 use crate::support::{act, intent, outcome, start};
+use chancery_audit::archive::{Archive, Copied, CopyError};
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::export::{Exported, ExportedLog, export_database};
 use chancery_audit::note::VerifierKey;
 use chancery_audit::verify::{Fault, Report, Trusted, VerifyError, verify_database, verify_exported};
 use chancery_audit::{Details, Intent, Log, OutcomeResult, Recorded};
 use chancery_model::{Timestamp, Uid};
-use chancery_store::{Epoch, Reader};
+use chancery_store::{Epoch, Reader, StoreError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 pub struct Made {
@@ -80,6 +82,33 @@ impl Made {
         checkpoint
     }
 
+    /// Copies what is of before a time to an archive, up to a checkpoint.
+    pub fn copy(
+        &self,
+        archive: &Archive,
+        checkpoint: &SignedCheckpoint,
+        before: Timestamp,
+    ) -> Result<Option<Copied>, CopyError> {
+        let mut copying = archive.begin(&self.reader, checkpoint, self.keys())?;
+        while copying.copy_next(before)? {}
+        copying.finish()
+    }
+
+    /// Empties what was copied.
+    pub async fn empty_leaves(&mut self, copied: &Copied) {
+        let changed = self.log.note(self.epoch, act(false)).await.unwrap();
+        for first in copied.firsts() {
+            assert!(self.log.archive(&changed.recorded, copied, first).await.unwrap(), "{first}");
+        }
+    }
+
+    /// Verifies the database with its archive, as `chancery audit verify` does.
+    pub fn verify_with(&self, archive: &Archive) -> Result<Report, VerifyError<StoreError>> {
+        let reader = chancery_store::look_into(&self.database()).unwrap().with_archive(Arc::new(archive.clone()));
+        let trusted = Trusted { log_keys: self.keys(), checkpoints: Vec::new() };
+        verify_database(&reader, Some(archive), trusted, |_, _| ())
+    }
+
     pub fn database(&self) -> PathBuf {
         self.folder.path().join("chancery.db")
     }
@@ -96,7 +125,7 @@ impl Made {
     pub fn verify(&self, held: &[SignedCheckpoint]) -> Result<Report, String> {
         let reader = chancery_store::look_into(&self.database()).unwrap();
         let trusted = Trusted { log_keys: self.keys(), checkpoints: held.to_vec() };
-        verify_database(&reader, trusted, |_, _| ()).map_err(|error| error.to_string())
+        verify_database(&reader, None, trusted, |_, _| ()).map_err(|error| error.to_string())
     }
 }
 

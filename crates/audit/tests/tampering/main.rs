@@ -7,6 +7,7 @@
     reason = "tests are free to stop at the first surprise"
 )]
 
+mod archive;
 mod database;
 mod export;
 #[allow(dead_code, reason = "shared with the tests of the formats")]

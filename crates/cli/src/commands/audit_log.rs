@@ -29,6 +29,9 @@ pub struct Export {
     /// From this database, and not from a running service (which may run beside it)
     #[arg(long, value_name = "FILE")]
     database: Option<PathBuf>,
+    /// Where the leaves of old records are that were moved out of the database (log.archive.dir of the service)
+    #[arg(long, value_name = "DIR", requires = "database")]
+    archive: Option<PathBuf>,
     /// Leave out the salts and details: names, addresses, digests
     #[arg(long)]
     without_details: bool,
@@ -46,6 +49,9 @@ pub struct Verify {
     /// The log in this database: a copy, or the service's own, beside it
     #[arg(long, value_name = "FILE")]
     database: Option<PathBuf>,
+    /// Where the leaves of old records are that were moved out of the database (log.archive.dir of the service); verified, too
+    #[arg(long, value_name = "DIR", requires = "database")]
+    archive: Option<PathBuf>,
     /// The log's public key, pinned: known from elsewhere than from the log. Again for a log that changed its key
     #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, required_unless_present_any = ["folder", "database"])]
     log_key: Vec<VerifierKey>,
@@ -57,12 +63,12 @@ pub struct Verify {
 impl Export {
     /// Runs the command.
     pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self { folder, database, without_details, log_key } = self;
+        let Self { folder, database, archive, without_details, log_key } = self;
         let details = !without_details;
         let mut progress = Progress::new("exported");
         let (checkpoint, added) = match database {
             Some(database) => {
-                let log = open(&database)?;
+                let log = open(&database, archive.as_deref())?;
                 let keys = if log_key.is_empty() { own_keys(&log, &database)? } else { log_key };
                 let exported =
                     export_database(&log.reader, &keys, &folder, details, |done, all| progress.at(done, all));
@@ -118,7 +124,7 @@ fn not_exported(error: ExportError) -> Failure {
 impl Verify {
     /// Runs the command.
     pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self { folder, database, log_key, checkpoint } = self;
+        let Self { folder, database, archive, log_key, checkpoint } = self;
         let checkpoints = checkpoint.iter().map(|path| read_checkpoint(path)).collect::<Result<_, _>>()?;
         let pinned = !log_key.is_empty();
         let trusted = |keys: Vec<VerifierKey>| Trusted { log_keys: keys, checkpoints };
@@ -133,9 +139,9 @@ impl Verify {
                 (keys, or_fault(verified, &folder.display())?)
             }
             (None, Some(database)) => {
-                let log = open(&database)?;
+                let log = open(&database, archive.as_deref())?;
                 let keys = if pinned { log_key } else { own_keys(&log, &database)? };
-                let verified = verify_database(&log.reader, trusted(keys.clone()), step);
+                let verified = verify_database(&log.reader, log.archive.as_ref(), trusted(keys.clone()), step);
                 (keys, or_fault(verified, &database.display())?)
             }
             (None, None) => {
@@ -225,8 +231,8 @@ fn log_record(record: Record) -> Result<LogRecord, Failure> {
     Ok(LogRecord { index, leaf, details })
 }
 
-fn open(database: &Path) -> Result<KeptLog, Failure> {
-    KeptLog::open(database).map_err(|error| Failure::local("the log cannot be read").because(error))
+fn open(database: &Path, archive: Option<&Path>) -> Result<KeptLog, Failure> {
+    KeptLog::open(database, archive).map_err(|error| Failure::local("the log cannot be read").because(error))
 }
 
 fn own_keys(log: &KeptLog, database: &Path) -> Result<Vec<VerifierKey>, Failure> {

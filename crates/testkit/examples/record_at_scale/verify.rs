@@ -7,18 +7,17 @@ use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
 use chancery_audit::verify::{Report, Trusted, verify_database, verify_exported};
 use chancery_crypto::PublicKey;
 use chancery_model::Algorithm;
-use chancery_store::Reader;
 use std::path::Path;
 use std::time::Instant;
 
 /// With the details, and held to the checkpoints that the service has signed.
 pub fn measure(path: &Path) -> Vec<Measured> {
     let reader = chancery_store::look_into(path).unwrap();
-    let key = log_key(&reader);
+    let key = log_key(path);
     let trusted = || Trusted { log_keys: vec![key.clone()], checkpoints: Vec::new() };
     let folder = path.with_extension("export");
     let keys = std::slice::from_ref(&key);
-    let database = || verify_database(&reader, trusted(), |_, _| ()).unwrap();
+    let database = || verify_database(&reader, None, trusted(), |_, _| ()).unwrap();
     let export = || export_database(&reader, keys, &folder, true, |_, _| ()).unwrap().added;
     let exported = || verify_exported(&ExportedLog::open(&folder).unwrap(), trusted(), |_, _| ()).unwrap();
     let whole = |report: &Report| assert!(report.open.is_empty() && report.attested == report.size);
@@ -33,7 +32,8 @@ pub fn measure(path: &Path) -> Vec<Measured> {
 }
 
 /// The key by which the service has signed.
-fn log_key(reader: &Reader) -> VerifierKey {
+pub fn log_key(path: &Path) -> VerifierKey {
+    let reader = chancery_store::look_into(path).unwrap();
     let state = reader.load_state().unwrap();
     let named = state.keys.iter().find(|key| key.name.to_string() == "keyRings/system/keys/log").unwrap();
     let version = state.key_versions.iter().find(|version| version.key_uid == named.uid).unwrap();
