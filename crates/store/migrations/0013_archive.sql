@@ -25,6 +25,3 @@ BEGIN SELECT RAISE(ABORT, 'a leaf is final'); END;
 CREATE TRIGGER leaves_are_not_removed BEFORE DELETE ON leaves
 WHEN NOT (length(OLD.leaf) = 0 AND OLD.idx < coalesce((SELECT leaves FROM archive WHERE id = 1), 0))
 BEGIN SELECT RAISE(ABORT, 'a leaf is final'); END;
-CREATE TRIGGER leaves_are_not_empty BEFORE INSERT ON leaves
-WHEN length(NEW.leaf) = 0 AND NEW.idx >= coalesce((SELECT leaves FROM archive WHERE id = 1), 0)
-BEGIN SELECT RAISE(ABORT, 'a leaf is not empty'); END;
