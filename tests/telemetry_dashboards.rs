@@ -48,6 +48,11 @@ async fn page() -> Page {
         };
         let mut log = toml::Table::new();
         log.insert("witness".to_owned(), vec![witness].into());
+        let archive = toml::toml! {
+            dir = "archive"
+            after_days = 1
+        };
+        log.insert("archive".to_owned(), archive.into());
         config.insert("log".to_owned(), log.into());
     });
     let chancery = setup.start().await.unwrap();
@@ -81,6 +86,7 @@ async fn page() -> Page {
             "chancery_key_rules_total",
             "chancery_log_counted_checkpoint_age_seconds",
             "chancery_oidc_keys_age_seconds",
+            "chancery_record_archive_total",
             "chancery_record_retention_total",
             "chancery_tls_reloads_total",
             "chancery_token_failures_total",

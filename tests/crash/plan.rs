@@ -106,6 +106,8 @@ fn at(point: FailPoint, chance: &mut Chance) -> Kill {
         | FailPoint::VersionDestroyed
         | FailPoint::LatchClearing
         | FailPoint::LoginTried
+        | FailPoint::LeavesCopied
+        | FailPoint::LeavesEmptied
         | FailPoint::StateSecretMade
         | FailPoint::StateSealed => unreachable!("no load comes there: see rare.rs"),
     };

@@ -11,11 +11,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use crate::token_files::TokenFiles;
 
 /// Those of this file.
-pub const POINTS: [FailPoint; 6] = [
+pub const POINTS: [FailPoint; 8] = [
     FailPoint::DestructionBegun,
     FailPoint::VersionDestroyed,
     FailPoint::LatchClearing,
     FailPoint::LoginTried,
+    FailPoint::LeavesCopied,
+    FailPoint::LeavesEmptied,
     FailPoint::StateSecretMade,
     FailPoint::StateSealed,
 ];

@@ -88,6 +88,7 @@ impl Office {
             },
             // Beside the schedule: the test itself says when it is looked at what is old enough.
             retention: chancery_core::Retention::default(),
+            archive: None,
             api_keys: ApiKeySettings::default(),
             first_policy_set: PolicySet::shipped().documents().to_vec(),
             log,

@@ -55,6 +55,21 @@ impl Chancery {
         Err(Error::StateChanging)
     }
 
+    /// Records what the service itself does, and changes nothing by it: the epoch stays.
+    pub(crate) async fn note(&self, act: Act) -> Result<Recorded, Error> {
+        for _ in 0..ATTEMPTS {
+            match self.inner.log.note(self.snapshot().epoch, act.clone()).await {
+                Ok(changed) => return Ok(changed.recorded),
+                Err(RecordError::StaleEpoch) => {
+                    let _one_at_a_time = self.inner.changing.lock().await;
+                    self.reload().await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::StateChanging)
+    }
+
     /// Waits until the snapshot is newer than `stale`, loading it where no change of ours is about to bring it.
     pub(crate) async fn refresh(&self, stale: Epoch) -> Result<(), Error> {
         let _no_change_under_way = self.inner.changing.lock().await;

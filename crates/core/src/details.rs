@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use chancery_audit::archive::Copied;
 use chancery_audit::{
     Act, AuthenticationDetails, Decision, Details, Erased, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult,
     SignedDetails, ToErase,
@@ -449,6 +450,19 @@ pub(crate) fn details_erased(what: Erased, days: NonZeroU16, due: &ToErase) -> A
     };
     let erased = erased(what, due);
     let message = format!("by rule, {rule} = {days}: {erased}; they are {days} days older than this record, or more");
+    of_the_service(None, [0; 32], Details { message: Some(message), ..Details::default() })
+}
+
+/// Leaves are archived by a rule of the configuration.
+pub(crate) fn leaves_archived(days: NonZeroU16, copied: &Copied) -> Act {
+    let ((first, last), tiles) = (copied.range(), copied.tiles());
+    let message = format!(
+        "by rule, log.archive.after_days = {days}: the leaves of the records {first} to {last}, {tiles} whole tiles of the log, are \
+         in the archive and leave the database; they are {days} days older than this record, or more; the root over the \
+         first {} records is {}",
+        copied.end(),
+        Hex::from(*copied.root()),
+    );
     of_the_service(None, [0; 32], Details { message: Some(message), ..Details::default() })
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use chancery_audit::RecordError;
+use chancery_audit::archive::CopyError;
 use chancery_hsm::{ClearLatchError, HsmFailure, MissingMechanism, Unadoptable};
 use chancery_model::{
     Action, Algorithm, Id, KeyName, KeyState, KeyVersionName, LimitKind, Rate, RingName, TokenObjectId,
@@ -210,6 +211,14 @@ pub enum Error {
         /// How many records there are.
         records: u64,
     },
+    /// The leaf of an old record is in the archive, which cannot be read.
+    #[error("the leaf of record {index} is in the archive, and is not to be had: {why}")]
+    ArchiveUnreadable {
+        /// The record.
+        index: u64,
+        /// Why; for the log, not for callers.
+        why: String,
+    },
     /// The name is that of a caller already.
     #[error("{name} exists already")]
     CallerExists {
@@ -394,11 +403,28 @@ impl From<chancery_crypto::RandomError> for Error {
     }
 }
 
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Self {
+        use std::error::Error as _;
+        match error {
+            CopyError::Database(error) => error.into(),
+            error => {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                Self::internal(format!("{error}{cause}"))
+            }
+        }
+    }
+}
+
 impl From<chancery_store::StoreError> for Error {
     fn from(error: chancery_store::StoreError) -> Self {
         use std::error::Error as _;
         match error {
             chancery_store::StoreError::OutOfTime => Self::DeadlineExceeded { record_index: None },
+            chancery_store::StoreError::Archived { index, source } => {
+                let cause = source.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                Self::ArchiveUnreadable { index, why: format!("{source}{cause}") }
+            }
             error => {
                 // The disk's own words are in the cause.
                 let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();

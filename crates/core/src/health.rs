@@ -7,7 +7,7 @@ use chancery_hsm::TokenHealth;
 use chancery_model::Id;
 use tokio::sync::watch;
 
-use crate::{Chancery, CheckpointStanding, StateStanding};
+use crate::{ArchiveTrouble, Chancery, CheckpointStanding, StateStanding};
 
 /// How the parts are.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Health {
     /// Why the anchor cannot be written; `None` while it can. The service signs all the same, and until it is written, a
     /// database of before would not be noticed at a start.
     pub anchor: Option<String>,
+    /// What is wrong with the archive; `None` where nothing is. Old records cannot be read then, and calls are served all the same.
+    pub archive: Option<ArchiveTrouble>,
     /// How far the log is signed and cosigned; `None` where it is not. Calls are served all the same.
     pub checkpoints: Option<CheckpointStanding>,
 }
@@ -80,8 +82,8 @@ impl Chancery {
         let tokens = self.inner.tokens.iter().map(|(id, token)| (id.clone(), token.status().health)).collect();
         let state = self.inner.standing.borrow().clone();
         let anchor = self.inner.log.anchor_trouble().borrow().clone();
-        let checkpoints = self.checkpoints();
-        Health { record: self.inner.log.health(), tokens, state, anchor, checkpoints }
+        let (archive, checkpoints) = (self.archive().trouble, self.checkpoints());
+        Health { record: self.inner.log.health(), tokens, state, anchor, archive, checkpoints }
     }
 
     /// To be told of changes.

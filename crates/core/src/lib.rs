@@ -14,6 +14,7 @@
 mod access;
 mod adopt;
 mod api_keys;
+mod archive;
 mod authorize;
 mod batch;
 mod callers;
@@ -88,6 +89,7 @@ pub use api_keys::{
     ApiKeyCensus, ApiKeyEntry, ApiKeyName, ApiKeySettings, ApiKeyState, ApiKeyView, IssueApiKey, IssuedApiKey,
     RotateApiKey,
 };
+pub use archive::{ArchiveSettings, ArchiveStanding, ArchiveTrouble};
 pub use callers::{
     Bearer, BootstrapError, CallerChange, CallerDeclaration, LimitChanges, NewCaller, SuspendedCaller, Unidentified,
     bootstrap,
@@ -193,6 +195,8 @@ struct Inner {
     /// Signs the log; none where no system ring is configured.
     checkpoints: Option<Checkpoints>,
     retention: Retention,
+    archive: Option<ArchiveSettings>,
+    archive_standing: tokio::sync::watch::Sender<ArchiveStanding>,
     clock: Clock,
     paces: Paces,
     /// Whom callers' own signatures of requests are for; none are taken where there is none.

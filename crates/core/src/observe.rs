@@ -44,6 +44,11 @@ pub enum Observation<'a> {
         /// Whether something that is to be erased was not.
         failed: bool,
     },
+    /// It was looked for leaves that are old enough to be archived.
+    Archive {
+        /// Whether something that is to be archived was not.
+        failed: bool,
+    },
     /// A token has made a signature, or has not.
     Asked {
         /// The token.

@@ -8,12 +8,11 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_audit::{Act, EraseStep, Erased, Log, RecordError, Recorded, ToErase, erasable};
+use chancery_audit::{EraseStep, Erased, Log, Recorded, ToErase, erasable};
 use chancery_model::Id;
 use chancery_store::Reader;
 use tokio::time::{Instant, sleep};
 
-use crate::change::ATTEMPTS;
 use crate::{Chancery, Error, Observation, details};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -118,18 +117,7 @@ impl Chancery {
     /// The act that says what is erased. It changes no row, and leaves the epoch as it is.
     async fn record_erasure(&self, rule: &ByRule, due: &ToErase) -> Result<Recorded, Error> {
         let ByRule { what, days } = rule;
-        let act: Act = details::details_erased(*what, *days, due);
-        for _ in 0..ATTEMPTS {
-            match self.inner.log.note(self.snapshot().epoch, act.clone()).await {
-                Ok(changed) => return Ok(changed.recorded),
-                Err(RecordError::StaleEpoch) => {
-                    let _one_at_a_time = self.inner.changing.lock().await;
-                    self.reload().await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Error::StateChanging)
+        self.note(details::details_erased(*what, *days, due)).await
     }
 }
 

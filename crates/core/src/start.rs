@@ -15,6 +15,7 @@ use chancery_store::{OpenIntent, Reader, State, StoreError};
 use tokio::sync::{Semaphore, watch};
 
 use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
+use crate::archive::ArchiveSettings;
 use crate::callers::{CallerDeclaration, take_callers};
 use crate::checkpoints::{CheckpointSettings, Checkpoints};
 use crate::denials::Denials;
@@ -60,6 +61,8 @@ pub struct Assembly {
     pub checkpoints: CheckpointSettings,
     /// How long details are kept.
     pub retention: Retention,
+    /// Where the leaves of old records are; the reader takes them from there. None where there is no archive.
+    pub archive: Option<ArchiveSettings>,
     /// Of API keys.
     pub api_keys: ApiKeySettings,
     /// Applied and recorded where the store holds no policy set.
@@ -145,6 +148,7 @@ impl Chancery {
             anchor,
             checkpoints,
             retention,
+            archive,
             api_keys,
             first_policy_set,
             log,
@@ -232,6 +236,8 @@ impl Chancery {
             standing: watch::Sender::new(standing),
             checkpoints,
             retention,
+            archive,
+            archive_standing: watch::Sender::default(),
             clock,
             paces: Paces::default(),
             audience,
@@ -255,6 +261,7 @@ impl Chancery {
         self.keep_checkpoints().await;
         self.keep_schedule();
         self.keep_retention();
+        self.keep_archive();
         Ok(())
     }
 

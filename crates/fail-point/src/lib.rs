@@ -83,6 +83,10 @@ fail_points! {
     LatchClearing = "latch-clearing",
     /// The token was asked to try one login; how it ended is not recorded yet.
     LoginTried = "login-tried",
+    /// Leaves are copied to the archive; that they leave the database is not recorded yet.
+    LeavesCopied = "leaves-copied",
+    /// The leaves of a tile are emptied in the database; those of the next one are not yet.
+    LeavesEmptied = "leaves-emptied",
     /// At the first start: the token has made the secret of the state; nothing is sealed with it yet.
     StateSecretMade = "state-secret-made",
     /// At the first start: the first seal is durable; its anchor is not in its place yet.

@@ -148,6 +148,9 @@ fn readiness(health: &Health) -> (StatusCode, String) {
     if health.anchor.is_some() {
         words.push_str("anchor: not written: see the log; it is tried again each second\n");
     }
+    if let Some(trouble) = health.archive {
+        words.push_str(&format!("archive: {}: {trouble}\n", trouble.as_str()));
+    }
     if let Some(standing) = &health.checkpoints {
         words.push_str(&log(standing));
     }
@@ -226,7 +229,7 @@ fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Full<Bytes>> {
 mod tests {
     use super::*;
     use crate::metrics::Exemplars;
-    use chancery_core::StateStanding;
+    use chancery_core::{ArchiveTrouble, StateStanding};
     use chancery_hsm::{HealthCause, TokenHealth};
     use chancery_model::{Id, Timestamp};
     use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -236,7 +239,7 @@ mod tests {
     fn health(record: LogHealth, tokens: &[(&str, TokenHealth)]) -> Health {
         let tokens = tokens.iter().map(|(id, token)| (Id::parse("the token id", id).unwrap(), token.clone()));
         let tokens = tokens.collect::<BTreeMap<_, _>>();
-        Health { record, tokens, state: StateStanding::Checked, anchor: None, checkpoints: None }
+        Health { record, tokens, state: StateStanding::Checked, anchor: None, archive: None, checkpoints: None }
     }
 
     #[test]
@@ -265,6 +268,15 @@ mod tests {
         let (status, words) = readiness(&Health { anchor, ..health(LogHealth::Open, &[("a", up)]) });
         let expected = "ready\nanchor: not written: see the log; it is tried again each second\n".to_owned();
         assert_eq!((status, words), (StatusCode::OK, expected));
+    }
+
+    #[test]
+    fn an_archive_that_is_away_is_named_and_the_service_is_ready() {
+        let up = TokenHealth::now(TokenState::Up, None, "");
+        let archive = Some(ArchiveTrouble::Unreadable);
+        let (status, words) = readiness(&Health { archive, ..health(LogHealth::Open, &[("a", up)]) });
+        assert_eq!(status, StatusCode::OK);
+        assert!(words.starts_with("ready\narchive: unreadable: ") && words.lines().count() == 2, "{words}");
     }
 
     #[test]

@@ -7,10 +7,12 @@ use chancery_core::{Assembly, CallerDeclaration, Chancery, Clock, Limits, Ring};
 use chancery_hsm::{HsmError, PinError, Token, TokenSettings, WorkerCommand};
 use chancery_model::{Id, RingName};
 use chancery_policy::{PolicyDocument, PolicySet};
+use chancery_store::{OpenError, Reader, Writer};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::task::JoinError;
 
 /// Why the parts cannot be put together.
@@ -164,13 +166,26 @@ fn token_settings(token: &config::Token, lock_dir: &Path) -> Result<TokenSetting
     })
 }
 
+/// Opens the configuration's database, with its archive.
+pub(crate) async fn open_store(config: &Config) -> Result<Result<(Writer, Reader), OpenError>, JoinError> {
+    let (path, archive) = (config.store.path.clone(), config.log.archive.clone());
+    let opened = move || {
+        let (writer, reader) = chancery_store::open(&path)?;
+        let reader = match archive {
+            Some(archive) => reader.with_archive(Arc::new(archive.leaves())),
+            None => reader,
+        };
+        Ok((writer, reader))
+    };
+    tokio::task::spawn_blocking(opened).await
+}
+
 async fn start_core(
     config: &Config,
     tokens: BTreeMap<Id, Token>,
     metrics: &Metrics,
 ) -> Result<Chancery, AssemblyError> {
-    let path = config.store.path.clone();
-    let (writer, reader) = tokio::task::spawn_blocking(move || chancery_store::open(&path)).await??;
+    let (writer, reader) = open_store(config).await??;
     let anchor = config.store.state_root.then(|| config.store.anchor());
     let settings = LogSettings {
         observer: Some(metrics.group_observer()),
@@ -187,6 +202,7 @@ async fn start_core(
         anchor,
         checkpoints: config.log.settings(&config.instance),
         retention: config.retention.settings(),
+        archive: config.log.archive.as_ref().map(config::Archive::settings),
         api_keys: config.api_keys.settings(),
         first_policy_set: first_policy_set(&config.policy.first)?,
         log,

@@ -1,6 +1,6 @@
 //! What an operator does about the state while the service does not run: look at it, and accept it.
 
-use crate::assembly::{AssemblyError, start_token};
+use crate::assembly::{AssemblyError, open_store, start_token};
 use crate::config::Config;
 use chancery_audit::{Anchor, Log, LogSettings};
 use chancery_core::{ErasedOfCaller, Expected, StateDesk, StateError, StateReport};
@@ -69,8 +69,7 @@ pub fn show_state(config: &Config) -> Result<StateShown, StateActError> {
 /// # Errors
 /// [`StateActError`]
 pub async fn erase_details(config: &Config, caller: &Id, reason: &str) -> Result<ErasedOfCaller, StateActError> {
-    let path = config.store.path.clone();
-    let (writer, reader) = tokio::task::spawn_blocking(move || chancery_store::open(&path)).await??;
+    let (writer, reader) = open_store(config).await??;
     let log = Log::start(writer, LogSettings::new(config.instance.clone()))?;
     let erased = chancery_core::erase_details_of(&log, &reader, caller, reason).await;
     log.shutdown().await;
@@ -92,8 +91,7 @@ impl StateActs {
     pub async fn begin(config: &Config, worker: &WorkerCommand) -> Result<Self, StateActError> {
         let ring = config.system_ring.as_ref().ok_or(AssemblyError::NoSystemRing)?;
         // First, since it is what a service that runs is noticed by.
-        let path = config.store.path.clone();
-        let (writer, reader) = tokio::task::spawn_blocking(move || chancery_store::open(&path)).await??;
+        let (writer, reader) = open_store(config).await??;
         let token = start_token(config, worker, &ring.token).await?;
         let anchor = config.store.anchor();
         let settings = LogSettings { anchor: Some(anchor.clone()), ..LogSettings::new(config.instance.clone()) };

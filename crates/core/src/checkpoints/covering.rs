@@ -69,6 +69,13 @@ impl Chancery {
         newest.ok_or(Uncovered::Unsigned)
     }
 
+    /// Returns once a checkpoint counts; `None` where one does, or where none ever will. Does not keep the service alive.
+    pub(crate) fn first_to_count(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let mut standing = self.inner.checkpoints.as_ref()?.standing.subscribe();
+        let none_counts = standing.borrow().counted.is_none();
+        none_counts.then_some(async move { drop(standing.wait_for(|now| now.counted.is_some()).await) })
+    }
+
     /// The key that has signed this checkpoint: the present one, or one of before.
     pub(crate) fn verifier_key_of(&self, checkpoint: &NewestCheckpoint) -> Result<VerifierKey, Error> {
         let snapshot = self.snapshot();

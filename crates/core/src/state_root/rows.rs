@@ -31,14 +31,20 @@ pub(super) fn locate(reader: &Reader, state: &State) -> Result<Vec<RowFinding>, 
     let rows: HashMap<(u8, RowId), RowChange> =
         state.rows().map(|row| ((row.table().code(), row.row_id()), row)).collect();
     let mut known: HashMap<(u8, RowId), (RowTable, Known)> = HashMap::new();
-    let mut before = None;
+    let (mut before, mut since) = (None, None);
     let whole = loop {
-        let query = RecordQuery { before_index: before, order: Order::NewestFirst, limit: CHUNK, ..Default::default() };
+        let range = RecordQuery { before_index: before, since_index: since, ..RecordQuery::default() };
+        let query = RecordQuery { order: Order::NewestFirst, limit: CHUNK, ..range };
         let records = match reader.list_records_until(&query, until) {
             Err(StoreError::OutOfTime) => break false,
+            // The older ones are in an archive that is away: the newer ones tell what they can.
+            Err(StoreError::Archived { index, .. }) if since.is_none() => {
+                since = Some(index + 1);
+                continue;
+            }
             page => page?.records,
         };
-        let Some(last) = records.last().map(|record| record.index) else { break true };
+        let Some(last) = records.last().map(|record| record.index) else { break since.is_none() };
         for record in &records {
             // A leaf that cannot be read tells nothing.
             let Ok(leaf) = Leaf::decode(&record.leaf) else { continue };

@@ -1,10 +1,26 @@
 //! What can be found out about `[log]` before anything is started with it.
 
-use super::Config;
 use super::check::Report;
+use super::{Archive, Config};
 use chancery_audit::witness::WitnessPolicy;
 
 impl Report {
+    fn archive(&mut self, archive: &Archive, signed: bool) {
+        let Archive { dir, after_days } = archive;
+        if after_days.is_some() && !signed {
+            let message =
+                "nothing is archived that is not under a checkpoint, and without a [system_ring] there is none; add it";
+            self.error("log.archive.after_days", message);
+        }
+        let (dir, name) = (dir.as_path(), dir.display());
+        if dir.exists() && !dir.is_dir() {
+            self.error("log.archive.dir", format!("{name} is not a folder; name one"));
+        } else if dir.join("checkpoint").exists() {
+            let message = format!("{name} is an export of a log, whose files change; name another folder");
+            self.error("log.archive.dir", message);
+        }
+    }
+
     pub(super) fn log(&mut self, config: &Config) {
         let log = &config.log;
         let keys = log.witnesses.iter().map(|witness| witness.key.clone()).collect();
@@ -19,6 +35,9 @@ impl Report {
             let message = "is the number of witnesses, so that no checkpoint counts while one of them is away; add another \
                            [[log.witness]], unless that is meant";
             self.warning("log.required_witnesses", message);
+        }
+        if let Some(archive) = &log.archive {
+            self.archive(archive, config.system_ring.is_some());
         }
         for witness in &log.witnesses {
             let name = witness.key.name();

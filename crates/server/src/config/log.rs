@@ -1,11 +1,12 @@
-//! `[log]`: the transparency log.
+//! `[log]`: the transparency log, its witnesses and its archive.
 
 use super::parse;
 use chancery_audit::note::{KeyName, VerifierKey};
-use chancery_core::CheckpointSettings;
+use chancery_core::{ArchiveSettings, CheckpointSettings};
 use chancery_https::Url;
 use chancery_model::Id;
 use serde::Deserialize;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,30 @@ pub struct Log {
     /// Who is asked to cosign.
     #[serde(rename = "witness")]
     pub witnesses: Vec<Witness>,
+    /// Where the leaves of old records go; they stay in the database where it is absent.
+    pub archive: Option<Archive>,
+}
+
+/// The archive of old leaves.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// Its folder, made where there is none.
+    pub dir: PathBuf,
+    /// How old leaves are moved into it; absent: no more are, and those in it are read.
+    pub after_days: Option<NonZeroU16>,
+}
+
+impl Archive {
+    /// For those who read it.
+    pub(crate) fn leaves(&self) -> chancery_audit::archive::Archive {
+        chancery_audit::archive::Archive::at(&self.dir)
+    }
+
+    /// For the core.
+    pub(crate) fn settings(&self) -> ArchiveSettings {
+        ArchiveSettings { archive: self.leaves(), after_days: self.after_days }
+    }
 }
 
 /// A witness of the log.
@@ -45,7 +70,7 @@ pub struct Witness {
 impl Default for Log {
     fn default() -> Self {
         let checkpoint_interval = Duration::from_secs(1);
-        Self { origin: None, checkpoint_interval, required_witnesses: 0, witnesses: Vec::new() }
+        Self { origin: None, checkpoint_interval, required_witnesses: 0, witnesses: Vec::new(), archive: None }
     }
 }
 
@@ -53,7 +78,7 @@ impl Log {
     /// For the core.
     #[expect(clippy::expect_used, reason = "an id is of the characters that a key's name may have, and shorter")]
     pub(crate) fn settings(&self, instance: &Id) -> CheckpointSettings {
-        let Self { origin, checkpoint_interval, required_witnesses, witnesses } = self;
+        let Self { origin, checkpoint_interval, required_witnesses, witnesses, archive: _ } = self;
         let named = || KeyName::parse(instance.as_str()).expect("an id is a name of a key");
         let witness = |Witness { key, url, ca }: &Witness| {
             Arc::new(chancery_witness::Witness::new(key.clone(), url.clone(), ca.clone()))

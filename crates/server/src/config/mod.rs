@@ -32,7 +32,7 @@ pub use check::{Finding, Severity};
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
 pub use listener::{Admin, ClientAuth, ClientCa, IdentityKind, Listener};
-pub use log::{Log, Witness};
+pub use log::{Archive, Log, Witness};
 pub use oidc::{Oidc, RequiredValue};
 pub use parse::parse_identity;
 pub use retention::Retention;
@@ -192,6 +192,7 @@ impl Config {
             .chain(issuers)
             .chain(policy.first.iter_mut())
             .chain(store.anchor.iter_mut())
+            .chain(log.archive.iter_mut().map(|archive| &mut archive.dir))
             .chain(log.witnesses.iter_mut().filter_map(|witness| witness.ca.as_mut()))
             .chain(tokens)
             .for_each(|path| *path = folder.join(&*path));

@@ -292,6 +292,7 @@ fn an_unknown_field_is_refused_in_every_section() {
         "[policy]",
         "[hsm]",
         "[log]",
+        "[log.archive]",
         "[caller_signatures]",
         "[retention]",
         "[telemetry]",

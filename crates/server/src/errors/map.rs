@@ -83,6 +83,14 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                            stays so the operator finds in /readyz what keeps the log from being signed or cosigned";
             Refusal::new(Code::Unavailable, "CHECKPOINT_UNAVAILABLE", message).retry_soon()
         }
+        Error::ArchiveUnreadable { index, why: _ } => {
+            let message = format!(
+                "the leaf of record {index} is in the archive of the log, which cannot be read now; newer records can, and nothing \
+                 else depends on it; the operator mounts the archive, or finds in the service's log what is amiss with it \
+                 (docs/operations.md)"
+            );
+            Refusal::new(Code::Unavailable, "ARCHIVE_UNAVAILABLE", message).with("recordIndex", index)
+        }
         Error::BeyondLog { what, records } => {
             let message = format!(
                 "the log has {records} records, and so no {what}; if you have seen a checkpoint or an answer of more, find \

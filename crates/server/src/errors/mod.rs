@@ -162,6 +162,9 @@ fn write(error: &Error, items: Option<usize>) {
         Error::RecordClosed { reason } => {
             tracing::debug!(reason, items, "refused, because the record cannot be written")
         }
+        Error::ArchiveUnreadable { index, why } => {
+            tracing::warn!(record = index, why, items, "the leaf of an old record is not to be had")
+        }
         Error::Internal { what } => tracing::error!(what, items, "a fault of ours"),
         Error::AccessDenied { .. }
         | Error::CallerSignature { .. }

@@ -120,6 +120,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::LogGap, Code::FailedPrecondition, "LOG_INCOMPLETE"),
         (Error::LogNotSigned, Code::FailedPrecondition, "LOG_NOT_SIGNED"),
         (Error::NoCheckpoint, Code::Unavailable, "CHECKPOINT_UNAVAILABLE"),
+        (Error::ArchiveUnreadable { index: 7, why: String::new() }, Code::Unavailable, "ARCHIVE_UNAVAILABLE"),
         (Error::BeyondLog { what: "record 7".to_owned(), records: 7 }, Code::OutOfRange, "BEYOND_RECORD"),
         (Error::CallerExists { name: "callers/shop".to_owned() }, Code::AlreadyExists, "CALLER_ALREADY_EXISTS"),
         (Error::CallerLockout { what: "apply a policy set" }, Code::FailedPrecondition, "CALLER_CHANGE_LOCKS_OUT"),

@@ -114,7 +114,7 @@ mod tests {
 
     fn health(record: LogHealth, token: TokenHealth) -> Health {
         let tokens = BTreeMap::from([(Id::parse("the token id", "main").unwrap(), token)]);
-        Health { record, tokens, state: StateStanding::Checked, anchor: None, checkpoints: None }
+        Health { record, tokens, state: StateStanding::Checked, anchor: None, archive: None, checkpoints: None }
     }
 
     fn in_state(state: TokenState) -> TokenHealth {

@@ -4,7 +4,9 @@ use super::{NONE, OTHER};
 use crate::layers::InFlight;
 use crate::tls::{Crl, Freshness, Tls};
 use chancery_audit::LogHealth;
-use chancery_core::{ApiKeyCensus, Chancery, CheckpointStanding, NewestCheckpoint, StateStanding, WitnessTrouble};
+use chancery_core::{
+    ApiKeyCensus, ArchiveTrouble, Chancery, CheckpointStanding, NewestCheckpoint, StateStanding, WitnessTrouble,
+};
 use chancery_hsm::{HealthCause, Token, TokenState};
 use chancery_model::{Id, KeyName, Timestamp};
 use chancery_oidc::{Issuer, Issuers, KeysState};
@@ -73,6 +75,7 @@ impl Observed {
             })
             .build();
         observe_checkpoints(meter, &core);
+        observe_archive(meter, &core);
         meter
             .u64_observable_gauge("chancery.record.open")
             .with_description("1 while the record can be written, 0 from the moment it cannot")
@@ -281,6 +284,26 @@ fn observe_checkpoints(meter: &Meter, core: &Chancery) {
                     gauge.observe(u64::from(state == now), &[name, KeyValue::new("chancery.state", state)]);
                 }
             }
+        })
+        .build();
+}
+
+/// How much of the log is in the archive, and whether that can be read.
+fn observe_archive(meter: &Meter, core: &Chancery) {
+    let archived = core.clone();
+    meter
+        .u64_observable_gauge("chancery.log.archived")
+        .with_unit("{record}")
+        .with_description("Records whose leaves are in the archive, and no longer in the database")
+        .with_callback(move |gauge| gauge.observe(archived.archive().records, &[]))
+        .build();
+    let archive = core.clone();
+    meter
+        .u64_observable_gauge("chancery.log.archive.readable")
+        .with_description("1 while the archive can be read, or nothing is in it; 0 while it cannot")
+        .with_callback(move |gauge| {
+            let unreadable = archive.archive().trouble == Some(ArchiveTrouble::Unreadable);
+            gauge.observe(u64::from(!unreadable), &[]);
         })
         .build();
 }

@@ -36,6 +36,7 @@ pub(super) struct Route {
     token_failures: Counter<u64>,
     by_rule: Counter<u64>,
     retention: Counter<u64>,
+    archive: Counter<u64>,
 }
 
 /// The stages in one token.
@@ -103,6 +104,11 @@ impl Route {
                 .with_unit("{look}")
                 .with_description("Looks for details of records that are old enough to be erased, by result")
                 .build(),
+            archive: meter
+                .u64_counter("chancery.record.archive")
+                .with_unit("{look}")
+                .with_description("Looks for leaves of records that are old enough to be archived, by result")
+                .build(),
         }
     }
 
@@ -136,6 +142,7 @@ impl Route {
                 self.by_rule.add(1, &[rule, result(failed)]);
             }
             Observation::Retention { failed } => self.retention.add(1, &[result(failed)]),
+            Observation::Archive { failed } => self.archive.add(1, &[result(failed)]),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `[[log.witness]]`.
+//! `[[log.witness]]` and `[log.archive]`.
 
 use super::*;
 
@@ -72,4 +72,34 @@ fn witnesses_are_parsed_as_documented_and_each_mistake_is_found() {
         let message = folder.load(&text).unwrap_err().to_string();
         assert!(message.contains(words), "{to}: {message}");
     }
+}
+
+#[test]
+fn an_archive_is_parsed_as_documented_and_each_mistake_is_found() {
+    let folder = Folder::new();
+    let config = folder.load(&usable_example()).unwrap();
+    assert_eq!(check(&config), []);
+    let archive = config.log.archive.as_ref().unwrap().settings();
+    assert_eq!(archive.archive.folder(), folder.0.path().join("archive"));
+    assert_eq!(archive.after_days.map(std::num::NonZeroU16::get), Some(730));
+    let without = folder.load(&usable_example().replace("after_days = 730\n", "")).unwrap();
+    assert_eq!(without.log.archive.unwrap().after_days, None);
+    for (from, to) in
+        [("after_days = 730", "after_days = 0"), ("after_days = 730", "after_days = 65536"), ("dir = ", "x = ")]
+    {
+        assert!(usable_example().contains(from), "{from}");
+        folder.load(&usable_example().replacen(from, to, 1)).unwrap_err();
+    }
+
+    folder.write("archive/checkpoint", "of an export");
+    folder.write("file", "content");
+    for (from, to, words) in [("", "", "is an export of a log"), ("\"archive\"", "\"file\"", "is not a folder")] {
+        let found = check(&folder.load(&usable_example().replacen(from, to, 1)).unwrap());
+        let [finding] = found.as_slice() else { panic!("{to}: {found:?}") };
+        assert_eq!((finding.severity, finding.field.as_str()), (Severity::Error, "log.archive.dir"));
+        assert!(finding.message.contains(words), "{finding}");
+    }
+    let unsigned = usable_example().replace("[system_ring]\ntoken = \"main\"\n", "");
+    let found = check(&folder.load(&unsigned).unwrap());
+    assert!(found.iter().any(|finding| finding.field == "log.archive.after_days"), "{found:?}");
 }

@@ -1,0 +1,253 @@
+//! The leaves of old records leave the database for the archive, by rule (docs/audit-record.md, "The archive").
+//!
+//! Copied first, read back from the disk, then on the record, then emptied in the database, a tile at a time with pauses, so that
+//! signing hardly notices. Whatever stops it in between: the next run goes on where the database says that the archive ends, and
+//! finds in it what was copied already. Signing needs no archived leaf, and goes on while the archive is away.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_audit::archive::{Archive, Copied, CopyError, Copying};
+use chancery_audit::{Log, Recorded};
+use chancery_fail_point::FailPoint;
+use chancery_model::Timestamp;
+use chancery_store::{ArchiveError, StoreError};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::checkpoints::{NewestCheckpoint, kept_log_keys};
+use crate::{Chancery, Error, Observation, details};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// How often it is looked for what has come due.
+const INTERVAL: Duration = Duration::from_secs(3600);
+/// How often it is looked whether the archive can be read; and while it cannot.
+const LOOK: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How many tiles are moved under one act: 262,144 records.
+const RUN: u64 = 1_024;
+/// The pause after a tile, as a multiple of what it took: once for the disk, once for the writing thread.
+const PAUSE: u32 = 3;
+
+/// Where the archive is, and what is moved into it.
+#[derive(Debug, Clone)]
+pub struct ArchiveSettings {
+    /// The archive.
+    pub archive: Archive,
+    /// How old all leaves of a tile have to be; `None`: nothing more is moved, and what was is read.
+    pub after_days: Option<NonZeroU16>,
+}
+
+/// How the archive is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ArchiveStanding {
+    /// How many records, from the first on, have their leaves in it.
+    pub records: u64,
+    /// What is wrong with it; `None` where nothing is.
+    pub trouble: Option<ArchiveTrouble>,
+}
+
+/// What is wrong with the archive. Signatures are made all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveTrouble {
+    /// What is in it cannot be read.
+    Unreadable,
+    /// What is old enough could not be moved into it.
+    NotMoved,
+}
+
+impl ArchiveTrouble {
+    /// In one word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::NotMoved => "behind",
+        }
+    }
+}
+
+impl fmt::Display for ArchiveTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => {
+                "leaves of old records are in it, and cannot be read: who lists or exports these records is refused; the log of \
+                 the service says why"
+            }
+            Self::NotMoved => "old records are not moved into it, although they should be; the log of the service says why",
+        })
+    }
+}
+
+/// Leaves whose time is over. Made here only, where the rule is read.
+struct ByRule {
+    days: NonZeroU16,
+    before: Timestamp,
+}
+
+impl Chancery {
+    /// Moves what is old enough, now and every hour, and looks every minute whether the archive can be read, as long as the
+    /// service lives.
+    pub(crate) fn keep_archive(&self) {
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            let mut due = Instant::now();
+            loop {
+                let Some(inner) = inner.upgrade() else { return };
+                let this = Self { inner };
+                // Before the first checkpoint counts nothing can be moved; then it is done at once.
+                let first = this.first_to_count();
+                let readable = this.look_at_archive().await;
+                let moves = this.archive_rule().is_some();
+                if readable && moves && first.is_none() && Instant::now() >= due {
+                    due = Instant::now() + INTERVAL;
+                    let end = this.archive_by_rule().await;
+                    this.observe(Observation::Archive { failed: end.is_err() });
+                    match end {
+                        Ok(records) => this.archive_is(None, records),
+                        // Nothing is recorded any more, and so nothing moved, until the service was started again.
+                        Err(Error::RecordClosed { .. }) => return,
+                        Err(error) => {
+                            tracing::error!(%error, "the leaves of old records are not archived, although they should be");
+                            this.archive_is(Some(ArchiveTrouble::NotMoved), 0);
+                        }
+                    }
+                }
+                drop(this);
+                match first.filter(|_| readable && moves) {
+                    Some(first) => drop(timeout(LOOK, first).await),
+                    None => sleep(if readable { LOOK } else { LOOK_AGAIN }).await,
+                }
+            }
+        });
+    }
+
+    /// How the archive is.
+    #[must_use]
+    pub fn archive(&self) -> ArchiveStanding {
+        *self.inner.archive_standing.borrow()
+    }
+
+    fn archive_is(&self, trouble: Option<ArchiveTrouble>, moved: u64) {
+        if moved > 0 {
+            tracing::info!(records = moved, "the leaves of old records were archived by rule");
+        }
+        self.inner.archive_standing.send_modify(|standing| standing.trouble = trouble);
+    }
+
+    fn archive_rule(&self) -> Option<(&Archive, NonZeroU16)> {
+        let ArchiveSettings { archive, after_days } = self.inner.archive.as_ref()?;
+        after_days.map(|days| (archive, days))
+    }
+
+    /// Whether the newest of what was archived can be read. What has changed is said.
+    async fn look_at_archive(&self) -> bool {
+        let (reader, archive) = (self.inner.reader.clone(), self.inner.archive.clone());
+        let looked = crate::blocking(move || {
+            let records = reader.archived()?;
+            let end = match (archive, records.checked_sub(1)) {
+                (Some(ArchiveSettings { archive, .. }), _) => archive.check(&reader),
+                (None, Some(index)) => Err(StoreError::Archived { index, source: ArchiveError::NotNamed }),
+                (None, None) => Ok(()),
+            };
+            Ok::<_, StoreError>((records, end))
+        });
+        let (records, end) = match looked.await {
+            Ok(Ok((records, end))) => (Some(records), end.map_err(Error::from)),
+            Ok(Err(error)) => (None, Err(error.into())),
+            Err(error) => (None, Err(error)),
+        };
+        let unreadable = Some(ArchiveTrouble::Unreadable);
+        let mut before = None;
+        self.inner.archive_standing.send_modify(|standing| {
+            before = standing.trouble;
+            standing.records = records.unwrap_or(standing.records);
+            match &end {
+                Err(_) => standing.trouble = unreadable,
+                Ok(()) if standing.trouble == unreadable => standing.trouble = None,
+                Ok(()) => {}
+            }
+        });
+        match &end {
+            Ok(()) if before == unreadable => tracing::info!("the archive of the log can be read again"),
+            Err(error) if before != unreadable => {
+                tracing::error!(%error, "leaves of old records cannot be read; signing goes on");
+            }
+            _ => {}
+        }
+        end.is_ok()
+    }
+
+    /// Moves all that is old enough by the rule and under a checkpoint that counts. How many records.
+    ///
+    /// # Errors
+    /// [`Error::RecordClosed`]; [`Error::Internal`] where something is wrong with the log, the archive or the store. What was not
+    /// moved yet is found again.
+    pub async fn archive_by_rule(&self) -> Result<u64, Error> {
+        let Some((archive, days)) = self.archive_rule() else { return Ok(0) };
+        let rule = ByRule { days, before: self.inner.clock.now().before(DAY * days.get().into()) };
+        let mut moved = 0;
+        while let Some(checkpoint) = self.served_checkpoint() {
+            let Some(copied) = self.copy(archive, &rule, &checkpoint).await? else { break };
+            FailPoint::LeavesCopied.pass();
+            let recorded = self.note(details::leaves_archived(rule.days, &copied)).await?;
+            empty(&self.inner.log, &recorded, &copied, &self.inner.archive_standing).await?;
+            moved += copied.tiles() * 256;
+        }
+        Ok(moved)
+    }
+
+    /// Copies the next tiles whose time is over, as many as one act is for.
+    async fn copy(
+        &self,
+        archive: &Archive,
+        rule: &ByRule,
+        checkpoint: &NewestCheckpoint,
+    ) -> Result<Option<Copied>, Error> {
+        let (reader, archive, checkpoint) = (self.inner.reader.clone(), archive.clone(), checkpoint.checkpoint.clone());
+        let begun = crate::blocking(move || {
+            let keys = kept_log_keys(&reader)?;
+            Ok::<_, Error>(archive.begin(&reader, &checkpoint, keys)?)
+        });
+        let mut copying = begun.await??;
+        let before = rule.before;
+        while copying.tiles() < RUN {
+            let begun = Instant::now();
+            let next = move |mut copying: Copying| {
+                let more = copying.copy_next(before)?;
+                Ok::<_, CopyError>((copying, more))
+            };
+            let more;
+            (copying, more) = crate::blocking(move || next(copying)).await??;
+            if !more {
+                break;
+            }
+            sleep(begun.elapsed() * PAUSE).await;
+        }
+        Ok(crate::blocking(move || copying.finish()).await??)
+    }
+}
+
+/// The only place where leaves are emptied, of which it is on the record that they are archived.
+async fn empty(
+    log: &Log,
+    recorded: &Recorded,
+    copied: &Copied,
+    standing: &watch::Sender<ArchiveStanding>,
+) -> Result<(), Error> {
+    for first in copied.firsts() {
+        let begun = Instant::now();
+        if !log.archive(recorded, copied, first).await? {
+            return Err(Error::internal(format!(
+                "the leaves from record {first} on are in the archive, and were not emptied in the database: another hand has \
+                 changed it meanwhile"
+            )));
+        }
+        standing.send_modify(|standing| standing.records = first + 256);
+        FailPoint::LeavesEmptied.pass();
+        sleep(begun.elapsed() * PAUSE).await;
+    }
+    Ok(())
+}
