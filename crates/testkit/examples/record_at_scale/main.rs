@@ -15,6 +15,7 @@
 )]
 
 mod append;
+mod archive;
 mod erase;
 mod memory;
 mod search;
@@ -63,6 +64,7 @@ fn measure(records: u64) -> Vec<Measured> {
     // From here on it is no database any more that its service would start on.
     table.extend(tree::checkpoints(&path));
     table.extend(erase::measure(&path));
+    table.extend(archive::measure(&path));
     table
 }
 
