@@ -282,6 +282,16 @@ async fn what_is_archived_is_listed_proved_exported_verified_and_erased_as_befor
     aged.chancery.terminate().await.unwrap();
     let (said, code) = run(command(program()).args(["state", "check", "--config"]).arg(aged.chancery.config()));
     assert_eq!(code, Some(0), "{said}");
+
+    // A row that somebody edits is held against the archived act that made it; without the archive it is refused all the same.
+    let edit = "UPDATE keys SET allow_digest = 1 - allow_digest WHERE key = 'k'";
+    hand::edit(&hand::database(&aged.chancery.dir()), edit);
+    let check = || run(command(program()).args(["state", "check", "--config"]).arg(aged.chancery.config()));
+    let (said, code) = check();
+    assert!(code == Some(1) && said.contains(&format!("{} was edited: it is not as record ", aged.key)), "{said}");
+    std::fs::rename(&aged.archive, dir.join("away")).unwrap();
+    let (said, code) = check();
+    assert!(code == Some(1) && !said.contains(&aged.key) && said.contains("NOT the state that was sealed"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

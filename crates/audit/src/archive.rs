@@ -47,7 +47,11 @@ impl Archive {
     pub fn check(&self, reader: &Reader) -> Result<(), StoreError> {
         let Some(last) = reader.archived()?.checked_sub(1) else { return Ok(()) };
         let index = last / u64::from(TILE_WIDTH);
-        let hashes = reader.tile(0, index)?.unwrap_or_default();
+        let hashes = reader.tile(0, index)?.ok_or_else(|| StoreError::Damaged {
+            what: format!(
+                "the tile of the log's tree is missing by which the leaves of record {last} and before are checked"
+            ),
+        })?;
         let read = ArchivedLeaves::tile(self, index, &hashes);
         read.map(drop).map_err(|source| StoreError::Archived { index: last, source })
     }
@@ -103,7 +107,9 @@ impl ArchivedLeaves for Archive {
         }
         let first = index * u64::from(TILE_WIDTH);
         match (first..).zip(leaves.iter().zip(hashes)).find(|(_, (leaf, hash))| leaf_hash(leaf) != **hash) {
-            Some((record, _)) => Err(changed(format!("the leaf of record {record} is another one"))),
+            Some((record, _)) => {
+                Err(changed(format!("the leaf of record {record} has another hash than the database has kept")))
+            }
             None => Ok(leaves.into_iter().map(<[u8]>::to_vec).collect()),
         }
     }

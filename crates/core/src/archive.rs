@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::archive::{Archive, Copied, CopyError, Copying};
+use chancery_audit::tree::TILE_WIDTH;
 use chancery_audit::{Log, Recorded};
 use chancery_fail_point::FailPoint;
 use chancery_model::Timestamp;
@@ -106,12 +107,17 @@ impl Chancery {
                     let end = this.archive_by_rule().await;
                     this.observe(Observation::Archive { failed: end.is_err() });
                     match end {
-                        Ok(records) => this.archive_is(None, records),
+                        Ok(records) => {
+                            if records > 0 {
+                                tracing::info!(records, "the leaves of old records were archived by rule");
+                            }
+                            this.archive_is(None);
+                        }
                         // Nothing is recorded any more, and so nothing moved, until the service was started again.
                         Err(Error::RecordClosed { .. }) => return,
                         Err(error) => {
                             tracing::error!(%error, "the leaves of old records are not archived, although they should be");
-                            this.archive_is(Some(ArchiveTrouble::NotMoved), 0);
+                            this.archive_is(Some(ArchiveTrouble::NotMoved));
                         }
                     }
                 }
@@ -130,10 +136,7 @@ impl Chancery {
         *self.inner.archive_standing.borrow()
     }
 
-    fn archive_is(&self, trouble: Option<ArchiveTrouble>, moved: u64) {
-        if moved > 0 {
-            tracing::info!(records = moved, "the leaves of old records were archived by rule");
-        }
+    fn archive_is(&self, trouble: Option<ArchiveTrouble>) {
         self.inner.archive_standing.send_modify(|standing| standing.trouble = trouble);
     }
 
@@ -194,7 +197,8 @@ impl Chancery {
             FailPoint::LeavesCopied.pass();
             let recorded = self.note(details::leaves_archived(rule.days, &copied)).await?;
             empty(&self.inner.log, &recorded, &copied, &self.inner.archive_standing).await?;
-            moved += copied.tiles() * 256;
+            let (first, last) = copied.range();
+            moved += last - first + 1;
         }
         Ok(moved)
     }
@@ -245,7 +249,7 @@ async fn empty(
                  changed it meanwhile"
             )));
         }
-        standing.send_modify(|standing| standing.records = first + 256);
+        standing.send_modify(|standing| standing.records = first + u64::from(TILE_WIDTH));
         FailPoint::LeavesEmptied.pass();
         sleep(begun.elapsed() * PAUSE).await;
     }

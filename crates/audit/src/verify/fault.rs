@@ -185,7 +185,7 @@ impl Check {
             }
             Self::Archive(_) => {
                 "keep what is in the archive as evidence, put back the file from a copy of the archive (a backup, an export of \
-                 the log), and verify again"
+                 the log), and verify again; where that is the same file, the tile in the database was changed: restore a backup"
             }
             Self::TooManyOpen | Self::Backwards { .. } => "ask whoever made this log what it is; Chancery did not",
             Self::Index { .. }

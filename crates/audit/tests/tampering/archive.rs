@@ -205,14 +205,17 @@ async fn what_is_there_already_has_to_be_the_same() {
 }
 
 #[tokio::test]
-async fn every_byte_of_an_archive_is_vouched_for() {
+async fn whatever_is_changed_in_an_archive_is_found_when_it_is_read() {
     let folder = tempfile::TempDir::new().unwrap();
     let (made, archive) = archived(&folder.path().join("archive")).await;
     let hashes = made.reader.tile(0, 1).unwrap().unwrap();
     let bundle = archive.folder().join("tile/entries/001");
     let bytes = std::fs::read(&bundle).unwrap();
     let (mut found, mut records) = (0, 0);
-    for place in 0..bytes.len() {
+    // Every byte of the first entries, lengths included, and so many of the others that each place in an entry comes up.
+    let begin = bytes.len() / 16;
+    let places: Vec<usize> = (0..begin).chain((begin..bytes.len()).step_by(13)).collect();
+    for &place in &places {
         let mut changed = bytes.clone();
         changed[place] ^= 1 << (place % 8);
         std::fs::write(&bundle, changed).unwrap();
@@ -221,8 +224,8 @@ async fn every_byte_of_an_archive_is_vouched_for() {
         found += 1;
         records += usize::from(what.starts_with("the leaf of record "));
     }
-    assert_eq!(found, bytes.len());
-    assert!(records > bytes.len() * 9 / 10, "the others are lengths: {records}");
+    assert_eq!(found, places.len());
+    assert!(records > found * 9 / 10, "the others are lengths: {records}");
     std::fs::write(&bundle, &bytes).unwrap();
 
     // All files, as verification finds them: each by its place.

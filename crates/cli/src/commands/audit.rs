@@ -97,6 +97,7 @@ Examples:
   chancery audit verify /backup/log --log-key \"$(cat log-key)\"
   chancery audit verify /backup/log --log-key \"$(cat log-key)\" --checkpoint kept-last-year
   chancery audit verify --database /var/lib/chancery/chancery.db -o json
+  chancery audit verify --database /var/lib/chancery/chancery.db --archive /srv/chancery/archive
   chancery audit verify --log-key \"$(cat log-key)\"        # of the service")]
     Verify(audit_log::Verify),
 }
