@@ -293,3 +293,26 @@ async fn a_leaf_that_another_hand_emptied_is_a_fault_by_its_place() {
     Hand::at(&made).run("UPDATE leaves SET leaf = x'' WHERE idx = 600");
     assert_eq!(fault(made.verify_with(&archive)), Fault { at: Place::Record(600), check: Check::NoLeaf });
 }
+
+#[tokio::test]
+async fn a_tile_of_tiles_is_archived_when_it_is_whole() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut made = Made::empty();
+    for _ in 0..22 {
+        made.intents(3_000, true).await;
+    }
+    let checkpoint = made.sign().await;
+    let archive = Archive::at(folder.path());
+    let copied = made.copy(&archive, &checkpoint, LATER).unwrap().unwrap();
+    assert_eq!(copied.tiles(), checkpoint.unverified().size() / 256);
+    let upper = folder.path().join("tile/1/000");
+    let hashes = std::fs::read(&upper).unwrap();
+    assert_eq!(Some(&hashes), made.reader.tile(1, 0).unwrap().as_ref());
+    assert!(!folder.path().join("tile/1/001").exists(), "it is not whole");
+    made.empty_leaves(&copied).await;
+    made.verify_with(&archive).unwrap();
+    let mut changed = hashes.clone();
+    changed[8_000] ^= 1;
+    std::fs::write(&upper, changed).unwrap();
+    assert_eq!(fault(made.verify_with(&archive)).at, Place::Tile(Tile::new(1, 0, TILE_WIDTH).unwrap()));
+}
