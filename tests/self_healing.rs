@@ -142,6 +142,17 @@ async fn secrets_in_a_token_that_is_away_are_asked_for_once_it_is_back() {
         (made && !words.contains("log: unsigned")).then_some(())
     })
     .await;
+    // Whoever verifies needs both: the one that signs now, and the one that did.
+    let keys = ["audit", "log-key", "-o", "json"];
+    let said: serde_json::Value = serde_json::from_str(&succeed(faulty.chancery.cli().args(keys))).unwrap();
+    let [new, old] = said["log_keys"].as_array().unwrap().as_slice() else { panic!("two keys: {said}") };
+    assert!(new["signs"] == true && new["retire_time"].is_null() && new["verifier_key"] == said["log_key"], "{said}");
+    assert!(old["signs"] == false && old["retire_time"].is_string(), "{said}");
+    assert!(old["create_time"].as_str() < new["create_time"].as_str(), "{said}");
+    let printed = succeed(faulty.chancery.cli().args(["audit", "log-key"]));
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!((Some(lines[0]), Some(lines[1])), (new["verifier_key"].as_str(), old["verifier_key"].as_str()));
+    assert!(lines[2].contains(" signs, since ") && lines[3].contains(" signed from "), "{printed}");
     let scope = v1::ApiKeyScope { access: v1::ApiKeyAccess::ReadOnly.into(), ..v1::ApiKeyScope::default() };
     let request = v1::IssueApiKeyRequest {
         parent: "callers/caller".to_owned(),

@@ -16,7 +16,7 @@ use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
 use chancery_audit::tree::{leaf_hash, node_hash};
 use chancery_crypto::PublicKey;
 use chancery_model::Algorithm;
-use chancery_pkcs11_fault::{FaultRules, Rule};
+use chancery_pkcs11_fault::{FaultRules, Rule, Then};
 use chancery_testkit::Chancery;
 use chancery_testkit::client::EcdsaEncoding;
 use chancery_tests::contract::admin_get;
@@ -227,6 +227,49 @@ async fn a_log_that_is_not_the_one_that_was_signed_is_refused_and_an_operator_ca
     assert!(acts.contains("ticket 4711") && acts.contains("the checkpoint in the database was signed over"), "{acts}");
     chancery.terminate().await.unwrap();
     Kept::of(&dir).assert_signed("dev");
+}
+
+/// Nothing is decided while the token is away, and so nothing needs a checkpoint: the service comes up, and refuses the state
+/// with all that is to be said once the token can be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_cannot_be_read_is_refused_once_the_token_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = FaultRules::new(folder.path()).unwrap();
+    faults.set(&[]).unwrap();
+    let setup = before_the_token(Chancery::setup(), &faults).configure(|config| {
+        config["log"]["checkpoint_interval_seconds"] = Value::Integer(1);
+    });
+    let mut chancery = setup.start().await.unwrap();
+    chancery.create_key("k", Algorithm::Ed25519).await.unwrap();
+    until_signed(&chancery).await;
+    chancery.terminate().await.unwrap();
+    let dir = chancery.dir();
+    let whole = Saved::of(&dir);
+    for table in ["checkpoints", "shown_checkpoint"] {
+        whole.put(&dir);
+        hand::edit(&hand::database(&dir), &format!("UPDATE {table} SET note = substr(note, 1, 10)"));
+        faults.set(&[Rule::new("away", Then::Absent)]).unwrap();
+        chancery.launch().unwrap();
+        chancery.wait_until_serving().await.unwrap();
+        let (_, said) = admin_get(&chancery, "/readyz").await;
+        assert!(said.starts_with("not ready\nstate: unchecked"), "{said}");
+        assert!(
+            chancery.log().contains("a checkpoint of the log in the database cannot be read"),
+            "{}",
+            chancery.log()
+        );
+        faults.set(&[]).unwrap();
+        until("the state is refused", async || {
+            admin_get(&chancery, "/readyz").await.1.starts_with("not ready\nrecord: closed").then_some(())
+        })
+        .await;
+        chancery.terminate().await.unwrap();
+        // As it is refused at a start with the token there.
+        let (said, code) = run(command(program()).args(["serve", "--config"]).arg(chancery.config()));
+        assert!(code == Some(3) && said.contains("is not one that this log's key signed"), "{table}: {said}");
+    }
+    whole.put(&dir);
+    assert_eq!(check(chancery.config()).1, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

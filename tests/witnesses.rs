@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::kept_tree;
@@ -45,15 +46,16 @@ impl Witness {
         let name = format!("witness.example/{name}");
         let folder = folder.join(name.rsplit_once('/').unwrap().1);
         std::fs::create_dir(&folder).unwrap();
+        let host = own_host();
         if tls {
-            let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+            let made = rcgen::generate_simple_self_signed([host.clone()]).unwrap();
             std::fs::write(folder.join("tls.pem"), made.cert.pem()).unwrap();
             std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
         }
         let said =
             succeed(command(program()).args(["witness", "--prepare", "--name", &name, "--dir"]).arg(folder.join("w")));
         let key = VerifierKey::parse(said.strip_prefix("verifier key: ").unwrap().trim()).unwrap();
-        let address = "127.0.0.1:0".to_owned();
+        let address = format!("{host}:0");
         let mut witness = Self { name, folder, log: log.clone(), tls, address, key, running: None };
         witness.run();
         witness
@@ -99,6 +101,13 @@ impl Witness {
         }
         table
     }
+}
+
+/// A loopback address that nothing else uses: a port that is given up for a while is not taken there by somebody's connection.
+fn own_host() -> String {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{low}.{}", high | 128, COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A service that has stopped, with a key to sign with, and three witnesses of its log of which two are required.
@@ -179,6 +188,42 @@ impl Scene {
         let (status, said) = admin_get(&self.chancery, "/readyz").await;
         assert_eq!(status, 200, "signing goes on whatever witnesses do: {said}");
         said
+    }
+
+    /// The messages of the acts that say that this witness has seen another history.
+    async fn conflicts_on_record(&self, witness: u8) -> String {
+        let list = ["audit", "list", "--kind", "act", "--limit", "1000", "-o", "json"];
+        let said: serde_json::Value = serde_json::from_str(&succeed(self.chancery.cli().args(list))).unwrap();
+        let messages = said["records"].as_array().unwrap().iter().filter_map(|act| act["details"]["message"].as_str());
+        let start = format!("the witness witness.example/w{witness} has seen another history");
+        messages.filter(|message| message.starts_with(&start)).map(|message| format!("{message}\n")).collect()
+    }
+
+    /// The newest checkpoint as it is answered, which must continue the one in the file, where there is one; it is kept there.
+    fn checkpoint(&self, kept: &Path, more: &[String]) -> u64 {
+        let mut show = self.chancery.cli();
+        show.args(["audit", "checkpoint", "-o", "json", "--log-key", &self.log.to_string(), "--out"])
+            .arg(kept)
+            .args(more);
+        if kept.exists() {
+            show.arg("--continues").arg(kept);
+        }
+        let said: serde_json::Value = serde_json::from_str(&succeed(&mut show)).unwrap();
+        said["tree_size"].as_u64().unwrap()
+    }
+
+    /// `audit verify` with the log's key: of the database with `--database` alone, of the service without anything.
+    fn verify_log(&self, keys: &[&VerifierKey], more: &[&str]) -> (serde_json::Value, Option<i32>) {
+        let mut verify = self.chancery.cli();
+        verify.args(["audit", "verify", "-o", "json"]).args(more);
+        if more.last() == Some(&"--database") {
+            verify.arg(hand::database(&self.chancery.dir()));
+        }
+        for key in keys {
+            verify.args(["--log-key", &key.to_string()]);
+        }
+        let (said, code) = run(&mut verify);
+        (serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}")), code)
     }
 
     async fn until_counted(&self) {
@@ -334,6 +379,10 @@ async fn a_database_of_yesterday_with_its_anchor_is_found_by_those_who_remember_
     }
     scene.until_signed().await;
     scene.until_witnesses(["silent", "silent", "cosigns"]).await;
+    let export = scene.witnesses[0].folder.join("export");
+    let _said =
+        succeed(scene.chancery.cli().args(["audit", "export", "--database"]).arg(hand::database(&dir)).arg(&export));
+    let exported = std::fs::read(export.join("checkpoint")).unwrap();
     scene.chancery.terminate().await.unwrap();
 
     // Yesterday again: nothing on this disk says that there was more.
@@ -344,6 +393,10 @@ async fn a_database_of_yesterday_with_its_anchor_is_found_by_those_who_remember_
     scene.witnesses[0].run();
     scene.witnesses[1].run();
     scene.serve().await;
+    // So does an export of today.
+    let from_service = ["audit", "export", "--log-key", &scene.log.to_string()].map(str::to_owned);
+    let (said, code) = run(scene.chancery.cli().args(&from_service).arg(&export));
+    assert!(code == Some(3) && said.contains("it was cut, or an old copy was put back"), "{said}");
     scene.sign().await;
     scene.until_witnesses(["cosigns", "cosigns", "conflict"]).await;
     let said = scene.readyz().await;
@@ -353,6 +406,9 @@ async fn a_database_of_yesterday_with_its_anchor_is_found_by_those_who_remember_
     assert!(log.contains("ERROR") && log.contains("a witness has seen another history of this log"), "{log}");
     // Two of three saw only yesterday and what comes after it now: with them it counts, as was configured.
     scene.until_counted().await;
+    let acts = scene.conflicts_on_record(3).await;
+    assert!(acts.contains("the witness witness.example/w3 has seen another history of the log log.example/chancery"));
+    assert!(acts.contains("records by this name, and the log that it was asked to cosign has"), "{acts}");
     scene.chancery.terminate().await.unwrap();
 
     // Yesterday once more, and now all of them remember a today: nothing counts.
@@ -373,10 +429,175 @@ async fn a_database_of_yesterday_with_its_anchor_is_found_by_those_who_remember_
     .await;
     assert!(scene.readyz().await.contains("log: uncounted: "));
     assert_ne!(scene.metric("chancery_log_uncounted").await, Some(0));
+    // Nor is it what was exported, though it has as many records by now, and the service shows fewer of them.
+    let (said, code) = run(scene.chancery.cli().args(&from_service).arg(&export));
+    assert!(code == Some(3) && said.contains("the log was forked since the export was begun"), "{said}");
+    let from_database = ["audit", "export", "--database"];
+    let (said, code) = run(scene.chancery.cli().args(from_database).arg(hand::database(&dir)).arg(&export));
+    assert!(code == Some(3) && said.contains("the log was forked since the export was begun"), "{said}");
+    assert_eq!(std::fs::read(export.join("checkpoint")).unwrap(), exported, "it is as it was");
+    // Each has contradicted in two ways, and was asked more often than that.
+    for witness in 1..=3 {
+        until("both are on the record", async || {
+            let acts = scene.conflicts_on_record(witness).await;
+            assert!(acts.lines().count() <= 2, "{acts}");
+            (acts.lines().count() == 2 && acts.contains("does not continue")).then_some(())
+        })
+        .await;
+    }
     scene.chancery.terminate().await.unwrap();
     assert_eq!(scene.counted(), counted, "no checkpoint of the second history counts");
+    let (said, code) = scene.verify_log(&[&scene.log], &["--database"]);
+    assert_eq!((code, said["report"]["attested"] == said["report"]["records"]), (Some(0), true), "{said}");
     for witness in &scene.witnesses {
         let said = witness.running.as_ref().unwrap().log();
         assert!(said.contains("does not continue what was cosigned"), "{said}");
     }
+}
+
+/// `--witness` for each of these, of which so many are required.
+fn trusting(witnesses: &[&Witness], required: usize) -> Vec<String> {
+    let witness = |witness: &&Witness| ["--witness".to_owned(), witness.key.to_string()];
+    let mut arguments: Vec<String> = witnesses.iter().flat_map(witness).collect();
+    arguments.extend(["--required-witnesses".to_owned(), required.to_string()]);
+    arguments
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_shown_is_shown_until_more_counts_whatever_is_configured() {
+    let mut scene = Scene::new().await;
+    let dir = scene.chancery.dir();
+    let kept = dir.join("kept.checkpoint");
+    let newest = |dir: &Path| {
+        let reader = chancery_store::look_into(&hand::database(dir)).unwrap();
+        reader.newest_checkpoint().unwrap().unwrap().size
+    };
+    let require = |scene: &mut Scene, required: i64| {
+        let set = |config: &mut Table| config["log"]["required_witnesses"] = Value::Integer(required);
+        scene.chancery.configure(set).unwrap();
+    };
+    // Without witnesses each checkpoint counted. With them, and too few there, that is what others see.
+    let shown = newest(&dir);
+    scene.witnesses[1].kill();
+    scene.witnesses[2].kill();
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_signed().await;
+    scene.until_witnesses(["cosigns", "silent", "silent"]).await;
+    assert!(scene.readyz().await.contains("log: uncounted: "));
+    assert_eq!(scene.checkpoint(&kept, &[]), shown);
+    assert_ne!(scene.metric("chancery_log_uncounted").await, Some(0));
+
+    // They are back: it goes on from there. Then three are wanted, and one of them is not there.
+    scene.witnesses[1].run();
+    scene.until_counted().await;
+    let two = trusting(&[&scene.witnesses[0], &scene.witnesses[1]], 2);
+    assert!(scene.checkpoint(&kept, &two) > shown);
+    scene.chancery.terminate().await.unwrap();
+    let counted = scene.counted();
+    require(&mut scene, 3);
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_signed().await;
+    scene.until_witnesses(["cosigns", "cosigns", "silent"]).await;
+    assert!(scene.readyz().await.contains("log: uncounted: "));
+    assert_eq!(scene.checkpoint(&kept, &[]), counted);
+    scene.chancery.terminate().await.unwrap();
+
+    // None are wanted for a while, and then three again.
+    require(&mut scene, 0);
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_counted().await;
+    assert!(scene.checkpoint(&kept, &[]) > counted);
+    scene.chancery.terminate().await.unwrap();
+    let shown = newest(&dir);
+    require(&mut scene, 3);
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_signed().await;
+    assert_eq!(scene.checkpoint(&kept, &[]), shown, "it counted when it was signed");
+    scene.witnesses[2].run();
+    scene.until_counted().await;
+    let all: Vec<&Witness> = scene.witnesses.iter().collect();
+    assert!(scene.checkpoint(&kept, &trusting(&all, 3)) > shown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_verifies_a_log_says_which_witnesses_it_must_have() {
+    let mut scene = Scene::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("log");
+    let (database, key) = (hand::database(&scene.chancery.dir()), scene.log.to_string());
+    let [export, database] = [&export, &database].map(|path| path.to_str().unwrap().to_owned());
+    let from_database = ["audit", "export", &export, "--database", &database, "-o", "json"];
+    let from_service = ["audit", "export", &export, "--log-key", &key, "-o", "json"];
+    let json = |said: &str| -> serde_json::Value { serde_json::from_str(said).unwrap() };
+    scene.serve().await;
+    scene.sign().await;
+    scene.until_counted().await;
+    scene.until_witnesses(["cosigns"; 3]).await;
+
+    // An export of the database has what was cosigned, and one of the service adds to it, and the other way round.
+    let first = json(&succeed(scene.chancery.cli().args(from_database)));
+    scene.witnesses[1].kill();
+    scene.witnesses[2].kill();
+    scene.sign().await;
+    scene.until_signed().await;
+    scene.until_witnesses(["cosigns", "silent", "silent"]).await;
+    let second = json(&succeed(scene.chancery.cli().args(from_database)));
+    assert!(second["records"].as_u64() > first["records"].as_u64() && second["behind"].is_null(), "{second}");
+    let third = json(&succeed(scene.chancery.cli().args(from_service)));
+    let behind = third["behind"].as_u64().unwrap();
+    assert_eq!((&third["records"], &third["added"]), (&second["records"], &serde_json::json!(0)), "{third}");
+    assert!(behind >= first["records"].as_u64().unwrap() && behind < third["records"].as_u64().unwrap(), "{third}");
+
+    // How far enough of them vouch for it, of the export, the database and the service.
+    let [w1, w2, w3] = &scene.witnesses;
+    let stranger =
+        VerifierKey::from_public_key(w1.key.name().clone(), SignatureKind::Cosignature, scene.log.public()).unwrap();
+    for place in [vec![export.as_str()], vec!["--database", &database], vec![]] {
+        let verify = |witnesses: &[String]| {
+            let witnesses: Vec<&str> = witnesses.iter().map(String::as_str).collect();
+            scene.verify_log(&[&scene.log], &[witnesses, place.clone()].concat())
+        };
+        let (said, code) = verify(&trusting(&[w1, w2, w3], 2));
+        let (report, witnessed) = (&said["report"], &said["report"]["witnessed"]);
+        assert_eq!((code, &said["verified"]), (Some(0), &serde_json::Value::Bool(true)), "{place:?}: {said}");
+        assert!(witnessed["records"].as_u64() == Some(behind) && witnessed["required"] == 2, "{place:?}: {said}");
+        assert!(witnessed["by"].as_array().unwrap().len() >= 2, "{place:?}: {said}");
+        // The service hands out what counts alone.
+        let rest = report["records"].as_u64() > Some(behind);
+        assert_eq!(rest, !place.is_empty(), "{place:?}: {said}");
+        let (said, code) = verify(&["--witness".to_owned(), stranger.to_string()]);
+        assert!(code == Some(1) && said["report"]["witnessed"]["records"] == 0, "{place:?}: {said}");
+        let mut for_people = scene.chancery.cli();
+        for_people.args(["audit", "verify", "--log-key", &key, "--witness", &stranger.to_string()]).args(&place);
+        let (said, code) = run(&mut for_people);
+        let verdict = "no: the log fits together, and no checkpoint has the cosignatures of 1 of the 1 witnesses";
+        assert!(code == Some(1) && said.contains(verdict), "{place:?}: {said}");
+    }
+    let mut show = scene.chancery.cli();
+    show.args(["audit", "checkpoint", "--log-key", &key, "--witness", &stranger.to_string()]);
+    let (said, code) = run(&mut show);
+    assert!(
+        code == Some(1) && said.contains("has the cosignatures of 0 of the witnesses, and 1 are required"),
+        "{said}"
+    );
+    assert_eq!(run(scene.chancery.cli().args(["audit", "verify", &export, "--required-witnesses", "1"])).1, Some(2));
+
+    // A cosignature that was changed is a fault, with its place.
+    let sizes = [format!("{export}/checkpoints/{behind:020}")];
+    let note = std::fs::read_to_string(&sizes[0]).unwrap();
+    let line = note.lines().find(|line| line.contains(w1.key.name().as_str())).unwrap();
+    let mut changed = line.to_owned();
+    let at = changed.len() - 20;
+    let other = if changed.as_bytes()[at] == b'A' { "B" } else { "A" };
+    changed.replace_range(at..=at, other);
+    std::fs::write(&sizes[0], note.replace(line, &changed)).unwrap();
+    let trusted = trusting(&[w1, w2], 1);
+    let arguments: Vec<&str> = trusted.iter().map(String::as_str).chain([export.as_str()]).collect();
+    let (said, code) = scene.verify_log(&[&scene.log], &arguments);
+    assert!(code == Some(1) && said["fault"]["checkpoint"].as_u64() == Some(behind), "{said}");
+    assert!(said["fault"]["what"].as_str().unwrap().contains("a cosignature on it is false"), "{said}");
 }

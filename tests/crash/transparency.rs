@@ -58,7 +58,7 @@ impl Follower {
     pub fn last_look(&mut self, dev: &Path) -> Checked {
         let reader = reader(dev)?;
         let log_keys = chancery_core::kept_log_keys(&reader).map_err(broken)?;
-        let trusted = Trusted { log_keys, checkpoints: self.seen.take().into_iter().collect() };
+        let trusted = Trusted { log_keys, checkpoints: self.seen.take().into_iter().collect(), ..Trusted::default() };
         let report = verify_database(&reader, None, trusted, |_, _| ()).map_err(broken)?;
         if report.attested < self.verifier.size() || report.attested != report.size {
             return violation!("the log ends with {report:?}, and {} records were signed for", self.verifier.size());

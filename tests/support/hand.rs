@@ -31,7 +31,7 @@ pub const STATE: [&str; 14] = [
 ];
 
 /// Tables whose rows are no part of it: the log, which proves itself, counters, and SQLite's own notes.
-pub const OTHERS: [&str; 15] = [
+pub const OTHERS: [&str; 16] = [
     "leaves",
     "details",
     "open_intents",
@@ -46,6 +46,7 @@ pub const OTHERS: [&str; 15] = [
     "checkpoints",
     "cosigned_checkpoints",
     "archive",
+    "shown_checkpoint",
     "migrations",
 ];
 

@@ -13,9 +13,9 @@ mod error;
 mod exporter;
 mod files;
 
-pub use database::{ExportDatabaseError, Exported, export_database};
+pub use database::{ExportDatabaseError, export_database};
 pub use error::ExportError;
-pub use exporter::Exporter;
+pub use exporter::{Exported, Exporter};
 pub use files::ExportedLog;
 
 pub(crate) use details::{details_path, read_details};

@@ -4,12 +4,12 @@ use crate::erase::Erasure;
 use crate::growing::{Growing, TreeHead};
 use crate::log::RecordError;
 use crate::prepared::Prepared;
-use crate::queue::{Answer, Background, Delivery, Group, Queue, Request, SealRequest};
+use crate::queue::{Answer, Background, Delivery, Group, KeptAs, Queue, Request, SealRequest};
 use crate::record::{Changed, NewSeal, Recorded, UsageClaim};
 use crate::seal::{Admitted, Sealing};
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, Usage, UsageOf};
-use chancery_store::{Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
+use chancery_store::{CheckpointRow, Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -100,14 +100,8 @@ pub(crate) fn commit(
                 group.seal(*request)?;
             }
             Request::TreeHead { answer } => group.answers.push(Ready::TreeHead(answer, None)),
-            Request::Checkpoint { checkpoint, cosigned, answer } => {
-                if cosigned {
-                    group.transaction.put_cosigned_checkpoint(&checkpoint)?;
-                } else {
-                    group.transaction.put_checkpoint(&checkpoint)?;
-                    group.sealing.checkpointed(Some(checkpoint));
-                    group.changed = true;
-                }
+            Request::Checkpoint { checkpoint, kept, answer } => {
+                group.checkpoint(checkpoint, kept)?;
                 group.answers.push(Ready::Checkpoint(answer));
             }
             Request::Erase { erasure, answer } => {
@@ -304,6 +298,25 @@ impl Writing<'_> {
             self.append(taken, &mut records)?;
         }
         self.answers.push(Ready::Change(answer, taken.map(changed).ok_or(RecordError::StaleEpoch)));
+        Ok(())
+    }
+
+    /// Keeps a checkpoint, and one that counts as what others are shown: that never becomes smaller, by whichever rule it
+    /// counted.
+    fn checkpoint(&mut self, checkpoint: CheckpointRow, kept: KeptAs) -> Result<(), StoreError> {
+        if kept != KeptAs::Signed {
+            let of = |row: &CheckpointRow| row.note.lines().next().map(str::to_owned);
+            let shown = self.transaction.shown_checkpoint()?.filter(|shown| of(shown) == of(&checkpoint));
+            if shown.is_none_or(|shown| shown.size <= checkpoint.size) {
+                self.transaction.put_shown_checkpoint(&checkpoint)?;
+            }
+        }
+        if kept == KeptAs::Cosigned {
+            return self.transaction.put_cosigned_checkpoint(&checkpoint);
+        }
+        self.transaction.put_checkpoint(&checkpoint)?;
+        self.sealing.checkpointed(Some(checkpoint));
+        self.changed = true;
         Ok(())
     }
 

@@ -27,6 +27,7 @@ mod growing;
 mod health;
 mod hex;
 mod kept;
+mod kept_checkpoints;
 mod leaf;
 mod log;
 pub mod note;

@@ -7,7 +7,7 @@ use crate::growing::{Growing, TreeHead};
 use crate::health::LogHealth;
 use crate::observer::GroupObserver;
 use crate::prepared::Prepared;
-use crate::queue::{Queue, Request, SealRequest};
+use crate::queue::{KeptAs, Queue, Request, SealRequest};
 use crate::record::{Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement};
 use crate::seal::{Sealer, Sealing};
 use crate::shares::Share;
@@ -353,26 +353,33 @@ impl Log {
     }
 
     /// Keeps a checkpoint, which is durable when this returns; the anchor gets it, too. Its signature must have been verified.
+    /// One that `counts` as it is will be shown to others, and is kept as what they have seen.
     ///
     /// # Errors
     /// [`RecordError::Closed`].
-    pub async fn keep_checkpoint(&self, checkpoint: &SignedCheckpoint, signed: Timestamp) -> Result<(), RecordError> {
-        self.keep(checkpoint, signed, false).await
+    pub async fn keep_checkpoint(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        signed: Timestamp,
+        counts: bool,
+    ) -> Result<(), RecordError> {
+        self.keep(checkpoint, signed, if counts { KeptAs::Counting } else { KeptAs::Signed }).await
     }
 
-    /// The same for one that was kept before, and that enough witnesses have cosigned by now. The anchor stays as it is.
+    /// The same for one that was kept before, and that enough witnesses have cosigned by now, so that it counts. The anchor
+    /// stays as it is.
     ///
     /// # Errors
     /// [`RecordError::Closed`].
     pub async fn keep_cosigned(&self, checkpoint: &SignedCheckpoint, signed: Timestamp) -> Result<(), RecordError> {
-        self.keep(checkpoint, signed, true).await
+        self.keep(checkpoint, signed, KeptAs::Cosigned).await
     }
 
-    async fn keep(&self, checkpoint: &SignedCheckpoint, time: Timestamp, cosigned: bool) -> Result<(), RecordError> {
+    async fn keep(&self, checkpoint: &SignedCheckpoint, time: Timestamp, kept: KeptAs) -> Result<(), RecordError> {
         let (answer, answered) = oneshot::channel();
         let size = checkpoint.unverified().size();
         let checkpoint = CheckpointRow { size, time, note: checkpoint.to_string() };
-        self.inner.queue.request(Request::Checkpoint { checkpoint, cosigned, answer })?;
+        self.inner.queue.request(Request::Checkpoint { checkpoint, kept, answer })?;
         self.answer(answered).await
     }
 

@@ -99,8 +99,7 @@ pub(crate) enum Request {
     },
     Checkpoint {
         checkpoint: CheckpointRow,
-        /// Whether enough witnesses have cosigned it, so that it is kept as such.
-        cosigned: bool,
+        kept: KeptAs,
         answer: Answer<()>,
     },
     /// Erases details that a record says are erased.
@@ -120,6 +119,17 @@ pub(crate) enum Request {
     Flush {
         answer: Answer<()>,
     },
+}
+
+/// What a checkpoint is when it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeptAs {
+    /// Signed; it counts once witnesses have cosigned it.
+    Signed,
+    /// Signed, and it counts as it is.
+    Counting,
+    /// Signed and kept before; enough witnesses have cosigned it by now, and it counts.
+    Cosigned,
 }
 
 /// From now on the state is sealed as it is at `epoch`. With records it is sealed anew, with a raised

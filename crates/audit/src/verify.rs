@@ -24,8 +24,9 @@ pub use order::MAX_OPEN;
 use crate::checkpoint::SignedCheckpoint;
 use crate::commitment::commitment_to_details;
 use crate::leaf::Leaf;
-use crate::note::VerifierKey;
+use crate::note::{KeyName, VerifierKey};
 use crate::tree::{Appender, Tile, leaf_hash};
+use crate::witness::{NotWitnessed, WitnessPolicy};
 use chancery_model::Sha256Hash;
 use order::Order;
 use walk::{Stop, walk};
@@ -54,8 +55,21 @@ pub struct Report {
     pub checkpoints: u64,
     /// How many leaves the last of them vouches for; what comes after them is vouched for by nobody yet.
     pub attested: u64,
+    /// What witnesses vouch for; `None` where none were named.
+    pub witnessed: Option<Witnessed>,
     /// How many records had their details, which match.
     pub details: u64,
+}
+
+/// What enough of the witnesses that were named vouch for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Witnessed {
+    /// How many leaves the last checkpoint covers that enough of them have cosigned; 0 where there is none.
+    pub size: u64,
+    /// Those who have cosigned that one.
+    pub by: Vec<KeyName>,
+    /// How many checkpoints enough of them have cosigned.
+    pub checkpoints: u64,
 }
 
 /// What is held against a log, and known from elsewhere than from it.
@@ -65,6 +79,8 @@ pub struct Trusted {
     pub log_keys: Vec<VerifierKey>,
     /// Checkpoints that somebody kept.
     pub checkpoints: Vec<SignedCheckpoint>,
+    /// The witnesses, and how many of them have to vouch for the log; without keys nobody asks.
+    pub witnesses: WitnessPolicy,
 }
 
 /// Why a log was not verified to its end.
@@ -91,14 +107,31 @@ pub struct LogVerifier {
     order: Order,
     checkpoints: u64,
     attested: u64,
+    witnesses: WitnessPolicy,
+    witnessed: Witnessed,
     details: u64,
 }
 
 impl LogVerifier {
     /// `log_keys` are pinned: known from elsewhere than from the log. Several are for a log that changed its key.
     #[must_use]
-    pub const fn new(log_keys: Vec<VerifierKey>) -> Self {
-        Self { log_keys, tree: Appender::new(), order: Order::new(), checkpoints: 0, attested: 0, details: 0 }
+    pub fn new(log_keys: Vec<VerifierKey>) -> Self {
+        Self {
+            log_keys,
+            tree: Appender::new(),
+            order: Order::new(),
+            checkpoints: 0,
+            attested: 0,
+            witnesses: WitnessPolicy::default(),
+            witnessed: Witnessed::default(),
+            details: 0,
+        }
+    }
+
+    /// The same, and the report says how far enough of these witnesses vouch for the log.
+    #[must_use]
+    pub fn with_witnesses(self, witnesses: WitnessPolicy) -> Self {
+        Self { witnesses, ..self }
     }
 
     /// How many records were verified.
@@ -139,7 +172,8 @@ impl LogVerifier {
     }
 
     /// Verifies a checkpoint of as many leaves as there have been records: signed by the log, and of the same root. Since
-    /// all checkpoints are held against the same leaves, they are consistent with each other, too.
+    /// all checkpoints are held against the same leaves, they are consistent with each other, too. What is said to be the
+    /// cosignature of a witness must be one; how many there are is said at the end.
     ///
     /// # Errors
     /// [`Fault`], as [`LogVerifier::record`].
@@ -148,8 +182,8 @@ impl LogVerifier {
         self.check_checkpoint(checkpoint).map_err(|check| Fault { at, check })
     }
 
-    fn check_checkpoint(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), Check> {
-        let checkpoint = checkpoint.verify(&self.log_keys)?;
+    fn check_checkpoint(&mut self, signed: &SignedCheckpoint) -> Result<(), Check> {
+        let checkpoint = signed.verify(&self.log_keys)?;
         let records = self.size();
         if checkpoint.size() > records {
             return Err(Check::Truncated { records });
@@ -160,6 +194,14 @@ impl LogVerifier {
         if *checkpoint.root() != self.tree.root() {
             return Err(Check::Root { since: self.attested });
         }
+        match self.witnesses.check(signed) {
+            Ok(by) => {
+                let by = by.iter().map(|one| one.key.name().clone()).collect();
+                self.witnessed = Witnessed { size: records, by, checkpoints: self.witnessed.checkpoints + 1 };
+            }
+            Err(NotWitnessed::TooFew { .. }) => {}
+            Err(NotWitnessed::Note(error)) => return Err(Check::Cosignature(error)),
+        }
         self.checkpoints += 1;
         self.attested = records;
         Ok(())
@@ -168,8 +210,17 @@ impl LogVerifier {
     /// The end of the log: what was found.
     #[must_use]
     pub fn finish(self) -> Report {
-        let Self { log_keys: _, tree, order, checkpoints, attested, details } = self;
-        Report { size: tree.size(), root: tree.root(), open: order.into_open(), checkpoints, attested, details }
+        let Self { log_keys: _, tree, order, checkpoints, attested, witnesses, witnessed, details } = self;
+        let witnessed = (!witnesses.keys().is_empty()).then_some(witnessed);
+        Report {
+            size: tree.size(),
+            root: tree.root(),
+            open: order.into_open(),
+            checkpoints,
+            attested,
+            witnessed,
+            details,
+        }
     }
 }
 

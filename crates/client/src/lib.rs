@@ -174,7 +174,7 @@ pub use retry::RetryPolicy;
 pub use sign::Signed;
 pub use signer::{KeySigner, Signature, VerifyingKey};
 pub use stream::{SignAnswer, SignAnswers, SignSender};
-pub use transparency::{ConsistencyProof, InclusionProof, LogCheckpoint};
+pub use transparency::{ConsistencyProof, InclusionProof, LogCheckpoint, LogKey};
 pub use transport::Connection;
 pub use verify::{Finding, Verdict, VerifyItem};
 pub use watch::{RecordWatch, WatchOptions};

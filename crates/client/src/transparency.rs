@@ -21,8 +21,24 @@ pub struct LogCheckpoint {
     pub root_hash: Sha256Hash,
     /// When it was signed.
     pub signed: Timestamp,
-    /// The log's public key, NAME+ID+KEY, as the service says it: compare it over another way before pinning it.
+    /// The log's public key that has signed it, NAME+ID+KEY, as the service says it: compare it over another way before
+    /// pinning it.
     pub log_key: String,
+    /// All keys of the log, oldest first; none from a service of before they were said.
+    pub log_keys: Vec<LogKey>,
+}
+
+/// A public key of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogKey {
+    /// NAME+ID+KEY.
+    pub verifier_key: String,
+    /// Whether the log is signed by it now.
+    pub signs: bool,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Since when it signs no more.
+    pub retired: Option<Timestamp>,
 }
 
 /// Proof that a record is in the log.
@@ -110,9 +126,21 @@ impl TryFrom<v1::LogCheckpoint> for LogCheckpoint {
     type Error = ClientError;
 
     fn try_from(answer: v1::LogCheckpoint) -> Result<Self, ClientError> {
-        let v1::LogCheckpoint { note, origin, tree_size, root_hash, sign_time, log_key } = answer;
+        let v1::LogCheckpoint { note, origin, tree_size, root_hash, sign_time, log_key, log_keys } = answer;
         let (root_hash, signed) = (hash(root_hash)?, time("the checkpoint's time", sign_time)?);
-        Ok(Self { note, origin, tree_size, root_hash, signed, log_key })
+        let log_keys = log_keys.into_iter().map(LogKey::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { note, origin, tree_size, root_hash, signed, log_key, log_keys })
+    }
+}
+
+impl TryFrom<v1::LogKey> for LogKey {
+    type Error = ClientError;
+
+    fn try_from(answer: v1::LogKey) -> Result<Self, ClientError> {
+        let v1::LogKey { verifier_key, signs, create_time, retire_time } = answer;
+        let created = time("when the log's key was made", create_time)?;
+        let retired = retire_time.map(|at| time("since when the log's key signs no more", Some(at))).transpose()?;
+        Ok(Self { verifier_key, signs, created, retired })
     }
 }
 

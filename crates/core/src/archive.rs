@@ -195,7 +195,7 @@ impl Chancery {
         while let Some(checkpoint) = self.served_checkpoint() {
             let Some(copied) = self.copy(archive, &rule, &checkpoint).await? else { break };
             FailPoint::LeavesCopied.pass();
-            let recorded = self.note(details::leaves_archived(rule.days, &copied)).await?;
+            let recorded = self.note(&details::leaves_archived(rule.days, &copied)).await?;
             empty(&self.inner.log, &recorded, &copied, &self.inner.archive_standing).await?;
             let (first, last) = copied.range();
             moved += last - first + 1;

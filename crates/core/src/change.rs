@@ -55,8 +55,8 @@ impl Chancery {
         Err(Error::StateChanging)
     }
 
-    /// Records what the service itself does, and changes nothing by it: the epoch stays.
-    pub(crate) async fn note(&self, act: Act) -> Result<Recorded, Error> {
+    /// Records what the service itself does, and changes nothing by it, at whichever epoch the state is by then: it stays.
+    pub(crate) async fn note(&self, act: &Act) -> Result<Recorded, Error> {
         for _ in 0..ATTEMPTS {
             match self.inner.log.note(self.snapshot().epoch, act.clone()).await {
                 Ok(changed) => return Ok(changed.recorded),

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use chancery_audit::archive::Copied;
+use chancery_audit::checkpoint::Checkpoint;
 use chancery_audit::{
     Act, AuthenticationDetails, Decision, Details, Erased, Hex, Intent, ItemDetails, OutcomeItem, OutcomeResult,
     SignedDetails, ToErase,
@@ -440,6 +441,19 @@ pub(crate) fn state_refused(found: &str) -> Act {
 /// An operator, at the machine itself, lets the service go by it.
 pub(crate) fn state_accepted(message: &str) -> Act {
     of_the_service(None, [0; 32], Details { message: Some(message.to_owned()), ..Details::default() })
+}
+
+/// A witness has seen another history of the log than the one that goes up to this checkpoint.
+pub(crate) fn witness_conflict(witness: &str, forks: bool, seen: Option<u64>, checkpoint: &Checkpoint) -> Act {
+    let (origin, size) = (checkpoint.origin(), checkpoint.size());
+    let seen = seen.map_or_else(|| "records".to_owned(), |seen| format!("{seen} records"));
+    let found = if forks {
+        format!("it has cosigned {seen} by this name, which the log of {size} records does not continue")
+    } else {
+        format!("it has cosigned {seen} by this name, and the log that it was asked to cosign has {size}")
+    };
+    let message = format!("the witness {witness} has seen another history of the log {origin}: {found}");
+    of_the_service(None, [0; 32], Details { message: Some(message), ..Details::default() })
 }
 
 /// Details are erased by a rule of the configuration.

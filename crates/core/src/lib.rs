@@ -98,8 +98,8 @@ pub use certificates::{CertificateRequest, CertificateRequestAnswer};
 /// What the log serves, by its path.
 pub use chancery_audit::tree::Resource as LogResource;
 pub use checkpoints::{
-    CheckpointSettings, CheckpointStanding, CheckpointTrouble, NewestCheckpoint, WitnessStanding, WitnessTrouble,
-    kept_log_keys,
+    CheckpointSettings, CheckpointStanding, CheckpointTrouble, LogKey, NewestCheckpoint, WitnessStanding,
+    WitnessTrouble, kept_log_keys,
 };
 pub use clock::Clock;
 pub use error::{Error, Limited};

@@ -11,7 +11,7 @@ use chancery_store::StoreError;
 use tokio::time::timeout_at;
 
 use crate::authorize::Asked;
-use crate::checkpoints::{NewestCheckpoint, Uncovered};
+use crate::checkpoints::{LogKey, NewestCheckpoint, Uncovered};
 use crate::receipts::in_time;
 use crate::{Chancery, Error, Requester};
 
@@ -20,8 +20,10 @@ use crate::{Chancery, Error, Requester};
 pub struct LogCheckpoint {
     /// The checkpoint.
     pub newest: Arc<NewestCheckpoint>,
-    /// The log's key.
+    /// The log's key that has signed it.
     pub log_key: VerifierKey,
+    /// All keys that have signed the log, or do, oldest first.
+    pub log_keys: Vec<LogKey>,
 }
 
 /// A proof, and the tree that it is of.
@@ -99,8 +101,8 @@ impl Chancery {
             Uncovered::NotKept => Error::LogNotSigned,
             Uncovered::Unsigned => Error::NoCheckpoint,
         })?;
-        let log_key = self.verifier_key_of(&newest)?;
-        Ok(LogCheckpoint { newest, log_key })
+        let (log_key, log_keys) = self.log_keys_of(&newest)?;
+        Ok(LogCheckpoint { newest, log_key, log_keys })
     }
 
     async fn prove<F>(&self, from: &Requester, index: u64, size: Option<u64>, proof: F) -> Result<LogProof, Error>

@@ -117,7 +117,7 @@ impl Chancery {
     /// The act that says what is erased. It changes no row, and leaves the epoch as it is.
     async fn record_erasure(&self, rule: &ByRule, due: &ToErase) -> Result<Recorded, Error> {
         let ByRule { what, days } = rule;
-        self.note(details::details_erased(*what, *days, due)).await
+        self.note(&details::details_erased(*what, *days, due)).await
     }
 }
 

@@ -11,13 +11,13 @@ use chancery_audit::Log;
 use chancery_hsm::Token;
 use chancery_model::{Id, Timestamp};
 use chancery_policy::{PolicyDocument, PolicyErrors, PolicySet, someone_can_apply};
-use chancery_store::{OpenIntent, Reader, State, StoreError};
+use chancery_store::{OpenIntent, Reader, State};
 use tokio::sync::{Semaphore, watch};
 
 use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
 use crate::archive::ArchiveSettings;
 use crate::callers::{CallerDeclaration, take_callers};
-use crate::checkpoints::{CheckpointSettings, Checkpoints};
+use crate::checkpoints::{CheckpointSettings, Checkpoints, KeptForStart};
 use crate::denials::Denials;
 use crate::evidence::Nonces;
 use crate::freeze::ring_states;
@@ -203,10 +203,8 @@ impl Chancery {
             None => None,
             Some(_) => {
                 let reader = reader.clone();
-                let read =
-                    move || Ok::<_, StoreError>((reader.newest_checkpoint()?, reader.newest_cosigned_checkpoint()?));
-                let (newest, cosigned) = crate::blocking(read).await?.map_err(Error::from)?;
-                Some(Checkpoints::new(checkpoints, newest, cosigned)?)
+                let kept = crate::blocking(move || KeptForStart::read(&reader)).await?.map_err(Error::from)?;
+                Some(Checkpoints::new(checkpoints, kept)?)
             }
         };
         let inner = Inner {

@@ -124,7 +124,7 @@ pub fn check_pages(database: &Path) -> Result<(), BackupError> {
 pub fn look_into(database: &Path) -> Result<Reader, BackupError> {
     let failed = failure(database, "looking for its log");
     // Of an earlier version, a database has not all that is read.
-    let newest = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('archive') WHERE name = 'leaves')";
+    let newest = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('shown_checkpoint') WHERE name = 'note')";
     let newest: bool =
         reading(database)?.query_row(newest, [], |row| row.get(0)).map_err(|error| failed(error.into()))?;
     if !newest {
@@ -190,7 +190,7 @@ mod tests {
         drop((reader, writer));
         let old = folder.path().join("old.db");
         back_up(&path, &old).unwrap();
-        rusqlite::Connection::open(&old).unwrap().execute_batch("DROP TABLE archive").unwrap();
+        rusqlite::Connection::open(&old).unwrap().execute_batch("DROP TABLE shown_checkpoint").unwrap();
         assert!(matches!(look_into(&old), Err(BackupError::NotOurs { .. })));
         assert!(matches!(look_into(&folder.path().join("none.db")), Err(BackupError::Missing { .. })));
     }

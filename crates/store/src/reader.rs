@@ -174,6 +174,14 @@ impl Reader {
         tree::newest_checkpoint(self.pool.take()?.connection(), CheckpointTable::Cosigned)
     }
 
+    /// The newest of the log's checkpoints that ever counted, which is what others were shown; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn shown_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
+        tree::newest_checkpoint(self.pool.take()?.connection(), CheckpointTable::Shown)
+    }
+
     /// Up to `limit` checkpoints of more than `after` leaves, or from the first on, the smallest first.
     ///
     /// # Errors

@@ -346,6 +346,22 @@ impl Transaction<'_> {
         tree::put_checkpoint(self.connection, CheckpointTable::Cosigned, checkpoint)
     }
 
+    /// Keeps a checkpoint as the one that others are shown.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn put_shown_checkpoint(&mut self, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+        tree::put_shown_checkpoint(self.connection, checkpoint)
+    }
+
+    /// The checkpoint that others are shown, as this transaction leaves it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn shown_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
+        tree::newest_checkpoint(self.connection, CheckpointTable::Shown)
+    }
+
     /// The log's newest checkpoint, as this transaction leaves it.
     ///
     /// # Errors
@@ -354,7 +370,8 @@ impl Transaction<'_> {
         tree::newest_checkpoint(self.connection, CheckpointTable::Signed)
     }
 
-    /// Removes the checkpoints of `from` leaves and more, those that witnesses have cosigned included.
+    /// Removes the checkpoints of `from` leaves and more, those that witnesses have cosigned, and the one
+    /// that is shown, included.
     ///
     /// # Errors
     /// [`StoreError`]: the database failed.

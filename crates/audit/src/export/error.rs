@@ -48,15 +48,15 @@ pub enum ExportError {
     },
     /// The log has fewer records than were exported.
     #[error(
-        "the export in {folder} has a checkpoint of {exported} records, and the log has one of {size}: the log was cut, or an \
-         old copy was put back; keep the export as evidence"
+        "the export in {folder} has a checkpoint of {exported} records, and the log, whose newest here is of {size}, no longer \
+         has as many: it was cut, or an old copy was put back; keep the export as evidence"
     )]
     Behind {
         /// The folder.
         folder: PathBuf,
         /// How many were exported.
         exported: u64,
-        /// How many the log has.
+        /// Of how many the log's newest checkpoint is.
         size: u64,
     },
     /// The records are not those of the checkpoint.

@@ -3,9 +3,9 @@
 use super::details::{details_path, push_details};
 use super::error::{ExportError, failed};
 use super::files::ExportedLog;
-use crate::checkpoint::SignedCheckpoint;
+use crate::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::note::VerifierKey;
-use crate::tree::{Appender, Resource, TILE_WIDTH, Tile, leaf_hash, push_entry, read_bundle};
+use crate::tree::{Appender, Resource, TILE_WIDTH, Tile, check_consistency, leaf_hash, push_entry, read_bundle};
 use crate::verify::LogRecord;
 use chancery_model::Sha256Hash;
 use std::path::Path;
@@ -16,9 +16,22 @@ const CHECKPOINT_LIMIT: u64 = 1 << 20;
 const BUNDLE_LIMIT: u64 = 256 * (65_535 + 2);
 const TILE_BYTES: u64 = 256 * 32;
 
+/// What was exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The checkpoint that is published in the folder now.
+    pub checkpoint: SignedCheckpoint,
+    /// How many records were not there before.
+    pub added: u64,
+    /// How many records the checkpoint that was to be exported covers, where one of more was published before.
+    pub behind: Option<u64>,
+}
+
 /// Takes the records of a log into a folder, up to the size of one checkpoint, which it publishes last.
 ///
-/// Interrupted, it is taken up at the last whole bundle. All files are on the disk before the checkpoint is there.
+/// Interrupted, it is taken up at the last whole bundle. All files are on the disk before the checkpoint is there. The
+/// checkpoint that is published never becomes smaller: where one of more records was published before, it stays, once the log
+/// has shown that it still has these records, and the smaller one is kept beside it.
 #[derive(Debug)]
 pub struct Exporter {
     export: ExportedLog,
@@ -28,6 +41,8 @@ pub struct Exporter {
     first: u64,
     /// What was published before.
     before: Option<SignedCheckpoint>,
+    /// Whether the log has shown that it still has what was published before.
+    has_published: bool,
     /// The records since the last whole bundle.
     bundle: Vec<u8>,
     details: Option<String>,
@@ -44,12 +59,34 @@ impl Exporter {
         let before = prepare(&export, details)?;
         let size = checkpoint.unverified().size();
         let exported = before.as_ref().map_or(0, |before| before.unverified().size());
-        if exported > size {
+        if exported > size && size == 0 {
             return Err(ExportError::Behind { folder: folder.to_owned(), exported, size });
         }
-        let tree = take_up(&export, before.as_ref(), size)?;
-        let details = details.then(String::new);
-        Ok(Self { export, checkpoint, first: tree.size(), tree, before, bundle: Vec::new(), details })
+        let tree = take_up(&export, before.as_ref(), &checkpoint)?;
+        let (first, bundle, details) = (tree.size(), Vec::new(), details.then(String::new));
+        Ok(Self { export, checkpoint, first, tree, before, has_published: false, bundle, details })
+    }
+
+    /// What was published before, where it is of more records than the checkpoint is: witnesses are late, or the log was cut.
+    /// No more records are wanted then, and the log has to show which it is ([`Exporter::log_shows`]).
+    #[must_use]
+    pub fn ahead(&self) -> Option<&Checkpoint> {
+        let before = self.before.as_ref().map(SignedCheckpoint::unverified);
+        before.filter(|before| before.size() > self.checkpoint.unverified().size())
+    }
+
+    /// Takes the log's proof (RFC 6962, section 2.1.2) that what was published before continues the tree of the checkpoint:
+    /// a log that can give it has not been cut.
+    ///
+    /// # Errors
+    /// [`ExportError::Fork`]: it does not hold.
+    pub fn log_shows(&mut self, proof: &[Sha256Hash]) -> Result<(), ExportError> {
+        let Some(published) = self.ahead() else { return Ok(()) };
+        let (older, size) = (self.checkpoint.unverified(), published.size());
+        check_consistency(older.size(), older.root(), size, published.root(), proof)
+            .map_err(|_not_shown| ExportError::Fork { size })?;
+        self.has_published = true;
+        Ok(())
     }
 
     /// The index of the record that is wanted next; `None` where there are enough.
@@ -101,8 +138,7 @@ impl Exporter {
         Ok(())
     }
 
-    /// Publishes the checkpoint, with those that the log has kept, and its keys. How many records it has more than the one that
-    /// was published before.
+    /// Publishes the checkpoint, with those that the log has kept, and its keys.
     ///
     /// # Errors
     /// [`ExportError`]: records are missing, or are not those of the checkpoint; then it was not published.
@@ -110,8 +146,15 @@ impl Exporter {
         mut self,
         kept: impl IntoIterator<Item = Result<SignedCheckpoint, E>>,
         keys: &[VerifierKey],
-    ) -> Result<u64, E> {
+    ) -> Result<Exported, E> {
         let size = self.checkpoint.unverified().size();
+        if let Some(exported) = self.ahead().map(Checkpoint::size) {
+            if !self.has_published {
+                let folder = self.export.folder().to_owned();
+                return Err(ExportError::Behind { folder, exported, size }.into());
+            }
+            return self.publish_beside(kept, keys);
+        }
         if self.tree.size() != size {
             let what = "the log ended before it, and its checkpoint says that it is there".to_owned();
             return Err(ExportError::Record { index: self.tree.size(), what }.into());
@@ -127,20 +170,42 @@ impl Exporter {
             write_tile(&self.export, tile, hashes)?;
         }
         for checkpoint in kept {
-            self.keep(&checkpoint?)?;
+            self.keep(&checkpoint?, size, keys)?;
         }
         let published = self.before.as_ref().map_or(0, |before| before.unverified().size());
+        let mut checkpoint = self.checkpoint.clone();
         if let Some(before) = &self.before {
-            self.keep(before)?;
+            self.keep(before, size, keys)?;
+            if before.note().text() == checkpoint.note().text() && says_as_much(before, &checkpoint, keys) {
+                checkpoint = before.clone();
+            }
         }
-        self.export.write_log_keys(keys)?;
+        self.export.add_log_keys(keys)?;
         self.sync()?;
         let name = Resource::Checkpoint.to_string();
-        self.export.write(&name, self.checkpoint.to_string().as_bytes())?;
+        self.export.write(&name, checkpoint.to_string().as_bytes())?;
         self.export.sync(&name)?;
         self.export.sync("")?;
         self.remove_partial_tiles()?;
-        Ok(size - published)
+        Ok(Exported { checkpoint, added: size - published, behind: None })
+    }
+
+    /// Keeps the checkpoint beside the larger one that was published before, which stays.
+    fn publish_beside<E: From<ExportError>>(
+        self,
+        kept: impl IntoIterator<Item = Result<SignedCheckpoint, E>>,
+        keys: &[VerifierKey],
+    ) -> Result<Exported, E> {
+        let size = self.checkpoint.unverified().size();
+        let published = self.before.as_ref().unwrap_or(&self.checkpoint).clone();
+        let of = published.unverified().size();
+        for checkpoint in kept {
+            self.keep(&checkpoint?, of, keys)?;
+        }
+        self.keep(&self.checkpoint, of, keys)?;
+        self.export.add_log_keys(keys)?;
+        self.export.sync("")?;
+        Ok(Exported { checkpoint: published, added: 0, behind: Some(size) })
     }
 
     /// Lets the next run begin where this one began: the whole tiles say which records are there.
@@ -151,13 +216,18 @@ impl Exporter {
         added.try_for_each(|tile| self.export.remove(&tile.to_string()))
     }
 
-    /// Keeps a checkpoint beside the one that is published.
-    fn keep(&self, checkpoint: &SignedCheckpoint) -> Result<(), ExportError> {
+    /// Keeps a checkpoint beside the one that is published, of so many records, unless one that says as much is kept there.
+    fn keep(&self, checkpoint: &SignedCheckpoint, published: u64, keys: &[VerifierKey]) -> Result<(), ExportError> {
         let size = checkpoint.unverified().size();
-        if size < self.checkpoint.unverified().size() {
-            self.export.keep_checkpoint(size, &checkpoint.to_string())?;
+        if size >= published {
+            return Ok(());
         }
-        Ok(())
+        let kept = self.export.read_kept(size, CHECKPOINT_LIMIT)?;
+        let kept = kept.and_then(|kept| SignedCheckpoint::parse(&kept).ok());
+        if kept.is_some_and(|kept| says_as_much(&kept, checkpoint, keys)) {
+            return Ok(());
+        }
+        self.export.keep_checkpoint(size, &checkpoint.to_string())
     }
 
     /// Brings to the disk what was written.
@@ -223,13 +293,27 @@ fn prepare(export: &ExportedLog, details: bool) -> Result<Option<SignedCheckpoin
     if details { export.make_details().map(|()| None) } else { Ok(None) }
 }
 
-/// The tree of the whole bundles that are there, which must have the root that was published.
-fn take_up(export: &ExportedLog, before: Option<&SignedCheckpoint>, size: u64) -> Result<Appender, ExportError> {
+/// The tree of the whole bundles that are there, which must have the root that was published, and that of a checkpoint of
+/// fewer records.
+fn take_up(
+    export: &ExportedLog,
+    before: Option<&SignedCheckpoint>,
+    checkpoint: &SignedCheckpoint,
+) -> Result<Appender, ExportError> {
     let published = before.map_or(0, |before| before.unverified().size());
-    let is_root = |tree: &Appender| before.is_none_or(|before| is_root(tree, before));
+    let size = checkpoint.unverified().size();
     let other = || export.damaged(format!("its tiles are not those of its checkpoint of {published} records"));
+    let check = |tree: &Appender| {
+        if tree.size() == published && before.is_some_and(|before| !is_root(tree, before)) {
+            return Err(other());
+        }
+        if tree.size() == size && size < published && !is_root(tree, checkpoint) {
+            return Err(ExportError::Fork { size });
+        }
+        Ok(())
+    };
     let mut tree = Appender::new();
-    for index in 0..size / u64::from(TILE_WIDTH) {
+    for index in 0..size.max(published) / u64::from(TILE_WIDTH) {
         let Some(tile) = Tile::new(0, index, TILE_WIDTH) else { break };
         let Some(hashes) = read_tile(export, tile)? else { break };
         // What an interrupted run wrote was not brought to the disk: of a file there may be the name alone.
@@ -237,9 +321,7 @@ fn take_up(export: &ExportedLog, before: Option<&SignedCheckpoint>, size: u64) -
             break;
         }
         for hash in hashes {
-            if tree.size() == published && !is_root(&tree) {
-                return Err(other());
-            }
+            check(&tree)?;
             let mut written = Ok(());
             tree.append(hash, |tile, hashes| {
                 if written.is_ok() && tile.level() > 0 && !export.holds(&tile.to_string()) {
@@ -252,11 +334,15 @@ fn take_up(export: &ExportedLog, before: Option<&SignedCheckpoint>, size: u64) -
     if tree.size() <= published {
         let mut whole = tree.clone();
         if let Some(tile) = Tile::edge_of_tree(published).find(|tile| tile.level() == 0) {
-            read_tile(export, tile)?.into_iter().flatten().for_each(|hash| whole.append(hash, |_, _| ()));
+            for hash in read_tile(export, tile)?.into_iter().flatten() {
+                check(&whole)?;
+                whole.append(hash, |_, _| ());
+            }
         }
-        if whole.size() != published || !is_root(&whole) {
+        if whole.size() != published {
             return Err(other());
         }
+        check(&whole)?;
     }
     Ok(tree)
 }
@@ -271,6 +357,15 @@ fn holds_bundle(export: &ExportedLog, tile: Tile, hashes: &[Sha256Hash]) -> Resu
 
 fn is_root(tree: &Appender, of: &SignedCheckpoint) -> bool {
     tree.root() == *of.unverified().root()
+}
+
+/// Whether a checkpoint that is kept need not give way to another one of its size: it has more signatures, or it is not the
+/// same, and then it is evidence.
+fn says_as_much(kept: &SignedCheckpoint, other: &SignedCheckpoint, keys: &[VerifierKey]) -> bool {
+    let (note, others) = (kept.note(), other.note());
+    let same_size = kept.unverified().size() == other.unverified().size();
+    let as_much = note.text() != others.text() || note.signatures().len() >= others.signatures().len();
+    same_size && as_much && kept.verify(keys).is_ok()
 }
 
 fn read_tile(export: &ExportedLog, tile: Tile) -> Result<Option<Vec<Sha256Hash>>, ExportError> {

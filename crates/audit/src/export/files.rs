@@ -65,8 +65,11 @@ impl ExportedLog {
         self.holds(KEYS)
     }
 
-    pub(super) fn write_log_keys(&self, keys: &[VerifierKey]) -> Result<(), ExportError> {
-        self.write(KEYS, lines(keys).as_bytes())
+    /// Writes the log's keys, beside those that are there already: what is kept may be signed by them.
+    pub(super) fn add_log_keys(&self, keys: &[VerifierKey]) -> Result<(), ExportError> {
+        let mut all = self.log_keys().unwrap_or_default();
+        all.extend(keys.iter().filter(|key| !all.contains(key)).cloned().collect::<Vec<_>>());
+        self.write(KEYS, lines(&all).as_bytes())
     }
 
     pub(crate) fn is_published(&self) -> bool {

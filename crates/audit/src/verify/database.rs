@@ -5,6 +5,7 @@ use super::walk::{Merged, Stop, compare_tile, sorted, walk};
 use super::{Check, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
 use crate::archive::Archive;
 use crate::checkpoint::SignedCheckpoint;
+use crate::kept_checkpoints::KeptCheckpoints;
 use crate::tree::Tile;
 use chancery_model::Sha256Hash;
 use chancery_store::{CheckpointRow, LogRow, Reader, StoreError};
@@ -30,7 +31,11 @@ pub fn verify_database(
         trusted.checkpoints.extend(archived::checkpoints(archive).map_err(|stop| stop.after(0))?);
     }
     // In this order: what was vouched for before the end is looked for must be there.
-    let newest = reader.newest_checkpoint().map_err(failed)?;
+    let signed = KeptCheckpoints::signed(reader).map_err(failed)?;
+    let cosigned = KeptCheckpoints::cosigned(reader).map_err(failed)?;
+    let known = [signed.newest(), cosigned.newest()].map(|row| row.map(|row| row.note.clone()));
+    let shown = reader.shown_checkpoint().map_err(failed)?;
+    let shown = shown.filter(|shown| !known.iter().flatten().any(|note| *note == shown.note));
     let end = reader.log_end().map_err(failed)?;
     if end.next_index != end.leaves {
         let check = Check::End { next_index: end.next_index, leaves: end.leaves };
@@ -44,9 +49,12 @@ pub fn verify_database(
             progress(record.index, end.leaves);
         }
     });
-    let checkpoints = Checkpoints { reader, after: None, newest, read: VecDeque::new() };
-    let checkpoints = Merged::new(checkpoints, sorted(trusted.checkpoints));
-    let verifier = LogVerifier::new(trusted.log_keys);
+    let Trusted { log_keys, checkpoints: held, witnesses } = trusted;
+    // All of them, also where two kinds have one of the same size.
+    let kept = Merged::new(signed.map(checked), cosigned.map(checked));
+    let kept = Merged::new(kept, shown.into_iter().map(|row| checked(Ok(row))));
+    let checkpoints = Merged::new(kept, sorted(held));
+    let verifier = LogVerifier::new(log_keys).with_witnesses(witnesses);
     let report = walk(verifier, records, checkpoints, |tile, hashes| check_tile(reader, tile, hashes))?;
     if let Some(archive) = archive {
         archived::check_tiles(reader, archive, archived).map_err(|stop| stop.after(report.size))?;
@@ -100,33 +108,9 @@ impl Records<'_> {
     }
 }
 
-/// The checkpoints, a chunk at a time, up to the one that was the newest when the verification began: a service may have
-/// replaced that one since.
-struct Checkpoints<'a> {
-    reader: &'a Reader,
-    after: Option<u64>,
-    newest: Option<CheckpointRow>,
-    read: VecDeque<CheckpointRow>,
-}
-
-impl Iterator for Checkpoints<'_> {
-    type Item = Result<SignedCheckpoint, Stop<StoreError>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let newest = self.newest.as_ref()?.size;
-        if self.read.is_empty() {
-            match self.reader.checkpoints_after(self.after, CHUNK) {
-                Ok(rows) => self.read = rows.into(),
-                Err(error) => return Some(Err(Stop::Read(error))),
-            }
-        }
-        let row = match self.read.pop_front() {
-            Some(row) if row.size < newest => row,
-            Some(_) | None => self.newest.take()?,
-        };
-        self.after = Some(row.size);
-        Some(read_kept(row.size, row.note.as_bytes()).map_err(Stop::Fault))
-    }
+fn checked(row: Result<CheckpointRow, StoreError>) -> Result<SignedCheckpoint, Stop<StoreError>> {
+    let row = row.map_err(Stop::Read)?;
+    Ok(read_kept(row.size, row.note.as_bytes())?)
 }
 
 /// A checkpoint that is kept as that of so many records.

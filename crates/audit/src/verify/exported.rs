@@ -29,15 +29,16 @@ pub fn verify_exported(
     let note = export.read(Resource::Checkpoint, CHECKPOINT_BYTES).map_err(failed)?;
     let newest = SignedCheckpoint::parse(&note.ok_or(fault(Check::Missing))?).map_err(|error| fault(error.into()))?;
     // Before its size is believed.
-    newest.verify(&trusted.log_keys).map_err(|error| fault(error.into()))?;
+    let Trusted { log_keys, checkpoints: held, witnesses } = trusted;
+    newest.verify(&log_keys).map_err(|error| fault(error.into()))?;
     let size = newest.unverified().size();
     let kept = export.kept_checkpoints().map_err(failed)?.into_iter().map(|size| {
         let note = export.read_kept(size, CHECKPOINT_BYTES).map_err(Stop::Read)?;
         let missing = Fault { at: Place::Checkpoint(size), check: Check::Missing };
         Ok(read_kept(size, &note.ok_or(missing)?)?)
     });
-    let kept = Merged::new(kept, std::iter::once(newest));
-    let checkpoints = Merged::new(kept, sorted(trusted.checkpoints));
+    let kept = Merged::new(kept, std::iter::once(Ok(newest)));
+    let checkpoints = Merged::new(kept, sorted(held));
     let bundles = (0..).map_while(|index| Tile::in_tree(0, index, size));
     let records = bundles.flat_map(|tile| {
         progress(tile.index() * u64::from(TILE_WIDTH), size);
@@ -54,7 +55,7 @@ pub fn verify_exported(
         }
         Ok(compare_tile(tile, hashes, &kept)?)
     };
-    walk(LogVerifier::new(trusted.log_keys), records, checkpoints, tile)
+    walk(LogVerifier::new(log_keys).with_witnesses(witnesses), records, checkpoints, tile)
 }
 
 /// The records of a bundle, with their details where they are there.

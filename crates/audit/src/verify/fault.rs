@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::export::details_path;
 use crate::leaf::LeafError;
+use crate::note::NoteError;
 use crate::tree::{BundleError, Resource, Tile};
 use crate::verify::MAX_OPEN;
 use std::fmt;
@@ -90,6 +91,9 @@ pub enum Check {
     /// A checkpoint is signed by the log.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// What a witness is said to have signed, it has.
+    #[error("a cosignature on it is false: {0}")]
+    Cosignature(NoteError),
     /// A checkpoint's root is that of the leaves.
     #[error(
         "its root is not that of the records: from record {since} on, one was changed, moved, put in or deleted, or the log was \
@@ -172,6 +176,10 @@ impl Check {
             Self::Checkpoint(_) => {
                 "check that the log's key is the right one, with whoever operates the log; if it is, the checkpoint was \
                  changed or made up: keep all of it as evidence, and compare with a copy from elsewhere"
+            }
+            Self::Cosignature(_) => {
+                "check that the witness's key is the right one, with whoever operates the witness; if it is, the checkpoint was \
+                 changed or the cosignature made up: keep all of it as evidence, and compare with a copy from elsewhere"
             }
             Self::Truncated { .. } => {
                 "keep this copy, and look for a newer one: the service's database, a backup, another export"

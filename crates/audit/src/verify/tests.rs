@@ -133,8 +133,15 @@ fn a_sound_log_is_verified() {
     let records = sound();
     let checkpoints: Vec<SignedCheckpoint> =
         [0, 1, 4, 4, 9, 13].into_iter().map(|size| checkpoint_of(&records[..size])).collect();
-    let expected =
-        Report { size: 13, root: root(&records), open: Vec::new(), checkpoints: 6, attested: 13, details: 13 };
+    let expected = Report {
+        size: 13,
+        root: root(&records),
+        open: Vec::new(),
+        checkpoints: 6,
+        attested: 13,
+        witnessed: None,
+        details: 13,
+    };
     assert_eq!(verified(&records, &checkpoints), Ok(expected));
 
     // Without its last records, some intents are open; without details, there is nothing to check of them.
@@ -142,8 +149,15 @@ fn a_sound_log_is_verified() {
     erased.iter_mut().step_by(2).for_each(|record| record.details = None);
     let report = verified(&erased, &checkpoints[..3]).unwrap();
     assert_eq!((report.open, report.attested, report.details), (vec![5, 8], 4, 4));
-    let nothing =
-        Report { size: 0, root: crate::tree::EMPTY_ROOT, open: vec![], checkpoints: 0, attested: 0, details: 0 };
+    let nothing = Report {
+        size: 0,
+        root: crate::tree::EMPTY_ROOT,
+        open: vec![],
+        checkpoints: 0,
+        attested: 0,
+        witnessed: None,
+        details: 0,
+    };
     assert_eq!(verified(&[], &[]), Ok(nothing));
 }
 

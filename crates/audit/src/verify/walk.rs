@@ -102,35 +102,38 @@ pub(super) fn compare_tile(tile: Tile, hashes: &[Sha256Hash], kept: &[u8]) -> Re
 
 /// Two sequences of checkpoints as one, by their sizes.
 pub(super) struct Merged<A: Iterator, B: Iterator> {
-    kept: Peekable<A>,
-    held: Peekable<B>,
+    one: Peekable<A>,
+    other: Peekable<B>,
 }
 
 impl<A: Iterator, B: Iterator> Merged<A, B> {
-    pub fn new(kept: A, held: B) -> Self {
-        Self { kept: kept.peekable(), held: held.peekable() }
+    pub fn new(one: A, other: B) -> Self {
+        Self { one: one.peekable(), other: other.peekable() }
     }
 }
 
 impl<E, A, B> Iterator for Merged<A, B>
 where
     A: Iterator<Item = Result<SignedCheckpoint, Stop<E>>>,
-    B: Iterator<Item = SignedCheckpoint>,
+    B: Iterator<Item = Result<SignedCheckpoint, Stop<E>>>,
 {
     type Item = Result<SignedCheckpoint, Stop<E>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let size = |checkpoint: &SignedCheckpoint| checkpoint.unverified().size();
-        match (self.kept.peek(), self.held.peek()) {
-            (Some(Ok(kept)), Some(held)) if size(held) < size(kept) => self.held.next().map(Ok),
-            (Some(_), _) => self.kept.next(),
-            (None, _) => self.held.next().map(Ok),
+        match (self.one.peek(), self.other.peek()) {
+            (Some(Ok(one)), Some(Ok(other))) if size(other) < size(one) => self.other.next(),
+            // A fault ends the walk.
+            (Some(Ok(_)), Some(Err(_))) | (None, _) => self.other.next(),
+            (Some(_), _) => self.one.next(),
         }
     }
 }
 
 /// In the order of their sizes.
-pub(super) fn sorted(mut checkpoints: Vec<SignedCheckpoint>) -> std::vec::IntoIter<SignedCheckpoint> {
+pub(super) fn sorted<E>(
+    mut checkpoints: Vec<SignedCheckpoint>,
+) -> impl Iterator<Item = Result<SignedCheckpoint, Stop<E>>> {
     checkpoints.sort_by_key(|checkpoint| checkpoint.unverified().size());
-    checkpoints.into_iter()
+    checkpoints.into_iter().map(Ok)
 }

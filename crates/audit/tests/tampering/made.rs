@@ -6,7 +6,8 @@ use chancery_audit::archive::{Archive, Copied, CopyError};
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::export::{Exported, ExportedLog, export_database};
 use chancery_audit::note::VerifierKey;
-use chancery_audit::verify::{Fault, Report, Trusted, VerifyError, verify_database, verify_exported};
+use chancery_audit::verify::{Fault, Report, Trusted, VerifyError, Witnessed, verify_database, verify_exported};
+use chancery_audit::witness::WitnessPolicy;
 use chancery_audit::{Details, Intent, Log, OutcomeResult, Recorded};
 use chancery_model::{Timestamp, Uid};
 use chancery_store::{Epoch, Reader, StoreError};
@@ -78,7 +79,18 @@ impl Made {
         let checkpoint = self.notary.checkpoint(head.size, head.root).await;
         self.hour += 1;
         let time = Timestamp::from_unix_micros(self.hour * 3_600_000_000);
-        self.log.keep_checkpoint(&checkpoint, time).await.unwrap();
+        self.log.keep_checkpoint(&checkpoint, time, false).await.unwrap();
+        checkpoint
+    }
+
+    /// Has witnesses cosign a checkpoint, and keeps it as one that enough have cosigned.
+    pub async fn cosign(&self, checkpoint: &SignedCheckpoint, witnesses: &[Notary]) -> SignedCheckpoint {
+        let mut checkpoint = checkpoint.clone();
+        for witness in witnesses {
+            checkpoint.note_mut().cosign(&witness.key, 1_700_000_000, witness.signer()).await.unwrap();
+        }
+        let time = Timestamp::from_unix_micros(self.hour * 3_600_000_000);
+        self.log.keep_cosigned(&checkpoint, time).await.unwrap();
         checkpoint
     }
 
@@ -105,7 +117,7 @@ impl Made {
     /// Verifies the database with its archive, as `chancery audit verify` does.
     pub fn verify_with(&self, archive: &Archive) -> Result<Report, VerifyError<StoreError>> {
         let reader = chancery_store::look_into(&self.database()).unwrap().with_archive(Arc::new(archive.clone()));
-        let trusted = Trusted { log_keys: self.keys(), checkpoints: Vec::new() };
+        let trusted = Trusted { log_keys: self.keys(), checkpoints: Vec::new(), ..Default::default() };
         verify_database(&reader, Some(archive), trusted, |_, _| ())
     }
 
@@ -124,8 +136,17 @@ impl Made {
     /// Verifies the database as `chancery audit verify` reads it.
     pub fn verify(&self, held: &[SignedCheckpoint]) -> Result<Report, String> {
         let reader = chancery_store::look_into(&self.database()).unwrap();
-        let trusted = Trusted { log_keys: self.keys(), checkpoints: held.to_vec() };
+        let trusted = Trusted { log_keys: self.keys(), checkpoints: held.to_vec(), ..Trusted::default() };
         verify_database(&reader, None, trusted, |_, _| ()).map_err(|error| error.to_string())
+    }
+
+    /// The same, and what witnesses vouch for.
+    pub fn verify_witnessed(&self, witnesses: &WitnessPolicy) -> Result<(Report, Witnessed), String> {
+        let reader = chancery_store::look_into(&self.database()).unwrap();
+        let trusted = Trusted { log_keys: self.keys(), witnesses: witnesses.clone(), ..Trusted::default() };
+        let report = verify_database(&reader, None, trusted, |_, _| ()).map_err(|error| error.to_string())?;
+        let witnessed = report.witnessed.clone().unwrap();
+        Ok((report, witnessed))
     }
 }
 
@@ -133,11 +154,35 @@ impl Made {
 pub fn verify(folder: &Path, held: &[SignedCheckpoint]) -> Result<Report, Result<Fault, String>> {
     let unread = |error: chancery_audit::export::ExportError| Err(error.to_string());
     let export = ExportedLog::open(folder).map_err(unread)?;
-    let trusted = Trusted { log_keys: export.log_keys().map_err(unread)?, checkpoints: held.to_vec() };
+    let trusted =
+        Trusted { log_keys: export.log_keys().map_err(unread)?, checkpoints: held.to_vec(), ..Trusted::default() };
     verify_exported(&export, trusted, |_, _| ()).map_err(|error| match error {
         VerifyError::Fault(fault) => Ok(fault),
         VerifyError::Read { source, .. } => Err(source.to_string()),
     })
+}
+
+/// The same, and what witnesses vouch for.
+pub fn verify_witnessed(folder: &Path, witnesses: &WitnessPolicy) -> Result<(Report, Witnessed), String> {
+    let export = ExportedLog::open(folder).map_err(|error| error.to_string())?;
+    let log_keys = export.log_keys().map_err(|error| error.to_string())?;
+    let trusted = Trusted { log_keys, witnesses: witnesses.clone(), ..Trusted::default() };
+    let report = verify_exported(&export, trusted, |_, _| ()).map_err(|error| error.to_string())?;
+    let witnessed = report.witnessed.clone().unwrap();
+    Ok((report, witnessed))
+}
+
+/// So many witnesses, as each of them signs.
+pub fn witnesses<const N: usize>() -> [Notary; N] {
+    std::array::from_fn(|number| {
+        let number = u8::try_from(number).unwrap();
+        Notary::witness(&format!("witness.example/w{number}"), 100 + number)
+    })
+}
+
+/// `required` of these witnesses.
+pub fn policy(witnesses: &[Notary], required: usize) -> WitnessPolicy {
+    WitnessPolicy::new(witnesses.iter().map(|witness| witness.key.clone()).collect(), required).unwrap()
 }
 
 /// All files below a folder, by their paths in it.

@@ -8,6 +8,7 @@
 )]
 
 mod archive;
+mod cosigned;
 mod database;
 mod export;
 #[allow(dead_code, reason = "shared with the tests of the formats")]

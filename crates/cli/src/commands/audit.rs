@@ -55,15 +55,18 @@ Examples:
     Receipt(audit_receipts::MakeReceipt),
     /// Print the newest checkpoint of the log
     ///
-    /// Whoever keeps it finds out with --continues whether the log was cut or rewritten since; the command ends with 1 then.
+    /// Whoever keeps it finds out with --continues whether the log was cut or rewritten since; the command ends with 1 then,
+    /// and with --witness where too few of the witnesses have cosigned the newest.
     #[command(after_long_help = "\
 Examples:
   chancery audit checkpoint > kept.checkpoint
-  chancery audit checkpoint --log-key \"$LOG_KEY\" --continues kept.checkpoint --out kept.checkpoint")]
+  chancery audit checkpoint --log-key \"$LOG_KEY\" --continues kept.checkpoint --out kept.checkpoint
+  chancery audit checkpoint --log-key \"$LOG_KEY\" --witness \"$W1\" --witness \"$W2\"")]
     Checkpoint(audit_receipts::ShowCheckpoint),
-    /// Print the log's public key, to be pinned by those who verify
+    /// Print the log's public keys, to be pinned by those who verify
     ///
-    /// The service says it of itself: compare it over another way before it is trusted.
+    /// One a line: the one that signs, and then those that did, if there are any; standard error says which is which. The
+    /// service says them of itself: compare them over another way before they are trusted.
     #[command(after_long_help = "\
 Examples:
   LOG_KEY=\"$(chancery audit log-key)\"")]
@@ -90,14 +93,16 @@ Examples:
     /// Verify a whole log: an export, a database, or that of a running service
     ///
     /// Makes the tree anew from the records, and checks each checkpoint, each commitment that still has its details, and that
-    /// each outcome ends what is open, once; counts what is still open. Checks no cosignatures. Names the first fault, and ends
-    /// with 1 then, or where no checkpoint vouches for the log.
+    /// each outcome ends what is open, once; counts what is still open. With --witness also how many of the records enough of
+    /// the witnesses vouch for. Names the first fault, and ends with 1 then, or where no checkpoint vouches for the log, or none
+    /// that enough of the witnesses have cosigned.
     #[command(after_long_help = "\
 Examples:
   chancery audit verify /backup/log --log-key \"$(cat log-key)\"
   chancery audit verify /backup/log --log-key \"$(cat log-key)\" --checkpoint kept-last-year
   chancery audit verify --database /var/lib/chancery/chancery.db -o json
   chancery audit verify --database /var/lib/chancery/chancery.db --archive /srv/chancery/archive
+  chancery audit verify /backup/log --log-key \"$(cat log-key)\" --witness \"$W1\" --witness \"$W2\"
   chancery audit verify --log-key \"$(cat log-key)\"        # of the service")]
     Verify(audit_log::Verify),
 }
@@ -283,7 +288,7 @@ impl AuditCommand {
             Self::Show(arguments) => arguments.run(&connect().await?, out).await,
             Self::Receipt(arguments) => arguments.run(&connect().await?, out).await,
             Self::Checkpoint(arguments) => arguments.run(&connect().await?, out, note).await,
-            Self::LogKey => audit_receipts::show_log_key(&connect().await?, out).await,
+            Self::LogKey => audit_receipts::show_log_keys(&connect().await?, out, note).await,
             Self::Watch(arguments) => match watch(&connect().await?, arguments, out).await? {},
             // These connect where they have to.
             Self::Export(arguments) => arguments.run(connection, out).await,

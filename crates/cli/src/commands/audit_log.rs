@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use chancery_audit::checkpoint::SignedCheckpoint;
-use chancery_audit::export::{ExportDatabaseError, ExportError, ExportedLog, Exporter, export_database};
+use chancery_audit::checkpoint::{Checkpoint, SignedCheckpoint};
+use chancery_audit::export::{ExportDatabaseError, ExportError, Exported, ExportedLog, Exporter, export_database};
 use chancery_audit::note::VerifierKey;
 use chancery_audit::verify::{
     Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError, verify_database, verify_exported,
@@ -14,6 +14,7 @@ use chancery_client::{Client, Record, RecordQuery};
 use chancery_server::KeptLog;
 use clap::Args;
 
+use super::witnesses::WitnessArguments;
 use crate::connection::{ConnectionArguments, DevIdentity};
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
@@ -58,6 +59,8 @@ pub struct Verify {
     /// A checkpoint that you kept, in a file: the log must still say the same
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    #[command(flatten)]
+    witnesses: WitnessArguments,
 }
 
 impl Export {
@@ -66,19 +69,18 @@ impl Export {
         let Self { folder, database, archive, without_details, log_key } = self;
         let details = !without_details;
         let mut progress = Progress::new("exported");
-        let (checkpoint, added) = match database {
+        let exported = match database {
             Some(database) => {
                 let log = open(&database, archive.as_deref())?;
                 let keys = if log_key.is_empty() { own_keys(&log, &database)? } else { log_key };
                 let exported =
                     export_database(&log.reader, &keys, &folder, details, |done, all| progress.at(done, all));
-                let exported = exported.map_err(|error| match error {
+                exported.map_err(|error| match error {
                     ExportDatabaseError::Export(error) => not_exported(error),
                     error => {
                         Failure::local(format!("the log in {} was not exported", database.display())).because(error)
                     }
-                })?;
-                (exported.checkpoint, exported.added)
+                })?
             }
             None => {
                 let client = connection.connect(DevIdentity::Operator).await?;
@@ -86,7 +88,7 @@ impl Export {
             }
         };
         drop(progress);
-        out.show(&ExportView::new(&folder, &checkpoint, added, details))?;
+        out.show(&ExportView::new(&folder, &exported, details))?;
         Ok(Exit::Done)
     }
 }
@@ -97,13 +99,21 @@ async fn export_online(
     details: bool,
     keys: &[VerifierKey],
     progress: &mut Progress,
-) -> Result<(SignedCheckpoint, u64), Failure> {
+) -> Result<Exported, Failure> {
     let checkpoint = newest_checkpoint(client).await?;
     let believed = checkpoint
         .verify(keys)
         .map_err(|error| Failure::failed("the service's checkpoint is not one of the log's key").because(error))?;
     let size = believed.size();
-    let mut exporter = Exporter::begin(folder, checkpoint.clone(), details).map_err(not_exported)?;
+    let mut exporter = Exporter::begin(folder, checkpoint, details).map_err(not_exported)?;
+    if let Some(published) = exporter.ahead().map(Checkpoint::size) {
+        // More was exported before: from a database, while witnesses are late. Whether the log still has it, it can show.
+        match client.get_consistency_proof(size, Some(published)).await {
+            Ok(proof) => exporter.log_shows(&proof.hashes).map_err(not_exported)?,
+            Err(error) if error.reason() == Some("BEYOND_RECORD") => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     if let Some(first) = exporter.wants() {
         let mut records = client.list_records(range(first, size));
         while let Some(record) = records.next().await {
@@ -113,8 +123,7 @@ async fn export_online(
         }
     }
     // The service hands out its newest checkpoint only.
-    let added = exporter.publish(std::iter::empty::<Result<_, ExportError>>(), keys).map_err(not_exported)?;
-    Ok((checkpoint, added))
+    exporter.publish(std::iter::empty::<Result<_, ExportError>>(), keys).map_err(not_exported)
 }
 
 fn not_exported(error: ExportError) -> Failure {
@@ -124,10 +133,11 @@ fn not_exported(error: ExportError) -> Failure {
 impl Verify {
     /// Runs the command.
     pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self { folder, database, archive, log_key, checkpoint } = self;
+        let Self { folder, database, archive, log_key, checkpoint, witnesses } = self;
+        let witnesses = witnesses.policy()?;
         let checkpoints = checkpoint.iter().map(|path| read_checkpoint(path)).collect::<Result<_, _>>()?;
         let pinned = !log_key.is_empty();
-        let trusted = |keys: Vec<VerifierKey>| Trusted { log_keys: keys, checkpoints };
+        let trusted = |keys: Vec<VerifierKey>| Trusted { log_keys: keys, checkpoints, witnesses: witnesses.clone() };
         let mut progress = Progress::new("verified");
         let step = |done, all| progress.at(done, all);
         let (keys, verified) = match (folder, database) {
@@ -157,7 +167,7 @@ impl Verify {
                   is; pin it with --log-key",
             );
         }
-        let view = VerifyView::new(verified, &keys, pinned);
+        let view = VerifyView::new(verified, &keys, pinned, &witnesses);
         out.show(&view)?;
         Ok(if view.holds() { Exit::Done } else { Exit::No })
     }
@@ -177,7 +187,7 @@ where
 
 /// A service is asked for its newest checkpoint, and for the records up to it.
 async fn verify_online(client: &Client, trusted: Trusted, mut step: impl FnMut(u64, u64)) -> Result<Verified, Failure> {
-    let Trusted { log_keys, mut checkpoints } = trusted;
+    let Trusted { log_keys, mut checkpoints, witnesses } = trusted;
     let newest = newest_checkpoint(client).await?;
     if let Err(error) = newest.verify(&log_keys) {
         return Ok(Err(Fault { at: Place::NewestCheckpoint, check: error.into() }));
@@ -186,7 +196,7 @@ async fn verify_online(client: &Client, trusted: Trusted, mut step: impl FnMut(u
     checkpoints.push(newest);
     checkpoints.sort_by_key(|checkpoint| checkpoint.unverified().size());
     let mut checkpoints = checkpoints.into_iter().peekable();
-    let mut verifier = LogVerifier::new(log_keys);
+    let mut verifier = LogVerifier::new(log_keys).with_witnesses(witnesses);
     let mut records = client.list_records(range(0, size));
     loop {
         while let Some(due) = checkpoints.next_if(|due| due.unverified().size() <= verifier.size()) {

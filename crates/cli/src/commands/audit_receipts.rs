@@ -7,10 +7,11 @@ use chancery_audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use chancery_audit::note::VerifierKey;
 use chancery_audit::tree::check_consistency;
 use chancery_audit::{DisclosedRecord, Receipt};
-use chancery_client::{Client, LogCheckpoint, Record};
+use chancery_client::{Client, LogCheckpoint, LogKey, Record};
 use clap::Args;
 use serde::Serialize;
 
+use super::witnesses::WitnessArguments;
 use crate::exit::{Exit, Failure};
 use crate::input::{Source, hex};
 use crate::output::{Format, Output, View, fields};
@@ -36,6 +37,8 @@ pub struct ShowCheckpoint {
     /// The log's key, to verify with; several for a log that changed its key
     #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse)]
     log_key: Vec<VerifierKey>,
+    #[command(flatten)]
+    witnesses: WitnessArguments,
     /// Write the checkpoint into this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -59,6 +62,9 @@ struct CheckpointView {
     root_hash: String,
     sign_time: String,
     log_key: String,
+    /// Those of the given witnesses that have cosigned it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    witnesses: Vec<String>,
     /// Whether it was verified with a key that was given, and not with the one that the service says.
     verified: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,9 +75,21 @@ struct CheckpointView {
 }
 
 #[derive(Debug, Serialize)]
-struct LogKeyView {
+struct LogKeysView {
     log: String,
+    /// The one that has signed the newest checkpoint that counts.
     log_key: String,
+    /// All, the one that signs first, and then from the newest to the oldest.
+    log_keys: Vec<LogKeyView>,
+}
+
+#[derive(Debug, Serialize)]
+struct LogKeyView {
+    verifier_key: String,
+    signs: bool,
+    create_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retire_time: Option<String>,
 }
 
 impl MakeReceipt {
@@ -116,7 +134,8 @@ impl MakeReceipt {
 impl ShowCheckpoint {
     /// Runs the command. `note` is standard error.
     pub async fn run(self, client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
-        let Self { continues, log_key, out: path } = self;
+        let Self { continues, log_key, witnesses, out: path } = self;
+        let witnesses = witnesses.policy()?;
         let older = match &continues {
             Some(file) => Some(kept(file, &log_key)?),
             None => None,
@@ -128,6 +147,10 @@ impl ShowCheckpoint {
         let checkpoint = match signed.verify(&keys) {
             Ok(checkpoint) => checkpoint.clone(),
             Err(error) => return no(note, &format!("the checkpoint does not hold: {error}")),
+        };
+        let cosigned = match witnesses.check(&signed) {
+            Ok(cosigned) => cosigned.iter().map(|one| one.key.name().to_string()).collect(),
+            Err(error) => return no(note, &format!("the checkpoint of {} records: {error}", checkpoint.size())),
         };
         if let Some(older) = &older
             && let Err(why) = check_continues(client, older, &checkpoint).await?
@@ -145,6 +168,7 @@ impl ShowCheckpoint {
                 root_hash: hex(checkpoint.root()),
                 sign_time: moment(newest.signed),
                 log_key: newest.log_key,
+                witnesses: cosigned,
                 verified: !log_key.is_empty(),
                 continues_tree_of: older.map(|older| older.size()),
                 note: newest.note,
@@ -155,14 +179,28 @@ impl ShowCheckpoint {
     }
 }
 
-/// `audit log-key`.
-pub async fn show_log_key(client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
+/// `audit log-key`. `note` is standard error.
+pub async fn show_log_keys(client: &Client, out: &mut Output<'_>, note: &mut dyn Write) -> Result<Exit, Failure> {
     let newest = client.get_checkpoint().await?;
     let key = said_key(&newest)?;
     let signed = SignedCheckpoint::parse(newest.note.as_bytes());
     let signed = signed.map_err(|error| unusable("its checkpoint").because(error))?;
     signed.verify(&[key]).map_err(|error| unusable("the key is not the one that signs the log").because(error))?;
-    out.show(&LogKeyView { log: newest.origin, log_key: newest.log_key })?;
+    let mut log_keys: Vec<LogKeyView> = Vec::new();
+    for LogKey { verifier_key, signs, created, retired } in newest.log_keys.into_iter().rev() {
+        VerifierKey::parse(&verifier_key).map_err(|error| unusable("a key of the log").because(error))?;
+        let (create_time, retire_time) = (moment(created), retired.map(moment));
+        log_keys.push(LogKeyView { verifier_key, signs, create_time, retire_time });
+    }
+    log_keys.sort_by_key(|key| !key.signs);
+    let view = LogKeysView { log: newest.origin, log_key: newest.log_key, log_keys };
+    out.show(&view)?;
+    if view.log_keys.len() > 1 && matches!(out.format(), Format::Table) {
+        for key in &view.log_keys {
+            // Standard error may be closed; the keys are out.
+            let _ignored = writeln!(note, "{}", key.in_words());
+        }
+    }
     Ok(Exit::Done)
 }
 
@@ -230,6 +268,7 @@ impl View for ReceiptView {
 
 impl View for CheckpointView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let witnesses = self.witnesses.join(", ");
         let verified = if self.verified { "with the key that was given" } else { "" };
         fields(
             out,
@@ -239,6 +278,7 @@ impl View for CheckpointView {
                 ("root", self.root_hash.clone()),
                 ("signed", self.sign_time.clone()),
                 ("verified", verified.to_owned()),
+                ("witnesses", witnesses),
                 (
                     "continues",
                     self.continues_tree_of.map(|size| format!("the log of {size} records")).unwrap_or_default(),
@@ -249,8 +289,22 @@ impl View for CheckpointView {
     }
 }
 
-impl View for LogKeyView {
+impl LogKeyView {
+    fn in_words(&self) -> String {
+        let Self { verifier_key, signs: _, create_time, retire_time } = self;
+        match retire_time {
+            None => format!("{verifier_key} signs, since {create_time}"),
+            Some(until) => format!("{verifier_key} signed from {create_time} to {until}"),
+        }
+    }
+}
+
+impl View for LogKeysView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.log_key)
+        // A service of before says one.
+        if self.log_keys.is_empty() {
+            return writeln!(out, "{}", self.log_key);
+        }
+        self.log_keys.iter().try_for_each(|key| writeln!(out, "{}", key.verifier_key))
     }
 }

@@ -36,6 +36,7 @@ pub mod token;
 pub mod verify;
 mod verify_receipt;
 pub mod witness;
+mod witnesses;
 
 use chancery_client::EcdsaEncoding;
 use chancery_model::{Action, Algorithm, UnknownAction};

@@ -9,6 +9,7 @@ use chancery_client::EcdsaEncoding;
 use clap::Args;
 use serde::Serialize;
 
+use super::witnesses;
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source, hex};
 use crate::output::{Output, View, fields};
@@ -108,8 +109,7 @@ impl ReceiptArguments {
     pub fn run(self, beside: Beside, out: &mut Output<'_>) -> Result<Exit, Failure> {
         let Self { receipt, log_key, witness, required_witnesses, public_key } = self;
         let receipt = receipt.ok_or_else(|| Failure::usage("--receipt names the receipt that is to be verified"))?;
-        let required = required_witnesses.unwrap_or(witness.len());
-        let witnesses = WitnessPolicy::new(witness, required).map_err(|error| Failure::usage(error.to_string()))?;
+        let witnesses = witnesses::policy(witness, required_witnesses)?;
         let given = Given::read(&receipt, public_key, beside)?;
         let bytes = receipt.read_receipt()?;
         let verdict = match verify(&bytes, &log_key, &witnesses) {

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use base64ct::{Base64, Encoding as _};
-use chancery_audit::checkpoint::SignedCheckpoint;
+use chancery_audit::export::Exported;
 use chancery_audit::note::VerifierKey;
-use chancery_audit::verify::{Fault, Place, Report};
+use chancery_audit::verify::{Fault, Place, Report, Witnessed};
+use chancery_audit::witness::WitnessPolicy;
 use serde::Serialize;
 
 use crate::output::{View, fields};
@@ -25,19 +26,24 @@ pub struct ExportView {
     records: u64,
     added: u64,
     root: String,
+    /// How many records the newest checkpoint covers, where one of more was exported before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<u64>,
     details: bool,
 }
 
 impl ExportView {
     /// Of this folder.
-    pub fn new(folder: &Path, checkpoint: &SignedCheckpoint, added: u64, details: bool) -> Self {
-        let checkpoint = checkpoint.unverified();
+    pub fn new(folder: &Path, exported: &Exported, details: bool) -> Self {
+        let Exported { checkpoint, added, behind } = exported;
+        let (checkpoint, added, behind) = (checkpoint.unverified(), *added, *behind);
         Self {
             folder: folder.display().to_string(),
             origin: checkpoint.origin().to_owned(),
             records: checkpoint.size(),
             added,
             root: Base64::encode_string(checkpoint.root()),
+            behind,
             details,
         }
     }
@@ -45,7 +51,13 @@ impl ExportView {
 
 impl View for ExportView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { folder, origin, records, added, root, details } = self;
+        let Self { folder, origin, records, added, root, behind, details } = self;
+        let behind = behind.map(|size| {
+            format!(
+                "the newest checkpoint that counts covers {size} records, and is kept beside the one that was exported before: \
+                 the log still has all of these records"
+            )
+        });
         fields(
             out,
             [
@@ -53,6 +65,7 @@ impl View for ExportView {
                 ("log", origin.clone()),
                 ("records", format!("{records}, {added} of them new")),
                 ("root", root.clone()),
+                ("behind", behind.unwrap_or_default()),
                 ("details", if *details { "beside the records" } else { "left out" }.to_owned()),
             ],
         )
@@ -62,7 +75,7 @@ impl View for ExportView {
 /// A log that was verified, or where it has its first fault.
 #[derive(Debug, Serialize)]
 pub struct VerifyView {
-    /// Whether the log is whole, and a checkpoint vouches for it.
+    /// Whether the log is whole, a checkpoint vouches for it, and one that enough witnesses have cosigned, where any are named.
     verified: bool,
     log_keys: Vec<String>,
     log_keys_pinned: bool,
@@ -80,10 +93,27 @@ struct ReportView {
     checkpoints: u64,
     /// How many records the newest of them vouches for.
     attested: u64,
+    /// What the named witnesses vouch for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witnessed: Option<WitnessedView>,
     /// How many records had their details, which match.
     details: u64,
     /// Intents and acts that have no outcome yet.
     open: Vec<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct WitnessedView {
+    /// How many of the witnesses have to have cosigned a checkpoint.
+    required: usize,
+    /// How many records the newest checkpoint covers that they have; 0 where there is none.
+    records: u64,
+    /// Who has cosigned that one.
+    by: Vec<String>,
+    /// How many checkpoints they have.
+    checkpoints: u64,
+    #[serde(skip)]
+    witnesses: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,12 +132,14 @@ struct FaultView {
 
 impl VerifyView {
     /// What was found, and by which keys.
-    pub fn new(verified: Verified, keys: &[VerifierKey], pinned: bool) -> Self {
+    pub fn new(verified: Verified, keys: &[VerifierKey], pinned: bool, witnesses: &WitnessPolicy) -> Self {
         let (report, fault) = match verified {
-            Ok(report) => (Some(report.into()), None),
+            Ok(report) => (Some(ReportView::new(report, witnesses)), None),
             Err(fault) => (None, Some(fault.into())),
         };
-        let attested = |report: &ReportView| report.attested > 0;
+        let attested = |report: &ReportView| {
+            report.attested > 0 && report.witnessed.as_ref().is_none_or(|witnessed| witnessed.records > 0)
+        };
         Self {
             verified: report.as_ref().is_some_and(attested),
             log_keys: keys.iter().map(ToString::to_string).collect(),
@@ -117,16 +149,49 @@ impl VerifyView {
         }
     }
 
-    /// Whether the log is whole, and a checkpoint vouches for it.
+    /// Whether the log is whole, and vouched for.
     pub const fn holds(&self) -> bool {
         self.verified
     }
 }
 
-impl From<Report> for ReportView {
-    fn from(report: Report) -> Self {
-        let Report { size, root, open, checkpoints, attested, details } = report;
-        Self { records: size, root: Base64::encode_string(&root), checkpoints, attested, details, open }
+impl ReportView {
+    fn new(report: Report, witnesses: &WitnessPolicy) -> Self {
+        let Report { size, root, open, checkpoints, attested, witnessed, details } = report;
+        let witnessed = witnessed.map(|Witnessed { size, by, checkpoints }| WitnessedView {
+            required: witnesses.required(),
+            records: size,
+            by: by.iter().map(ToString::to_string).collect(),
+            checkpoints,
+            witnesses: witnesses.keys().len(),
+        });
+        Self { records: size, root: Base64::encode_string(&root), checkpoints, attested, witnessed, details, open }
+    }
+
+    fn verdict(&self) -> String {
+        match (&self.witnessed, self.attested, self.records - self.attested) {
+            (_, 0, _) => "no: the log fits together, and no checkpoint vouches for it".to_owned(),
+            (Some(WitnessedView { records: 0, required, witnesses, .. }), _, _) => format!(
+                "no: the log fits together, and no checkpoint has the cosignatures of {required} of the {witnesses} witnesses"
+            ),
+            (_, _, 0) => "yes".to_owned(),
+            (_, _, rest) => format!("yes, but for the last {rest} records, which no checkpoint vouches for yet"),
+        }
+    }
+}
+
+impl WitnessedView {
+    /// For people, of a log of so many records.
+    fn in_words(&self, of: u64) -> String {
+        let Self { required, records, by, checkpoints: _, witnesses } = self;
+        let by = by.join(", ");
+        match (*records, of - records) {
+            (0, _) => format!("fewer than {required} of the {witnesses} have cosigned any checkpoint"),
+            (records, 0) => format!("{by} vouch for all {records} records"),
+            (records, rest) => format!(
+                "{by} vouch for the first {records} records; for the last {rest} fewer than {required} of the {witnesses} do yet"
+            ),
+        }
     }
 }
 
@@ -153,14 +218,9 @@ impl View for VerifyView {
                 ],
             );
         }
-        let Some(ReportView { records, root, checkpoints, attested, details, open }) = &self.report else {
-            return Ok(());
-        };
-        let verdict = match (self.verified, records - attested) {
-            (false, _) => "no: the log fits together, and no checkpoint vouches for it".to_owned(),
-            (true, 0) => "yes".to_owned(),
-            (true, rest) => format!("yes, but for the last {rest} records, which no checkpoint vouches for yet"),
-        };
+        let Some(report) = &self.report else { return Ok(()) };
+        let ReportView { records, root, checkpoints, attested: _, witnessed, details, open } = report;
+        let witnessed = witnessed.as_ref().map(|witnessed| witnessed.in_words(*records));
         let shown: Vec<String> = open.iter().take(SHOWN).map(ToString::to_string).collect();
         let more = if open.len() > SHOWN { ", ..." } else { "" };
         let open = match open.len() {
@@ -170,10 +230,11 @@ impl View for VerifyView {
         fields(
             out,
             [
-                ("verified", verdict),
+                ("verified", report.verdict()),
                 ("records", records.to_string()),
                 ("root", root.clone()),
                 ("checkpoints", checkpoints.to_string()),
+                ("witnesses", witnessed.unwrap_or_default()),
                 ("details", format!("of {details} records, as committed to")),
                 ("open", open),
                 ("log key", self.log_keys.join("\n")),

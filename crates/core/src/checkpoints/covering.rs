@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{CheckpointStanding, Checkpoints, NewestCheckpoint, log_key_name};
-use crate::{Chancery, Error};
+use super::{CheckpointStanding, Checkpoints, NewestCheckpoint};
+use crate::Chancery;
 
 /// How far apart checkpoints are at least that are asked for: what a busy service signs in between is covered by the next.
 pub(super) const APART: Duration = Duration::from_millis(50);
@@ -74,19 +73,6 @@ impl Chancery {
         let mut standing = self.inner.checkpoints.as_ref()?.standing.subscribe();
         let none_counts = standing.borrow().counted.is_none();
         none_counts.then_some(async move { drop(standing.wait_for(|now| now.counted.is_some()).await) })
-    }
-
-    /// The key that has signed this checkpoint: the present one, or one of before.
-    pub(crate) fn verifier_key_of(&self, checkpoint: &NewestCheckpoint) -> Result<VerifierKey, Error> {
-        let snapshot = self.snapshot();
-        let versions = snapshot.keys.get(&log_key_name()).into_iter().flat_map(|key| key.versions.values().rev());
-        let origin = KeyName::parse(checkpoint.origin()).map_err(|error| Error::internal(error.to_string()))?;
-        let mut keys = versions.filter_map(|version| {
-            let public = version.public.as_ref()?;
-            VerifierKey::from_public_key(origin.clone(), SignatureKind::Ed25519, public).ok()
-        });
-        let signed = keys.find(|key| checkpoint.checkpoint.verify(std::slice::from_ref(key)).is_ok());
-        signed.ok_or_else(|| Error::internal("the checkpoint is of none of the log's keys"))
     }
 }
 

@@ -6,14 +6,20 @@
 //! that signs: it takes a value that only this module can make. While the token is away checkpoints wait, and signing goes
 //! on; health and metrics say how far the newest one reaches.
 //!
-//! Where witnesses are required, a checkpoint counts once so many of them have cosigned it (`witnesses`).
+//! Where witnesses are required, a checkpoint counts once so many of them have cosigned it (`witnesses`). What has counted is
+//! shown until a larger one counts, whatever the settings are by then: whoever has kept it would see a shorter log.
 
+mod conflicts;
 mod covering;
+mod kept;
+mod log_keys;
 mod served;
 mod standing;
 mod witnesses;
 
 pub(crate) use covering::Uncovered;
+pub(crate) use kept::KeptForStart;
+pub use log_keys::LogKey;
 pub use served::kept_log_keys;
 pub use standing::{CheckpointStanding, CheckpointTrouble, NewestCheckpoint, WitnessStanding, WitnessTrouble};
 
@@ -25,8 +31,8 @@ use chancery_audit::note::{self, SignError, SignatureKind, VerifierKey};
 use chancery_audit::witness::WitnessPolicy;
 use chancery_hsm::{HsmErrorKind, HsmFailure, SignInput, SigningKey, Token};
 use chancery_model::{Action, Algorithm, KeyName, Timestamp};
-use chancery_store::CheckpointRow;
 use chancery_witness::Witness;
+use kept::Kept;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
@@ -70,40 +76,28 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// `newest` is what the store has kept, and `cosigned` the newest of those that counted by the settings of then.
-    pub fn new(
-        settings: CheckpointSettings,
-        newest: Option<CheckpointRow>,
-        cosigned: Option<CheckpointRow>,
-    ) -> Result<Self, Error> {
-        let parse = |row: Option<CheckpointRow>| {
-            let parsed = row.map(|CheckpointRow { time, note, .. }| {
-                let parsed = SignedCheckpoint::parse(note.as_bytes());
-                parsed.map(|checkpoint| Arc::new(NewestCheckpoint { checkpoint, signed: time }))
-            });
-            // Where the state is held to a seal, this was found before, with more to say.
-            parsed.transpose().map_err(|error| Error::internal(format!("the newest checkpoint: {error}")))
-        };
+    /// Goes on from what the store has kept. What ever counted is shown until a larger one counts by these settings.
+    pub fn new(settings: CheckpointSettings, kept: KeptForStart) -> Result<Self, Error> {
         let keys: Vec<VerifierKey> = settings.witnesses.iter().map(|witness| witness.key().clone()).collect();
         let names = keys.iter().map(|key| key.name().clone());
         let witnesses = names.map(|name| WitnessStanding { name, trouble: None }).collect();
         let policy = WitnessPolicy::new(keys, settings.required);
         let policy = policy.map_err(|error| Error::internal(format!("the log's witnesses: {error}")))?;
-        let (newest, cosigned) = (parse(newest)?, parse(cosigned)?);
-        let required = settings.required;
-        let standing = CheckpointStanding { newest, counted: None, trouble: None, failures: 0, witnesses, required };
-        let (standing, wanted) = (watch::Sender::new(standing), watch::Sender::new(0));
-        let this = Self { settings, policy, standing, wanted, signing: Mutex::new(()) };
-        let counted = if required == 0 { this.newest() } else { cosigned };
-        if let Some(counted) = counted.filter(|counted| this.counts(counted)) {
-            this.standing.send_modify(|standing| standing.count(&counted));
+        let Kept { newest, cosigned, shown } = kept.parsed();
+        let mut standing = CheckpointStanding { witnesses, required: settings.required, ..Default::default() };
+        let counts = |one: &&Arc<NewestCheckpoint>| counts(&settings, &policy, one);
+        [&newest, &cosigned, &shown].into_iter().flatten().filter(counts).for_each(|one| standing.count(one));
+        if let Some(shown) = shown.filter(|shown| shown.origin() == settings.origin.as_str()) {
+            standing.show_still(shown);
         }
-        Ok(this)
+        standing.newest = newest;
+        let (standing, wanted) = (watch::Sender::new(standing), watch::Sender::new(0));
+        Ok(Self { settings, policy, standing, wanted, signing: Mutex::new(()) })
     }
 
     /// Whether enough of the witnesses have cosigned a checkpoint of this log.
     fn counts(&self, checkpoint: &NewestCheckpoint) -> bool {
-        checkpoint.origin() == self.settings.origin.as_str() && self.policy.check(&checkpoint.checkpoint).is_ok()
+        counts(&self.settings, &self.policy, checkpoint)
     }
 
     pub fn standing(&self) -> &watch::Sender<CheckpointStanding> {
@@ -113,6 +107,10 @@ impl Checkpoints {
     fn newest(&self) -> Option<Arc<NewestCheckpoint>> {
         self.standing.borrow().newest.clone()
     }
+}
+
+fn counts(settings: &CheckpointSettings, policy: &WitnessPolicy, checkpoint: &NewestCheckpoint) -> bool {
+    checkpoint.origin() == settings.origin.as_str() && policy.check(&checkpoint.checkpoint).is_ok()
 }
 
 /// The name of the key that signs the log.
@@ -229,9 +227,9 @@ impl Chancery {
             error @ (SignError::Invalid(_) | SignError::Kind(_) | SignError::Full) => broken(error.to_string()),
         })?;
         let signed = Timestamp::now();
-        self.inner.log.keep_checkpoint(&checkpoint, signed).await?;
         let newest = NewestCheckpoint { checkpoint, signed };
         let counts = checkpoints.counts(&newest);
+        self.inner.log.keep_checkpoint(&newest.checkpoint, signed, counts).await?;
         checkpoints.standing.send_modify(|standing| {
             if counts {
                 standing.count(&newest);

@@ -7,7 +7,7 @@ use chancery_audit::tree::{Resource, Tile};
 use chancery_audit::{served_entries, served_tile};
 use chancery_model::Action;
 use chancery_policy::{OperationContext, Resource as Protected};
-use chancery_store::Reader;
+use chancery_store::{CheckpointRow, Reader};
 use tokio::time::timeout_at;
 
 use super::NewestCheckpoint;
@@ -63,16 +63,24 @@ impl Chancery {
 pub fn kept_log_keys(reader: &Reader) -> Result<Vec<VerifierKey>, Error> {
     let state = reader.load_state()?;
     let mut names: Vec<KeyName> = Vec::new();
-    let mut after = None;
-    loop {
-        let rows = reader.checkpoints_after(after, CHUNK)?;
-        let Some(last) = rows.last() else { break };
-        after = Some(last.size);
-        for row in &rows {
+    let mut note = |rows: &[CheckpointRow]| {
+        for row in rows {
             let name = row.note.lines().next().and_then(|origin| KeyName::parse(origin).ok());
             names.extend(name.filter(|name| !names.contains(name)));
         }
+    };
+    let kinds: [fn(&Reader, Option<u64>, u32) -> _; 2] =
+        [Reader::checkpoints_after, Reader::cosigned_checkpoints_after];
+    for read_after in kinds {
+        let mut after = None;
+        loop {
+            let rows = read_after(reader, after, CHUNK)?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.size);
+            note(&rows);
+        }
     }
+    note(reader.shown_checkpoint()?.as_slice());
     let public = log_keys(&state);
     let key = |name: &KeyName, public| VerifierKey::from_public_key(name.clone(), SignatureKind::Ed25519, public).ok();
     Ok(names.iter().flat_map(|name| public.iter().filter_map(move |public| key(name, public))).collect())

@@ -38,9 +38,11 @@ impl NewestCheckpoint {
 pub struct CheckpointStanding {
     /// The newest checkpoint; `None` before the first.
     pub newest: Option<Arc<NewestCheckpoint>>,
-    /// The newest that counts, with its cosignatures: what is shown to others, and what receipts are made of. The newest,
+    /// The newest that ever counted, with its cosignatures: what is shown to others, and what receipts are made of. The newest,
     /// where no witnesses are required.
     pub counted: Option<Arc<NewestCheckpoint>>,
+    /// Whether that one counted by earlier settings, and would not by the present ones.
+    pub counted_before: bool,
     /// Why there is no newer one; `None` where nothing is in the way.
     pub trouble: Option<CheckpointTrouble>,
     /// How often it could not be signed since the start: by this, who waits knows that a try has failed.
@@ -123,27 +125,35 @@ impl fmt::Display for WitnessTrouble {
 }
 
 impl CheckpointStanding {
-    /// This checkpoint counts, unless a newer one does, or the same with more cosignatures.
+    /// This checkpoint counts by the present settings, unless a newer one is shown, or the same with more cosignatures.
     pub(super) fn count(&mut self, checkpoint: &NewestCheckpoint) {
-        let extent = |one: &NewestCheckpoint| (one.size(), one.checkpoint.note().signatures().len());
         let newer = |counted: &Arc<NewestCheckpoint>| {
-            counted.origin() != checkpoint.origin() || extent(counted) < extent(checkpoint)
+            counted.origin() != checkpoint.origin()
+                || counted.size() < checkpoint.size()
+                || counted.size() == checkpoint.size()
+                    && (self.counted_before || signatures(counted) < signatures(checkpoint))
         };
         if self.counted.as_ref().is_none_or(newer) {
             self.counted = Some(Arc::new(checkpoint.clone()));
+            self.counted_before = false;
+        }
+    }
+
+    /// This checkpoint counted by earlier settings, and was shown: it is still, unless what counts now is as large.
+    pub(super) fn show_still(&mut self, shown: Arc<NewestCheckpoint>) {
+        if self.counted.as_ref().is_none_or(|counted| counted.size() < shown.size()) {
+            self.counted = Some(shown);
+            self.counted_before = true;
         }
     }
 
     /// Whether this very checkpoint counts, with as many signatures or more.
     pub(super) fn counts_with_as_many(&self, checkpoint: &NewestCheckpoint) -> bool {
-        let note = |one: &NewestCheckpoint| {
-            (one.checkpoint.note().text().to_owned(), one.checkpoint.note().signatures().len())
+        let same = |counted: &Arc<NewestCheckpoint>| {
+            counted.checkpoint.note().text() == checkpoint.checkpoint.note().text()
+                && signatures(counted) >= signatures(checkpoint)
         };
-        let (text, signatures) = note(checkpoint);
-        self.counted
-            .as_ref()
-            .map(|counted| note(counted))
-            .is_some_and(|(its, count)| its == text && count >= signatures)
+        !self.counted_before && self.counted.as_ref().is_some_and(same)
     }
 
     /// Whether so few witnesses cosign that no new checkpoint counts.
@@ -151,6 +161,10 @@ impl CheckpointStanding {
     pub fn too_few_cosign(&self) -> bool {
         self.witnesses.iter().filter(|witness| witness.trouble.is_none()).count() < self.required
     }
+}
+
+fn signatures(checkpoint: &NewestCheckpoint) -> usize {
+    checkpoint.checkpoint.note().signatures().len()
 }
 
 /// Why the log is not signed. Signatures of callers are made all the same.
@@ -267,5 +281,57 @@ impl Chancery {
     #[must_use]
     pub fn records(&self) -> u64 {
         *self.inner.log.next_index().borrow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chancery_audit::checkpoint::Checkpoint;
+
+    use super::*;
+
+    /// A checkpoint with so many signature lines; whose they are is the policy's question.
+    fn checkpoint(origin: &str, size: u64, signatures: usize) -> NewestCheckpoint {
+        let text = Checkpoint::new(&KeyName::parse(origin).unwrap(), size, [7; 32]).to_string();
+        let line = |number| format!("\u{2014} w{number} AAAAAAAA\n");
+        let note = format!("{text}\n{}", (0..signatures).map(line).collect::<String>());
+        let checkpoint = SignedCheckpoint::parse(note.as_bytes()).unwrap();
+        NewestCheckpoint { checkpoint, signed: Timestamp::from_unix_micros(1) }
+    }
+
+    fn shown(standing: &CheckpointStanding) -> (u64, usize) {
+        let counted = standing.counted.as_ref().unwrap();
+        (counted.size(), signatures(counted))
+    }
+
+    #[test]
+    fn what_is_shown_becomes_larger_and_never_smaller() {
+        let mut standing = CheckpointStanding::default();
+        for (size, signatures, expected) in
+            [(5, 2, (5, 2)), (4, 9, (5, 2)), (5, 1, (5, 2)), (5, 3, (5, 3)), (6, 1, (6, 1)), (5, 9, (6, 1))]
+        {
+            standing.count(&checkpoint("log", size, signatures));
+            assert_eq!(shown(&standing), expected);
+        }
+        assert!(standing.counts_with_as_many(&checkpoint("log", 6, 1)));
+        assert!(!standing.counts_with_as_many(&checkpoint("log", 6, 2)));
+        assert!(!standing.counts_with_as_many(&checkpoint("log", 7, 1)));
+        standing.count(&checkpoint("other", 1, 1));
+        assert_eq!(shown(&standing), (1, 1), "that is another log");
+    }
+
+    #[test]
+    fn what_counted_by_earlier_settings_is_shown_until_as_much_counts_by_the_present_ones() {
+        let mut standing = CheckpointStanding::default();
+        standing.count(&checkpoint("log", 5, 3));
+        standing.show_still(Arc::new(checkpoint("log", 4, 2)));
+        assert_eq!((shown(&standing), standing.counted_before), ((5, 3), false));
+        standing.show_still(Arc::new(checkpoint("log", 9, 4)));
+        assert_eq!((shown(&standing), standing.counted_before), ((9, 4), true));
+        assert!(!standing.counts_with_as_many(&checkpoint("log", 9, 2)), "it is to be kept");
+        standing.count(&checkpoint("log", 8, 9));
+        assert_eq!((shown(&standing), standing.counted_before), ((9, 4), true));
+        standing.count(&checkpoint("log", 9, 2));
+        assert_eq!((shown(&standing), standing.counted_before), ((9, 2), false));
     }
 }

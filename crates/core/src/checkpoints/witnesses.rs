@@ -16,6 +16,7 @@ use chancery_witness::{Answer, AskError, Witness};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::conflicts::Conflicts;
 use super::standing::WitnessTrouble;
 use super::{Checkpoints, NewestCheckpoint};
 use crate::{Chancery, Error};
@@ -40,6 +41,7 @@ struct Asked {
     rests_until: Instant,
     /// Whether it has cosigned the checkpoint that is under way.
     cosigned: bool,
+    conflicts: Conflicts,
 }
 
 /// The checkpoint that is under way, and the witnesses.
@@ -106,6 +108,7 @@ impl Chancery {
             failures: 0,
             rests_until: now,
             cosigned: false,
+            conflicts: Conflicts::default(),
         });
         let mut round = Round { asked: asked.collect(), checkpoint: None };
         let mut standing = checkpoints.standing.subscribe();
@@ -187,6 +190,17 @@ impl Chancery {
         if !kept && checkpoints.counts(checkpoint) {
             self.keep_counted(checkpoints, checkpoint).await?;
         }
+        for asked in &mut round.asked {
+            let Some(conflict) = asked.conflicts.due() else { continue };
+            let witness = asked.witness.key().name().as_str();
+            match self.record_conflict(witness, conflict, checkpoint.checkpoint.unverified()).await {
+                Ok(()) => asked.conflicts.recorded(Instant::now()),
+                Err(error @ Error::RecordClosed { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::error!(witness, %error, "that a witness has seen another history is not recorded yet")
+                }
+            }
+        }
         Ok(())
     }
 
@@ -226,8 +240,10 @@ impl Asked {
         if !self.cosigned {
             self.rests_until = Instant::now() + rest(self.failures);
         }
+        let trouble = not_cosigned.map(NotCosigned::trouble);
+        self.conflicts.asked(trouble, self.seen, Instant::now());
         let error = not_cosigned.map(|error| error as &(dyn std::error::Error + 'static));
-        checkpoints.witness_is(self.witness.key().name(), not_cosigned.map(NotCosigned::trouble), error);
+        checkpoints.witness_is(self.witness.key().name(), trouble, error);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The log is held to what it said of itself: to the newest checkpoint in the database, to the newest that
-//! witnesses have cosigned, and to the one in the anchor.
+//! witnesses have cosigned, to the one that was shown last, and to the one in the anchor.
 
 use std::path::Path;
 
@@ -30,12 +30,18 @@ impl StateKeeper {
         let (reader, anchor, leaves) = (self.reader.clone(), self.anchor.clone(), state.leaves);
         let compared = crate::blocking(move || {
             let mut found = Vec::new();
-            if let Some(row) = reader.newest_checkpoint()? {
-                found.extend(compare(&reader, &keys, leaves, "in the database", &row.note)?);
-            }
-            if let Some(row) = reader.newest_cosigned_checkpoint()? {
-                let place = "with cosignatures in the database";
-                found.extend(compare(&reader, &keys, leaves, place, &row.note)?);
+            let newest = reader.newest_checkpoint()?.map(|row| row.note);
+            let cosigned = reader.newest_cosigned_checkpoint()?.map(|row| row.note);
+            let shown = reader.shown_checkpoint()?.map(|row| row.note);
+            let shown = shown.filter(|shown| newest.as_ref() != Some(shown) && cosigned.as_ref() != Some(shown));
+            for (place, note) in [
+                ("in the database", newest),
+                ("with cosignatures in the database", cosigned),
+                ("that was shown last, in the database,", shown),
+            ] {
+                if let Some(note) = note {
+                    found.extend(compare(&reader, &keys, leaves, place, &note)?);
+                }
             }
             if let Some(note) = anchored {
                 let place = format!("in the anchor {}", Path::new(&anchor).display());
@@ -63,7 +69,8 @@ impl StateKeeper {
             };
             let signed = void(reader.checkpoints_after(None, u32::MAX)?)?;
             let cosigned = void(reader.cosigned_checkpoints_after(None, u32::MAX)?)?;
-            Ok::<_, StoreError>(signed.into_iter().chain(cosigned).min())
+            let shown = void(reader.shown_checkpoint()?.into_iter().collect())?;
+            Ok::<_, StoreError>(signed.into_iter().chain(cosigned).chain(shown).min())
         });
         Ok(void.await??)
     }

@@ -8,7 +8,7 @@ use super::policy::{action_named, documents};
 use crate::errors::fault;
 use chancery_api::v1;
 use chancery_audit::{Body, Decision, Details, Hex, Kind, Leaf, OutcomeItem};
-use chancery_core::{ChangedDecision, Error, LogCheckpoint, LogProof, NewestCheckpoint, Replayed};
+use chancery_core::{ChangedDecision, Error, LogCheckpoint, LogKey, LogProof, NewestCheckpoint, Replayed};
 use chancery_model::RingName;
 use chancery_policy::PolicyDocument;
 use chancery_store::{
@@ -75,7 +75,7 @@ pub(crate) fn watch_records_request(request: v1::WatchRecordsRequest) -> Result<
 }
 
 pub(crate) fn log_checkpoint(checkpoint: LogCheckpoint) -> v1::LogCheckpoint {
-    let LogCheckpoint { newest, log_key } = checkpoint;
+    let LogCheckpoint { newest, log_key, log_keys } = checkpoint;
     let NewestCheckpoint { checkpoint, signed } = &*newest;
     let said = checkpoint.unverified();
     v1::LogCheckpoint {
@@ -85,6 +85,17 @@ pub(crate) fn log_checkpoint(checkpoint: LogCheckpoint) -> v1::LogCheckpoint {
         root_hash: said.root().to_vec(),
         sign_time: Some(timestamp(*signed)),
         log_key: log_key.to_string(),
+        log_keys: log_keys.into_iter().map(pinned_log_key).collect(),
+    }
+}
+
+fn pinned_log_key(key: LogKey) -> v1::LogKey {
+    let LogKey { verifier_key, made, retired } = key;
+    v1::LogKey {
+        verifier_key: verifier_key.to_string(),
+        signs: retired.is_none(),
+        create_time: Some(timestamp(made)),
+        retire_time: retired.map(timestamp),
     }
 }
 

@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "retention", sql: include_str!("../../migrations/0011_retention.sql") },
     Migration { name: "cosigned_checkpoints", sql: include_str!("../../migrations/0012_cosigned_checkpoints.sql") },
     Migration { name: "archive", sql: include_str!("../../migrations/0013_archive.sql") },
+    Migration { name: "shown_checkpoint", sql: include_str!("../../migrations/0014_shown_checkpoint.sql") },
 ];
 
 /// Runs the steps that the database has not seen.
@@ -166,6 +167,7 @@ fn without_layout(sql: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::CheckpointTable;
     use super::*;
     use chancery_model::{CallerLimits, KeyRules, Pace, Usage, UsageOf, VersionLife};
 
@@ -331,6 +333,22 @@ mod tests {
             let error = connection.execute(forgery, []).unwrap_err();
             assert!(error.to_string().contains("a leaf is final"), "{error}");
         }
+    }
+
+    /// What had counted with cosignatures was shown, and is still.
+    #[test]
+    fn the_newest_checkpoint_that_was_cosigned_before_is_the_one_that_is_shown() {
+        let (mut connection, path) = database();
+        run_before("shown_checkpoint", &mut connection);
+        connection
+            .execute_batch(
+                "INSERT INTO checkpoints VALUES (9, 9, 'signed');
+                 INSERT INTO cosigned_checkpoints VALUES (3, 30, 'three'), (7, 70, 'seven');",
+            )
+            .unwrap();
+        run(&mut connection, path).unwrap();
+        let shown = super::super::tree::newest_checkpoint(&connection, CheckpointTable::Shown).unwrap().unwrap();
+        assert_eq!((shown.size, shown.time.unix_micros(), shown.note.as_str()), (7, 70, "seven"));
     }
 
     #[test]

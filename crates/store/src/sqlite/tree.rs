@@ -15,6 +15,8 @@ pub(crate) enum CheckpointTable {
     Signed,
     /// What enough witnesses have signed, too.
     Cosigned,
+    /// The newest that ever counted: one row.
+    Shown,
 }
 
 impl CheckpointTable {
@@ -22,6 +24,7 @@ impl CheckpointTable {
         match self {
             Self::Signed => "checkpoints",
             Self::Cosigned => "cosigned_checkpoints",
+            Self::Shown => "shown_checkpoint",
         }
     }
 }
@@ -121,10 +124,21 @@ pub(crate) fn put_checkpoint(
     Ok(())
 }
 
-/// Removes the checkpoints of this size and more, cosigned or not.
+/// Keeps a checkpoint as the one that others are shown.
+pub(crate) fn put_shown_checkpoint(connection: &Connection, checkpoint: &CheckpointRow) -> Result<(), StoreError> {
+    let CheckpointRow { size, time, note } = checkpoint;
+    let size = to_sql(*size, "the size of a checkpoint")?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO shown_checkpoint (id, size, time, note) VALUES (1, ?1, ?2, ?3)")
+        .and_then(|mut statement| statement.execute(params![size, time.unix_micros(), note]))
+        .map_err(failed("keeping the checkpoint that is shown"))?;
+    Ok(())
+}
+
+/// Removes the checkpoints of this size and more, cosigned or not, shown or not.
 pub(crate) fn remove_checkpoints(connection: &Connection, from: u64) -> Result<(), StoreError> {
     let from = to_sql(from, "the size of a checkpoint")?;
-    for table in [CheckpointTable::Signed, CheckpointTable::Cosigned] {
+    for table in [CheckpointTable::Signed, CheckpointTable::Cosigned, CheckpointTable::Shown] {
         connection
             .prepare_cached(&format!("DELETE FROM {} WHERE size >= ?1", table.name()))
             .and_then(|mut statement| statement.execute([from]))
@@ -240,6 +254,23 @@ mod tests {
         assert_eq!(both(), (Some(1), Some(2)), "those between were not kept");
         remove_checkpoints(&connection, 2).unwrap();
         assert_eq!(both(), (Some(1), None));
+    }
+
+    #[test]
+    fn one_checkpoint_is_shown_and_goes_with_the_others() {
+        let connection = database();
+        let shown =
+            || newest_checkpoint(&connection, CheckpointTable::Shown).unwrap().map(|checkpoint| checkpoint.size);
+        assert_eq!(shown(), None);
+        for size in [4, 9] {
+            let row = CheckpointRow { size, time: Timestamp::from_unix_micros(1), note: String::new() };
+            put_shown_checkpoint(&connection, &row).unwrap();
+            assert_eq!(shown(), Some(size));
+        }
+        remove_checkpoints(&connection, 10).unwrap();
+        assert_eq!(shown(), Some(9));
+        remove_checkpoints(&connection, 9).unwrap();
+        assert_eq!(shown(), None);
     }
 
     #[test]

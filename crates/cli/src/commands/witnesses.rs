@@ -1,0 +1,31 @@
+//! The witnesses that whoever verifies trusts: the same words, and the same rule, wherever cosignatures are checked.
+
+use chancery_audit::note::VerifierKey;
+use chancery_audit::witness::WitnessPolicy;
+use clap::Args;
+
+use crate::exit::Failure;
+
+/// Whose cosignatures the log must have.
+#[derive(Debug, Args)]
+pub struct WitnessArguments {
+    /// A witness's key: the log must be cosigned; again for more witnesses
+    #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse)]
+    witness: Vec<VerifierKey>,
+    /// How many of the witnesses must have cosigned; all of them where it is not given
+    #[arg(long, value_name = "N", requires = "witness")]
+    required_witnesses: Option<usize>,
+}
+
+impl WitnessArguments {
+    /// What they come to.
+    pub fn policy(self) -> Result<WitnessPolicy, Failure> {
+        policy(self.witness, self.required_witnesses)
+    }
+}
+
+/// `required` of these witnesses, or all.
+pub fn policy(witnesses: Vec<VerifierKey>, required: Option<usize>) -> Result<WitnessPolicy, Failure> {
+    let required = required.unwrap_or(witnesses.len());
+    WitnessPolicy::new(witnesses, required).map_err(|error| Failure::usage(error.to_string()))
+}
