@@ -32,7 +32,8 @@ fn let_days_pass(folder: &Path, days: i64) {
     let mut sql = format!(
         "BEGIN; UPDATE details SET time = time - {micros};
          UPDATE record_times SET earliest = earliest - {micros}, latest = latest - {micros};
-         DELETE FROM tiles; DELETE FROM checkpoints; DELETE FROM cosigned_checkpoints;"
+         DELETE FROM tiles; DELETE FROM checkpoints; DELETE FROM cosigned_checkpoints;
+         DELETE FROM shown_checkpoint;"
     );
     for (index, leaf) in leaves(folder).iter().enumerate() {
         // Behind version, kind and epoch.
