@@ -112,6 +112,7 @@ async fn the_log_is_served_as_tiles_to_who_may_read_the_record_and_to_nobody_els
     for path in ["/log/", "/log", "/log/tile/0/0", "/log/tile/0/000/", "/log/checkpoint/", "/log/%63heckpoint"] {
         let answer = web.get(path).await;
         assert_eq!((answer.status, answer.json()["reason"].as_str()), (404, Some("PATH_NOT_FOUND")), "{path}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains("/log/tile/entries/N[.p/W]"), "{path}");
     }
     for (method, web) in [("POST", &web), ("PUT", &over_http2), ("POST", &over_http2)] {
         assert_eq!(web.ask(method, "/log/checkpoint", &[], b"").await.status, 405, "{method}");
@@ -129,6 +130,11 @@ async fn the_log_is_served_as_tiles_to_who_may_read_the_record_and_to_nobody_els
     }
     said.dedup();
     assert_eq!(said.len(), 1);
+    // What is no path of any log says nothing of this one.
+    for path in ["/log/zzz", "/log/tile/0/1", "/log/tile/99/000"] {
+        let (answer, to_who_may) = (stranger.get(path).await, web.get(path).await);
+        assert_eq!((answer.status, &answer.body), (404, &to_who_may.body), "{path}");
+    }
     until("the denial is on the record", async || {
         let list = ["audit", "list", "--kind", "denial", "--action", "ListRecords", "-o", "json"];
         succeed(chancery.cli().args(list)).contains("auditLog").then_some(())
@@ -149,6 +155,10 @@ async fn the_log_is_exported_and_verified_by_the_command_line() {
     // From the service; then from its database, beside it, with what was recorded since.
     let first = json(&succeed(chancery.cli().args(["audit", "export", export, "--log-key", &key, "-o", "json"])));
     assert!(first["records"].as_u64().unwrap() > 256 && first["added"] == first["records"], "{first}");
+    let hexadecimal = |hash: &Json| {
+        hash.as_str().is_some_and(|text| text.len() == 64 && !text.contains(|digit: char| !digit.is_ascii_hexdigit()))
+    };
+    assert!(hexadecimal(&first["root_hash"]), "{first}");
     let kept = folder.path().join("kept");
     std::fs::copy(format!("{export}/checkpoint"), &kept).unwrap();
     let kept = kept.to_str().unwrap();
@@ -169,6 +179,7 @@ async fn the_log_is_exported_and_verified_by_the_command_line() {
         let report = &said["report"];
         assert!(report["records"].as_u64() >= second["records"].as_u64(), "{said}");
         assert_eq!(report["details"], report["records"], "{said}");
+        assert!(hexadecimal(&report["root_hash"]), "{said}");
         assert!(report["checkpoints"].as_u64() >= Some(2), "{said}");
     }
     // Without a pinned key it says so; a service has none to give.

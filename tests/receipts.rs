@@ -178,13 +178,36 @@ async fn receipts_are_made_later_and_stay_good_while_the_log_grows() {
     assert_eq!(shown["continues_tree_of"], older.size);
     proofs::checkpoint(shown["note"].as_str().unwrap(), log_key).unwrap();
 
-    // An administrator's act and an outcome have receipts, too, which speak of no signature.
+    // An outcome has a receipt, too, which says what was made, and not by which key or of what.
     let outcome = operator.get_record(early.record_index).await.unwrap().unwrap().outcome_index.unwrap();
     let receipt = chancery.dir().join("outcome.receipt");
     let make = ["audit", "receipt", &outcome.to_string(), "--out", receipt.to_str().unwrap()];
     let _said = succeed(chancery.cli().args(make));
     let offline = Offline { log_key: log_key.to_owned(), folder: chancery.dir() };
-    assert_eq!(offline.verify(&receipt, &[]).0["record"]["kind"], "OUTCOME");
+    let (said, code) = offline.verify(&receipt, &[]);
+    let made = chancery_crypto::ecdsa_fixed_from_der(chancery_model::Curve::P256, &early.signature).unwrap();
+    let ended = serde_json::json!([{
+        "record_index": early.record_index, "result": "DONE", "signature_sha256": hex(&sha256(&made)),
+    }]);
+    assert_eq!((&said["record"]["kind"], &said["record"]["outcomes"], code), (&"OUTCOME".into(), &ended, Some(0)));
+    let mut for_people = command(program());
+    for_people.args(["verify", "--log-key", log_key, "--receipt"]).arg(&receipt);
+    let text = succeed(&mut for_people);
+    let ends =
+        format!("record {}: DONE, it was done; the signature's SHA-256 is {}", early.record_index, hex(&sha256(&made)));
+    assert!(text.contains(&ends), "{text}");
+    let (signature, other) = (offline.write("sig", &early.signature), offline.write("other-sig", [7; 64]));
+    let pem = offline.folder.join("pem").to_str().unwrap().to_owned();
+    let _said = succeed(chancery.cli().args(["public-key", &key, "--out", &pem]));
+    for with in [&["--signature", &signature][..], &["--signature", &signature, "--public-key", &pem]] {
+        let (said, code) = offline.verify(&receipt, with);
+        assert_eq!((&said["signature_of"], code), (&early.record_index.into(), Some(0)), "{said}");
+        assert_eq!(said["checked"], serde_json::json!({"input": false, "public_key": false, "signature": true}));
+    }
+    let text = succeed(for_people.args(["--signature", &signature]));
+    assert!(text.contains(&format!("the one that was made for record {}", early.record_index)), "{text}");
+    assert_eq!(offline.fault(&receipt, &["--signature", &other]), "SIGNATURE");
+    assert_eq!(offline.fault(&receipt, &["--public-key", &pem]), "RECORD");
     let (said, code) = offline.verify(&receipt, &["--digest", &"00".repeat(32)]);
     assert_eq!((said["fault"]["part"].as_str(), code), (Some("RECORD"), Some(1)), "{said}");
 }
@@ -412,6 +435,13 @@ async fn a_receipt_is_verified_without_the_service_and_every_altered_part_is_fou
     assert_eq!(verify(&["--log-key", &log_key, "--signature", &path("sig0")]).1, Some(2));
     assert_eq!(verify(&["--log-key", &log_key, "--in", "/nowhere/x"]).1, Some(3));
     assert_eq!(verify(&["--log-key", &log_key, "dev/k0"]).1, Some(2));
+    // What belongs to a receipt is of no use without one, and is not passed over.
+    for with in [["--log-key", log_key.as_str()], ["--public-key", &path("pem0")]] {
+        let mut forgotten = chancery.cli();
+        forgotten.args(["verify", "dev/k0", "--in", &message, "--signature", &path("sig0")]).args(with);
+        let (said, code) = run(&mut forgotten);
+        assert!(code == Some(2) && said.contains("--receipt"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -446,7 +476,10 @@ async fn while_the_log_is_not_signed_signatures_come_without_receipts() {
     let mut by_command = chancery.cli();
     by_command.args(["sign", "other/k", "--in"]).arg(&message).arg("--signature").arg(&sig).arg("--receipt").arg(&file);
     let (said, code) = run(&mut by_command);
-    assert!(code == Some(1) && said.contains("no receipt: the log could not be signed now"), "{said}");
+    assert!(
+        code == Some(1) && said.contains("no receipt: the log could not be signed now, or too few of its witnesses"),
+        "{said}"
+    );
     assert!(sig.exists() && !file.exists() && said.contains("chancery audit receipt "), "{said}");
 
     // Once it signs again, the receipt of what was signed meanwhile can be had.

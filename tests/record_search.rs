@@ -301,3 +301,59 @@ async fn one_record_is_explained_to_a_person() {
     assert_eq!(code, Some(5), "{said}");
     chancery.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn whatever_a_record_is_about_can_be_searched_for() {
+    let chancery = Chancery::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = folder.path().join("api-key");
+    let _key = succeed(chancery.cli().args(["keys", "create", "dev/k", "-a", "ED25519"]));
+    let issue =
+        ["api-keys", "issue", "caller", "--lifetime", "1d", "--action", "sign", "--key-ring", "dev", "--key-file"];
+    let _issued = succeed(chancery.cli().args(issue).arg(&key_file));
+    let _frozen = succeed(chancery.cli().args(["rings", "freeze", "dev", "--reason", "test"]));
+    let refused: [&[&str]; 5] =
+        [&["audit", "list"], &["policy", "get"], &["token", "list"], &["token", "show", "main"], &["callers", "list"]];
+    for words in refused {
+        let (said, code) = run(chancery.cli().args(words).args(["--as", "caller"]));
+        assert!(code == Some(5), "{words:?}: {said}");
+    }
+    let everything = || -> Vec<Value> {
+        let said = succeed(&mut audit(&chancery, &["list", "-o", "json", "--limit", "1000"]));
+        serde_json::from_str::<Value>(&said).unwrap()["records"].as_array().unwrap().clone()
+    };
+    let about = |record: &Value| record["resource"].as_str().unwrap().to_owned();
+    let list = eventually("the denials on the record", async || {
+        let list = everything();
+        ["auditLog", "policySet", "tokens", "tokens/main", "callers"]
+            .iter()
+            .all(|wanted| list.iter().any(|record| about(record) == *wanted))
+            .then_some(list)
+    })
+    .await;
+    let mut kinds = std::collections::BTreeSet::new();
+    for record in &list {
+        let resource = about(record);
+        if resource.is_empty() {
+            continue;
+        }
+        let (index, shape) =
+            (record["index"].as_u64().unwrap(), resource.split('/').step_by(2).collect::<Vec<_>>().join("/"));
+        kinds.insert(shape);
+        assert!(listed(&chancery, &["--resource", &resource]).contains(&index), "{resource}");
+    }
+    let all = ["auditLog", "callers", "callers/apiKeys", "keyRings", "keyRings/keys/versions", "policySet", "tokens"];
+    assert!(all.iter().all(|shape| kinds.contains(*shape)), "{kinds:?}");
+    // What is below it, but not of a list.
+    let of_caller = listed(&chancery, &["--resource", "callers/caller"]);
+    assert!(list.iter().any(|record| about(record).starts_with("callers/caller/apiKeys/")
+        && of_caller.contains(&record["index"].as_u64().unwrap())));
+    let refused = v1::ListRecordsRequest { resource: "everything".to_owned(), ..self::all() };
+    let operator = chancery.operator().await.unwrap();
+    let status = operator.audit().list_records(refused).await.unwrap_err();
+    assert!(
+        status.message().contains("callers/{caller}/apiKeys/{id}") && status.message().contains("auditLog"),
+        "{status}"
+    );
+    chancery.stop().await.unwrap();
+}

@@ -125,6 +125,10 @@ async fn checkpoints_are_signed_while_records_come_and_when_the_service_stops() 
     chancery.configure(|config| config["log"]["origin"] = Value::String("log.example/other".to_owned())).unwrap();
     chancery.restart().await.unwrap();
     until_signed(&chancery).await;
+    let warned = |log: &str| {
+        log.lines().any(|line| line.contains("WARN") && line.contains("the log has another name from now on"))
+    };
+    assert!(warned(&chancery.log()), "{}", chancery.log());
     chancery.terminate().await.unwrap();
     let second = Kept::of(&chancery.dir());
     assert_eq!(second.key.spki_der(), first.key.spki_der());

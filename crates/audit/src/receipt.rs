@@ -5,6 +5,7 @@
 //! to. Nobody vouches for extra data; so nothing of it is believed before the leaf's hash has come out as the one that the
 //! log proves, and the details as those that the leaf commits to.
 
+mod outcome;
 mod statement;
 
 pub use statement::Mismatch;

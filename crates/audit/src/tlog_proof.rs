@@ -63,6 +63,11 @@ impl TlogProof {
             return Err(TlogProofError::TooLong(bytes.len()));
         }
         let text = std::str::from_utf8(bytes).or(Err(form("it is not UTF-8")))?;
+        if text.contains('\r') {
+            return Err(form(
+                "its lines end in CR LF, and those of a proof in LF: something took it for text and changed it",
+            ));
+        }
         // The first empty line: the checkpoint has another one.
         let (proof, checkpoint) = text.split_once("\n\n").ok_or(form("it has no checkpoint"))?;
         let mut lines = proof.split('\n');

@@ -71,6 +71,15 @@ impl ConnectionArguments {
         Ok(Client::connect(options).await?)
     }
 
+    /// Refuses `--caller-signature` for a command that has no use for it. From the environment, where it stands for all
+    /// commands, it is passed over.
+    pub fn refuse_caller_signature(&self, why: &str) -> Result<(), Failure> {
+        match &self.caller_signature {
+            Some(_) => Err(Failure::usage(format!("--caller-signature has no meaning here: {why}"))),
+            None => Ok(()),
+        }
+    }
+
     /// Options before environment; a folder or an endpoint, never a mixture of both.
     fn options(
         &self,

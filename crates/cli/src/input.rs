@@ -57,6 +57,14 @@ impl fmt::Display for Source {
 }
 
 impl Source {
+    /// The file, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Standard => None,
+            Self::File(path) => Some(path),
+        }
+    }
+
     /// The message to sign or to verify.
     pub fn read_message(&self) -> Result<Vec<u8>, Failure> {
         let message = self.read_up_to(MAX_MESSAGE_BYTES)?.ok_or_else(|| {

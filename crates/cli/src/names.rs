@@ -32,6 +32,11 @@ pub enum KeyOrVersionArgument {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceArgument(pub String);
 
+/// What records are about: all of that, an API key (`callers/billing/apiKeys/0aZ9bY8cX7dW`), or one of `policySet`,
+/// `auditLog`, `callers`, `tokens`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedArgument(pub String);
+
 /// What access is reviewed of: a ring, a key, a token (`tokens/main`), or one of `tokens`, `policySet`, `auditLog`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReviewedArgument(pub String);
@@ -216,6 +221,20 @@ impl FromStr for ResourceArgument {
     }
 }
 
+impl FromStr for RecordedArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if ["policySet", "auditLog", "callers", "tokens"].contains(&text) {
+            return Ok(Self(text.to_owned()));
+        }
+        if text.starts_with("callers/") && text.contains("/apiKeys/") {
+            return text.parse().map(|key: ApiKeyArgument| Self(key.to_string()));
+        }
+        text.parse().map(|ResourceArgument(name)| Self(name))
+    }
+}
+
 impl FromStr for ReviewedArgument {
     type Err = String;
 
@@ -330,6 +349,25 @@ mod tests {
         }
         assert!("dev/k/1".parse::<ReviewedArgument>().unwrap_err().contains("dev/k"));
         assert!("Dev".parse::<ReviewedArgument>().is_err());
+    }
+
+    #[test]
+    fn a_record_is_found_by_whatever_it_is_about() {
+        for (text, whole) in [
+            ("dev/k/1", "keyRings/dev/keys/k/versions/1"),
+            ("tokens/main", "tokens/main"),
+            ("tokens", "tokens"),
+            ("keyRings/tokens", "keyRings/tokens"),
+            ("callers/billing", "callers/billing"),
+            ("callers/billing/apiKeys/0aZ9bY8cX7dW", "callers/billing/apiKeys/0aZ9bY8cX7dW"),
+            ("callers", "callers"),
+            ("policySet", "policySet"),
+            ("auditLog", "auditLog"),
+        ] {
+            assert_eq!(text.parse::<RecordedArgument>().unwrap().0, whole);
+        }
+        assert!("callers/billing/apiKeys/x".parse::<RecordedArgument>().is_err());
+        assert!("Policy".parse::<RecordedArgument>().is_err());
     }
 
     #[test]

@@ -75,6 +75,9 @@ async fn make(call: Call) -> Result<Exit, Failure> {
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Mac(CallingGroup { command, output, connection }) => {
+            connection.refuse_caller_signature(
+                "a MAC has no signature of its caller; those go with sign, jwt sign and keys csr",
+            )?;
             command.run(&connection.connect(Caller).await?, &mut output.to(&mut stdout), &mut io::stderr()).await
         }
         Call::Random(Calling { command, output, connection }) => {

@@ -17,7 +17,7 @@ pub type ReceiptAnswer = Result<String, NoReceipt>;
 pub enum NoReceipt {
     /// The service has no key to sign its log with.
     NotKept,
-    /// The log could not be signed now.
+    /// No checkpoint that counts could be made over it now: the log was not signed, or too few of its witnesses have cosigned.
     Unsigned,
     /// The call's time was over before.
     NotInTime,
@@ -33,7 +33,7 @@ impl fmt::Display for NoReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotKept => "the service does not sign its log, so that there are no receipts",
-            Self::Unsigned => "the log could not be signed now",
+            Self::Unsigned => "the log could not be signed now, or too few of its witnesses have cosigned it",
             Self::NotInTime => "the call's time was over before the log was signed",
             Self::TooLarge => "it was too long for the answer; ask for fewer at once",
             Self::Failed => "the service could not read the record or its proof; its log says why",

@@ -41,6 +41,12 @@ impl Url {
         self.secure
     }
 
+    /// Whether it leads to a loopback address of the machine itself, by its number or as `localhost`.
+    #[must_use]
+    pub fn is_of_this_machine(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost") || is_loopback(&self.host)
+    }
+
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -70,13 +76,17 @@ impl Url {
         let (secure, port) = match uri.scheme_str()? {
             "https" => (true, 443),
             // A name may lead anywhere.
-            "http" if host.parse().is_ok_and(|address: IpAddr| address.is_loopback()) => (false, 80),
+            "http" if is_loopback(&host) => (false, 80),
             _ => return None,
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let port = authority.port_u16().unwrap_or(port);
         Some(Self { secure, host, port, authority: authority.to_string(), path })
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 impl FromStr for Url {
@@ -123,8 +133,10 @@ mod tests {
         let HttpsUrl(url) = "https://issuer.example:8443/keys?x=1".parse().unwrap();
         assert_eq!((url.host(), url.port(), url.path()), ("issuer.example", 8443, "/keys?x=1"));
         assert_eq!(url.to_string(), "https://issuer.example:8443/keys?x=1");
+        assert!(!url.is_of_this_machine());
         let HttpsUrl(url) = "https://[::1]/".parse().unwrap();
-        assert_eq!((url.host(), url.port()), ("::1", 443));
+        assert_eq!((url.host(), url.port(), url.is_of_this_machine()), ("::1", 443, true));
+        assert!("https://localhost/".parse::<Url>().unwrap().is_of_this_machine());
         for text in ["", "http://a/", "http://127.0.0.1/", "https://", "/keys", "https://user@a/", "https://a/#b"] {
             assert_eq!(text.parse::<HttpsUrl>(), Err(InvalidUrl::Https(text.to_owned())));
         }

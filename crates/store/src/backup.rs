@@ -6,6 +6,7 @@ use crate::sqlite::{connect, head};
 use crate::{Epoch, Reader, Seal};
 use chancery_model::Uid;
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Where a database stands.
@@ -36,6 +37,12 @@ pub enum BackupError {
     #[error("{path} exists already; name another folder, or move it away")]
     Exists {
         /// The copy.
+        path: PathBuf,
+    },
+    /// The file is no database at all.
+    #[error("{path} is no SQLite database, and so none of Chancery's; name the one of store.path, or a copy of it")]
+    NoDatabase {
+        /// The file.
         path: PathBuf,
     },
     /// The file is no database of Chancery's, or one of an earlier version.
@@ -143,6 +150,9 @@ fn reading(path: &Path) -> Result<rusqlite::Connection, BackupError> {
         return Err(BackupError::Missing { path: path.to_owned() });
     }
     let failed = failure(path, "opening it");
+    if !begins_as_database(path).map_err(|error| failed(error.into()))? {
+        return Err(BackupError::NoDatabase { path: path.to_owned() });
+    }
     let connection = connect::open(path).map_err(|error| failed(error.into()))?;
     let ours = "SELECT (SELECT application_id FROM pragma_application_id) = ?1
                 AND EXISTS (SELECT 1 FROM pragma_table_info('head') WHERE name = 'state_mac')";
@@ -151,6 +161,14 @@ fn reading(path: &Path) -> Result<rusqlite::Connection, BackupError> {
         Ok(true) => Ok(connection),
         Ok(false) | Err(_) => Err(BackupError::NotOurs { path: path.to_owned() }),
     }
+}
+
+/// Whether a file begins as every SQLite database does.
+fn begins_as_database(path: &Path) -> io::Result<bool> {
+    const BEGINNING: &[u8] = b"SQLite format 3\0";
+    let mut head = Vec::new();
+    File::open(path)?.take(BEGINNING.len() as u64).read_to_end(&mut head)?;
+    Ok(head == BEGINNING)
 }
 
 #[cfg(test)]
@@ -200,7 +218,12 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (other, copy) = (folder.path().join("other"), folder.path().join("copy.db"));
         assert!(matches!(back_up(&other, &copy), Err(BackupError::Missing { .. })));
-        std::fs::write(&other, "no database").unwrap();
+        for content in ["", "no database"] {
+            std::fs::write(&other, content).unwrap();
+            assert!(matches!(back_up(&other, &copy), Err(BackupError::NoDatabase { .. })), "{content:?}");
+        }
+        std::fs::remove_file(&other).unwrap();
+        rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE of_another (x)").unwrap();
         assert!(matches!(back_up(&other, &copy), Err(BackupError::NotOurs { .. })));
         assert!(!copy.exists());
     }

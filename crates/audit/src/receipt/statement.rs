@@ -16,7 +16,7 @@ const HASHES: [HashAlgorithm; 4] =
 #[derive(Debug, thiserror::Error)]
 pub enum Mismatch {
     /// No signature was authorised by this record.
-    #[error("record {index} is no intent to sign but {what}: it speaks of no signature")]
+    #[error("record {index} is no intent to sign but {what}: it authorised no signature")]
     NotASignature {
         /// The record.
         index: u64,
@@ -52,6 +52,12 @@ pub enum Mismatch {
     /// The public key has the right hash, and cannot be used.
     #[error("the public key cannot be used")]
     Unusable(#[from] PublicKeyError),
+    /// Another signature, or none, was made.
+    #[error("the signature is none of those that record {index} says were made")]
+    NotMade {
+        /// The record.
+        index: u64,
+    },
     /// The signature does not fit.
     #[error("the signature is not one of this key over what the record says was signed")]
     Signature,

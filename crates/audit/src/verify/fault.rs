@@ -174,8 +174,9 @@ impl Check {
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::Checkpoint(_) => {
-                "check that the log's key is the right one, with whoever operates the log; if it is, the checkpoint was \
-                 changed or made up: keep all of it as evidence, and compare with a copy from elsewhere"
+                "check that the log's key is the right one, with whoever operates the log: what was signed with an earlier key, \
+                 or under an earlier name of the log, needs that key, too; if none is missing, the checkpoint was changed or \
+                 made up: keep all of it as evidence, and compare with a copy from elsewhere"
             }
             Self::Cosignature(_) => {
                 "check that the witness's key is the right one, with whoever operates the witness; if it is, the checkpoint was \

@@ -8,14 +8,15 @@ use clap::{Args, Subcommand, ValueEnum};
 use prost_types::Timestamp;
 use std::convert::Infallible;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tonic::Request;
 
 use super::{PAGE, audit_log, audit_receipts, audit_show};
 use crate::connection::{ConnectionArguments, DevIdentity};
+use crate::duration;
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source};
-use crate::names::{CallerArgument, ResourceArgument};
+use crate::names::{CallerArgument, RecordedArgument};
 use crate::output::Output;
 use crate::view::audit::{RecordLine, RecordList, RecordView};
 
@@ -30,7 +31,7 @@ pub enum AuditCommand {
 Examples:
   chancery audit list
   chancery audit list --caller billing --action Sign --since 2026-11-01T00:00:00Z --limit 1000
-  chancery audit list --decision deny --since 2026-11-23T00:00:00Z
+  chancery audit list --decision deny --since 24h
   chancery audit list --file release.tar.gz
   chancery audit list --trace-id 4bf92f3577b34da6a3ce929d0e0e4736
   chancery audit list --resource dev/invoices --oldest-first -o json | jq '.records[].details'")]
@@ -116,9 +117,10 @@ pub struct Filter {
     /// Only of this caller
     #[arg(long, value_name = "CALLER")]
     caller: Option<CallerArgument>,
-    /// Only on this ring, key or version, and what is below it
+    /// Only on this ring, key, version, tokens/TOKEN, callers/CALLER, an API key of his, policySet or auditLog, and what is
+    /// below it
     #[arg(long, value_name = "RESOURCE")]
-    resource: Option<ResourceArgument>,
+    resource: Option<RecordedArgument>,
     /// Only of this action
     #[arg(long, value_name = "ACTION", value_parser = super::action(), ignore_case = true)]
     action: Option<Action>,
@@ -143,11 +145,11 @@ pub struct List {
     /// Only below this index
     #[arg(long, value_name = "INDEX")]
     end_index: Option<u64>,
-    /// Only at or after this time (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    /// Only at or after this time (RFC 3339), or so long ago (90s, 15m, 12h, 30d)
+    #[arg(long, value_name = "TIME", value_parser = ago)]
     since: Option<Timestamp>,
-    /// Only before this time (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    /// Only before this time, likewise
+    #[arg(long, value_name = "TIME", value_parser = ago)]
     until: Option<Timestamp>,
     /// Oldest first
     #[arg(long)]
@@ -271,6 +273,15 @@ pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_unhelpful| "expected a time like 2026-11-23T09:30:00Z".to_owned())
 }
 
+/// A point in time, RFC 3339, or how long ago it was.
+fn ago(text: &str) -> Result<Timestamp, String> {
+    let Ok(before) = duration::parse(text) else {
+        return timestamp(text).map_err(|error| format!("{error}, or how long ago: 90s, 15m, 12h or 30d"));
+    };
+    let then = SystemTime::now().checked_sub(before).filter(|then| *then >= SystemTime::UNIX_EPOCH);
+    Ok(then.unwrap_or(SystemTime::UNIX_EPOCH).into())
+}
+
 impl AuditCommand {
     /// Runs the command. `note` is standard error.
     pub async fn run(
@@ -316,7 +327,7 @@ async fn list(client: &Client, arguments: List) -> Result<RecordList, Failure> {
         page_token: String::new(),
         kind: kind.map_or(v1::RecordKind::Unspecified, Into::into).into(),
         caller: caller.map(|CallerArgument(id)| format!("callers/{id}")).unwrap_or_default(),
-        resource: resource.map(|ResourceArgument(name)| name).unwrap_or_default(),
+        resource: resource.map(|RecordedArgument(name)| name).unwrap_or_default(),
         action: action.map(|action| action.as_str().to_owned()).unwrap_or_default(),
         start_time: since,
         end_time: until,
@@ -366,7 +377,7 @@ async fn watch(client: &Client, arguments: Watch, out: &mut Output<'_>) -> Resul
         start_index: from,
         kind: kind.map_or(v1::RecordKind::Unspecified, Into::into).into(),
         caller: caller.map(|CallerArgument(id)| format!("callers/{id}")).unwrap_or_default(),
-        resource: resource.map(|ResourceArgument(name)| name).unwrap_or_default(),
+        resource: resource.map(|RecordedArgument(name)| name).unwrap_or_default(),
         action: action.map(|action| action.as_str().to_owned()).unwrap_or_default(),
     });
     request.set_timeout(FOR_EVER);
@@ -402,6 +413,16 @@ mod tests {
         assert!(digest(&"ab".repeat(20)).unwrap_err().contains("20 bytes"));
         assert_eq!(trace_id(&"AB".repeat(16)).unwrap(), "ab".repeat(16));
         assert!(trace_id("abcd").is_err());
+    }
+
+    #[test]
+    fn a_time_may_be_said_by_how_long_ago_it_was() {
+        let now = || Timestamp::from(SystemTime::now()).seconds;
+        let (before, hour_ago, after) = (now(), ago("1h").unwrap().seconds, now());
+        assert!((before - 3600..=after - 3600).contains(&hour_ago), "{before} {hour_ago} {after}");
+        assert_eq!(ago("1970-01-01T01:00:00+01:00").unwrap().seconds, 0);
+        assert_eq!(ago("1000000d").unwrap().seconds, 0, "before there were records");
+        assert!(ago("yesterday").unwrap_err().contains("12h"));
     }
 
     #[test]

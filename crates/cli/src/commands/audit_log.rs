@@ -135,9 +135,15 @@ impl Verify {
     pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
         let Self { folder, database, archive, log_key, checkpoint, witnesses } = self;
         let witnesses = witnesses.policy()?;
-        let checkpoints = checkpoint.iter().map(|path| read_checkpoint(path)).collect::<Result<_, _>>()?;
+        let kept = checkpoint.iter().map(|path| read_checkpoint(path)).collect::<Result<Vec<_>, _>>()?;
         let pinned = !log_key.is_empty();
-        let trusted = |keys: Vec<VerifierKey>| Trusted { log_keys: keys, checkpoints, witnesses: witnesses.clone() };
+        let trusted = |keys: Vec<VerifierKey>| {
+            // A file of the user's that is no checkpoint of this log is no fault of the log.
+            for (path, checkpoint) in checkpoint.iter().zip(&kept) {
+                check_kept(path, checkpoint, &keys)?;
+            }
+            Ok::<_, Failure>(Trusted { log_keys: keys, checkpoints: kept, witnesses: witnesses.clone() })
+        };
         let mut progress = Progress::new("verified");
         let step = |done, all| progress.at(done, all);
         let (keys, verified) = match (folder, database) {
@@ -145,18 +151,18 @@ impl Verify {
                 let because = |error: ExportError| Failure::local("the export cannot be verified").because(error);
                 let export = ExportedLog::open(&folder).map_err(because)?;
                 let keys = if pinned { log_key } else { export.log_keys().map_err(because)? };
-                let verified = verify_exported(&export, trusted(keys.clone()), step);
+                let verified = verify_exported(&export, trusted(keys.clone())?, step);
                 (keys, or_fault(verified, &folder.display())?)
             }
             (None, Some(database)) => {
                 let log = open(&database, archive.as_deref())?;
                 let keys = if pinned { log_key } else { own_keys(&log, &database)? };
-                let verified = verify_database(&log.reader, log.archive.as_ref(), trusted(keys.clone()), step);
+                let verified = verify_database(&log.reader, log.archive.as_ref(), trusted(keys.clone())?, step);
                 (keys, or_fault(verified, &database.display())?)
             }
             (None, None) => {
                 let client = connection.connect(DevIdentity::Operator).await?;
-                let verified = verify_online(&client, trusted(log_key.clone()), step).await?;
+                let verified = verify_online(&client, trusted(log_key.clone())?, step).await?;
                 (log_key, verified)
             }
         };
@@ -257,6 +263,15 @@ fn read_checkpoint(path: &Path) -> Result<SignedCheckpoint, Failure> {
     let bytes = fs::read(path).map_err(|error| Failure::file("read", path, error))?;
     SignedCheckpoint::parse(&bytes)
         .map_err(|error| Failure::local(format!("{} holds no checkpoint", path.display())).because(error))
+}
+
+/// That a checkpoint which somebody kept is one of the log's.
+fn check_kept(path: &Path, kept: &SignedCheckpoint, keys: &[VerifierKey]) -> Result<(), Failure> {
+    kept.verify(keys).map(drop).map_err(|error| {
+        Failure::local(format!("the checkpoint in {} is not one of this log's", path.display()))
+            .because(error)
+            .hint("if the log had another key or another name then, give that key, too: --log-key once more")
+    })
 }
 
 fn warn(what: &str) {

@@ -11,6 +11,7 @@ use chancery_client::{Client, LogCheckpoint, LogKey, Record};
 use clap::Args;
 use serde::Serialize;
 
+use super::output_file;
 use super::witnesses::WitnessArguments;
 use crate::exit::{Exit, Failure};
 use crate::input::{Source, hex};
@@ -24,7 +25,7 @@ pub struct MakeReceipt {
     #[arg(value_name = "INDEX")]
     index: u64,
     /// Write the receipt into this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file::parser())]
     out: Option<PathBuf>,
 }
 
@@ -40,7 +41,7 @@ pub struct ShowCheckpoint {
     #[command(flatten)]
     witnesses: WitnessArguments,
     /// Write the checkpoint into this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file::parser())]
     out: Option<PathBuf>,
 }
 
@@ -206,7 +207,17 @@ pub async fn show_log_keys(client: &Client, out: &mut Output<'_>, note: &mut dyn
 
 /// A checkpoint that was kept.
 fn kept(file: &Source, keys: &[VerifierKey]) -> Result<Checkpoint, Failure> {
-    let older = SignedCheckpoint::parse(&file.read_checkpoint()?);
+    let begin = |failure: Failure| {
+        match file.path() {
+        // Not taken as a beginning: who has lost what he kept should know it.
+        Some(path) if !path.exists() => failure.hint(format!(
+            "to begin, keep the checkpoint of today: chancery audit checkpoint --log-key VKEY --out {file}; if one was kept here \
+             before, it is gone"
+        )),
+        _ => failure,
+    }
+    };
+    let older = SignedCheckpoint::parse(&file.read_checkpoint().map_err(begin)?);
     let older = older.map_err(|error| Failure::local(format!("{file} holds no checkpoint")).because(error))?;
     let verified = older.verify(keys).cloned();
     verified.map_err(|error| Failure::local(format!("the checkpoint in {file} is not to be believed")).because(error))

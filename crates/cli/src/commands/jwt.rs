@@ -7,7 +7,7 @@ use std::time::Duration;
 use chancery_client::{Client, JwtRequest};
 use clap::{Args, Subcommand};
 
-use super::receipt_files;
+use super::{output_file, receipt_files};
 use crate::duration;
 use crate::exit::{Exit, Failure};
 use crate::input::Source;
@@ -49,7 +49,7 @@ pub struct Sign {
     #[arg(long = "type", value_name = "TYPE")]
     token_type: Option<String>,
     /// Wait for the receipt, and write it into this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file::parser())]
     receipt: Option<PathBuf>,
 }
 

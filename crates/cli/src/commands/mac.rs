@@ -7,6 +7,7 @@ use chancery_client::{Client, Mac};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::output_file;
 use crate::exit::{Exit, Failure};
 use crate::input::{Source, base64};
 use crate::names::KeyOrVersionArgument;
@@ -44,7 +45,7 @@ pub struct Sign {
     #[arg(long = "in", value_name = "FILE", default_value = "-")]
     message: Source,
     /// Write the raw MAC into this file
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_parser = output_file::parser())]
     mac: Option<PathBuf>,
 }
 

@@ -21,6 +21,7 @@ pub mod key_settings;
 pub mod key_states;
 pub mod keys;
 pub mod mac;
+mod output_file;
 pub mod policy;
 mod provision;
 pub mod public_key;

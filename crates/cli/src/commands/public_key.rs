@@ -28,7 +28,7 @@ pub struct PublicKeyCommand {
     #[arg(long, value_enum, default_value_t)]
     format: KeyFormat,
     /// Write the public key into this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::output_file::parser())]
     out: Option<PathBuf>,
 }
 

@@ -7,7 +7,7 @@ use chancery_client::{Client, Input, SignItem, Signed};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Encoding, receipt_files, several};
+use super::{Encoding, output_file, receipt_files, several};
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source, base64};
 use crate::names::KeyOrVersionArgument;
@@ -46,13 +46,13 @@ pub struct SignCommand {
     #[arg(long, value_enum, default_value_t)]
     encoding: Encoding,
     /// Write the raw signature into this file
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_parser = output_file::parser())]
     signature: Option<PathBuf>,
     /// Wait for the receipt, and write it into this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file::parser())]
     receipt: Option<PathBuf>,
     /// With several files: wait for their receipts, and write each into FILE.receipt
-    #[arg(long, requires = "files")]
+    #[arg(long)]
     receipts: bool,
 }
 
@@ -79,6 +79,16 @@ impl SignCommand {
             let Self { key, files, encoding, receipts, .. } = self;
             return several::sign(client, key.into(), &files, encoding.into(), receipts, out, note).await;
         }
+        if self.receipts {
+            // clap lets it pass beside --in, which excludes the files that it would require.
+            return Err(Failure::usage("--receipts goes with the files that are signed: chancery sign KEY FILE...")
+                .hint("of one message, name the receipt's file: --receipt FILE"));
+        }
+        output_file::check_apart(&[
+            ("the message", self.message.path()),
+            ("the signature", self.signature.as_deref()),
+            ("the receipt", self.receipt.as_deref()),
+        ])?;
         let input = input(&self.message, self.digest)?;
         let item = SignItem { encoding: self.encoding.into(), ..SignItem::new(self.key, input) };
         let item = if self.receipt.is_some() { item.with_receipt() } else { item };

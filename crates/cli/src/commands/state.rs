@@ -137,7 +137,11 @@ impl StateCommand {
             }
             Self::EraseDetails(EraseDetails { config, caller, reason, output }) => {
                 let erased = erase_details(&load(&config)?, &caller.0, &reason).await;
-                let ErasedOfCaller { records, acts } = erased.map_err(not_done("nothing more is erased"))?;
+                let ErasedOfCaller { records, acts } = erased.map_err(|error| {
+                    // It goes step by step, and what failed before the first has erased nothing.
+                    let began = matches!(error, StateActError::Erase(_));
+                    not_done(if began { "nothing more is erased" } else { "nothing is erased" })(error)
+                })?;
                 output.to(out).show(&ErasedView { records, acts })?;
                 Ok(Exit::Done)
             }

@@ -21,7 +21,8 @@ The exit code is 0 where the signature is valid and 1 where it is not. Name the 
 the key's primary one. The signature may be raw bytes or the base64 text that `chancery sign` prints.
 
 With --receipt no service is asked, and no KEY is named: the receipt is verified with the log's key, and whatever is \
-given beside it (--in or --digest, --public-key, --signature) is held against the record in it.
+given beside it (--in or --digest, --public-key, --signature) is held against the record in it. The receipt of an \
+outcome, which is the record after the fact, knows the signature alone: --signature then needs no key.
 
 Examples:
   chancery verify dev/invoices/1 --in invoice.pdf --signature invoice.sig
@@ -68,7 +69,12 @@ impl VerifyCommand {
 
     /// Verifies a receipt, and what there is beside it.
     pub fn verify_receipt(self, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self { key: _, files: _, message, digest, signature, encoding, receipts } = self;
+        let Self { key, files, message, digest, signature, encoding, receipts } = self;
+        // Not said to clap, which lets an option that belongs to --receipt pass where KEY and --receipt exclude each other.
+        if key.is_some() || !files.is_empty() {
+            return Err(Failure::usage("a receipt says itself which key was to sign: name no KEY with --receipt")
+                .hint("give the key that you expect with --public-key FILE"));
+        }
         receipts.run(Beside { message, digest, signature, encoding: encoding.into() }, out)
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use chancery_audit::note::VerifierKey;
 use chancery_audit::witness::{NotWitnessed, WitnessPolicy};
-use chancery_audit::{Details, Mismatch, Proven, Receipt, ReceiptError, TlogProofError};
+use chancery_audit::{Body, Details, Mismatch, Proven, Receipt, ReceiptError, TlogProofError};
 use chancery_client::EcdsaEncoding;
 use clap::Args;
 use serde::Serialize;
@@ -13,7 +13,8 @@ use super::witnesses;
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source, hex};
 use crate::output::{Output, View, fields};
-use crate::view::explained::{asked, decided};
+use crate::view::audit::OutcomeView;
+use crate::view::explained::{asked, decided, ends};
 use crate::view::moment;
 use crate::view::vouched::Vouched;
 
@@ -21,7 +22,7 @@ use crate::view::vouched::Vouched;
 #[derive(Debug, Args)]
 pub struct ReceiptArguments {
     /// Verify this receipt (- is standard input), without any service
-    #[arg(long, value_name = "FILE", requires = "log_key", conflicts_with_all = ["key", "files"], help_heading = "Receipts")]
+    #[arg(long, value_name = "FILE", requires = "log_key", help_heading = "Receipts")]
     pub receipt: Option<Source>,
     /// The log's key, as it was pinned (chancery audit log-key); several for a log that changed its key
     #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, requires = "receipt", help_heading = "Receipts")]
@@ -76,6 +77,9 @@ struct VerdictView {
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<RecordView>,
     checked: Checked,
+    /// Of an outcome: the record that the given signature was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature_of: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -98,6 +102,9 @@ struct RecordView {
     /// Whether the caller's own signature of its request holds, where it made one.
     #[serde(skip_serializing_if = "Option::is_none")]
     caller_signature: Option<Vouched>,
+    /// Of an outcome: how each intent or act ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outcomes: Vec<OutcomeView>,
     details: Details,
     /// What people read, line by line.
     #[serde(skip)]
@@ -113,8 +120,11 @@ impl ReceiptArguments {
         let given = Given::read(&receipt, public_key, beside)?;
         let bytes = receipt.read_receipt()?;
         let verdict = match verify(&bytes, &log_key, &witnesses) {
-            Ok((proven, cosigned)) => given.verdict(proven, cosigned),
-            Err(fault) => VerdictView { proven: false, fault: Some(fault), record: None, checked: Checked::default() },
+            Ok((proven, cosigned)) => given.verdict(proven, cosigned)?,
+            Err(fault) => {
+                let checked = Checked::default();
+                VerdictView { proven: false, fault: Some(fault), record: None, checked, signature_of: None }
+            }
         };
         out.show(&verdict)?;
         Ok(if verdict.proven { Exit::Done } else { Exit::No })
@@ -144,10 +154,6 @@ impl Given {
                 "only one of receipt, public key, message and signature can come from standard input",
             ));
         }
-        if signature.is_some() && public_key.is_none() {
-            return Err(Failure::usage("a signature is checked with the public key of the version that made it")
-                .hint("give it with --public-key FILE: chancery public-key RING/KEY/VERSION --out FILE"));
-        }
         Ok(Self {
             message: message.map(|source| source.read_signed()).transpose()?,
             digest: digest.map(|Hex(digest)| digest),
@@ -157,17 +163,21 @@ impl Given {
         })
     }
 
-    fn verdict(&self, proven: Proven, cosigned: Vec<String>) -> VerdictView {
-        let mut checked = Checked::default();
-        let fault = self.check(&proven, &mut checked).err();
+    fn verdict(&self, proven: Proven, cosigned: Vec<String>) -> Result<VerdictView, Failure> {
+        if self.signature.is_some() && self.public_key.is_none() && !ends_something(&proven) {
+            return Err(Failure::usage("a signature is checked with the public key of the version that made it")
+                .hint("give it with --public-key FILE: chancery public-key RING/KEY/VERSION --out FILE"));
+        }
+        let (mut checked, mut signature_of) = (Checked::default(), None);
+        let fault = self.check(&proven, &mut checked, &mut signature_of).err();
         let fault = fault.map(|error| FaultView { part: part_of_mismatch(&error), because: said(&error) });
         let record = RecordView::of(proven, cosigned);
         let fault = fault.or_else(|| record.fault_of_caller_signature());
-        VerdictView { proven: fault.is_none(), fault, record: Some(record), checked }
+        Ok(VerdictView { proven: fault.is_none(), fault, record: Some(record), checked, signature_of })
     }
 
     /// Holds everything that was given against the record, up to the first that does not fit.
-    fn check(&self, proven: &Proven, checked: &mut Checked) -> Result<(), Mismatch> {
+    fn check(&self, proven: &Proven, checked: &mut Checked, signature_of: &mut Option<u64>) -> Result<(), Mismatch> {
         if let Some(digest) = &self.digest {
             proven.check_digest(digest)?;
         }
@@ -175,6 +185,12 @@ impl Given {
             proven.check_message(message)?;
         }
         checked.input = self.digest.is_some() || self.message.is_some();
+        if let Some(signature) = self.signature.as_ref().filter(|_| ends_something(proven)) {
+            // Which key made it is said by the record of the intent, and not by this one.
+            *signature_of = Some(proven.check_made(signature, self.encoding)?);
+            checked.signature = true;
+            return Ok(());
+        }
         let Some(der) = &self.public_key else { return Ok(()) };
         let key = proven.public_key(der)?;
         checked.public_key = true;
@@ -186,11 +202,17 @@ impl Given {
     }
 }
 
+/// Whether a record says how something ended.
+const fn ends_something(proven: &Proven) -> bool {
+    matches!(proven.leaf.body, Body::Outcome { .. })
+}
+
 impl RecordView {
     fn of(proven: Proven, witnesses: Vec<String>) -> Self {
         let Proven { index, leaf, details, checkpoint } = proven;
         let mut lines = asked(&details);
         lines.extend(decided(&leaf, &details));
+        lines.extend(ends(&leaf, &details));
         let caller_signature = Vouched::of(&details);
         lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         Self {
@@ -202,6 +224,7 @@ impl RecordView {
             root_hash: hex(checkpoint.root()),
             witnesses,
             caller_signature,
+            outcomes: OutcomeView::all(&leaf),
             details,
             lines,
         }
@@ -232,7 +255,7 @@ const fn part_of_mismatch(error: &Mismatch) -> &'static str {
         Mismatch::NotASignature { .. } | Mismatch::NotSaid { .. } => "RECORD",
         Mismatch::Digest { .. } => "INPUT",
         Mismatch::PublicKey { .. } | Mismatch::Unusable(_) => "PUBLIC_KEY",
-        Mismatch::Signature | Mismatch::NeedsMessage(_) => "SIGNATURE",
+        Mismatch::Signature | Mismatch::NeedsMessage(_) | Mismatch::NotMade { .. } => "SIGNATURE",
     }
 }
 
@@ -269,11 +292,16 @@ impl View for VerdictView {
         lines.extend(record.lines.iter().cloned());
         lines.push(("input", check(input, "what is given is what was signed")));
         lines.push(("key", check(public_key, "the public key is the one that the record says")));
-        lines.push(("signature", check(signature, "valid: by this key over what was signed")));
+        let made = self.signature_of.map(|index| format!("the one that was made for record {index}"));
+        let valid = || check(signature, "valid: by this key over what was signed");
+        lines.push(("signature", made.unwrap_or_else(valid)));
         if self.fault.is_none() {
             let given = [(input, "what was signed"), (public_key, "the public key"), (signature, "the signature")];
             let missing: Vec<&str> = given.into_iter().filter(|(given, _)| !given).map(|(_, what)| what).collect();
-            lines.push(("not checked", missing.join(", ")));
+            // What an outcome has nothing to say of is not to look forgotten.
+            let elsewhere =
+                if record.outcomes.is_empty() { "" } else { "; key and input: by the receipt of what it ends" };
+            lines.push(("not checked", missing.join(", ") + elsewhere));
         }
         fields(out, lines)
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use chancery_api::v1;
-use chancery_audit::{Body, Leaf};
+use chancery_audit::{Body, Leaf, OutcomeItem};
+use chancery_model::Uid;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -30,12 +31,34 @@ pub struct RecordView {
     outcome_index: Option<u64>,
     /// Where the details were erased on the record: the act that says so.
     erasure_index: Option<u64>,
+    /// Whose names were erased with the details: people see that there were some.
+    #[serde(skip)]
+    erased: Erased,
     /// As they were committed to; null once erased.
     details: Value,
     leaf: String,
     salt: String,
     /// The exact bytes that the leaf commits to: `details` may be written otherwise.
     details_json: String,
+}
+
+/// What a record without details was about, though nobody can say any more what it was called.
+#[derive(Debug, Clone, Copy, Default)]
+struct Erased {
+    caller: bool,
+    resource: bool,
+}
+
+impl Erased {
+    fn of(leaf: &Leaf, details_json: &[u8]) -> Self {
+        // An outcome names its caller in the details alone, and a denial what was asked for and is not there.
+        let (outcome, denial) = (matches!(leaf.body, Body::Outcome { .. }), matches!(leaf.body, Body::Denial { .. }));
+        let erased = details_json.is_empty();
+        Self {
+            caller: erased && (outcome || leaf.caller() != Uid::NONE),
+            resource: erased && (denial || leaf.resource() != Uid::NONE),
+        }
+    }
 }
 
 /// How one intent or act ended.
@@ -53,24 +76,50 @@ impl From<v1::RecordedOutcome> for OutcomeView {
     }
 }
 
+impl OutcomeView {
+    /// Of each intent or act that a record says to have ended.
+    pub fn all(leaf: &Leaf) -> Vec<Self> {
+        let Body::Outcome { items, .. } = &leaf.body else { return Vec::new() };
+        let one = |OutcomeItem { intent, result, signature_sha256 }: &OutcomeItem| Self {
+            record_index: *intent,
+            result: result.as_str().to_owned(),
+            signature_sha256: signature_sha256.map(|hash| hex(&hash)).unwrap_or_default(),
+        };
+        items.iter().map(one).collect()
+    }
+}
+
 impl RecordView {
     /// What people look at.
     fn columns(&self) -> [String; 8] {
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let or_erased = |text: &str, erased: bool| if erased { "(erased)".to_owned() } else { or_dash(text) };
         [
             self.index.to_string(),
             self.time.clone(),
             self.kind.clone(),
-            or_dash(self.caller.strip_prefix("callers/").unwrap_or(&self.caller)),
+            or_erased(self.caller.strip_prefix("callers/").unwrap_or(&self.caller), self.erased.caller),
             or_dash(&self.action),
-            or_dash(&shorten(&self.resource)),
-            or_dash(self.reason.unwrap_or_default()),
+            or_erased(&shorten(&self.resource), self.erased.resource),
+            or_dash(&self.why()),
             or_dash(&self.ends()),
         ]
     }
 
-    /// `3: DONE` of one outcome; `2 DONE, 1 FAILED` of several: a batch has up to 256.
+    /// Of a denial its reason; of an act of the service's own, which has no action, what it says of itself.
+    fn why(&self) -> String {
+        match (self.reason, self.details.get("message").and_then(Value::as_str)) {
+            (Some(reason), _) => reason.to_owned(),
+            (None, Some(message)) if self.action.is_empty() => beginning(message),
+            (None, _) => String::new(),
+        }
+    }
+
+    /// `3: DONE` of one outcome; `2 DONE, 1 FAILED` of several: a batch has up to 256. Of what has ended, where that is said.
     fn ends(&self) -> String {
+        if let Some(index) = self.outcome_index {
+            return format!("see {index}");
+        }
         if let [only] = self.outcomes.as_slice() {
             return format!("{}: {}", only.record_index, only.result);
         }
@@ -100,6 +149,7 @@ impl From<v1::AuditRecord> for RecordView {
             erasure_index,
         } = record;
         let name = v1::RecordKind::try_from(kind).ok().map(|known| known.as_str_name());
+        let decoded = Leaf::decode(&leaf).ok();
         Self {
             index,
             kind: word(name, "RECORD_KIND_", kind),
@@ -107,7 +157,8 @@ impl From<v1::AuditRecord> for RecordView {
             caller,
             action,
             resource,
-            reason: reason(&leaf),
+            reason: decoded.as_ref().and_then(reason),
+            erased: decoded.map(|leaf| Erased::of(&leaf, &details_json)).unwrap_or_default(),
             outcomes: outcomes.into_iter().map(OutcomeView::from).collect(),
             outcome_index,
             erasure_index,
@@ -120,11 +171,20 @@ impl From<v1::AuditRecord> for RecordView {
 }
 
 /// Why somebody was refused, where the leaf is that of a denial.
-fn reason(leaf: &[u8]) -> Option<&'static str> {
-    match Leaf::decode(leaf).ok()?.body {
+fn reason(leaf: &Leaf) -> Option<&'static str> {
+    match &leaf.body {
         Body::Denial { reason, .. } => Some(reason.as_str()),
         _ => None,
     }
+}
+
+/// The first words of a message, for a column.
+fn beginning(message: &str) -> String {
+    const MOST: usize = 48;
+    let line = message.lines().next().unwrap_or_default();
+    let Some((end, _)) = line.char_indices().nth(MOST) else { return line.to_owned() };
+    let beginning = line.get(..end).unwrap_or(line);
+    format!("{}...", beginning.rsplit_once(' ').map_or(beginning, |(whole_words, _)| whole_words))
 }
 
 /// Records.
@@ -215,6 +275,48 @@ mod tests {
         RecordList { records: vec![view], more: false }.write_table(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("REASON") && text.contains("UNKNOWN_RESOURCE"), "{text}");
+    }
+
+    fn shown(body: Body, record: v1::AuditRecord) -> String {
+        let leaf = Leaf {
+            epoch: 1,
+            time: chancery_model::Timestamp::from_unix_micros(1_000_000),
+            instance: chancery_model::Id::parse("the instance", "one").unwrap(),
+            body,
+            commitment: [0; 32],
+        };
+        let mut bytes = Vec::new();
+        leaf.encode(&mut bytes);
+        let view = RecordView::from(v1::AuditRecord { index: 3, leaf: bytes, ..record });
+        view.columns()[3..].join("|")
+    }
+
+    #[test]
+    fn a_row_says_what_was_erased_where_it_ended_and_what_the_service_did_by_itself() {
+        let subject = |caller, resource, action| chancery_audit::Subject {
+            caller,
+            resource,
+            action,
+            decision: chancery_audit::Decision::Allow,
+            policy_set: [0; 32],
+        };
+        let (some, none) = (Uid::from_bytes([1; 16]), Uid::NONE);
+        let intent = Body::Intent(subject(some, some, Some(chancery_model::Action::Sign)));
+        let record = v1::AuditRecord { action: "Sign".to_owned(), outcome_index: Some(4), ..Default::default() };
+        assert_eq!(shown(intent.clone(), record), "(erased)|Sign|(erased)|-|see 4");
+        let whole = v1::AuditRecord {
+            caller: "callers/shop".to_owned(),
+            action: "Sign".to_owned(),
+            resource: "keyRings/dev/keys/k/versions/1".to_owned(),
+            details_json: br#"{"message":"said of an action that is named"}"#.to_vec(),
+            ..Default::default()
+        };
+        assert_eq!(shown(intent, whole), "shop|Sign|dev/k/1|-|-");
+        let own = Body::Act { subject: subject(none, none, None), opens: false, continues: false, rows: Vec::new() };
+        let said = br#"{"message":"by rule, signature_details_days = 30: the details of 7 intents"}"#.to_vec();
+        let record = v1::AuditRecord { details_json: said, ..Default::default() };
+        assert_eq!(shown(own.clone(), record), "-|-|-|by rule, signature_details_days = 30: the...|-");
+        assert_eq!(shown(own, v1::AuditRecord::default()), "-|-|-|-|-", "the service's own has nobody's name to erase");
     }
 
     #[test]

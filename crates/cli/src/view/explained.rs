@@ -99,10 +99,7 @@ impl Explained {
             None if waits(&leaf) => lines.push(("ended", "not yet, or the service stopped before it knew".to_owned())),
             None => {}
         }
-        for item in items(&leaf) {
-            let text = ended(item.intent, &leaf, &details).unwrap_or_default();
-            lines.push(("ends", format!("record {}: {text}", item.intent)));
-        }
+        lines.extend(ends(&leaf, &details));
         if let Some(erasure) = &erasure {
             let (act, _, words) = opened(erasure)?;
             let why = words.message.unwrap_or_else(|| "of which the details are not there, either".to_owned());
@@ -248,6 +245,15 @@ fn proof(authentication: &AuthenticationDetails) -> String {
             format!("{} and a token of {oidc_identity}", certificate(identity, certificate_sha256, certificate_serial))
         }
     }
+}
+
+/// What an outcome ends, and how.
+pub fn ends(leaf: &Leaf, details: &Details) -> Vec<(&'static str, String)> {
+    let line = |item: &OutcomeItem| {
+        let text = ended(item.intent, leaf, details).unwrap_or_default();
+        ("ends", format!("record {}: {text}", item.intent))
+    };
+    items(leaf).iter().map(line).collect()
 }
 
 /// Whether an outcome is to come.

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use base64ct::{Base64, Encoding as _};
 use chancery_audit::export::Exported;
 use chancery_audit::note::VerifierKey;
 use chancery_audit::verify::{Fault, Place, Report, Witnessed};
 use chancery_audit::witness::WitnessPolicy;
 use serde::Serialize;
 
+use crate::input::hex;
 use crate::output::{View, fields};
 
 /// What a verification came to.
@@ -25,7 +25,7 @@ pub struct ExportView {
     origin: String,
     records: u64,
     added: u64,
-    root: String,
+    root_hash: String,
     /// How many records the newest checkpoint covers, where one of more was exported before.
     #[serde(skip_serializing_if = "Option::is_none")]
     behind: Option<u64>,
@@ -42,7 +42,7 @@ impl ExportView {
             origin: checkpoint.origin().to_owned(),
             records: checkpoint.size(),
             added,
-            root: Base64::encode_string(checkpoint.root()),
+            root_hash: hex(checkpoint.root()),
             behind,
             details,
         }
@@ -51,7 +51,7 @@ impl ExportView {
 
 impl View for ExportView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { folder, origin, records, added, root, behind, details } = self;
+        let Self { folder, origin, records, added, root_hash, behind, details } = self;
         let behind = behind.map(|size| {
             format!(
                 "the newest checkpoint that counts covers {size} records, and is kept beside the one that was exported before: \
@@ -64,7 +64,7 @@ impl View for ExportView {
                 ("folder", folder.clone()),
                 ("log", origin.clone()),
                 ("records", format!("{records}, {added} of them new")),
-                ("root", root.clone()),
+                ("root", root_hash.clone()),
                 ("behind", behind.unwrap_or_default()),
                 ("details", if *details { "beside the records" } else { "left out" }.to_owned()),
             ],
@@ -88,7 +88,7 @@ pub struct VerifyView {
 #[derive(Debug, Serialize)]
 struct ReportView {
     records: u64,
-    root: String,
+    root_hash: String,
     /// How many checkpoints were checked.
     checkpoints: u64,
     /// How many records the newest of them vouches for.
@@ -165,7 +165,7 @@ impl ReportView {
             checkpoints,
             witnesses: witnesses.keys().len(),
         });
-        Self { records: size, root: Base64::encode_string(&root), checkpoints, attested, witnessed, details, open }
+        Self { records: size, root_hash: hex(&root), checkpoints, attested, witnessed, details, open }
     }
 
     fn verdict(&self) -> String {
@@ -219,7 +219,7 @@ impl View for VerifyView {
             );
         }
         let Some(report) = &self.report else { return Ok(()) };
-        let ReportView { records, root, checkpoints, attested: _, witnessed, details, open } = report;
+        let ReportView { records, root_hash, checkpoints, attested: _, witnessed, details, open } = report;
         let witnessed = witnessed.as_ref().map(|witnessed| witnessed.in_words(*records));
         let shown: Vec<String> = open.iter().take(SHOWN).map(ToString::to_string).collect();
         let more = if open.len() > SHOWN { ", ..." } else { "" };
@@ -232,7 +232,7 @@ impl View for VerifyView {
             [
                 ("verified", report.verdict()),
                 ("records", records.to_string()),
-                ("root", root.clone()),
+                ("root", root_hash.clone()),
                 ("checkpoints", checkpoints.to_string()),
                 ("witnesses", witnessed.unwrap_or_default()),
                 ("details", format!("of {details} records, as committed to")),

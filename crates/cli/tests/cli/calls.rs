@@ -118,3 +118,44 @@ async fn a_reader_that_stops_reading_is_no_error() {
     let ended = run(command, &[]);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
 }
+
+#[tokio::test]
+async fn a_file_of_the_log_that_is_not_what_it_should_be_is_named_for_what_it_is() {
+    let chancery = Chancery::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let key = run(chancery.cli(), &["audit", "log-key"]).text().trim().to_owned();
+
+    // Who begins to watch over a log is told how, and a checkpoint that was lost is no beginning.
+    let kept = path("kept");
+    let watch = ["audit", "checkpoint", "--log-key", &key, "--continues", &kept, "--out", &kept];
+    run(chancery.cli(), &watch).failed(3, &["cannot read", "to begin", "--out"]);
+    run(chancery.cli(), &["audit", "checkpoint", "--log-key", &key, "--out", &kept]).text();
+    run(chancery.cli(), &watch).text();
+    std::fs::write(path("empty"), "").unwrap();
+    let empty = ["audit", "checkpoint", "--log-key", &key, "--continues", &path("empty")];
+    run(chancery.cli(), &empty).failed(3, &["holds no checkpoint"]);
+
+    // A kept checkpoint that is not the log's is no fault of the log.
+    let verify =
+        |checkpoint: &str| run(chancery.cli(), &["audit", "verify", "--log-key", &key, "--checkpoint", checkpoint]);
+    assert!(verify(&kept).text().contains("yes"));
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let (name, _) = text.split_once('\n').unwrap();
+    std::fs::write(path("renamed"), text.replace(name, "log.example/before")).unwrap();
+    verify(&path("renamed")).failed(3, &["renamed is not one of this log's", "another name", "--log-key once more"]);
+
+    std::fs::write(path("release.txt"), "no database").unwrap();
+    let export = ["audit", "export", &path("export"), "--database", &path("release.txt")];
+    run(chancery.cli(), &export).failed(3, &["release.txt is no SQLite database"]);
+
+    let receipt = run(chancery.cli(), &["audit", "receipt", "0"]).text().replace('\n', "\r\n");
+    std::fs::write(path("receipt"), receipt).unwrap();
+    let said = run(chancery.cli(), &["verify", "--receipt", &path("receipt"), "--log-key", &key]);
+    assert!(said.code == 1 && String::from_utf8(said.out).unwrap().contains("CR LF"));
+
+    // Beside a running service nothing begins.
+    let config = chancery.dir().join("chancery.toml");
+    let erase = ["state", "erase-details", "--config", config.to_str().unwrap(), "--caller", "caller", "--reason", "x"];
+    run(chancery.cli(), &erase).failed(3, &["error: nothing is erased", "in use"]);
+}

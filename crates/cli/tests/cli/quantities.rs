@@ -60,6 +60,12 @@ async fn a_mac_is_made_and_checked() {
     let wrong = run_with(chancery.cli(), &["mac", "verify", "dev/m", "--mac", mac, "-o", "json"], b"pay 6 to Ada");
     assert_eq!((wrong.code, wrong.json()["valid"].as_bool()), (1, Some(false)));
     run(chancery.cli(), &["mac", "verify", "dev/m", "--mac", "-"]).failed(2, &["cannot both come"]);
+    // A caller's signature that nobody would look at is not passed over, unless it is meant for every command.
+    let words = ["mac", "sign", "dev/m", "--caller-signature", "chancery-dev"];
+    run_with(chancery.cli(), &words, b"m").failed(2, &["--caller-signature", "a MAC has no signature of its caller"]);
+    let mut by_environment = chancery.cli();
+    by_environment.env("CHANCERY_CALLER_SIGNATURE", "chancery-dev");
+    run_with(by_environment, &["mac", "sign", "dev/m"], b"m").text();
 }
 
 #[tokio::test]

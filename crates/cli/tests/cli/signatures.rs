@@ -126,3 +126,37 @@ async fn a_token_is_printed_alone_and_its_version_beside_it() {
     run(chancery.cli(), &["jwt", "sign", "dev/k", "--claims", "[]"]).failed(6, &["claims", "JSON object"]);
     run(chancery.cli(), &["jwt", "sign", "dev/k", "--lifetime", "5"]).failed(2, &["15m"]);
 }
+
+#[tokio::test]
+async fn a_receipt_is_written_where_it_was_meant_to_be_or_nothing_is_signed() {
+    let chancery = Chancery::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (message, signature, receipt) = (path("message"), path("message.sig"), path("message.receipt"));
+    std::fs::write(&message, "pay 5 to Ada").unwrap();
+    run(chancery.cli(), &["keys", "create", "dev/k", "-a", "ED25519"]).text();
+    let records =
+        || run(chancery.cli(), &["audit", "list", "--kind", "intent", "-o", "json"]).json()["records"].clone();
+
+    let sign = |more: &[&str]| run(chancery.cli(), &[&["sign", "dev/k", "--in", &message], more].concat());
+    sign(&["--receipts"]).failed(2, &["--receipts goes with the files", "--receipt FILE"]);
+    sign(&["--receipts", "--signature", &signature]).failed(2, &["--receipts goes with the files"]);
+    run_with(chancery.cli(), &["sign", "dev/k", "--receipts"], b"m").failed(2, &["--receipts goes with the files"]);
+    sign(&["--signature", &signature, "--receipt", &signature])
+        .failed(2, &["the receipt would overwrite the signature"]);
+    sign(&["--signature", &message]).failed(2, &["the signature would overwrite the message"]);
+    for option in ["--receipt", "--signature"] {
+        sign(&[option, "-"]).failed(2, &["standard output is for the command's answer"]);
+    }
+    assert_eq!(records().as_array().unwrap().len(), 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is written, either");
+
+    sign(&["--signature", &signature, "--receipt", &receipt]).text();
+    let written = std::fs::read_to_string(&receipt).unwrap();
+    assert!(written.starts_with("c2sp.org/tlog-proof@v1\n") && std::fs::read(&signature).unwrap().len() == 64);
+    let both = run(chancery.cli(), &["sign", "dev/k", &message, "--receipts"]);
+    assert_eq!(
+        (both.code, std::fs::read_to_string(&receipt).unwrap().lines().next().unwrap()),
+        (0, "c2sp.org/tlog-proof@v1")
+    );
+}

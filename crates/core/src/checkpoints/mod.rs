@@ -139,6 +139,15 @@ impl Chancery {
             }
             Err(error) => checkpoints.failed(&error),
         }
+        let before = checkpoints.newest().filter(|newest| newest.origin() != checkpoints.settings.origin.as_str());
+        if let Some(before) = before {
+            tracing::warn!(
+                before = before.origin(),
+                now = checkpoints.settings.origin.as_str(),
+                "the log has another name from now on, and is another log to whoever checks it: its verifier key is the one named \
+                 above, earlier checkpoints and receipts need the earlier one, too, and its witnesses have to be told"
+            );
+        }
         self.keep_cosignatures();
         let interval = checkpoints.settings.interval;
         let mut wanted = checkpoints.wanted.subscribe();

@@ -39,6 +39,16 @@ impl Report {
         if let Some(archive) = &log.archive {
             self.archive(archive, config.system_ring.is_some());
         }
+        if log.required_witnesses == 0 && !log.witnesses.is_empty() {
+            let message = "is 0, so that every checkpoint counts, whether a witness has cosigned it or not; set it to how many \
+                           have to";
+            self.warning("log.required_witnesses", message);
+        }
+        if !log.witnesses.is_empty() && log.witnesses.iter().all(|witness| witness.url.is_of_this_machine()) {
+            let message = "all witnesses are on this machine: whoever can change the log's database and stop the service can \
+                           put back what they have seen, too; add one that somebody else runs elsewhere";
+            self.warning("log.witness", message);
+        }
         for witness in &log.witnesses {
             let name = witness.key.name();
             match (witness.url.is_https(), &witness.ca) {

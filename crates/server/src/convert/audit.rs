@@ -1,5 +1,6 @@
 //! AuditService.
 
+use super::api_keys::api_key_named;
 use super::callers::caller_named;
 use super::enums::known;
 use super::fields::{id_in, invalid, key_or_version, name, time, timestamp};
@@ -143,14 +144,32 @@ fn searched_trace(text: &str) -> Result<[u8; 16], Error> {
     bytes.ok_or_else(|| invalid("trace_id", "is not a W3C trace id: 32 lower-case hexadecimal digits"))
 }
 
-/// A key ring, a key, a key version or a caller.
+/// Whatever a record can be about.
 fn filtered_resource(text: String) -> Result<String, Error> {
-    if text.starts_with("callers/") {
-        caller_named("resource", &text)?;
-    } else if text.split('/').nth(2).is_some() {
-        key_or_version("resource", &text)?;
-    } else {
-        name::<RingName>("resource", &text)?;
+    let segments: Vec<&str> = text.split('/').collect();
+    match segments.as_slice() {
+        ["auditLog" | "policySet" | "callers" | "tokens"] => {}
+        ["tokens", _] => {
+            id_in("resource", &text, "tokens", "the token id")?;
+        }
+        ["callers", _] => {
+            caller_named("resource", &text)?;
+        }
+        ["callers", ..] => {
+            api_key_named("resource", &text)?;
+        }
+        ["keyRings", _] => {
+            name::<RingName>("resource", &text)?;
+        }
+        ["keyRings", _, ..] => {
+            key_or_version("resource", &text)?;
+        }
+        _ => {
+            let rule = "is no name that records have; they are of keyRings/{ring}, keyRings/{ring}/keys/{key}, \
+                        keyRings/{ring}/keys/{key}/versions/{version}, callers/{caller}, callers/{caller}/apiKeys/{id}, \
+                        tokens/{token}, callers, tokens, policySet and auditLog";
+            return Err(invalid("resource", rule));
+        }
     }
     Ok(text)
 }
@@ -359,10 +378,35 @@ mod tests {
         }
         assert_eq!(refused(v1::ListRecordsRequest { caller: "checkout".to_owned(), ..request() }), "caller");
         assert_eq!(refused(v1::ListRecordsRequest { action: "sign".to_owned(), ..request() }), "action");
-        for resource in
-            ["payments", "keyRings", "keyRings/P", "keyRings/a/keys", "keyRings/a/keys/k/versions/0", "tokens/a"]
-        {
+        for resource in [
+            "payments",
+            "keyRings",
+            "keyRings/P",
+            "keyRings/a/keys",
+            "keyRings/a/keys/k/versions/0",
+            "tokens/A",
+            "tokens/a/b",
+            "callers/a/b",
+            "callers/a/apiKeys/short",
+            "auditLog/x",
+            "policy",
+        ] {
             assert_eq!(refused(v1::ListRecordsRequest { resource: resource.to_owned(), ..request() }), "resource");
+        }
+        for resource in [
+            "keyRings/a",
+            "keyRings/a/keys/k",
+            "keyRings/a/keys/k/versions/1",
+            "tokens/a",
+            "callers/a",
+            "callers/a/apiKeys/0aZ9bY8cX7dW",
+            "callers",
+            "tokens",
+            "policySet",
+            "auditLog",
+        ] {
+            let request = v1::ListRecordsRequest { resource: resource.to_owned(), ..request() };
+            assert_eq!(list_records_request(request).unwrap().query.resource.as_deref(), Some(resource));
         }
         let bad = Some(prost_types::Timestamp { seconds: 0, nanos: -1 });
         assert_eq!(refused(v1::ListRecordsRequest { end_time: bad, ..request() }), "end_time");

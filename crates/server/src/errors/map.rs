@@ -5,6 +5,7 @@ use super::{device, evidence, limits};
 use chancery_core::Error;
 use chancery_model::{Action, KeyPurpose, KeyState};
 use chancery_policy::{PolicyError, PolicyErrors};
+use std::time::Duration;
 use tonic::Code;
 
 /// How many errors of a policy set a caller is told at once.
@@ -79,9 +80,11 @@ pub(super) fn refusal(error: &Error) -> Refusal {
             Refusal::new(Code::FailedPrecondition, "LOG_NOT_SIGNED", message)
         }
         Error::NoCheckpoint => {
-            let message = "no checkpoint of the log covers this yet, and none could be made in time; try again, and if it \
-                           stays so the operator finds in /readyz what keeps the log from being signed or cosigned";
-            Refusal::new(Code::Unavailable, "CHECKPOINT_UNAVAILABLE", message).retry_soon()
+            let message = "no checkpoint of the log that counts covers this, and none could be made in time: the log is not \
+                           signed, or too few of its witnesses cosign it; the operator finds in /readyz which. Try again, \
+                           unless a witness is in conflict: that ends only when the operator ends it (docs/operations.md)";
+            // As often as the token, and a witness at the soonest, are asked again.
+            Refusal::new(Code::Unavailable, "CHECKPOINT_UNAVAILABLE", message).retry_after(Duration::from_secs(1))
         }
         Error::ArchiveUnreadable { index, why: _ } => {
             let message = format!(

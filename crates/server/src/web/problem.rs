@@ -38,9 +38,10 @@ impl Problem {
 
     pub(super) fn not_found() -> Self {
         let detail = format!(
-            "there are {} and {}checkpoint here, and nothing else but gRPC",
-            super::JWKS_PATH,
-            super::LOG_PREFIX
+            "there are {jwks}, {log}checkpoint, {log}tile/L/N[.p/W] and {log}tile/entries/N[.p/W] here, and nothing else but \
+             gRPC; N is in groups of three digits, all but the last with an x: 000, x001/234; W is from 1 to 255",
+            jwks = super::JWKS_PATH,
+            log = super::LOG_PREFIX
         );
         Self::new(StatusCode::NOT_FOUND, "PATH_NOT_FOUND", detail)
     }

@@ -17,7 +17,7 @@ use super::folder;
 use super::validate::ValidationView;
 use crate::exit::{Exit, Failure};
 use crate::input::Source;
-use crate::names::{CallerArgument, ResourceArgument, shorten};
+use crate::names::{CallerArgument, RecordedArgument, shorten};
 use crate::output::{Output, View, rows};
 
 /// Arguments of `policy replay`.
@@ -37,7 +37,7 @@ pub struct Replay {
     caller: Option<CallerArgument>,
     /// Only on this and what is below it: RING, RING/KEY or RING/KEY/VERSION
     #[arg(long, value_name = "RESOURCE")]
-    resource: Option<ResourceArgument>,
+    resource: Option<RecordedArgument>,
     /// Only calls of this action
     #[arg(long, value_name = "ACTION", value_parser = super::super::action(), ignore_case = true)]
     action: Option<Action>,
@@ -83,7 +83,7 @@ impl Replay {
         let mut request = v1::ReplayPolicySetRequest {
             documents,
             caller: self.caller.map(|CallerArgument(id)| format!("callers/{id}")).unwrap_or_default(),
-            resource: self.resource.map(|ResourceArgument(name)| name).unwrap_or_default(),
+            resource: self.resource.map(|RecordedArgument(name)| name).unwrap_or_default(),
             action: self.action.map(|action| action.as_str().to_owned()).unwrap_or_default(),
             start_time: self.since,
             end_time: self.until,

@@ -42,12 +42,19 @@ fn witnesses_are_parsed_as_documented_and_each_mistake_is_found() {
     let log = "log.example/chancery+fe94a607+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
     for (from, to, severity, field, words) in [
         ("required_witnesses = 1", "required_witnesses = 3", Severity::Error, "witness", "3 cosignatures"),
+        (
+            "required_witnesses = 1",
+            "required_witnesses = 0",
+            Severity::Warning,
+            "required_witnesses",
+            "every checkpoint counts",
+        ),
+        ("https://witness.example/tlog", "https://localhost/tlog", Severity::Warning, "witness", "on this machine"),
         ("required_witnesses = 1", "required_witnesses = 2", Severity::Warning, "required_witnesses", "is away"),
         (second.as_str(), first.as_str(), Severity::Error, "witness", "there twice"),
         (&second, log, Severity::Error, "witness", "key of a log"),
         ("ca = \"tls/ca.pem\"\n", "", Severity::Error, "witness.ca", "name a PEM file"),
         ("tls/ca.pem", "nowhere", Severity::Error, "witness.ca", "nowhere"),
-        ("https://witness.example/tlog", "http://127.0.0.1/tlog", Severity::Error, "witness.ca", "without TLS"),
         ("/tlog", "/tlog?a=b", Severity::Error, "witness.url", "has a query"),
     ] {
         let example = witness_example();
@@ -57,6 +64,10 @@ fn witnesses_are_parsed_as_documented_and_each_mistake_is_found() {
         assert_eq!((finding.severity, finding.field.as_str()), (severity, format!("log.{field}").as_str()), "{to}");
         assert!(finding.message.contains(words), "{finding}");
     }
+    let plain = witness_example().replace("https://witness.example/tlog", "http://127.0.0.1/tlog");
+    let found = check(&folder.load(&with_witnesses(&plain)).unwrap());
+    let error = found.iter().find(|finding| finding.severity == Severity::Error).unwrap();
+    assert!(error.field == "log.witness.ca" && error.message.contains("without TLS"), "{error}");
     let without = with_witnesses(&witness_example()).replace("[system_ring]\ntoken = \"main\"\n", "");
     let found = check(&folder.load(&without).unwrap());
     assert!(found.iter().any(|finding| finding.field == "log.witness"), "{found:?}");
