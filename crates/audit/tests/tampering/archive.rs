@@ -272,7 +272,8 @@ async fn what_comes_before_it_is_found_first_and_an_archive_that_is_away_is_no_f
     let away = Archive::at(&folder.path().join("away"));
     for error in [made.verify_with(&away).unwrap_err(), {
         let reader = chancery_store::look_into(&made.database()).unwrap();
-        let trusted = chancery_audit::verify::Trusted { log_keys: made.keys(), checkpoints: Vec::new(), ..Default::default() };
+        let trusted =
+            chancery_audit::verify::Trusted { log_keys: made.keys(), checkpoints: Vec::new(), ..Default::default() };
         chancery_audit::verify::verify_database(&reader, None, trusted, |_, _| ()).unwrap_err()
     }] {
         let VerifyError::Read { source: StoreError::Archived { source, .. }, .. } = error else { panic!("{error:?}") };
