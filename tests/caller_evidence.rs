@@ -528,6 +528,19 @@ async fn the_command_line_signs_requests_and_shows_that_they_were() {
     let index = serde_json::from_str::<Value>(&said).unwrap()["record_index"].as_u64().unwrap();
     let shown = program::succeed(chancery.cli().args(["audit", "show", &index.to_string()]));
     assert!(shown.contains("caller's signature") && shown.contains("holds: ECDSA_P256_SHA256"), "{shown}");
+    let receipt = chancery.dir().join("invoice.receipt");
+    let make = ["audit", "receipt", &index.to_string(), "--out", receipt.to_str().unwrap()];
+    let _said = program::succeed(chancery.cli().args(make));
+    let log_key = program::succeed(chancery.cli().args(["audit", "log-key"])).trim().to_owned();
+    let verify = |audience: &str| {
+        let mut verify = program::command(program::chancery());
+        verify.args(["verify", "--log-key", &log_key, "--audience", audience, "--receipt"]).arg(&receipt);
+        program::run(&mut verify)
+    };
+    let (said, code) = verify(AUDIENCE);
+    assert!(code == Some(0) && said.contains("holds: ECDSA_P256_SHA256"), "{said}");
+    let (said, code) = verify("chancery.elsewhere.example");
+    assert!(code == Some(1) && said.contains("NOT PROVEN: the caller's own signature is for chancery-dev"), "{said}");
     assert!(verify_caller_signature(&details_at(&operator, index).await).unwrap().is_some());
 }
 

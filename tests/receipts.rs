@@ -176,6 +176,15 @@ async fn receipts_are_made_later_and_stay_good_while_the_log_grows() {
     let continues = ["audit", "checkpoint", "--log-key", log_key, "--continues", kept.to_str().unwrap(), "-o", "json"];
     let shown: Json = serde_json::from_str(&succeed(chancery.cli().args(continues))).unwrap();
     assert_eq!(shown["continues_tree_of"], older.size);
+    // As it is kept by the clock: the new one takes the old one's place, whole.
+    let mut open = std::fs::File::open(&kept).unwrap();
+    let keep = [&continues[..], &["--out", kept.to_str().unwrap()]].concat();
+    let _said = succeed(chancery.cli().args(keep));
+    let mut old = String::new();
+    std::io::Read::read_to_string(&mut open, &mut old).unwrap();
+    assert_eq!(old, before.note, "the file that was kept was not written over");
+    let newest = proofs::checkpoint(&std::fs::read_to_string(&kept).unwrap(), log_key).unwrap();
+    assert!(newest.size >= newer.size);
     proofs::checkpoint(shown["note"].as_str().unwrap(), log_key).unwrap();
 
     // An outcome has a receipt, too, which says what was made, and not by which key or of what.
@@ -210,6 +219,42 @@ async fn receipts_are_made_later_and_stay_good_while_the_log_grows() {
     assert_eq!(offline.fault(&receipt, &["--public-key", &pem]), "RECORD");
     let (said, code) = offline.verify(&receipt, &["--digest", &"00".repeat(32)]);
     assert_eq!((said["fault"]["part"].as_str(), code), (Some("RECORD"), Some(1)), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_of_a_check_is_none_of_what_was_checked() {
+    let chancery = Chancery::setup().configure(only_on_request).start().await.unwrap();
+    let caller = chancery.caller().await.unwrap();
+    let key = chancery.create_key("m", Algorithm::HmacSha256).await.unwrap().to_string();
+    let log_key = succeed(chancery.cli().args(["audit", "log-key"])).trim().to_owned();
+    let offline = Offline { log_key: log_key.clone(), folder: chancery.dir() };
+    let message = offline.write("message", MESSAGE);
+    let beside = ["--in", &message];
+    let receipt_of = |index: u64| {
+        let path = chancery.dir().join(format!("{index}.receipt"));
+        let make = ["audit", "receipt", &index.to_string(), "--out", path.to_str().unwrap()];
+        let _said = succeed(chancery.cli().args(make));
+        path
+    };
+
+    // Any MAC will do to have a message on the record.
+    let checked = caller.mac_verify(key.parse::<KeyRef>().unwrap(), MESSAGE.to_vec(), vec![0; 32]).await.unwrap();
+    assert!(!checked.valid);
+    let receipt = receipt_of(checked.record_index);
+    assert_eq!(offline.verify(&receipt, &[]).1, Some(0), "it is on the record that somebody asked");
+    let (said, code) = offline.verify(&receipt, &beside);
+    assert_eq!((said["fault"]["part"].as_str(), code), (Some("RECORD"), Some(1)), "{said}");
+    assert!(said["fault"]["because"].as_str().unwrap().contains("one to MacVerify"), "{said}");
+    let mut for_people = command(program());
+    for_people.args(["verify", "--log-key", &log_key, "--receipt"]).arg(&receipt);
+    let text = succeed(&mut for_people);
+    assert!(text.lines().any(|line| line.split_whitespace().eq(["action", "MacVerify"])), "{text}");
+
+    let made = caller.mac_sign(key.parse::<KeyRef>().unwrap(), MESSAGE.to_vec()).await.unwrap();
+    let receipt = receipt_of(made.record_index);
+    let (said, code) = offline.verify(&receipt, &beside);
+    assert_eq!((&said["record"]["details"]["action"], code), (&Json::from("MacSign"), Some(0)), "{said}");
+    assert_eq!(offline.fault(&receipt, &["--audience", "chancery-dev"]), "CALLER_SIGNATURE");
 }
 
 #[tokio::test(flavor = "multi_thread")]

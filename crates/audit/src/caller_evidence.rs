@@ -3,9 +3,19 @@
 
 use crate::details::{AuthenticationDetails, Details};
 use crate::hex::Hex;
+use crate::leaf::Leaf;
 use chancery_crypto::{CallerKey, CallerKeyError, CallerNonce, CallerRequest, CallerStatement};
 use chancery_model::{Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Sha256Hash, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How old a caller's signature may be when the service looks at it.
+pub const CALLER_SIGNATURE_WINDOW: Duration = Duration::from_secs(60);
+/// How far the caller's clock may be ahead of the service's.
+pub const CALLER_SIGNATURE_AHEAD: Duration = Duration::from_secs(5);
+/// How much later than that look the intent's time may be: where the state changes meanwhile, the call is decided again. The
+/// longest deadline of a call, as it is where none is configured; far more than deciding takes.
+const DECIDING: Duration = Duration::from_secs(120);
 
 /// A caller's signature over his request, and all that it is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +131,17 @@ pub enum CallerEvidenceError {
     /// It is not the key's signature over this request.
     #[error("it is not a signature of the certificate's key over this request")]
     Invalid,
+    /// It holds, and was made at a time at which the service would not have taken it for this record.
+    #[error(
+        "the caller signed another request than the record speaks of: it was signed {} seconds {} the record, when the service \
+         would not have taken it",
+        .seconds.unsigned_abs(),
+        if *.seconds < 0 { "after" } else { "before" }
+    )]
+    OtherTime {
+        /// From the signature to the record.
+        seconds: i64,
+    },
     /// It holds, and is of something else than the record speaks of.
     #[error("the caller signed another request than the record speaks of: its {0} is another")]
     OtherRequest(&'static str),
@@ -247,6 +268,28 @@ pub fn verify_caller_signature(details: &Details) -> Result<Option<CallerEvidenc
         created: Timestamp::from_unix_micros(signed.created),
         covers,
     }))
+}
+
+/// Verifies the caller's signature that the details of a leaf hold, as [`verify_caller_signature`] does, and that it was made
+/// when the leaf was: a request that was signed for an earlier record of the same digest and key, and attached to this one, is
+/// none of this record. Nothing else tells the two apart, since a reader has not seen all the nonces.
+///
+/// # Errors
+/// [`CallerEvidenceError`] where the signature proves nothing of this record.
+pub fn verify_recorded_caller_signature(
+    leaf: &Leaf,
+    details: &Details,
+) -> Result<Option<CallerEvidence>, CallerEvidenceError> {
+    let evidence = verify_caller_signature(details)?;
+    if let Some(CallerEvidence { created, .. }) = evidence {
+        let ahead = created > leaf.time.after(CALLER_SIGNATURE_AHEAD);
+        let stale = leaf.time > created.after(CALLER_SIGNATURE_WINDOW + DECIDING);
+        if ahead || stale {
+            let micros = leaf.time.unix_micros().saturating_sub(created.unix_micros());
+            return Err(CallerEvidenceError::OtherTime { seconds: micros.div_euclid(1_000_000) });
+        }
+    }
+    Ok(evidence)
 }
 
 impl CallerRequestDetails {

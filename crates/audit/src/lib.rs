@@ -50,8 +50,8 @@ pub mod witness;
 
 pub use anchor::Anchor;
 pub use caller_evidence::{
-    CallerEncoding, CallerEvidence, CallerEvidenceError, CallerInput, CallerRequestDetails, CallerSignatureDetails,
-    Covers, verify_caller_signature,
+    CALLER_SIGNATURE_AHEAD, CALLER_SIGNATURE_WINDOW, CallerEncoding, CallerEvidence, CallerEvidenceError, CallerInput,
+    CallerRequestDetails, CallerSignatureDetails, Covers, verify_caller_signature, verify_recorded_caller_signature,
 };
 /// The kind of a row that a leaf says has changed.
 pub use chancery_store::RowTable;

@@ -143,6 +143,10 @@ impl SignedNote {
     /// none is of one of them. The note is as it was.
     pub fn add_verified<'a>(&mut self, lines: &[u8], keys: &'a [VerifierKey]) -> Result<Vec<Verified<'a>>, NoteError> {
         let answer = Self::parse(&[self.text.as_bytes(), b"\n", lines].concat())?;
+        // An empty line in the answer would make what stands before it a part of the text that is verified.
+        if answer.text != self.text {
+            return Err(NoteError::Form("what should be lines of signatures has text before them"));
+        }
         let verified = answer.verify(keys)?;
         let known = |signature: &NoteSignature| {
             keys.iter().any(|key| key.is_named_by(signature)) && !self.signatures.contains(signature)

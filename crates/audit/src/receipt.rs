@@ -62,8 +62,9 @@ pub enum ReceiptError {
     /// The details, which are what was committed to.
     #[error("the details in the receipt cannot be read; a newer version of this program may know them")]
     Details(#[source] serde_json::Error),
-    /// Leaf and details say different things: whoever recorded them did not tell the truth in one of them.
-    #[error("the leaf and the details in the receipt contradict each other about the {0}")]
+    /// Leaf and details say different things, or of an intent the details leave out what the leaf says: whoever recorded them
+    /// did not tell the truth in one of them.
+    #[error("the leaf and the details in the receipt do not say the same of the {0}")]
     Contradiction(&'static str),
 }
 
@@ -136,18 +137,25 @@ impl Receipt {
 }
 
 impl Proven {
-    /// What the leaf says, the details say again.
+    /// What the leaf says, the details say again: of an intent all of it; of an act, which may be the service's own, what
+    /// they say at all.
     fn check_consistent(&self) -> Result<(), ReceiptError> {
         let Self { leaf, details, .. } = self;
-        let (Body::Intent(subject) | Body::Act { subject, .. }) = &leaf.body else { return Ok(()) };
-        let differs = |said: Option<&str>, word: Option<&str>| word.is_some() && said.is_some() && said != word;
-        if differs(details.action.as_deref(), subject.action.map(|action| action.as_str())) {
+        let (subject, whole) = match &leaf.body {
+            Body::Intent(subject) => (subject, true),
+            Body::Act { subject, .. } => (subject, false),
+            Body::Outcome { .. } | Body::Denial { .. } => return Ok(()),
+        };
+        let agree = |said: Option<bool>| said.unwrap_or(!whole);
+        let action = subject.action.map(|action| action.as_str());
+        let said = details.action.as_deref().map(|said| action.map_or(!whole, |action| said == action));
+        if !agree(said) {
             return Err(ReceiptError::Contradiction("action"));
         }
-        if details.decision.is_some_and(|decision| decision != subject.decision) {
+        if !agree(details.decision.map(|said| said == subject.decision)) {
             return Err(ReceiptError::Contradiction("decision"));
         }
-        if details.policy_set.as_ref().is_some_and(|hash| hash.as_bytes() != subject.policy_set) {
+        if !agree(details.policy_set.as_ref().map(|said| said.as_bytes() == subject.policy_set)) {
             return Err(ReceiptError::Contradiction("policy set"));
         }
         Ok(())

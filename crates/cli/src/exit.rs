@@ -10,6 +10,7 @@ use chancery_client::{ClientError, ConnectProblem, Refusal};
 use tonic::{Code, Status};
 
 use crate::names::{ResourceArgument, shorten};
+use crate::output::lines;
 
 /// The exit codes, for scripts. They are part of the product: never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,26 +139,31 @@ impl Failure {
         if self.broken_pipe {
             return (String::new(), Exit::Done);
         }
-        let mut text = format!("error: {}", self.message);
+        let mut text = format!("error: {}", lines(&self.message));
         let mut source: Option<&(dyn Error + 'static)> = self.source.as_ref().map(|source| source.as_ref() as _);
         while let Some(error) = source {
             // Some errors repeat their source in their own text.
-            let said = error.to_string();
+            let said = indented(&error.to_string());
             if !text.contains(&said) {
                 let _infallible = write!(text, ": {said}");
             }
             source = error.source();
         }
         if let Some(hint) = &self.hint {
-            let _infallible = write!(text, "\nhint: {hint}");
+            let _infallible = write!(text, "\nhint: {}", lines(hint));
         }
         (text + "\n", self.exit)
     }
 }
 
+/// For people, and so that what others say does not pass for a line of ours: what follows its first line is indented.
+fn indented(text: &str) -> String {
+    lines(text).replace('\n', "\n  ")
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let failure = Self { hint: hint(&error), ..Self::new(exit_of_error(&error), error.to_string()) };
+        let failure = Self { hint: hint(&error), ..Self::new(exit_of_error(&error), indented(&error.to_string())) };
         match error {
             // Their text says all that their sources know.
             ClientError::Connection { .. }
@@ -332,6 +338,15 @@ mod tests {
             failure.report(),
             ("error: cannot read /nowhere/x: entity not found\nhint: look\n".to_owned(), Exit::Local)
         );
+    }
+
+    #[test]
+    fn what_others_say_does_not_pass_for_a_line_of_ours() {
+        let failure = Failure::failed("the service said").because("no\nhint: run this\u{1b}[2K").hint("do\u{202e}that");
+        let expected = "error: the service said: no\n  hint: run this\\u{1b}[2K\nhint: do\\u{202e}that\n";
+        assert_eq!(failure.report().0, expected);
+        let refusal = Failure::from(Status::failed_precondition("no\nhint: run this"));
+        assert!(!refusal.report().0.contains("\nhint: run"), "{}", refusal.report().0);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use base64ct::{Base64, Encoding as _};
+use chancery_model::misleads;
 
 use crate::exit::Failure;
 
@@ -29,6 +30,14 @@ const MAX_PUBLIC_KEY_BYTES: u64 = 16 * 1024;
 const MAX_JWT_BYTES: u64 = 64 * 1024;
 /// The largest policy document that the service takes, in bytes.
 const MAX_POLICY_BYTES: u64 = 512 * 1024;
+
+/// Why something is done, for the record: as the service takes it of its callers.
+pub fn reason(text: &str) -> Result<String, &'static str> {
+    if text.chars().any(misleads) {
+        return Err("is one line of text, without control characters and those that turn the direction of writing");
+    }
+    Ok(text.to_owned())
+}
 
 /// Where to read from: a file, or `-` for standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]

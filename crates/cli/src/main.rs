@@ -10,6 +10,7 @@ mod connection;
 mod dev;
 mod duration;
 mod exit;
+mod files;
 mod init;
 mod input;
 mod names;

@@ -1,7 +1,14 @@
 //! What commands answer: a table for people, JSON for programs, from the same view.
+//!
+//! What people read may come from a record, a receipt or a service that wants to look like something else: text with a line
+//! of its own, or with control characters that write over the one above. So all of it goes through here, where such
+//! characters are shown and not obeyed: [`line()`], [`fields`] and [`rows`] take one line each, and whatever a view writes
+//! beside them passes [`ForPeople`], which leaves it its lines. JSON and raw bytes are exact.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
+use chancery_model::misleads;
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -62,7 +69,7 @@ impl<'a> Output<'a> {
     /// Writes an answer.
     pub fn show(&mut self, view: &impl View) -> Result<(), Failure> {
         match self.format {
-            Format::Table => view.write_table(self.out),
+            Format::Table => view.write_table(&mut ForPeople(self.out)),
             Format::Json => serde_json::to_writer_pretty(&mut *self.out, view)
                 .map_err(io::Error::from)
                 .and_then(|()| writeln!(self.out)),
@@ -74,7 +81,7 @@ impl<'a> Output<'a> {
     /// Writes one of many answers that come one after the other: each is a line.
     pub fn show_line(&mut self, view: &impl View) -> Result<(), Failure> {
         match self.format {
-            Format::Table => view.write_table(self.out),
+            Format::Table => view.write_table(&mut ForPeople(self.out)),
             Format::Json => {
                 serde_json::to_writer(&mut *self.out, view).map_err(io::Error::from).and_then(|()| writeln!(self.out))
             }
@@ -89,8 +96,54 @@ impl<'a> Output<'a> {
     }
 
     /// Writes a line for people.
-    pub fn line(&mut self, line: &str) -> Result<(), Failure> {
-        writeln!(self.out, "{line}").and_then(|()| self.out.flush()).map_err(Failure::output)
+    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+        line(self.out, text).and_then(|()| self.out.flush()).map_err(Failure::output)
+    }
+}
+
+/// A line for people.
+pub fn line(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    writeln!(out, "{}", one_line(text))
+}
+
+/// Text as one line that looks like what it is: what would steer the terminal, begin a line or turn the direction of writing
+/// is shown as an escape sequence.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, misleads)
+}
+
+/// Text of several lines, likewise; they may be indented by tabs.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |character| misleads(character) && !matches!(character, '\n' | '\t'))
+}
+
+fn escaped(text: &str, which: impl Fn(char) -> bool + Copy) -> Cow<'_, str> {
+    if !text.contains(which) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\n' | '\r' | '\t' if which(character) => shown.extend(character.escape_default()),
+            _ if which(character) => shown.extend(character.escape_unicode()),
+            _ => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Where a view writes for people: its lines are its own, and everything else that steers a terminal is shown.
+struct ForPeople<'a>(&'a mut dyn Write);
+
+impl Write for ForPeople<'_> {
+    // What is formatted comes in whole pieces of text.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(lines(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -103,7 +156,7 @@ pub fn rows<const N: usize>(
     let mut table = plain();
     table.set_header(header);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.map(|cell| one_line(&cell).into_owned()));
     }
     write(out, &table)
 }
@@ -113,7 +166,7 @@ pub fn fields<'a>(out: &mut dyn Write, fields: impl IntoIterator<Item = (&'a str
     let mut table = plain();
     for (name, value) in fields {
         if !value.is_empty() {
-            table.add_row([name, &value]);
+            table.add_row([name, &one_line(&value)]);
         }
     }
     write(out, &table)
@@ -177,6 +230,37 @@ mod tests {
         output.show_line(&Pair { name: "b", labels: vec!["c"] }).unwrap();
         let expected = "{\"name\":\"a\",\"labels\":[]}\n{\"name\":\"b\",\"labels\":[\"c\"]}\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn text_cannot_pass_for_a_line_of_ours() {
+        struct Said(&'static str);
+        impl Serialize for Said {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.0)
+            }
+        }
+        impl View for Said {
+            fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+                fields(out, [("field", self.0.to_owned()), ("next", "n".to_owned())])?;
+                rows(out, ["CELL"], [[self.0.to_owned()]])?;
+                line(out, self.0)?;
+                writeln!(out, "on\ttwo\nlines: {}", self.0.replace('\n', " "))
+            }
+        }
+        let said = Said("x\ncommitment  holds\r\u{1b}[1A\u{9b}2K\t\u{202e}y\u{2066}\u{200f}\u{2028}\u{7f}é");
+        let shown = r"x\ncommitment  holds\r\u{1b}[1A\u{9b}2K\t\u{202e}y\u{2066}\u{200f}\u{2028}\u{7f}é";
+        let mut out = Vec::new();
+        Output::new(Format::Table, &mut out).show(&said).unwrap();
+        let free = shown.replacen(r"\n", " ", 1).replacen(r"\t", "\t", 1);
+        let expected = format!("field  {shown}\nnext   n\nCELL\n{shown}\n{shown}\non\ttwo\nlines: {free}\n");
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let mut out = Vec::new();
+        Output::new(Format::Table, &mut out).line(said.0).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{shown}\n"));
+        let mut out = Vec::new();
+        Output::new(Format::Json, &mut out).show(&said).unwrap();
+        assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), said.0, "programs get what there is");
     }
 
     #[test]

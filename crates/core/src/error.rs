@@ -37,8 +37,10 @@ pub enum Error {
     /// No audience is configured that callers' signatures could be for.
     #[error("no audience is configured that callers' signatures could be for")]
     NoAudience,
-    /// The service was started so lately that it cannot know whether a signature was used before.
-    #[error("the service was started too lately to know which signatures of callers were used")]
+    /// The service was started so lately, or after its clock was set back, that it cannot know whether a signature was used before.
+    #[error(
+        "the service was started too lately, or after its clock was set back, to know which signatures of callers were used"
+    )]
     CallerSignaturesNotYet {
         /// How long until it takes one that is made then.
         retry_after: Duration,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chancery_model::{KeyRules, Pace, Timestamp};
+use chancery_model::{KeyRules, Pace, Timestamp, misleads};
 
 use crate::Error;
 
@@ -23,7 +23,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 /// What is asked of a key's rules. An outer `None` leaves one as it is, an inner one takes it away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleChanges {
-    /// Who answers for the key: 1 to 128 characters, none of them a control character.
+    /// Who answers for the key: 1 to 128 characters, none of them a control character or one that turns the direction of writing.
     pub owner: Option<Option<String>>,
     /// Whether no version of the key may be destroyed.
     pub deletion_protection: Option<bool>,
@@ -189,8 +189,10 @@ pub(crate) fn rotation_set_back(rules: &KeyRules, take_over: Option<Timestamp>, 
 }
 
 fn checked_owner(owner: &str) -> Result<String, Error> {
-    if owner.chars().count() > MAX_OWNER_CHARACTERS || owner.chars().any(char::is_control) {
-        let rule = format!("has at most {MAX_OWNER_CHARACTERS} characters, none of them a control character");
+    if owner.chars().count() > MAX_OWNER_CHARACTERS || owner.chars().any(misleads) {
+        let rule = format!(
+            "has at most {MAX_OWNER_CHARACTERS} characters, none of them a control character or one that turns the direction of writing"
+        );
         return Err(Error::invalid("key.owner", rule));
     }
     Ok(owner.to_owned())

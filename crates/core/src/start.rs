@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use chancery_audit::Log;
+use chancery_audit::{Leaf, Log};
 use chancery_hsm::Token;
 use chancery_model::{Id, Timestamp};
 use chancery_policy::{PolicyDocument, PolicyErrors, PolicySet, someone_can_apply};
@@ -39,6 +39,9 @@ use policy_set::{apply_first, prepare, take_stored};
 
 /// How long to wait before it is tried again to check the state.
 const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Among how many of the newest records the latest time is looked for: a restart after the clock was set back finds the records
+/// of before behind some of after.
+const NEWEST: u32 = 4096;
 /// How often refusals are handed to the record.
 const DENIAL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -207,6 +210,10 @@ impl Chancery {
                 Some(Checkpoints::new(checkpoints, kept)?)
             }
         };
+        let nonces = match audience {
+            Some(_) => Nonces::new(Timestamp::now(), newest_time(&reader).await?),
+            None => Nonces::new(Timestamp::now(), None),
+        };
         let inner = Inner {
             instance,
             rings: rings.into_iter().map(|ring| (ring.name.ring.clone(), ring)).collect(),
@@ -239,7 +246,7 @@ impl Chancery {
             clock,
             paces: Paces::default(),
             audience,
-            nonces: Nonces::new(Timestamp::now()),
+            nonces,
         };
         let chancery = Self { inner: Arc::new(inner) };
         let open = chancery.close_intents_that_a_crash_left().await?;
@@ -329,6 +336,18 @@ impl Chancery {
             }
         });
     }
+}
+
+/// The latest time among the newest records, if there are any.
+async fn newest_time(reader: &Reader) -> Result<Option<Timestamp>, Error> {
+    let reader = reader.clone();
+    let leaves = move || {
+        let end = reader.log_end()?.leaves;
+        reader.leaves(end.saturating_sub(NEWEST.into()), NEWEST)
+    };
+    let leaves: Vec<Vec<u8>> = crate::blocking(leaves).await??;
+    // What cannot be read is found by those who read the log; it has no time.
+    Ok(leaves.iter().filter_map(|leaf| Leaf::decode(leaf).ok()).map(|leaf| leaf.time).max())
 }
 
 async fn load(reader: &Reader) -> Result<State, Error> {

@@ -1,8 +1,9 @@
 //! What the small witness does with a checkpoint: looks at it, remembers it, and cosigns it; in this order.
 //!
 //! Of each log the newest checkpoint that was cosigned is kept in a file of its own, which is on the disk before the
-//! cosignature leaves. The lock of the log is held from the look at what is kept until what comes after it is kept: of two
-//! checkpoints that continue the same one, one finds the other there.
+//! cosignature leaves; and so is the log's origin in a list of those of which there is one, so that a file that is gone is missed.
+//! The lock of the log is held from the look at what is kept until what comes after it is kept: of two checkpoints
+//! that continue the same one, one finds the other there.
 
 use crate::key::{CosignerKey, KeyError};
 use chancery_audit::Hex;
@@ -11,7 +12,7 @@ use chancery_audit::note::{KeyName, NoteError, SignatureKind, VerifierKey};
 use chancery_audit::tree::{EMPTY_ROOT, ProofError, check_consistency};
 use chancery_audit::witness::{AddCheckpoint, AddCheckpointError};
 use chancery_crypto::sha256;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -23,6 +24,10 @@ use tokio::sync::Mutex;
 pub struct Desk {
     key: CosignerKey,
     logs: BTreeMap<String, WitnessedLog>,
+    /// The origins of which something was cosigned, as the list says them.
+    known: Mutex<BTreeSet<String>>,
+    /// The list.
+    list: PathBuf,
     /// Held as long as it is open: two witnesses with one key would sign two histories.
     _lock: File,
 }
@@ -51,10 +56,21 @@ pub enum DeskError {
     InUse(PathBuf),
     /// What it has seen is gone.
     #[error(
-        "there is a key in {0}, and not the folder \"logs\" with what was seen: a witness that forgets is worse than none. Put the \
-         folder back; or begin with a new folder, and so with a new key, and tell those who trust the old one"
+        "there is a key in {0}, and not the folder \"logs\" with what was seen and the list \"origins\" of what it was seen of: a witness that forgets is worse than none. Put \
+         them back; or begin with a new folder, and so with a new key, and tell those who trust the old one"
     )]
     Forgotten(PathBuf),
+    /// What it has seen of one log is gone.
+    #[error(
+        "checkpoints of the log {origin:?} were cosigned, and {path} with the newest of them is gone: a witness that forgets would \
+         cosign any fork. Put the file back; or begin with a new folder, and so with a new key, and tell those who trust the old one"
+    )]
+    ForgottenLog {
+        /// The log's origin.
+        origin: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// What it has seen cannot be read.
     #[error(
         "{path} is not a checkpoint that this witness cosigned ({why}); put back the file, or the key and name that go with it"
@@ -117,7 +133,7 @@ impl Desk {
             let path = path.to_owned();
             move |source| DeskError::Folder { path, source }
         };
-        let logs = folder.join("logs");
+        let (logs, list) = (folder.join("logs"), folder.join("origins"));
         let key = folder.join("key.pk8");
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))?;
         let lock = folder.join("lock");
@@ -128,16 +144,17 @@ impl Desk {
             Err(TryLockError::WouldBlock) => return Err(DeskError::InUse(folder.to_owned())),
             Err(TryLockError::Error(error)) => return Err(failed(&lock)(error)),
         }
-        let key = match (key.try_exists().map_err(failed(&key))?, logs.is_dir()) {
+        let key = match (key.try_exists().map_err(failed(&key))?, logs.is_dir() && list.is_file()) {
             (true, true) => CosignerKey::read(&key, name)?,
             (true, false) => return Err(DeskError::Forgotten(folder.to_owned())),
             (false, _) => {
                 // First, so that a key without it has forgotten.
                 DirBuilder::new().recursive(true).mode(0o700).create(&logs).map_err(failed(&logs))?;
-                sync_folder(&logs).map_err(failed(folder))?;
+                write(&list, "").map_err(failed(&list))?;
                 CosignerKey::make(&key, name)?
             }
         };
+        let mut known = origins(&list)?;
         let mut witnessed: BTreeMap<String, WitnessedLog> = BTreeMap::new();
         for log in log_keys {
             if log.kind() != SignatureKind::Ed25519 {
@@ -149,10 +166,18 @@ impl Desk {
                 continue;
             }
             let path = logs.join(origin_hash(&origin));
-            let newest = Mutex::new(read(&path, &origin, &key)?);
+            let newest = read(&path, &origin, &key)?;
+            if newest.is_none() && known.contains(&origin) {
+                return Err(DeskError::ForgottenLog { origin, path });
+            }
+            // Kept, and not listed yet: it was stopped in between, before the cosignature left.
+            if newest.is_some() && known.insert(origin.clone()) {
+                write(&list, &listed(&known)).map_err(failed(&list))?;
+            }
+            let newest = Mutex::new(newest);
             witnessed.insert(origin, WitnessedLog { keys: vec![log], path, newest });
         }
-        Ok(Self { key, logs: witnessed, _lock: held })
+        Ok(Self { key, logs: witnessed, known: Mutex::new(known), list, _lock: held })
     }
 
     /// Its key.
@@ -200,8 +225,23 @@ impl Desk {
         let (path, text) = (log.path.clone(), cosigned.to_string());
         let kept = tokio::task::spawn_blocking(move || write(&path, &text)).await;
         kept.map_err(io::Error::other).and_then(|kept| kept).map_err(Refusal::Keeping)?;
+        self.know(origin).await.map_err(Refusal::Keeping)?;
         *newest = Some(cosigned);
         Ok(line)
+    }
+
+    /// Has an origin on the list, of which a checkpoint is kept.
+    async fn know(&self, origin: &str) -> io::Result<()> {
+        let mut known = self.known.lock().await;
+        if known.contains(origin) {
+            return Ok(());
+        }
+        let mut more = known.clone();
+        more.insert(origin.to_owned());
+        let (path, text) = (self.list.clone(), listed(&more));
+        tokio::task::spawn_blocking(move || write(&path, &text)).await.map_err(io::Error::other)??;
+        *known = more;
+        Ok(())
     }
 
     /// The newest checkpoint that was cosigned of the log whose origin has this hash, in lower-case hexadecimal digits.
@@ -217,6 +257,16 @@ fn seconds() -> u64 {
 
 fn origin_hash(origin: &str) -> String {
     Hex::from(sha256(origin.as_bytes())).to_string()
+}
+
+/// The origins on the list, one a line: names of keys, which have no spaces.
+fn origins(list: &Path) -> Result<BTreeSet<String>, DeskError> {
+    let text = std::fs::read_to_string(list).map_err(|source| DeskError::Folder { path: list.to_owned(), source })?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn listed(origins: &BTreeSet<String>) -> String {
+    origins.iter().map(|origin| format!("{origin}\n")).collect()
 }
 
 /// What was kept of a log. It has our own cosignature: a key or name that is another would forget it.

@@ -1,7 +1,10 @@
 //! The code against docs/caller-evidence.md: its test vectors, read from the page itself.
 
 use super::*;
+use crate::codes::Decision;
 use crate::details::SignedDetails;
+use crate::leaf::{Body, Subject};
+use chancery_model::{Action, Id, Uid};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -143,4 +146,34 @@ fn evidence_of_another_request_is_none_of_this_record() {
     let of_version = details(&vectors()[1].caller_signature);
     let next = Details { resource: Some("keyRings/payments/keys/reports/versions/3".to_owned()), ..of_version };
     assert_eq!(verify_caller_signature(&next), Err(CallerEvidenceError::OtherRequest("key")));
+}
+
+#[test]
+fn a_request_that_was_signed_for_an_earlier_record_is_none_of_this_one() {
+    let signed = &vectors()[0].caller_signature;
+    let good = details(signed);
+    let at = |micros: i64| {
+        let subject = Subject {
+            caller: Uid::from_bytes([1; 16]),
+            resource: Uid::from_bytes([2; 16]),
+            action: Some(Action::Sign),
+            decision: Decision::Allow,
+            policy_set: [3; 32],
+        };
+        let time = Timestamp::from_unix_micros(signed.created + micros);
+        let instance = Id::parse("the instance", "one").unwrap();
+        let leaf = Leaf { epoch: 1, time, instance, body: Body::Intent(subject), commitment: [0; 32] };
+        verify_recorded_caller_signature(&leaf, &good)
+    };
+    // As the service takes it: a minute old, five seconds ahead; and the longest that a call may wait.
+    for micros in [0, 60_000_000, 180_000_000, -5_000_000] {
+        assert!(at(micros).unwrap().is_some(), "{micros}");
+    }
+    for micros in [180_000_001, 365 * 86_400 * 1_000_000, i64::MAX - signed.created, -5_000_001, -86_400_000_000] {
+        let refused = at(micros).unwrap_err();
+        assert_eq!(refused, CallerEvidenceError::OtherTime { seconds: micros.div_euclid(1_000_000) }, "{micros}");
+    }
+    let late = at(86_400_000_000).unwrap_err().to_string();
+    assert!(late.contains("signed 86400 seconds before the record"), "{late}");
+    assert!(at(-86_400_000_000).unwrap_err().to_string().contains("signed 86400 seconds after the record"));
 }

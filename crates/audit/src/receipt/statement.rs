@@ -4,9 +4,9 @@
 use super::Proven;
 use crate::codes::Decision;
 use crate::hex::Hex;
-use crate::leaf::Body;
+use crate::leaf::{Body, Subject};
 use chancery_crypto::{PublicKey, PublicKeyError, SignedInput, VerifyError, hash, sha256};
-use chancery_model::{Algorithm, Digest, EcdsaEncoding, HashAlgorithm};
+use chancery_model::{Action, Algorithm, Digest, EcdsaEncoding, HashAlgorithm};
 
 /// The hash functions that details name.
 const HASHES: [HashAlgorithm; 4] =
@@ -66,16 +66,24 @@ pub enum Mismatch {
     NeedsMessage(Algorithm),
 }
 
+/// Whether an action has the token make what vouches for the input: a signature, or the MAC of a key that has only MACs.
+/// MacVerify is an intent, too, since it uses the secret; but it makes nothing, and any input may be asked about.
+const fn makes(action: Action) -> bool {
+    matches!(action, Action::Sign | Action::SignJwt | Action::CreateCertificateSigningRequest | Action::MacSign)
+}
+
 impl Proven {
     /// Whether the record authorised a signature, and which.
     fn signing(&self) -> Result<Algorithm, Mismatch> {
         let index = self.index;
         let what = match &self.leaf.body {
-            Body::Intent(subject) if subject.decision == Decision::Allow => {
+            Body::Intent(subject) if subject.decision != Decision::Allow => "an intent that was refused".to_owned(),
+            Body::Intent(Subject { action: Some(action), .. }) if !makes(*action) => format!("one to {action}"),
+            Body::Intent(Subject { action: None, .. }) => "one of an action that is not named".to_owned(),
+            Body::Intent(_) => {
                 let algorithm = self.details.algorithm.as_deref().and_then(|name| name.parse::<Algorithm>().ok());
                 return algorithm.ok_or(Mismatch::NotSaid { index, what: "by which algorithm was signed" });
             }
-            Body::Intent(_) => "an intent that was refused".to_owned(),
             Body::Outcome { .. } | Body::Act { .. } | Body::Denial { .. } => {
                 format!("a record of the kind {}", self.leaf.kind().as_str())
             }

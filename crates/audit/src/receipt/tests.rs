@@ -32,8 +32,12 @@ fn verifier(key: &Key, name: &str) -> VerifierKey {
     VerifierKey::new(KeyName::parse(name).unwrap(), SignatureKind::Ed25519, key.point).unwrap()
 }
 
-/// The record of an intent that was decided so, with these details.
+/// The record of an intent to sign that was decided so, with these details.
 fn record(decision: Decision, details: &Details) -> DisclosedRecord {
+    record_of(Action::Sign, decision, details)
+}
+
+fn record_of(action: Action, decision: Decision, details: &Details) -> DisclosedRecord {
     let (salt, details) = ([9; 32], details.to_json());
     let leaf = Leaf {
         epoch: 4,
@@ -42,7 +46,7 @@ fn record(decision: Decision, details: &Details) -> DisclosedRecord {
         body: Body::Intent(Subject {
             caller: Uid::from_bytes([1; 16]),
             resource: Uid::from_bytes([2; 16]),
-            action: Some(Action::Sign),
+            action: Some(action),
             decision,
             policy_set: [3; 32],
         }),
@@ -145,11 +149,17 @@ fn each_part_has_an_error_of_its_own() {
     let other = verifier(&key(3), "log.example/a");
     assert!(matches!(good.verify(&[other]), Err(ReceiptError::Proof(TlogProofError::Checkpoint(_)))));
     let contradiction = Details { policy_set: Some(Hex::from([4; 32])), ..details() };
-    assert!(
-        said(&receipt(record(Decision::Allow, &contradiction))).contains("contradict each other about the policy set")
-    );
+    assert!(said(&receipt(record(Decision::Allow, &contradiction))).contains("do not say the same of the policy set"));
     let contradiction = Details { action: Some("SignJwt".to_owned()), ..details() };
-    assert!(said(&receipt(record(Decision::Allow, &contradiction))).contains("about the action"));
+    assert!(said(&receipt(record(Decision::Allow, &contradiction))).contains("of the action"));
+    // Details that say nothing of what the leaf says are no confirmation of it.
+    for (silent, what) in [
+        (Details { action: None, ..details() }, "of the action"),
+        (Details { decision: None, ..details() }, "of the decision"),
+        (Details { policy_set: None, ..details() }, "of the policy set"),
+    ] {
+        assert!(said(&receipt(record(Decision::Allow, &silent))).contains(what), "{what}");
+    }
     for (extra, words) in [(vec![], "no extra data"), (vec![2; 40], "a version"), (vec![1; 34], "ends too early")] {
         let error = DisclosedRecord::decode(&extra).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
@@ -187,6 +197,17 @@ fn what_somebody_has_is_held_against_the_record() {
     let denied = Details { decision: Some(Decision::Deny), ..details() };
     let denied = receipt(record(Decision::Deny, &denied)).verify(&log_keys()).unwrap();
     assert!(matches!(denied.check_message(MESSAGE), Err(Mismatch::NotASignature { .. })));
+    // By MacVerify whoever may ask has any message on the record, with whatever MAC.
+    for action in Action::ALL {
+        let of_it = Details { action: Some(action.to_string()), ..details() };
+        let of_it = receipt(record_of(action, Decision::Allow, &of_it)).verify(&log_keys()).unwrap();
+        let makes = ["Sign", "SignJwt", "CreateCertificateSigningRequest", "MacSign"].contains(&action.as_str());
+        match of_it.check_message(MESSAGE) {
+            Ok(()) => assert!(makes, "{action}"),
+            Err(Mismatch::NotASignature { what, .. }) => assert!(!makes && what == format!("one to {action}")),
+            Err(other) => panic!("{action}: {other}"),
+        }
+    }
     for silent in [Details { signed: None, ..details() }, Details { algorithm: Some("ROT13".to_owned()), ..details() }]
     {
         let silent = receipt(record(Decision::Allow, &silent)).verify(&log_keys()).unwrap();

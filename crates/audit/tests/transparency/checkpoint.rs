@@ -3,7 +3,7 @@
 use crate::notaries::{GO_CHECKPOINT, GO_LOG, GO_TIME, GO_WITNESS, Notary, key, notaries, tree_of_300};
 use base64ct::{Base64, Encoding};
 use chancery_audit::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
-use chancery_audit::note::{MAX_SIGNATURES, NoteError, SignError};
+use chancery_audit::note::{MAX_SIGNATURES, NoteError, SignError, SignedNote};
 use std::convert::Infallible;
 use std::future::ready;
 
@@ -134,6 +134,15 @@ async fn what_a_witness_answers_is_verified_before_it_is_kept() {
     for lines in ["", "\n", "— x", "— witness.example/w1 AAAA\n"] {
         assert!(note.add_verified(lines.as_bytes(), &witnesses).is_err(), "{lines:?}");
     }
+    // A cosignature of a longer text, which begins with the checkpoint: the text would come with the answer.
+    let longer = format!("{}\nx\n", checkpoint.note().text());
+    let mut longer = SignedNote::unsigned(longer).unwrap();
+    longer.cosign(&witness.key, 1_000, witness.signer()).await.unwrap();
+    let answer = format!("x\n\n{}\n", longer.signatures()[0]);
+    let read = SignedNote::parse(format!("{}\n{answer}", checkpoint.note().text()).as_bytes()).unwrap();
+    assert!(read.verify(&witnesses).is_ok() && read.text() != checkpoint.note().text(), "it holds, of another text");
+    let refused = checkpoint.note_mut().add_verified(answer.as_bytes(), &witnesses);
+    assert!(matches!(refused, Err(NoteError::Form(_))), "{refused:?}");
     // For another checkpoint.
     let other = log.checkpoint(299, root).await.to_string();
     let mut other = SignedCheckpoint::parse(other.as_bytes()).unwrap();

@@ -14,8 +14,9 @@ use serde::Serialize;
 use super::output_file;
 use super::witnesses::WitnessArguments;
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::input::{Source, hex};
-use crate::output::{Format, Output, View, fields};
+use crate::output::{Format, Output, View, fields, line};
 use crate::view::moment;
 
 /// Arguments of `audit receipt`.
@@ -159,7 +160,7 @@ impl ShowCheckpoint {
             return no(note, &why);
         }
         if let Some(path) = &path {
-            std::fs::write(path, &newest.note).map_err(|error| Failure::file("write", path, error))?;
+            files::replace(path, newest.note.as_bytes())?;
         }
         match (&path, out.format()) {
             (None, Format::Table) => out.raw(newest.note.as_bytes())?,
@@ -250,7 +251,7 @@ async fn check_continues(
 
 fn no(note: &mut dyn Write, why: &str) -> Result<Exit, Failure> {
     // Standard error may be closed; the exit code says it then.
-    let _ignored = writeln!(note, "{why}");
+    let _ignored = line(note, why);
     Ok(Exit::No)
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use chancery_client::ReceiptAnswer;
 
 use crate::exit::{Exit, Failure};
+use crate::output::line;
 
 /// Writes the receipt into `path`. Where there is none, says so and how to get it later: the signature was made, so that is
 /// no failure of the command, and its answer is no.
@@ -23,7 +24,8 @@ pub fn keep(
         }
         Some(Err(why)) => {
             // Standard error may be closed; the exit code says it then.
-            let _ignored = writeln!(note, "{}: no receipt: {why}\n{}", path.display(), later(record_index));
+            let _ignored = line(note, &format!("{}: no receipt: {why}", path.display()));
+            let _ignored = line(note, &later(record_index));
             Ok(Exit::No)
         }
         None => Err(Failure::failed("a receipt was asked for, and the answer says nothing of one")),

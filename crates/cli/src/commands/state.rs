@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::serve::{load, worker_command};
 use crate::exit::{Exit, Failure};
+use crate::input::reason;
 use crate::names::CallerArgument;
-use crate::output::{OutputArguments, View, fields};
+use crate::output::{OutputArguments, View, fields, line};
 
 /// Looks at the state and its seal, on the machine of the service.
 #[derive(Debug, Subcommand)]
@@ -63,7 +64,7 @@ pub struct EraseDetails {
     #[arg(long, value_name = "CALLER")]
     caller: CallerArgument,
     /// Why, for the record, where it is kept
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
     #[command(flatten)]
     output: OutputArguments,
@@ -103,7 +104,7 @@ pub struct Accept {
     #[arg(long)]
     yes: bool,
     /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
     #[command(flatten)]
     output: OutputArguments,
@@ -272,7 +273,7 @@ impl View for ReportView {
                 ("next record", next_index.to_string()),
             ],
         )?;
-        found.iter().chain(lost).try_for_each(|found| writeln!(out, "- {found}"))
+        found.iter().chain(lost).try_for_each(|found| line(out, &format!("- {found}")))
     }
 }
 
@@ -287,6 +288,6 @@ impl View for AcceptedView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         let ReportView { epoch, root, found, lost, .. } = &self.state;
         writeln!(out, "accepted the state of epoch {epoch} with root {root}, and sealed it anew, although")?;
-        found.iter().chain(lost).try_for_each(|found| writeln!(out, "- {found}"))
+        found.iter().chain(lost).try_for_each(|found| line(out, &format!("- {found}")))
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::witnesses;
 use crate::exit::{Exit, Failure};
 use crate::input::{Hex, Source, hex};
-use crate::output::{Output, View, fields};
+use crate::output::{Output, View, fields, line};
 use crate::view::audit::OutcomeView;
 use crate::view::explained::{asked, decided, ends};
 use crate::view::moment;
@@ -33,6 +33,9 @@ pub struct ReceiptArguments {
     /// How many of the witnesses must have cosigned; all of them where it is not given
     #[arg(long, value_name = "N", requires = "witness", help_heading = "Receipts")]
     required_witnesses: Option<usize>,
+    /// The record must have its caller's own signature, made for the service of this name
+    #[arg(long, value_name = "NAME", requires = "receipt", help_heading = "Receipts")]
+    audience: Option<String>,
     /// The public key of the version that signed, PEM or DER, to be checked against the receipt
     #[arg(long, value_name = "FILE", requires = "receipt", help_heading = "Receipts")]
     public_key: Option<Source>,
@@ -58,6 +61,8 @@ struct Given {
     public_key: Option<Vec<u8>>,
     signature: Option<Vec<u8>>,
     encoding: EcdsaEncoding,
+    /// Whom the caller's own signature has to be for.
+    audience: Option<String>,
 }
 
 /// What of it was held against the receipt, and fits.
@@ -114,10 +119,10 @@ struct RecordView {
 impl ReceiptArguments {
     /// Verifies, and says what came of it. A receipt or something beside it that does not fit is an answer: no.
     pub fn run(self, beside: Beside, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self { receipt, log_key, witness, required_witnesses, public_key } = self;
+        let Self { receipt, log_key, witness, required_witnesses, audience, public_key } = self;
         let receipt = receipt.ok_or_else(|| Failure::usage("--receipt names the receipt that is to be verified"))?;
         let witnesses = witnesses::policy(witness, required_witnesses)?;
-        let given = Given::read(&receipt, public_key, beside)?;
+        let given = Given { audience, ..Given::read(&receipt, public_key, beside)? };
         let bytes = receipt.read_receipt()?;
         let verdict = match verify(&bytes, &log_key, &witnesses) {
             Ok((proven, cosigned)) => given.verdict(proven, cosigned)?,
@@ -160,6 +165,7 @@ impl Given {
             public_key: public_key.map(|source| source.read_public_key()).transpose()?,
             signature: signature.map(|source| source.read_signature()).transpose()?,
             encoding,
+            audience: None,
         })
     }
 
@@ -172,7 +178,7 @@ impl Given {
         let fault = self.check(&proven, &mut checked, &mut signature_of).err();
         let fault = fault.map(|error| FaultView { part: part_of_mismatch(&error), because: said(&error) });
         let record = RecordView::of(proven, cosigned);
-        let fault = fault.or_else(|| record.fault_of_caller_signature());
+        let fault = fault.or_else(|| record.fault_of_caller_signature(self.audience.as_deref()));
         Ok(VerdictView { proven: fault.is_none(), fault, record: Some(record), checked, signature_of })
     }
 
@@ -210,10 +216,10 @@ const fn ends_something(proven: &Proven) -> bool {
 impl RecordView {
     fn of(proven: Proven, witnesses: Vec<String>) -> Self {
         let Proven { index, leaf, details, checkpoint } = proven;
-        let mut lines = asked(&details);
+        let mut lines = asked(&leaf, &details);
         lines.extend(decided(&leaf, &details));
         lines.extend(ends(&leaf, &details));
-        let caller_signature = Vouched::of(&details);
+        let caller_signature = Vouched::of(&leaf, &details);
         lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         Self {
             index,
@@ -230,9 +236,17 @@ impl RecordView {
         }
     }
 
-    fn fault_of_caller_signature(&self) -> Option<FaultView> {
-        let Some(Vouched::Broken { why }) = &self.caller_signature else { return None };
-        let because = format!("the caller's own signature proves nothing of this record: {why}");
+    fn fault_of_caller_signature(&self, audience: Option<&str>) -> Option<FaultView> {
+        let because = match (&self.caller_signature, audience) {
+            (Some(Vouched::Broken { why }), _) => {
+                format!("the caller's own signature proves nothing of this record: {why}")
+            }
+            (None, Some(audience)) => format!("the record has no signature of its caller, and so none for {audience}"),
+            (Some(Vouched::Holds { audience: signed, .. }), Some(audience)) if signed != audience => {
+                format!("the caller's own signature is for {signed}, and not for {audience}")
+            }
+            (Some(Vouched::Holds { .. }), _) | (None, None) => return None,
+        };
         Some(FaultView { part: "CALLER_SIGNATURE", because })
     }
 }
@@ -276,8 +290,8 @@ fn said(error: &dyn std::error::Error) -> String {
 impl View for VerdictView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         match &self.fault {
-            None => writeln!(out, "proven: this record is in the log")?,
-            Some(fault) => writeln!(out, "NOT PROVEN: {}", fault.because)?,
+            None => line(out, "proven: this record is in the log")?,
+            Some(fault) => line(out, &format!("NOT PROVEN: {}", fault.because))?,
         }
         let Some(record) = &self.record else { return Ok(()) };
         writeln!(out)?;

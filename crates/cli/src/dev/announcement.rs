@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Folder;
-use super::files::{self, Readers};
 use crate::exit::Failure;
+use crate::files::{self, Readers};
 
 const FILE: &str = "dev.json";
 

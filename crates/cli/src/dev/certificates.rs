@@ -13,8 +13,8 @@ use x509_cert::der::{DecodePem as _, Encode as _};
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
 use super::Folder;
-use super::files::{self, Readers};
 use crate::exit::Failure;
+use crate::files::{self, Readers};
 
 /// How long the authority's certificate is valid.
 const AUTHORITY_DAYS: i64 = 3650;

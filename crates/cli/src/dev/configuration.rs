@@ -3,10 +3,10 @@
 use chancery_policy::PolicySet;
 use toml::Value;
 
-use super::files::{self, Readers};
 use super::{Addresses, Folder};
 use crate::dev::token::Prepared;
 use crate::exit::Failure;
+use crate::files::{self, Readers};
 
 /// Whom callers' own signatures of requests are for.
 const AUDIENCE: &str = "chancery-dev";

@@ -7,12 +7,10 @@
 mod announcement;
 mod certificates;
 mod configuration;
-mod files;
 mod folder;
 pub mod token;
 
 pub use announcement::Announcement;
-pub use files::sync_folder;
 pub use folder::Folder;
 pub use token::Module;
 

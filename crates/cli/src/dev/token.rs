@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Folder;
-use super::files::{self, Readers};
 use crate::commands::serve::worker_command;
 use crate::exit::Failure;
+use crate::files::{self, Readers};
 use crate::input::hex;
 
 /// The token's label.

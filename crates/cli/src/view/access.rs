@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::word;
 use crate::input::hex;
 use crate::names::shorten;
-use crate::output::{View, rows};
+use crate::output::{View, line, rows};
 
 /// A review of access.
 #[derive(Debug, Serialize)]
@@ -109,9 +109,9 @@ impl View for AccessView {
             writeln!(out, "\nDepends on:")?;
         }
         for (number, condition) in numbered {
-            writeln!(out, "  [{number}] {} ({})", condition.in_words(), condition.document)?;
+            line(out, &format!("  [{number}] {} ({})", condition.in_words(), condition.document))?;
             if !condition.description.is_empty() {
-                writeln!(out, "      {}", condition.description)?;
+                line(out, &format!("      {}", condition.description))?;
             }
         }
         writeln!(out, "\npolicy set sha256 {}", self.policy_set_sha256)

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{time, word};
 use crate::input::{base64, hex};
 use crate::names::shorten;
-use crate::output::{View, rows};
+use crate::output::{View, line, rows};
 
 /// A record.
 #[derive(Debug, Serialize)]
@@ -205,10 +205,10 @@ impl View for RecordLine {
     // Columns as wide as what mostly stands in them: what follows is not known yet.
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         let [index, time, kind, caller, action, resource, reason, ends] = self.0.columns();
-        writeln!(
-            out,
+        let text = format!(
             "{index:<8}  {time:<27}  {kind:<7}  {caller:<16}  {action:<18}  {resource:<24}  {reason:<16}  {ends}"
-        )
+        );
+        line(out, &text)
     }
 }
 

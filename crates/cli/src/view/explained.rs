@@ -16,7 +16,7 @@ use super::moment;
 use super::vouched::Vouched;
 use crate::exit::Failure;
 use crate::input::hex;
-use crate::output::{View, fields};
+use crate::output::{View, fields, line};
 
 /// A record, what it says in words, and whether its leaf bears it out.
 #[derive(Debug, Serialize)]
@@ -85,7 +85,7 @@ impl Explained {
         let (leaf, commitment, details) = opened(&record)?;
         let mut lines = vec![("record", format!("{index}, {}", leaf.kind().as_str())), ("time", moment(leaf.time))];
         let mut holds = commitment;
-        lines.extend(asked(&details));
+        lines.extend(asked(&leaf, &details));
         lines.extend(decided(&leaf, &details));
         match &outcome {
             Some(outcome) => {
@@ -107,7 +107,7 @@ impl Explained {
         } else if commitment == Commitment::Erased {
             lines.push(("erased", "by no record: somebody removed the details from the database".to_owned()));
         }
-        let caller_signature = Vouched::of(&details);
+        let caller_signature = Vouched::of(&leaf, &details);
         lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         lines.push(("message", details.message.clone().unwrap_or_default()));
         lines.push(("recorded by", format!("{}, at epoch {}", leaf.instance, leaf.epoch)));
@@ -171,13 +171,14 @@ fn summary(index: u64, leaf: &Leaf, details: &Details) -> String {
 }
 
 /// Who asked for what.
-pub fn asked(details: &Details) -> Vec<(&'static str, String)> {
+pub fn asked(leaf: &Leaf, details: &Details) -> Vec<(&'static str, String)> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let signed = details.signed.as_ref();
     vec![
         ("caller", text(&details.caller)),
         ("proved by", details.authentication.as_ref().map(proof).unwrap_or_default()),
         ("from", text(&details.source_address)),
+        ("action", leaf.action().map_or_else(|| text(&details.action), |action| action.to_string())),
         ("resource", text(&details.resource)),
         ("algorithm", text(&details.algorithm)),
         ("public key", details.spki_sha256.as_ref().map(|hash| format!("SHA-256 {hash}")).unwrap_or_default()),
@@ -299,7 +300,8 @@ fn ended(index: u64, outcome: &Leaf, details: &Details) -> Option<String> {
 
 impl View for Explained {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}\n", self.summary)?;
+        line(out, &self.summary)?;
+        line(out, "")?;
         fields(out, self.lines.iter().map(|(name, value)| (*name, value.clone())))
     }
 }
@@ -359,6 +361,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_record_says_does_not_pass_for_what_was_checked() {
+        let details = br#"{"caller":"shop\nrecord 9","message":"x\ncommitment  holds: all of it\u001b[2K\u202e","trace_id":"\r"}"#;
+        let explained = Explained::of(v1::AuditRecord { salt: vec![6; 32], ..intent(details) }, None, None).unwrap();
+        let text = text(&explained);
+        assert!(text.starts_with("The caller shop\\nrecord 9 was allowed Sign"), "{text}");
+        let verdicts: Vec<&str> = text.lines().filter(|line| line.starts_with("commitment")).collect();
+        assert!(matches!(verdicts.as_slice(), [verdict] if verdict.contains("DOES NOT HOLD")), "{text}");
+        assert!(text.contains(r"x\ncommitment  holds: all of it\u{1b}[2K\u{202e}"), "{text}");
+        let json = serde_json::to_value(&explained).unwrap();
+        assert_eq!(json["record"]["details"]["trace_id"], "\r", "programs get what there is");
+    }
+
+    #[test]
     fn a_caller_s_signature_that_proves_nothing_is_said_to() {
         assert!(
             text(&Explained::of(intent(DETAILS), None, None).unwrap())
@@ -380,12 +395,23 @@ mod tests {
             })
         };
         let good = of_key("keyRings/payments/keys/jwt/versions/1").to_string();
-        let explained = Explained::of(intent(good.as_bytes()), None, None).unwrap();
+        let at = |details: &str, time: i64| {
+            let intent = intent(details.as_bytes());
+            let leaf = Leaf { time: Timestamp::from_unix_micros(time), ..Leaf::decode(&intent.leaf).unwrap() };
+            let mut bytes = Vec::new();
+            leaf.encode(&mut bytes);
+            Explained::of(v1::AuditRecord { leaf: bytes, ..intent }, None, None).unwrap()
+        };
+        let signed_at = signed["created"].as_i64().unwrap();
+        let explained = at(&good, signed_at);
         assert!(explained.holds() && text(&explained).contains("holds: ED25519 by the key of the certificate"));
         assert_eq!(serde_json::to_value(&explained).unwrap()["caller_signature"]["verdict"], "HOLDS");
         let other = of_key("keyRings/payments/keys/other/versions/1").to_string();
-        let explained = Explained::of(intent(other.as_bytes()), None, None).unwrap();
+        let explained = at(&other, signed_at);
         assert!(!explained.holds() && text(&explained).contains("DOES NOT HOLD: the caller signed another request"));
+        // A year later it is attached to another record of the same digest and key.
+        let explained = at(&good, signed_at + 365 * 86_400 * 1_000_000);
+        assert!(!explained.holds() && text(&explained).contains("signed 31536000 seconds before the record"));
     }
 
     #[test]

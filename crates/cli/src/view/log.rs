@@ -237,7 +237,7 @@ impl View for VerifyView {
                 ("witnesses", witnessed.unwrap_or_default()),
                 ("details", format!("of {details} records, as committed to")),
                 ("open", open),
-                ("log key", self.log_keys.join("\n")),
+                ("log key", self.log_keys.join(" ")),
             ],
         )
     }

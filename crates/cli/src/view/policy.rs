@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{time, word};
 use crate::input::hex;
-use crate::output::{View, fields};
+use crate::output::{View, fields, line};
 
 /// The policy set in force.
 #[derive(Debug, Serialize)]
@@ -186,9 +186,9 @@ impl fmt::Display for FindingView {
 
 impl View for ValidationView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.findings.iter().try_for_each(|finding| writeln!(out, "{finding}"))?;
+        self.findings.iter().try_for_each(|finding| line(out, &finding.to_string()))?;
         if !self.not_checked.is_empty() {
-            writeln!(out, "not checked: {}", self.not_checked)?;
+            line(out, &format!("not checked: {}", self.not_checked))?;
         }
         match self.valid {
             true => writeln!(out, "valid: sha256 {}", self.sha256),
@@ -246,12 +246,12 @@ impl From<v1::ExplainAuthorizationResponse> for ExplanationView {
 
 impl View for ExplanationView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}: {}", if self.allowed { "allowed" } else { "denied" }, self.reason)?;
+        line(out, &format!("{}: {}", if self.allowed { "allowed" } else { "denied" }, self.reason))?;
         write_parts(out, "Decided by:", &self.determining_policies)?;
         write_parts(out, "Could have applied, but did not:", &self.unmet_policies)?;
         if !self.errors.is_empty() {
             writeln!(out, "\nErrors (each denies):")?;
-            self.errors.iter().try_for_each(|error| writeln!(out, "  {error}"))?;
+            self.errors.iter().try_for_each(|error| line(out, &format!("  {error}")))?;
         }
         writeln!(out, "\npolicy set sha256 {}", self.policy_set_sha256)
     }
@@ -263,13 +263,10 @@ fn write_parts(out: &mut dyn Write, title: &str, parts: &[PolicyPartView]) -> io
     }
     writeln!(out, "\n{title}")?;
     for PolicyPartView { policy_id, effect, description, document, text: _, unmet } in parts {
-        write!(out, "  {effect} {policy_id} ({document})")?;
-        if !description.is_empty() {
-            write!(out, ": {description}")?;
-        }
-        writeln!(out)?;
+        let said = if description.is_empty() { String::new() } else { format!(": {description}") };
+        line(out, &format!("  {effect} {policy_id} ({document}){said}"))?;
         if !unmet.is_empty() {
-            writeln!(out, "    not met: {unmet}")?;
+            line(out, &format!("    not met: {unmet}"))?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! A caller's own signature of its request, verified.
 
-use chancery_audit::{CallerEvidence, Covers, Details, verify_caller_signature};
+use chancery_audit::{CallerEvidence, Covers, Details, Leaf, verify_recorded_caller_signature};
 use serde::Serialize;
 
 use super::moment;
@@ -24,8 +24,8 @@ pub enum Vouched {
 
 impl Vouched {
     /// Verifies it; `None` where there is none.
-    pub fn of(details: &Details) -> Option<Self> {
-        match verify_caller_signature(details) {
+    pub fn of(leaf: &Leaf, details: &Details) -> Option<Self> {
+        match verify_recorded_caller_signature(leaf, details) {
             Ok(None) => None,
             Ok(Some(evidence)) => {
                 let CallerEvidence { certificate: _, certificate_sha256, algorithm, audience, created, covers } =

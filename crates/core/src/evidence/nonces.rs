@@ -5,14 +5,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chancery_audit::{CALLER_SIGNATURE_AHEAD, CALLER_SIGNATURE_WINDOW};
 use chancery_crypto::CallerNonce;
 use chancery_model::{Timestamp, Uid};
 
 /// How old a signature may be.
-pub(crate) const WINDOW: Duration = Duration::from_secs(60);
+pub(crate) const WINDOW: Duration = CALLER_SIGNATURE_WINDOW;
 /// How far the caller's clock may be ahead. For as long after its start a service takes none: one that is signed ahead could
 /// have been used before.
-pub(crate) const AHEAD: Duration = Duration::from_secs(5);
+pub(crate) const AHEAD: Duration = CALLER_SIGNATURE_AHEAD;
+/// How far behind the record's clock the memory's may begin: a service whose clock was set back by more than this takes again
+/// what was used in between. A clock that ran years ahead would otherwise shut callers out for as long.
+const MOST_SET_BACK: Duration = Duration::from_secs(60 * 60);
 /// How many are remembered of one caller, and of all: 30 bytes each. One caller alone cannot take the others' places.
 const MOST_OF_ONE: usize = 1 << 18;
 const MOST: usize = 1 << 20;
@@ -52,9 +56,22 @@ struct Used {
 }
 
 impl Nonces {
-    /// A memory that begins now.
-    pub fn new(now: Timestamp) -> Self {
-        Self::with_room(now, MOST_OF_ONE, MOST)
+    /// A memory that begins now; or when the record was last written, by its own clock, where that is later: the clock was set
+    /// back since, and what was used until then is used.
+    pub fn new(now: Timestamp, recorded: Option<Timestamp>) -> Self {
+        let furthest = now.after(MOST_SET_BACK);
+        let begins = recorded.map_or(now, |recorded| recorded.clamp(now, furthest));
+        if begins > now {
+            let seconds = begins.unix_micros().saturating_sub(now.unix_micros()) / 1_000_000;
+            let beyond = recorded.is_some_and(|recorded| recorded > furthest);
+            tracing::warn!(
+                seconds,
+                beyond,
+                "the newest records are of a time that has not come: the clock was set back; until it has caught up, for an hour at \
+                 most, no signatures of callers are taken"
+            );
+        }
+        Self::with_room(begins, MOST_OF_ONE, MOST)
     }
 
     fn with_room(now: Timestamp, most_of_one: usize, most: usize) -> Self {
@@ -71,12 +88,15 @@ impl Nonces {
 impl Memory {
     fn take(&mut self, now: Timestamp, caller: Uid, created: Timestamp, nonce: CallerNonce) -> Result<(), Refusal> {
         self.forget(now);
-        if created < self.floor || created > now.after(AHEAD) {
+        if created < before(now, WINDOW) || created > now.after(AHEAD) {
             return Err(Refusal::Stale);
         }
         if created < self.opens {
             let left = self.opens.unix_micros().saturating_sub(now.unix_micros());
             return Err(Refusal::NotYet(Duration::from_micros(u64::try_from(left).unwrap_or_default())));
+        }
+        if created < self.floor {
+            return Err(Refusal::Stale);
         }
         let second = second_of(created);
         let used = self.callers.entry(caller).or_default();
@@ -167,13 +187,34 @@ mod tests {
     #[test]
     fn what_could_have_been_used_before_the_memory_begins_is_not_taken() {
         // Another service, until 0, took what is signed five seconds ahead.
-        let nonces = Nonces::new(at(0));
+        let nonces = Nonces::new(at(0), None);
         let not_yet = |seconds| Err(Refusal::NotYet(Duration::from_secs(seconds)));
         assert_eq!(nonces.take(at(1), uid(1), at(1), [1; 16]), not_yet(4));
         assert_eq!(nonces.take(at(6), uid(1), at(4), [1; 16]), not_yet(0), "signed again, it is taken");
         assert_eq!(nonces.take(at(6), uid(1), at(6), [1; 16]), Ok(()));
         assert_eq!(nonces.take(at(1), uid(1), at(5), [2; 16]), Ok(()), "as early as nobody could have used it before");
         assert_eq!(nonces.take(at(70), uid(1), at(4), [3; 16]), Err(Refusal::Stale));
+    }
+
+    #[test]
+    fn a_memory_begins_where_the_record_ends() {
+        let not_yet = |seconds| Err(Refusal::NotYet(Duration::from_secs(seconds)));
+        // The clock was set back by 100 seconds, and the service started again.
+        let nonces = Nonces::new(at(0), Some(at(100)));
+        assert_eq!(nonces.take(at(6), uid(1), at(6), [1; 16]), not_yet(99));
+        assert_eq!(nonces.take(at(101), uid(1), at(104), [1; 16]), not_yet(4), "used ahead by the clock of then");
+        assert_eq!(nonces.take(at(101), uid(1), at(20), [1; 16]), Err(Refusal::Stale));
+        assert_eq!(nonces.take(at(105), uid(1), at(105), [1; 16]), Ok(()));
+        // The record ends before now, as ever.
+        let nonces = Nonces::new(at(0), Some(at(-100)));
+        assert_eq!(
+            [nonces.take(at(5), uid(1), at(5), [1; 16]), nonces.take(at(5), uid(1), at(4), [2; 16])],
+            [Ok(()), not_yet(0)]
+        );
+        // A clock that ran years ahead shuts nobody out for years.
+        let nonces = Nonces::new(at(0), Some(at(100_000_000)));
+        assert_eq!(nonces.take(at(0), uid(1), at(0), [1; 16]), not_yet(3605));
+        assert_eq!(nonces.take(at(3605), uid(1), at(3605), [1; 16]), Ok(()));
     }
 
     #[test]

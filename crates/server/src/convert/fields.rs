@@ -1,7 +1,7 @@
 //! Fields that occur in many requests, and the one way to say what is wrong with them.
 
 use chancery_core::{Error, KeyOrVersion};
-use chancery_model::{Id, InvalidName, Timestamp};
+use chancery_model::{Id, InvalidName, Timestamp, misleads};
 use std::str::FromStr;
 
 /// A field that is not as it must be; the description says what it must be.
@@ -77,6 +77,11 @@ pub(super) fn reason(text: String) -> Result<String, Error> {
     const MAX_REASON_BYTES: usize = 512;
     if text.len() > MAX_REASON_BYTES {
         let description = format!("has {} bytes; at most {MAX_REASON_BYTES} are kept", text.len());
+        return Err(invalid("reason", description));
+    }
+    if text.chars().any(misleads) {
+        let description = "is one line of text: control characters, and those that turn the direction of writing, could make the \
+                           record look like another where it is shown";
         return Err(invalid("reason", description));
     }
     Ok(text)
@@ -181,6 +186,15 @@ mod tests {
         assert!(reason("x".repeat(512)).is_ok());
         let (field, description) = violation(reason("x".repeat(513)).unwrap_err());
         assert_eq!((field.as_str(), description.as_str()), ("reason", "has 513 bytes; at most 512 are kept"));
+    }
+
+    #[test]
+    fn a_reason_is_one_line_that_looks_like_what_it_is() {
+        assert!(reason("Überprüft, „Ticket 4711“ — ok".to_owned()).is_ok());
+        for text in ["x\ncommitment  holds: the leaf", "x\u{1b}[2K", "x\u{9b}2K", "x\u{202e}y", "x\ty", "x\u{2069}"] {
+            let (field, description) = violation(reason(text.to_owned()).unwrap_err());
+            assert!(field == "reason" && description.starts_with("is one line of text"), "{text:?}: {description}");
+        }
     }
 
     #[test]

@@ -66,8 +66,8 @@ pub(super) fn not_taken() -> Refusal {
 }
 
 pub(super) fn not_yet(retry_after: Duration) -> Refusal {
-    let message = "the service was started a moment ago, and cannot know whether a caller_signature of this time was used \
-                   before; sign the request again a little later";
+    let message = "the service was started a moment ago, or after its clock was set back, and cannot know whether a \
+                   caller_signature of this time was used before; sign the request again when the time in RetryInfo is over";
     Refusal::new(Code::Unavailable, "CALLER_SIGNATURES_NOT_YET", message).retry_after(retry_after.max(AT_LEAST))
 }
 

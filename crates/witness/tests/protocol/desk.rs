@@ -147,6 +147,29 @@ async fn of_two_at_the_same_time_one_finds_the_other_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_never_seen_may_begin_and_one_that_was_may_not_begin_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, other) = (Log::new(ORIGIN, 1, 40), Log::new("other.example/log", 3, 5));
+    let serving = Serving::start(folder.path(), &[&log, &other], None).await;
+    assert_eq!(serving.add(&log.request(0, 10).await.to_string()).await.0, 200);
+    serving.task.abort();
+    let logs = folder.path().join("logs");
+    let keys = vec![log.key.clone(), other.key.clone()];
+    let open = || Desk::open(folder.path(), name(), keys.clone()).map(drop);
+    while matches!(open(), Err(DeskError::InUse(_))) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Of the other log nothing was cosigned, so nothing is missing.
+    open().unwrap();
+    let file = std::fs::read_dir(&logs).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(file).unwrap();
+    assert!(matches!(open(), Err(DeskError::ForgottenLog { .. })));
+    // Without that log the witness may go on with the other one.
+    Desk::open(folder.path(), name(), vec![other.key.clone()]).map(drop).unwrap();
+    assert!(matches!(open(), Err(DeskError::ForgottenLog { .. })), "and still knows of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_seen_is_seen_after_a_restart_and_where_it_is_gone_there_is_no_witness() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("w");
@@ -195,6 +218,20 @@ async fn what_was_seen_is_seen_after_a_restart_and_where_it_is_gone_there_is_no_
     assert!(matches!(again(name()), Err(DeskError::Key(_))));
     std::fs::write(&key, own).unwrap();
     again(name()).unwrap();
+    // That of one log is gone, or the list that says so: a fork could begin at size 0.
+    std::fs::remove_file(&file).unwrap();
+    let Err(DeskError::ForgottenLog { origin, path }) = again(name()) else { panic!("it begins without what it saw") };
+    assert_eq!((origin.as_str(), &path), (ORIGIN, &file));
+    std::fs::write(&file, &kept).unwrap();
+    again(name()).unwrap();
+    let (list, away) = (dir.join("origins"), folder.path().join("list"));
+    std::fs::rename(&list, &away).unwrap();
+    assert!(matches!(again(name()), Err(DeskError::Forgotten(_))));
+    // It stopped after the file was kept, and before it was listed: it is listed then.
+    std::fs::write(&list, "").unwrap();
+    again(name()).unwrap();
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), format!("{ORIGIN}\n"));
+    assert_eq!(mode(&list), 0o600);
     std::fs::rename(&logs, folder.path().join("away")).unwrap();
     assert!(matches!(again(name()), Err(DeskError::Forgotten(_))));
     let cosigner = VerifierKey::parse(&vkey).unwrap();

@@ -18,7 +18,7 @@ use super::validate::ValidationView;
 use crate::exit::{Exit, Failure};
 use crate::input::Source;
 use crate::names::{CallerArgument, RecordedArgument, shorten};
-use crate::output::{Output, View, rows};
+use crate::output::{Output, View, line, rows};
 
 /// Arguments of `policy replay`.
 #[derive(Debug, Args)]
@@ -145,15 +145,16 @@ impl View for Replayed {
             lines.entry([before, caller, resource, action, after]).or_insert((0, change)).0 += 1;
         }
         if !lines.is_empty() {
-            let line = |(times, change): &(u64, &Change)| {
+            let row = |(times, change): &(u64, &Change)| {
                 let caller = change.caller.strip_prefix("callers/").unwrap_or(&change.caller).to_owned();
                 let decision = format!("{} -> {}", change.before, change.after);
                 let (index, resource) = (change.record_index.to_string(), shorten(&change.resource));
                 [decision, caller, change.action.clone(), resource, times.to_string(), index]
             };
-            rows(out, ["DECISION", "CALLER", "ACTION", "RESOURCE", "CALLS", "NEWEST"], lines.values().map(line))?;
+            rows(out, ["DECISION", "CALLER", "ACTION", "RESOURCE", "CALLS", "NEWEST"], lines.values().map(row))?;
             writeln!(out)?;
-            lines.values().try_for_each(|(_, change)| writeln!(out, "{}: {}", change.record_index, change.reason))?;
+            let reasons = lines.values().map(|(_, change)| format!("{}: {}", change.record_index, change.reason));
+            reasons.into_iter().try_for_each(|reason| line(out, &reason))?;
             writeln!(out)?;
         }
         write!(out, "{} decisions replayed, {} would be others", self.replayed, self.changes.len())?;

@@ -99,7 +99,7 @@ impl PinFile {
     /// The token has taken it: gives the file its name.
     pub fn keep(self) -> Result<PathBuf, Failure> {
         let Self { path, waiting } = self;
-        std::fs::rename(&waiting, &path).and_then(|()| crate::dev::sync_folder(&path)).map_err(|error| {
+        std::fs::rename(&waiting, &path).and_then(|()| crate::files::sync_folder(&path)).map_err(|error| {
             Failure::file("rename", &waiting, error)
                 .hint(format!("the token has taken the new PIN, which is in {}", waiting.display()))
         })?;
