@@ -19,7 +19,7 @@ use chancery_testkit::{Chancery, IdentityFiles};
 use chancery_tests::contract::admin_get;
 use chancery_tests::hand;
 use chancery_tests::load::until;
-use chancery_tests::program::{run, succeed};
+use chancery_tests::program::{chancery as program, command, run, succeed};
 use chancery_tests::web::{self, Web};
 use serde_json::Value as Json;
 
@@ -140,6 +140,51 @@ async fn the_log_is_served_as_tiles_to_who_may_read_the_record_and_to_nobody_els
         succeed(chancery.cli().args(list)).contains("auditLog").then_some(())
     })
     .await;
+}
+
+/// Whoever takes a wrong tile keeps it for ever, and a proof that does not hold looks like a forged log.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_what_was_signed_is_not_handed_out_and_that_is_said_loudly_once() {
+    let mut chancery = with_records().await;
+    chancery.terminate().await.unwrap();
+    let damage = "UPDATE tiles SET hashes = zeroblob(8192) WHERE level = 0 AND idx = 0";
+    hand::edit(&hand::database(&chancery.dir()), damage);
+    // A start reads the edge of the tree alone.
+    chancery.launch().unwrap();
+    chancery.wait_until_serving().await.unwrap();
+    until_signed(&chancery).await;
+    let (status, said) = admin_get(&chancery, "/readyz").await;
+    assert!(status == 200 && !said.contains("log: damaged"), "{said}");
+    let web = Web::new(&chancery, &operator(&chancery), HTTP1);
+    for path in ["/log/tile/0/000", "/log/tile/0/000.p/7"] {
+        let answer = web.get(path).await;
+        assert_eq!((answer.status, answer.json()["reason"].as_str()), (500, Some("LOG_DAMAGED")), "{path}");
+    }
+    let auditor = chancery.operator().await.unwrap();
+    for size in [None, Some(200)] {
+        let refused = auditor.get_inclusion_proof(3, size).await.unwrap_err();
+        assert_eq!(refused.reason(), Some("LOG_DAMAGED"), "{refused}");
+    }
+    // What is whole is served: the leaves, and the tile above.
+    for path in ["/log/tile/entries/000", "/log/tile/1/000.p/1"] {
+        assert_eq!(web.get(path).await.status, 200, "{path}");
+    }
+    let (status, said) = admin_get(&chancery, "/readyz").await;
+    assert!(status == 200 && said.contains("log: damaged: "), "{said}");
+    let (_, metrics) = admin_get(&chancery, "/metrics").await;
+    assert!(metrics.lines().any(|line| line.starts_with("chancery_log_damaged") && line.ends_with(" 1")), "{metrics}");
+    assert_eq!(chancery.log().matches("is not what was signed").count(), 1, "{}", chancery.log());
+    chancery.terminate().await.unwrap();
+
+    let mut check = command(program());
+    let checked = succeed(check.args(["state", "check", "--config"]).arg(chancery.config()));
+    assert!(checked.contains("were made again: 1"), "{checked}");
+    chancery.launch().unwrap();
+    chancery.wait_until_serving().await.unwrap();
+    until_signed(&chancery).await;
+    chancery.operator().await.unwrap().get_inclusion_proof(3, Some(200)).await.unwrap();
+    let answer = Web::new(&chancery, &operator(&chancery), HTTP1).get("/log/tile/0/000").await;
+    assert_eq!((answer.status, answer.body.len()), (200, 8192));
 }
 
 #[tokio::test(flavor = "multi_thread")]

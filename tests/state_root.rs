@@ -390,6 +390,70 @@ async fn the_service_does_not_start_on_it_and_an_operator_can_accept_it() {
     assert!(nothing.0.contains("there is nothing to accept") && nothing.1 == Some(3), "{nothing:?}");
 }
 
+/// Each refusal is on the record of the database that is refused, which so comes to the index of its anchor, and past it. It is
+/// refused all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_before_is_refused_however_often_it_is_started() {
+    let mut chancery = Chancery::start().await.unwrap();
+    let key = chancery.create_key("k", Algorithm::Ed25519).await.unwrap().to_string();
+    chancery.terminate().await.unwrap();
+    let (dir, config) = (chancery.dir(), chancery.config().to_owned());
+    let yesterday = Saved::of(&dir);
+    chancery.launch().unwrap();
+    chancery.wait_until_serving().await.unwrap();
+    let caller = chancery.caller().await.unwrap();
+    for message in ["a", "b"] {
+        caller.sign(&key, message, EcdsaEncoding::Der).await.unwrap();
+    }
+    chancery.terminate().await.unwrap();
+    let today = Saved::of(&dir);
+    let show = || -> Json {
+        let mut show = command(self::chancery());
+        serde_json::from_str(&succeed(show.args(["state", "show", "-o", "json", "--config"]).arg(&config))).unwrap()
+    };
+
+    // With the checkpoint in its anchor; and without one, as while the token that signs the log was away.
+    for signed in [true, false] {
+        today.put(&dir);
+        yesterday.put_database(&dir);
+        let path = hand::anchor(&dir);
+        let mut anchor: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert!(anchor["log_root"].is_string() && anchor["checkpoint"].is_string(), "{anchor}");
+        if !signed {
+            anchor.as_object_mut().unwrap().remove("checkpoint");
+            std::fs::write(&path, anchor.to_string()).unwrap();
+        }
+        let shown = show();
+        assert_eq!(shown["epoch"], shown["anchor"]["epoch"], "no change tells the two apart: {shown}");
+        let known = shown["anchor"]["next_index"].as_u64().unwrap();
+        assert!(shown["next_index"].as_u64() < Some(known), "{shown}");
+        let mut starts = 0;
+        while show()["next_index"].as_u64() < Some(known + 4) {
+            let refused = refused_start(&config);
+            assert!(
+                refused.contains("the database is of an earlier time") || refused.contains("The database is of an")
+            );
+            assert!(!refused.contains("forks"), "{refused}");
+            starts += 1;
+        }
+        let (said, code) = check(&config);
+        assert!(code == Some(1) && said.contains("its first") && said.contains("records are others"), "{said}");
+        assert!(starts > 2, "{starts}");
+        assert_eq!(show()["anchor"]["next_index"].as_u64(), Some(known), "the anchor stays as it was");
+    }
+
+    // The right one is taken as it was; the wrong one, once an operator has accepted it.
+    today.put(&dir);
+    assert_eq!(check(&config).1, Some(0));
+    today.put(&dir);
+    yesterday.put_database(&dir);
+    refused_start(&config);
+    accept(&config);
+    chancery.launch().unwrap();
+    chancery.wait_until_serving().await.unwrap();
+    chancery.caller().await.unwrap().sign(&key, "c", EcdsaEncoding::Der).await.unwrap();
+}
+
 /// An edit while the service runs decides nothing then, and is found when the state is loaded again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_is_loaded_again_is_checked_again() {

@@ -5,6 +5,7 @@
 //! only records have come.
 
 use crate::hex::Hex;
+use crate::tree::Appender;
 use chancery_model::{Sha256Hash, Uid};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -15,8 +16,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// The version of the file's format.
-const FORMAT: u32 = 1;
+/// The version of the file's format. The first had no root of the log.
+const FORMAT: u32 = 2;
+const WITHOUT_LOG_ROOT: u32 = 1;
 
 /// How often it is written for records alone.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -30,6 +32,9 @@ pub struct Anchor {
     pub epoch: u64,
     /// The index that the next leaf was to get.
     pub next_index: u64,
+    /// The root of the Merkle tree over the leaves before it. `None` where the log has a gap, and so no tree, in an anchor
+    /// that is only announced, and in one of before.
+    pub log_root: Option<Sha256Hash>,
     /// The state root.
     pub root: Sha256Hash,
     /// Its MAC, as the database has it.
@@ -46,6 +51,8 @@ struct Text {
     database: String,
     epoch: u64,
     next_index: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log_root: Option<Hex>,
     root: Hex,
     mac: Hex,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,16 +72,17 @@ impl Anchor {
         };
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let text: Text = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
-        let Text { format, database, epoch, next_index, root, mac, checkpoint } = text;
-        if format != FORMAT {
+        let Text { format, database, epoch, next_index, log_root, root, mac, checkpoint } = text;
+        if ![WITHOUT_LOG_ROOT, FORMAT].contains(&format) {
             return Err(invalid(format!("its format is {format}, and this program knows {FORMAT}")));
         }
         let hash = |name: &str, hex: &Hex| {
             hex.as_bytes().try_into().map_err(|_length| invalid(format!("its {name} is not of 32 bytes")))
         };
         let database = database.parse().map_err(|error| invalid(format!("its database: {error}")))?;
+        let log_root = log_root.map(|root| hash("log_root", &root)).transpose()?;
         let (root, mac, checkpoint) = (hash("root", &root)?, hash("mac", &mac)?, checkpoint.map(Arc::from));
-        Ok(Some(Self { database, epoch, next_index, root, mac, checkpoint }))
+        Ok(Some(Self { database, epoch, next_index, log_root, root, mac, checkpoint }))
     }
 
     /// Puts it in the place of the one before, all of it or nothing, and on the disk.
@@ -103,12 +111,13 @@ impl Anchor {
     }
 
     fn write_beside(&self, path: &Path) -> io::Result<PathBuf> {
-        let Self { database, epoch, next_index, root, mac, checkpoint } = self;
+        let Self { database, epoch, next_index, log_root, root, mac, checkpoint } = self;
         let text = Text {
             format: FORMAT,
             database: database.to_string(),
             epoch: *epoch,
             next_index: *next_index,
+            log_root: log_root.map(Into::into),
             root: (*root).into(),
             mac: (*mac).into(),
             checkpoint: checkpoint.as_deref().map(str::to_owned),
@@ -138,6 +147,20 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// An anchor to be, with the tree of its log: the root over it is made where the anchor is written, and not by the thread that
+/// writes the record, for each of its groups.
+#[derive(Debug, Clone)]
+pub(crate) struct ToAnchor {
+    pub anchor: Anchor,
+    pub tree: Option<Appender>,
+}
+
+impl ToAnchor {
+    pub fn with_log_root(self) -> Anchor {
+        Anchor { log_root: self.tree.map(|tree| tree.root()), ..self.anchor }
+    }
+}
+
 /// Writes anchors, the newest that it was given.
 pub(crate) struct AnchorKeeper {
     shared: Arc<Shared>,
@@ -152,7 +175,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Wanted {
-    anchor: Option<Anchor>,
+    anchor: Option<ToAnchor>,
     at_once: bool,
     stopping: bool,
     abandoned: bool,
@@ -173,8 +196,7 @@ impl AnchorKeeper {
     }
 
     /// Has this one written: at once, or when it is time for it.
-    pub fn keep(&self, anchor: Option<Anchor>, at_once: bool) {
-        let Some(anchor) = anchor else { return };
+    pub fn keep(&self, anchor: ToAnchor, at_once: bool) {
         let mut wanted = self.shared.lock();
         let first = wanted.anchor.replace(anchor).is_none();
         wanted.at_once |= at_once;
@@ -207,8 +229,9 @@ impl Drop for AnchorKeeper {
 impl Shared {
     fn run(&self, mut written: Option<Anchor>, trouble: &Trouble) {
         let mut last = Instant::now();
-        while let Some((anchor, stopping)) = self.next(last) {
+        while let Some((wanted, stopping)) = self.next(last) {
             last = Instant::now();
+            let anchor = wanted.clone().with_log_root();
             if written.as_ref() == Some(&anchor) {
                 continue;
             }
@@ -227,7 +250,7 @@ impl Shared {
                     }
                     trouble.send_replace(why);
                     if !stopping {
-                        self.again(anchor);
+                        self.again(wanted);
                     }
                 }
             }
@@ -235,7 +258,7 @@ impl Shared {
     }
 
     /// Tries this one again when it is time, unless there is a newer one.
-    fn again(&self, anchor: Anchor) {
+    fn again(&self, anchor: ToAnchor) {
         let mut wanted = self.lock();
         if !wanted.abandoned {
             wanted.anchor.get_or_insert(anchor);
@@ -243,7 +266,7 @@ impl Shared {
     }
 
     /// The next one to write, when it is time, and whether it is the last; `None` when no more will come.
-    fn next(&self, last: Instant) -> Option<(Anchor, bool)> {
+    fn next(&self, last: Instant) -> Option<(ToAnchor, bool)> {
         let mut wanted = self.lock();
         loop {
             let patience = INTERVAL.saturating_sub(last.elapsed());
@@ -268,10 +291,23 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::leaf_hash;
+
+    fn tree(leaves: u64) -> Appender {
+        let mut tree = Appender::new();
+        (0..leaves).for_each(|leaf| tree.append(leaf_hash(&leaf.to_be_bytes()), |_, _| ()));
+        tree
+    }
 
     fn anchor(next_index: u64) -> Anchor {
-        let checkpoint = (next_index > 4).then(|| "log\n5\n".into());
-        Anchor { database: Uid::from_bytes([7; 16]), epoch: 3, next_index, root: [1; 32], mac: [0xab; 32], checkpoint }
+        to_anchor(next_index).with_log_root()
+    }
+
+    fn to_anchor(next_index: u64) -> ToAnchor {
+        let (database, checkpoint) = (Uid::from_bytes([7; 16]), (next_index > 4).then(|| "log\n5\n".into()));
+        let (log_root, root, mac) = (None, [1; 32], [0xab; 32]);
+        let anchor = Anchor { database, epoch: 3, next_index, log_root, root, mac, checkpoint };
+        ToAnchor { anchor, tree: Some(tree(next_index)) }
     }
 
     #[test]
@@ -284,7 +320,8 @@ mod tests {
         assert_eq!(Anchor::read(&path).unwrap(), Some(anchor(5)));
         let text = std::fs::read_to_string(&path).unwrap();
         let wrong = [
-            text.replace("\"format\":1", "\"format\":2"),
+            text.replace("\"format\":2", "\"format\":3"),
+            text.replace("\"log_root\":\"", "\"log_root\":\"00"),
             text.replace("abab", "abxy"),
             text.replace("0707", "07"),
             text.replace("epoch", "era"),
@@ -294,6 +331,11 @@ mod tests {
             std::fs::write(&path, &wrong).unwrap();
             assert!(Anchor::read(&path).is_err(), "{wrong}");
         }
+        // One of before: it knows no root of the log.
+        let root = format!("\"log_root\":\"{}\",", Hex::from(anchor(5).log_root.unwrap()));
+        let before = text.replace("\"format\":2", "\"format\":1").replace(&root, "");
+        std::fs::write(&path, &before).unwrap();
+        assert_eq!(Anchor::read(&path).unwrap(), Some(Anchor { log_root: None, ..anchor(5) }));
     }
 
     #[test]
@@ -311,7 +353,7 @@ mod tests {
         };
         let keeper = AnchorKeeper::start(path.clone(), None, Arc::clone(&trouble)).unwrap();
         std::fs::create_dir_all(&in_the_way).unwrap();
-        keeper.keep(Some(anchor(1)), true);
+        keeper.keep(to_anchor(1), true);
         wait(true);
         std::fs::remove_dir_all(&path).unwrap();
         // Nobody hands in another one.
@@ -319,7 +361,7 @@ mod tests {
         assert_eq!(Anchor::read(&path).unwrap(), Some(anchor(1)));
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir_all(&in_the_way).unwrap();
-        keeper.keep(Some(anchor(2)), true);
+        keeper.keep(to_anchor(2), true);
         wait(true);
         std::fs::remove_dir_all(&path).unwrap();
         drop(keeper);
@@ -343,7 +385,7 @@ mod tests {
         let path = folder.path().join("a.anchor");
         let keeper = AnchorKeeper::start(path.clone(), Some(anchor(0)), Arc::new(watch::Sender::new(None))).unwrap();
         for index in 1..=100 {
-            keeper.keep(Some(anchor(index)), index % 7 == 0);
+            keeper.keep(to_anchor(index), index % 7 == 0);
         }
         drop(keeper);
         assert_eq!(Anchor::read(&path).unwrap(), Some(anchor(100)));

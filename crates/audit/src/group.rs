@@ -9,7 +9,7 @@ use crate::record::{Changed, NewSeal, Recorded, UsageClaim};
 use crate::seal::{Admitted, Sealing};
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, Usage, UsageOf};
-use chancery_store::{CheckpointRow, Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
+use chancery_store::{CheckpointRow, Epoch, Reader, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub(crate) struct Answers {
     pub next_index: Option<u64>,
     /// Tiles whose leaves are to be emptied, in a transaction of their own: each by the first of its leaves.
     pub archive: Vec<(u64, Answer<bool>)>,
+    /// Who waits for the tree to be made again from the leaves, and where these are read.
+    pub remake_tree: Vec<(Reader, Answer<u64>)>,
     /// Who waits for the write-ahead log to be empty, which it can be once the group is committed.
     pub empty_wal: Vec<Answer<bool>>,
 }
@@ -75,7 +77,7 @@ pub(crate) fn commit(
         next_index: None,
         changed: false,
     };
-    let (mut archive, mut empty_wal) = (Vec::new(), Vec::new());
+    let (mut archive, mut remake_tree, mut empty_wal) = (Vec::new(), Vec::new(), Vec::new());
     group.background(background)?;
     let mut run = Run::default();
     for request in requests {
@@ -112,6 +114,7 @@ pub(crate) fn commit(
                 group.answers.push(Ready::Erased(answer));
             }
             Request::Archive { first, answer } => archive.push((first, answer)),
+            Request::RemakeTree { reader, answer } => remake_tree.push((reader, answer)),
             Request::EmptyWal { answer } => empty_wal.push(answer),
             Request::Flush { answer } => group.answers.push(Ready::Flush(answer)),
         }
@@ -129,7 +132,7 @@ pub(crate) fn commit(
     for answer in &mut answers {
         match answer {
             Ready::Seal { result: result @ Ok(_), sealed, .. } => {
-                if let Err(error) = sealing.anchored(next, *sealed) {
+                if let Err(error) = sealing.anchored(next, tree, *sealed) {
                     *result = Err(error);
                 }
             }
@@ -142,8 +145,8 @@ pub(crate) fn commit(
             | Ready::Flush(_) => {}
         }
     }
-    sealing.committed(changed, next);
-    Ok(Answers { ready: answers, next_index, archive, empty_wal })
+    sealing.committed(changed, next, tree);
+    Ok(Answers { ready: answers, next_index, archive, remake_tree, empty_wal })
 }
 
 /// What a group holds, for tests that kill the service around its commit.
@@ -341,8 +344,10 @@ impl Writing<'_> {
                 Ok(epoch)
             } else {
                 let taken = self.raise(epoch, &rows, &mut records)?;
-                if let Some(from) = void_checkpoints {
-                    self.transaction.remove_checkpoints(from)?;
+                if !void_checkpoints.is_empty() {
+                    self.transaction.remove_checkpoints(&void_checkpoints.signed)?;
+                    self.transaction.remove_cosigned_checkpoints(&void_checkpoints.cosigned)?;
+                    self.transaction.remove_shown_checkpoint(&void_checkpoints.shown)?;
                     self.sealing.checkpointed(self.transaction.newest_checkpoint()?);
                 }
                 taken.map(|taken| taken.epoch).ok_or(RecordError::StaleEpoch)

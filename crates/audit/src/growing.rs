@@ -5,12 +5,12 @@
 //! group costs the disk is therefore nothing, 255 times of 256, and two or three tiles the 256th time.
 
 use crate::kept::{damage, read_tile};
-use crate::tree::{Appender, TILE_WIDTH, Tile, leaf_hash};
+use crate::tree::{Appender, MAX_LEVEL, TILE_WIDTH, Tile, leaf_hash};
 use chancery_model::Sha256Hash;
-use chancery_store::{StoreError, Transaction, Writer};
+use chancery_store::{Reader, StoreError, Transaction, Writer};
 
 /// How many leaves are read, and put into the tree in one transaction, where the tree is behind the log.
-const CHUNK: u32 = 16_384;
+pub(crate) const CHUNK: u32 = 16_384;
 
 /// A tree, as a checkpoint says it: how many leaves, and the root over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,53 @@ impl Growing {
         Ok(true)
     }
 
+    /// Makes the tree again from the leaves: what was kept of it is believed in nothing. Tiles that are not those of the leaves
+    /// are replaced, and removed where the tree has none; how many there were. In memory that does not grow with the log.
+    pub fn remake(&mut self, writer: &mut Writer, leaves: &Reader) -> Result<u64, StoreError> {
+        let next_index = writer.head()?.next_index;
+        if next_index > CHUNK.into() {
+            tracing::info!(leaves = next_index, "the tree over the log is being made again from its leaves");
+        }
+        let (mut tree, mut remade) = (Appender::new(), 0);
+        self.widened = false;
+        while tree.size() < next_index {
+            let read = leaves.leaves(tree.size(), CHUNK)?;
+            if read.is_empty() {
+                break;
+            }
+            let mut transaction = writer.begin()?;
+            let mut written = Ok(());
+            for leaf in &read {
+                tree.append(leaf_hash(leaf), |tile, hashes| {
+                    if written.is_ok() {
+                        written = correct(&mut transaction, tile, hashes).map(|wrong| remade += u64::from(wrong));
+                    }
+                });
+            }
+            written?;
+            transaction.commit()?;
+        }
+        let mut transaction = writer.begin()?;
+        for (tile, hashes) in tree.edge().filter(|(tile, _)| tile.level() > 0) {
+            remade += u64::from(correct(&mut transaction, tile, hashes)?);
+        }
+        for level in 0..=MAX_LEVEL {
+            remade += transaction.remove_tiles(level, tiles_kept(level, tree.size()))? as u64;
+        }
+        transaction.commit()?;
+        let size = tree.size();
+        self.appender = Some(tree);
+        if size < next_index {
+            self.give_up(size);
+        }
+        Ok(remade)
+    }
+
+    /// The tree; `None` where the log has a gap.
+    pub const fn appender(&self) -> Option<&Appender> {
+        self.appender.as_ref()
+    }
+
     /// Adds a leaf, which the transaction writes.
     pub fn append(&mut self, index: u64, leaf: &[u8], transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
         self.append_hash(index, leaf_hash(leaf), transaction)
@@ -144,6 +191,22 @@ impl Growing {
     }
 }
 
+/// How many tiles of a level are kept of a tree of so many leaves: of the lowest only those that are whole.
+fn tiles_kept(level: u8, size: u64) -> u64 {
+    let hashes = size >> (8 * u32::from(level));
+    let width = u64::from(TILE_WIDTH);
+    if level == 0 { hashes / width } else { hashes.div_ceil(width) }
+}
+
+/// Writes a tile, unless it is kept as it should be; whether it was not.
+fn correct(transaction: &mut Transaction<'_>, tile: Tile, hashes: &[Sha256Hash]) -> Result<bool, StoreError> {
+    let right = transaction.tile(tile.level(), tile.index())?.is_some_and(|kept| kept == hashes.as_flattened());
+    if !right {
+        write(transaction, tile, hashes)?;
+    }
+    Ok(!right)
+}
+
 fn write(transaction: &mut Transaction<'_>, tile: Tile, hashes: &[Sha256Hash]) -> Result<(), StoreError> {
     transaction.put_tile(tile.level(), tile.index(), hashes.as_flattened())
 }
@@ -151,7 +214,8 @@ fn write(transaction: &mut Transaction<'_>, tile: Tile, hashes: &[Sha256Hash]) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kept::kept_tree;
+    use crate::kept::{WalkedLeaves, kept_tree, walk_leaves};
+    use crate::tree::EMPTY_ROOT;
     use chancery_model::Timestamp;
     use chancery_store::{NewRecord, Reader, SearchColumns};
     use std::path::Path;
@@ -198,10 +262,7 @@ mod tests {
     fn a_database_of_before_the_tree_gets_its_tiles_and_goes_on() {
         let folder = tempfile::TempDir::new().unwrap();
         let (mut writer, reader) = database(folder.path());
-        assert_eq!(
-            Growing::resume(&mut writer).unwrap().head(),
-            Some(TreeHead { size: 0, root: crate::tree::EMPTY_ROOT })
-        );
+        assert_eq!(Growing::resume(&mut writer).unwrap().head(), Some(TreeHead { size: 0, root: EMPTY_ROOT }));
         grow(&mut writer, LEAVES);
         assert_eq!(writer.whole_tiles().unwrap(), 0);
         let whole = root(LEAVES);
@@ -257,5 +318,69 @@ mod tests {
         transaction.put_tile(1, 0, &[7; 32]).unwrap();
         transaction.commit().unwrap();
         assert_eq!(Growing::resume(&mut writer).unwrap().head(), head);
+    }
+
+    /// How a tile is damaged: by another hand, or by the disk.
+    fn damage(writer: &mut Writer, level: u8, index: u64) {
+        let mut kept = writer.tile(level, index).unwrap().unwrap();
+        kept[8] ^= 1;
+        let mut transaction = writer.begin().unwrap();
+        transaction.put_tile(level, index, &kept).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    #[test]
+    fn a_tree_that_is_made_again_is_that_of_the_leaves_whatever_was_kept_of_it() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, reader) = database(folder.path());
+        grow(&mut writer, LEAVES);
+        let whole = Growing::resume(&mut writer).unwrap().head();
+        let mut growing = Growing::resume(&mut writer).unwrap();
+        assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 0, "nothing is wrong with it");
+        for (level, index) in [(0, 7), (1, 0), (1, 1), (2, 0)] {
+            damage(&mut writer, level, index);
+        }
+        // What is taken up from the edge believes it, and goes on with it.
+        let mut growing = Growing::resume(&mut writer).unwrap();
+        assert_ne!(growing.head(), whole);
+        assert_ne!(kept_tree(&reader, LEAVES).root().unwrap(), root(LEAVES));
+        let walk = |sizes: [u64; 3]| walk_leaves(&reader, LEAVES, &sizes.into()).unwrap();
+        let roots = [(0, Some(EMPTY_ROOT)), (700, Some(root(700))), (LEAVES + 1, None)].into();
+        assert_eq!(walk([0, 700, LEAVES + 1]), WalkedLeaves { roots, wrong_tiles: 4 });
+        assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 4);
+        assert_eq!(walk([0, 700, LEAVES]).wrong_tiles, 0);
+        assert_eq!(growing.head(), whole);
+        assert_eq!(Growing::resume(&mut writer).unwrap().head(), whole);
+        for size in [256 * 8, 65_536, LEAVES] {
+            assert_eq!(kept_tree(&reader, size).root().unwrap(), root(size), "{size}");
+        }
+        assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 0);
+    }
+
+    #[test]
+    fn tiles_of_leaves_that_were_cut_off_go_when_the_tree_is_made_again() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, reader) = database(folder.path());
+        grow(&mut writer, 900);
+        drop(Growing::resume(&mut writer).unwrap());
+        // As if there had been 1,100, with others from the 900th on.
+        let mut tree = Appender::new();
+        let mut tiles = Vec::new();
+        for index in 0..1_100 {
+            let index = if index < 900 { index } else { index + 1 };
+            tree.append(leaf_hash(&leaf(index)), |tile, hashes| tiles.push((tile, hashes.to_vec())));
+        }
+        tiles.extend(tree.edge().filter(|(tile, _)| tile.level() > 0).map(|(tile, hashes)| (tile, hashes.to_vec())));
+        let mut transaction = writer.begin().unwrap();
+        tiles.iter().for_each(|(tile, hashes)| write(&mut transaction, *tile, hashes).unwrap());
+        transaction.commit().unwrap();
+        assert_ne!(kept_tree(&reader, 900 + 4).root().ok(), None, "what is whole is believed");
+        assert_eq!(writer.whole_tiles().unwrap(), 4, "one more than the leaves make");
+        let mut growing = Growing::resume(&mut writer).unwrap();
+        // The whole tile that went, and the edge above it, which had a hash more.
+        assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 2);
+        assert_eq!(writer.whole_tiles().unwrap(), 3);
+        assert_eq!(growing.head(), Some(TreeHead { size: 900, root: root(900) }));
+        assert_eq!(kept_tree(&reader, 900).root().unwrap(), root(900));
     }
 }

@@ -1,8 +1,10 @@
 //! The tree as the database keeps it: its tiles, and where the lowest one is not whole yet, the leaves themselves.
 
-use crate::tree::{StoredTree, TILE_WIDTH, Tile, TileError, leaf_hash, push_entry};
+use crate::growing::CHUNK;
+use crate::tree::{Appender, StoredTree, TILE_WIDTH, Tile, TileError, leaf_hash};
 use chancery_model::Sha256Hash;
 use chancery_store::{Reader, StoreError, Writer};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What tiles and leaves are read from: the writing thread's own connection, or one beside it.
 pub(crate) trait Rows {
@@ -54,35 +56,52 @@ pub fn kept_tree(reader: &Reader, size: u64) -> KeptTree {
     StoredTree::new(size, Box::new(move |tile| read_tile(&reader, tile)))
 }
 
-/// What tlog-tiles serves of the log in this database at a path: a tile's hashes, or the entries of a bundle. Of a tile that is
-/// wider by now, the beginning. Whether it is under a checkpoint, the caller has to know. Reading blocks.
-///
-/// # Errors
-/// [`StoreError`]: the database failed, or the log has not so many leaves.
-pub fn served_tile(reader: &Reader, tile: Tile) -> Result<Vec<u8>, StoreError> {
-    let hashes = read_tile(reader, tile)?;
-    let hashes = hashes.get(..tile.width().into()).ok_or_else(|| short(tile, hashes.len()))?;
-    Ok(hashes.as_flattened().to_vec())
+/// What the leaves of a log say, whatever is kept of its tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkedLeaves {
+    /// The roots over the first leaves, for each size that was asked for; `None` for what is beyond the log, or behind a gap.
+    pub roots: BTreeMap<u64, Option<Sha256Hash>>,
+    /// How many of the tiles that are kept, or should be, are not those of the leaves.
+    pub wrong_tiles: u64,
 }
 
-/// The same for the bundle of entries of a tile of level 0.
+/// Reads the first `leaves` leaves of the log in this database, 16,384 at a time, and makes the roots of these sizes, and the
+/// tiles, anew. Reading blocks.
 ///
 /// # Errors
-/// [`StoreError`]: the database failed, or the log has not so many leaves.
-pub fn served_entries(reader: &Reader, tile: Tile) -> Result<Vec<u8>, StoreError> {
-    let leaves = reader.leaves(tile.index() * u64::from(TILE_WIDTH), tile.width().into())?;
-    if leaves.len() < usize::from(tile.width()) {
-        return Err(short(tile, leaves.len()));
+/// [`StoreError`]: the database failed.
+pub fn walk_leaves(reader: &Reader, leaves: u64, sizes: &BTreeSet<u64>) -> Result<WalkedLeaves, StoreError> {
+    let mut tree = Appender::new();
+    let mut walked = WalkedLeaves { roots: sizes.iter().map(|size| (*size, None)).collect(), wrong_tiles: 0 };
+    let kept = |tile: Tile, hashes: &[Sha256Hash]| {
+        let kept = reader.tile(tile.level(), tile.index())?;
+        // One of the edge may be wider by now.
+        Ok::<_, StoreError>(kept.is_some_and(|kept| kept.starts_with(hashes.as_flattened())))
+    };
+    let mut read = VecDeque::new();
+    loop {
+        if let Some(root) = walked.roots.get_mut(&tree.size()) {
+            *root = Some(tree.root());
+        }
+        if tree.size() >= leaves {
+            break;
+        }
+        if read.is_empty() {
+            read = reader.leaves(tree.size(), CHUNK)?.into();
+        }
+        let Some(leaf) = read.pop_front() else { break };
+        let mut looked = Ok(());
+        tree.append(leaf_hash(&leaf), |tile, hashes| {
+            if looked.is_ok() {
+                looked = kept(tile, hashes).map(|right| walked.wrong_tiles += u64::from(!right));
+            }
+        });
+        looked?;
     }
-    let mut bundle = Vec::new();
-    for leaf in leaves {
-        push_entry(&mut bundle, &leaf).map_err(|error| StoreError::Damaged { what: error.to_string() })?;
+    for (tile, hashes) in tree.edge().filter(|(tile, _)| tile.level() > 0) {
+        walked.wrong_tiles += u64::from(!kept(tile, hashes)?);
     }
-    Ok(bundle)
-}
-
-fn short(tile: Tile, actual: usize) -> StoreError {
-    damage(TileError::Short { tile, actual })
+    Ok(walked)
 }
 
 /// A tile that is not to be had is damage of the database, unless it is the database that failed.

@@ -33,6 +33,7 @@ mod log;
 pub mod note;
 mod observer;
 mod prepared;
+mod proved;
 mod queue;
 mod receipt;
 mod record;
@@ -62,12 +63,15 @@ pub use erase::{EraseStep, Erased, ToErase, erasable};
 pub use growing::TreeHead;
 pub use health::LogHealth;
 pub use hex::{Hex, NotHex};
-pub use kept::{KeptTree, kept_tree, served_entries, served_tile};
+pub use kept::{KeptTree, WalkedLeaves, kept_tree, walk_leaves};
 pub use leaf::{Body, Leaf, LeafError, RowDigest, Subject};
 pub use log::{Log, LogSettings, RecordError, StartError};
 pub use observer::{GroupObserver, GroupWritten};
+pub use proved::{ProveError, prove_consistency, prove_inclusion, served_entries, served_tile};
 pub use receipt::{DisclosedRecord, Mismatch, Proven, Receipt, ReceiptError};
-pub use record::{Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement, UsageClaim};
+pub use record::{
+    Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement, UsageClaim, VoidCheckpoints,
+};
 pub use seal::{Sealer, sealed};
 pub use slot::OutcomeSlot;
 pub use state_root::StateRoot;

@@ -8,7 +8,9 @@ use crate::health::LogHealth;
 use crate::observer::GroupObserver;
 use crate::prepared::Prepared;
 use crate::queue::{KeptAs, Queue, Request, SealRequest};
-use crate::record::{Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement};
+use crate::record::{
+    Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement, VoidCheckpoints,
+};
 use crate::seal::{Sealer, Sealing};
 use crate::shares::Share;
 use crate::slot::OutcomeSlot;
@@ -17,7 +19,7 @@ use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, LimitKind, Timestamp, Uid, UsageOf};
-use chancery_store::{CheckpointRow, Epoch, OpenIntent, RowChange, StoreError, Writer};
+use chancery_store::{CheckpointRow, Epoch, OpenIntent, Reader, RowChange, StoreError, Writer};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -240,7 +242,7 @@ impl Log {
     /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Anchor`],
     /// [`RecordError::Closed`].
     pub async fn arm(&self, epoch: Epoch, root: StateRoot, sealer: Sealer) -> Result<(), RecordError> {
-        let new = NewSeal { root, sealer, database: None, void_checkpoints: None };
+        let new = NewSeal { root, sealer, database: None, void_checkpoints: VoidCheckpoints::default() };
         self.request_seal(epoch, new, Vec::new(), Vec::new()).await.map(drop)
     }
 
@@ -349,6 +351,17 @@ impl Log {
     pub async fn tree_head(&self) -> Result<Option<TreeHead>, RecordError> {
         let (answer, answered) = oneshot::channel();
         self.inner.queue.request(Request::TreeHead { answer })?;
+        self.answer(answered).await
+    }
+
+    /// Makes the tree of the log again from the leaves, which `reader` reads, 16,384 at a time; as `by` says. Nothing else is
+    /// recorded meanwhile. How many of the tiles were not those of the leaves.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn remake_tree(&self, _by: &Recorded, reader: &Reader) -> Result<u64, RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(Request::RemakeTree { reader: reader.clone(), answer })?;
         self.answer(answered).await
     }
 

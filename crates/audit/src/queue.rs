@@ -14,7 +14,7 @@ use crate::shares::{Share, Shares};
 use crate::slot::OutcomeSlot;
 use crate::{Details, Outcome, OutcomeResult};
 use chancery_model::{Timestamp, Uid};
-use chancery_store::{CheckpointRow, Epoch, RowChange};
+use chancery_store::{CheckpointRow, Epoch, Reader, RowChange};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -112,6 +112,11 @@ pub(crate) enum Request {
         first: u64,
         answer: Answer<bool>,
     },
+    /// Makes the tree again from the leaves. How many of its tiles were not theirs.
+    RemakeTree {
+        reader: Reader,
+        answer: Answer<u64>,
+    },
     /// Empties the write-ahead log, so that what was erased is not there, either. Whether it is empty.
     EmptyWal {
         answer: Answer<bool>,
@@ -178,6 +183,7 @@ impl Request {
             | Self::Checkpoint { .. }
             | Self::Erase { .. }
             | Self::Archive { .. }
+            | Self::RemakeTree { .. }
             | Self::EmptyWal { .. }
             | Self::Flush { .. } => (0, 0),
         }

@@ -79,8 +79,27 @@ pub struct NewSeal {
     /// The database's id from now on, where it is another one: files of before are then no files of this database, however
     /// far they had come.
     pub database: Option<Uid>,
-    /// Checkpoints of so many leaves and more are not the log's any more.
-    pub void_checkpoints: Option<u64>,
+    /// Checkpoints in the database that are not the log's.
+    pub void_checkpoints: VoidCheckpoints,
+}
+
+/// Checkpoints that are not the log's, by their sizes, of each kind its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VoidCheckpoints {
+    /// Of those that the log has signed.
+    pub signed: Vec<u64>,
+    /// Of those that witnesses have cosigned.
+    pub cosigned: Vec<u64>,
+    /// The one that others were shown.
+    pub shown: Vec<u64>,
+}
+
+impl VoidCheckpoints {
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.signed.is_empty() && self.cosigned.is_empty() && self.shown.is_empty()
+    }
 }
 
 /// How intents or an open act ended.

@@ -3,7 +3,8 @@
 //!
 //! What makes the MAC is handed in; this crate knows only over which bytes.
 
-use crate::anchor::{Anchor, AnchorKeeper, Trouble};
+use crate::anchor::{Anchor, AnchorKeeper, ToAnchor, Trouble};
+use crate::growing::Growing;
 use crate::log::RecordError;
 use crate::record::NewSeal;
 use crate::state_root::StateRoot;
@@ -112,8 +113,10 @@ impl Sealing {
         let (database, epoch) = (new.database.unwrap_or(self.database), Epoch::new(from.get() + 1));
         let Seal { root, mac } = new.sealer.seal(database, epoch, root.root());
         // Which checkpoint is the newest once some are void, is known when they are.
-        let checkpoint = if new.void_checkpoints.is_some() { None } else { self.checkpoint.clone() };
-        let anchor = Anchor { database, epoch: epoch.get(), next_index, root, mac, checkpoint };
+        let checkpoint = if new.void_checkpoints.is_empty() { self.checkpoint.clone() } else { None };
+        // The leaves of this very act are not in the tree yet.
+        let log_root = None;
+        let anchor = Anchor { database, epoch: epoch.get(), next_index, log_root, root, mac, checkpoint };
         anchor.announce(path).map_err(|error| unwritten(path, &error))
     }
 
@@ -150,9 +153,11 @@ impl Sealing {
 
     /// Keeps outside of the database where it stands, and does not wait for it: a database that is ahead of its anchor is as
     /// it should be.
-    pub fn committed(&self, changed: bool, next_index: u64) {
-        if let Some(keeper) = self.armed.as_ref().and_then(|armed| armed.keeper.as_ref()) {
-            keeper.keep(self.anchor(next_index), changed);
+    pub fn committed(&self, changed: bool, next_index: u64, tree: &Growing) {
+        if let Some(keeper) = self.armed.as_ref().and_then(|armed| armed.keeper.as_ref())
+            && let Some(anchor) = self.anchor(next_index, tree)
+        {
+            keeper.keep(anchor, changed);
         }
     }
 
@@ -165,16 +170,17 @@ impl Sealing {
 
     /// Keeps where the database stands, and waits for it: an anchor that cannot be written is to be known before anything
     /// relies on it. Of a state that was `sealed` just now the anchor was announced; then it is tried until it is written.
-    pub fn anchored(&mut self, next_index: u64, sealed: bool) -> Result<(), RecordError> {
-        let anchor = self.anchor(next_index);
+    pub fn anchored(&mut self, next_index: u64, tree: &Growing, sealed: bool) -> Result<(), RecordError> {
+        let anchor = self.anchor(next_index, tree);
         let (Some(path), Some(armed), Some(anchor)) = (&self.anchor, &mut self.armed, anchor) else { return Ok(()) };
         let failed = |error: std::io::Error| unwritten(path, &error);
         match &armed.keeper {
-            Some(keeper) => keeper.keep(Some(anchor), true),
+            Some(keeper) => keeper.keep(anchor, true),
             None => {
-                let written = match anchor.write(path) {
+                let whole = anchor.clone().with_log_root();
+                let written = match whole.write(path) {
                     Err(error) if !sealed => return Err(failed(error)),
-                    written => written.ok().map(|()| anchor.clone()),
+                    written => written.ok().map(|()| whole),
                 };
                 let keeper = match AnchorKeeper::start(path.clone(), written, Arc::clone(&self.trouble)) {
                     Err(error) if !sealed => return Err(failed(error)),
@@ -182,7 +188,7 @@ impl Sealing {
                 };
                 match keeper {
                     Ok(keeper) => {
-                        keeper.keep(Some(anchor), true);
+                        keeper.keep(anchor, true);
                         armed.keeper = Some(keeper);
                     }
                     Err(error) => drop(self.trouble.send_replace(Some(error.to_string()))),
@@ -192,11 +198,14 @@ impl Sealing {
         Ok(())
     }
 
-    fn anchor(&self, next_index: u64) -> Option<Anchor> {
+    fn anchor(&self, next_index: u64, tree: &Growing) -> Option<ToAnchor> {
         let Armed { epoch, seal, .. } = self.armed.as_ref()?;
         let checkpoint = self.checkpoint.clone();
         let (database, epoch) = (self.database, epoch.get());
-        Some(Anchor { database, epoch, next_index, root: seal.root, mac: seal.mac, checkpoint })
+        let anchor = Anchor { database, epoch, next_index, log_root: None, root: seal.root, mac: seal.mac, checkpoint };
+        // Of another size it would be of another moment than the anchor.
+        let tree = tree.appender().filter(|tree| tree.size() == next_index).cloned();
+        Some(ToAnchor { anchor, tree })
     }
 }
 

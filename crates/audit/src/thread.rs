@@ -67,7 +67,8 @@ fn write_groups(
         if let Some(next_index) = answers.next_index {
             queue.durable().send_replace(next_index);
         }
-        let (archive, empty_wal) = (std::mem::take(&mut answers.archive), std::mem::take(&mut answers.empty_wal));
+        let (archive, remake_tree) = (std::mem::take(&mut answers.archive), std::mem::take(&mut answers.remake_tree));
+        let empty_wal = std::mem::take(&mut answers.empty_wal);
         answers.give(queue);
         if records > 0
             && let Some(observer) = &queue.settings.observer
@@ -77,6 +78,10 @@ fn write_groups(
         for (first, answer) in archive {
             let emptied = writer.empty_leaves(first).inspect_err(|_| sealing.abandon())?;
             drop(answer.send(Ok(emptied)));
+        }
+        for (reader, answer) in remake_tree {
+            let remade = tree.remake(writer, &reader).inspect_err(|_| sealing.abandon())?;
+            drop(answer.send(Ok(remade)));
         }
         // Who waited has an answer. That it failed is no matter of what is durable, but of what may still be written.
         if empty_wal.is_empty() {

@@ -20,5 +20,6 @@ pub use append::Appender;
 pub use bundle::{BundleError, EntryTooLong, push_entry, read_bundle};
 pub use hash::{EMPTY_ROOT, leaf_hash, node_hash};
 pub use proof::{ProofError, check_consistency, check_inclusion};
-pub use stored::{MakeProofError, StoredTree};
+pub use stored::{CheckTileError, MakeProofError, StoredTree};
+pub(crate) use tiles::MAX_LEVEL;
 pub use tiles::{Resource, TILE_WIDTH, Tile, TileError};

@@ -1,7 +1,9 @@
 //! Each change is sealed in its own transaction, once what seals is there; before that a sealed state stays as it is.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests are free to stop at the first surprise")]
 
-use chancery_audit::{Act, Anchor, Details, Log, LogSettings, NewSeal, RecordError, Sealer, StateRoot, sealed};
+use chancery_audit::{
+    Act, Anchor, Details, Log, LogSettings, NewSeal, RecordError, Sealer, StateRoot, VoidCheckpoints, sealed,
+};
 use chancery_crypto::sha256;
 use chancery_model::{Id, Timestamp, Uid};
 use chancery_store::{CallerRow, Reader, RowChange, State};
@@ -25,7 +27,7 @@ fn sealer() -> Sealer {
 }
 
 fn anew(root: StateRoot) -> NewSeal {
-    NewSeal { root, sealer: sealer(), database: None, void_checkpoints: None }
+    NewSeal { root, sealer: sealer(), database: None, void_checkpoints: VoidCheckpoints::default() }
 }
 
 fn act() -> Act {

@@ -438,6 +438,12 @@ pub(crate) fn state_refused(found: &str) -> Act {
     of_the_service(None, [0; 32], Details { message: Some(found.to_owned()), ..Details::default() })
 }
 
+/// The tree of the log is made again from its leaves.
+pub(crate) fn tree_remade() -> Act {
+    let message = "the tiles of the log's tree are held to its leaves, and made again where they are not theirs";
+    of_the_service(None, [0; 32], Details { message: Some(message.to_owned()), ..Details::default() })
+}
+
 /// An operator, at the machine itself, lets the service go by it.
 pub(crate) fn state_accepted(message: &str) -> Act {
     of_the_service(None, [0; 32], Details { message: Some(message.to_owned()), ..Details::default() })

@@ -205,6 +205,12 @@ pub enum Error {
     /// No checkpoint covers what was asked for.
     #[error("there is no checkpoint of the log yet that covers this")]
     NoCheckpoint,
+    /// What is kept of the log is not what was signed.
+    #[error("what is kept of the log is not what was signed: {what}")]
+    LogDamaged {
+        /// What was seen; for the log, not for callers.
+        what: String,
+    },
     /// The log has not so many records.
     #[error("the log has {records} records, and so no {what}")]
     BeyondLog {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use chancery_audit::note::VerifierKey;
-use chancery_audit::tree::MakeProofError;
-use chancery_audit::{KeptTree, kept_tree};
+use chancery_audit::{ProveError, TreeHead, prove_consistency, prove_inclusion};
 use chancery_model::{Action, Sha256Hash};
 use chancery_policy::{OperationContext, Resource};
-use chancery_store::StoreError;
+use chancery_store::Reader;
 use tokio::time::timeout_at;
 
 use crate::authorize::Asked;
@@ -52,7 +51,7 @@ impl Chancery {
     ///
     /// # Errors
     /// As of [`Chancery::get_checkpoint`]; [`Error::BeyondLog`] where there is no such record or tree;
-    /// [`Error::InvalidField`] for a record that is not in the tree.
+    /// [`Error::InvalidField`] for a record that is not in the tree; [`Error::LogDamaged`] where the proof would not hold.
     pub async fn get_inclusion_proof(
         &self,
         from: &Requester,
@@ -65,7 +64,7 @@ impl Chancery {
             let rule = format!("a tree of {size} records has no record {index}; give a larger one, or none");
             return Err(Error::invalid("tree_size", rule));
         }
-        self.prove(from, index, size, move |tree| tree.inclusion_proof(index)).await
+        self.prove(from, index, size, move |reader, size, signed| prove_inclusion(reader, index, size, signed)).await
     }
 
     /// The proof that the tree of the first `new` records, or of the newest checkpoint, begins with that of the first `old`.
@@ -79,7 +78,8 @@ impl Chancery {
             let rule = format!("a tree of {new} records does not begin with one of {old}; give a larger one, or none");
             return Err(Error::invalid("new_tree_size", rule));
         }
-        self.prove(from, old.saturating_sub(1), new, move |tree| tree.consistency_proof(old)).await
+        let proof = move |reader: &Reader, size, signed| prove_consistency(reader, old, size, signed);
+        self.prove(from, old.saturating_sub(1), new, proof).await
     }
 
     fn authorize_proof(&self, from: &Requester, action: Action) -> Result<(), Error> {
@@ -107,7 +107,7 @@ impl Chancery {
 
     async fn prove<F>(&self, from: &Requester, index: u64, size: Option<u64>, proof: F) -> Result<LogProof, Error>
     where
-        F: FnOnce(&mut KeptTree) -> Result<Vec<Sha256Hash>, MakeProofError<StoreError>> + Send + 'static,
+        F: FnOnce(&Reader, u64, Option<TreeHead>) -> Result<Vec<Sha256Hash>, ProveError> + Send + 'static,
     {
         let (size, checkpoint) = match size {
             Some(size) => {
@@ -123,13 +123,17 @@ impl Chancery {
             return Err(Error::DeadlineExceeded { record_index: None });
         };
         let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
+        // Any tree is held to a signed one, before it or behind it.
+        let signed = match &checkpoint {
+            Some(checkpoint) => Some(checkpoint.newest.tree()),
+            None => self.checkpoints().and_then(|standing| standing.newest).map(|newest| newest.tree()),
+        };
         let reader = self.inner.reader.clone();
         let make = move || {
             let _place = place;
-            proof(&mut kept_tree(&reader, size))
+            proof(&reader, size, signed)
         };
-        let hashes = crate::blocking(make).await?;
-        let hashes = hashes.map_err(|error| Error::internal(format!("a proof could not be made: {error}")))?;
+        let hashes = crate::blocking(make).await?.map_err(|error| self.not_proved(error))?;
         Ok(LogProof { size, hashes, checkpoint })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::tree::check_inclusion;
-use chancery_audit::{DisclosedRecord, KeptTree, Receipt, kept_tree};
+use chancery_audit::{DisclosedRecord, KeptTree, ProveError, Receipt, kept_tree};
 use chancery_store::{Reader, RecordQuery, StoredDetails, StoredRecord};
 use tokio::time::{Instant, timeout_at};
 
@@ -76,7 +76,7 @@ impl Chancery {
             Uncovered::Unsigned => NoReceipt::Unsigned,
         })?;
         let place = Arc::clone(&self.inner.watching).acquire_owned().await;
-        let (reader, limit) = (self.inner.reader.clone(), self.inner.limits.max_receipt_bytes);
+        let (this, reader, limit) = (self.clone(), self.inner.reader.clone(), self.inner.limits.max_receipt_bytes);
         let all = move || {
             let _place = place;
             let mut tree = kept_tree(&reader, newest.size());
@@ -90,7 +90,10 @@ impl Chancery {
                         Ok(receipt)
                     }
                     Err(error) => {
-                        tracing::error!(record = index, %error, "a receipt could not be made");
+                        let error = this.not_proved(error);
+                        if !matches!(error, Error::LogDamaged { .. }) {
+                            tracing::error!(record = index, %error, "a receipt could not be made");
+                        }
                         Err(NoReceipt::Failed)
                     }
                 });
@@ -105,7 +108,7 @@ impl Chancery {
 }
 
 /// One receipt. Its proof was checked: tiles of the database are believed by nobody.
-fn make(reader: &Reader, tree: &mut KeptTree, newest: &NewestCheckpoint, index: u64) -> Result<String, Error> {
+fn make(reader: &Reader, tree: &mut KeptTree, newest: &NewestCheckpoint, index: u64) -> Result<String, ProveError> {
     let query = RecordQuery {
         since_index: Some(index),
         before_index: index.checked_add(1),
@@ -114,16 +117,16 @@ fn make(reader: &Reader, tree: &mut KeptTree, newest: &NewestCheckpoint, index: 
     };
     let record = reader.list_records(&query)?.records.pop();
     let Some(StoredRecord { leaf, details: Some(StoredDetails { salt, content }), .. }) = record else {
-        return Err(Error::internal("the record or its details are not there"));
+        return Err(ProveError::NotThere("the record or its details are not there".to_owned()));
     };
-    let broken = |error: &dyn fmt::Display| Error::internal(format!("its proof: {error}"));
-    let hashes = tree.inclusion_proof(index).map_err(|error| broken(&error))?;
+    let hashes = tree.inclusion_proof(index)?;
     let checkpoint = newest.checkpoint.unverified();
     let hash = chancery_audit::tree::leaf_hash(&leaf);
-    check_inclusion(&hash, index, checkpoint.size(), checkpoint.root(), &hashes).map_err(|error| broken(&error))?;
+    let checked = check_inclusion(&hash, index, checkpoint.size(), checkpoint.root(), &hashes);
+    checked.map_err(|error| ProveError::Damaged { what: format!("the proof of record {index}: {error}") })?;
     let record = DisclosedRecord { leaf, salt, details: content };
     let receipt = Receipt::new(record, index, hashes, newest.checkpoint.clone());
-    receipt.map(|receipt| receipt.to_string()).map_err(|error| Error::internal(error.to_string()))
+    receipt.map(|receipt| receipt.to_string()).map_err(|error| ProveError::NotThere(error.to_string()))
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const RECORD_CLOSED: &str = "the record could not be written, so nothing is signed or changed; see that its disk has room \
                              and works, look at the service's log for the cause, and start the service again";
 
+/// What is kept of the log is not what was signed.
+const DAMAGED: &str = "log: damaged: a tile or leaf that is kept of the log is not what was signed, and is not handed out; \
+                       see the log, stop the service, and run `chancery state check` (docs/operations.md)\n";
+
 /// What the admin address answers from.
 #[derive(Clone)]
 pub(crate) struct Admin {
@@ -169,8 +173,11 @@ fn readiness(health: &Health) -> (StatusCode, String) {
 
 /// What keeps the log from being signed, and each witness that does not cosign it. The service is ready all the same.
 fn log(standing: &CheckpointStanding) -> String {
-    let CheckpointStanding { trouble, witnesses, required, .. } = standing;
+    let CheckpointStanding { trouble, witnesses, required, damaged, .. } = standing;
     let mut words = trouble.map(|trouble| format!("log: unsigned: {trouble}\n")).unwrap_or_default();
+    if *damaged {
+        words.push_str(DAMAGED);
+    }
     if standing.too_few_cosign() {
         words.push_str(&format!(
             "log: uncounted: no new checkpoint counts, since fewer than the {required} witnesses that are required cosign\n"

@@ -329,6 +329,22 @@ impl Transaction<'_> {
         tree::put_tile(self.connection, level, index, hashes)
     }
 
+    /// The hashes of a tile, as this transaction leaves it; `None` where it is not kept.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        tree::tile(self.connection, level, index)
+    }
+
+    /// Removes the tiles of a level from this place on, which the tree does not have; how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn remove_tiles(&mut self, level: u8, from: u64) -> Result<usize, StoreError> {
+        tree::remove_tiles(self.connection, level, from)
+    }
+
     /// Keeps a checkpoint of the log, in the place of one of the same size, and of the newest so far, unless that is the
     /// first of its hour: what covers more says more, and all of them would fill the disk.
     ///
@@ -370,13 +386,28 @@ impl Transaction<'_> {
         tree::newest_checkpoint(self.connection, CheckpointTable::Signed)
     }
 
-    /// Removes the checkpoints of `from` leaves and more, those that witnesses have cosigned, and the one
-    /// that is shown, included.
+    /// Removes the checkpoints of these sizes.
     ///
     /// # Errors
     /// [`StoreError`]: the database failed.
-    pub fn remove_checkpoints(&mut self, from: u64) -> Result<(), StoreError> {
-        tree::remove_checkpoints(self.connection, from)
+    pub fn remove_checkpoints(&mut self, sizes: &[u64]) -> Result<(), StoreError> {
+        tree::remove_checkpoints(self.connection, CheckpointTable::Signed, sizes)
+    }
+
+    /// The same of those that witnesses have cosigned.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn remove_cosigned_checkpoints(&mut self, sizes: &[u64]) -> Result<(), StoreError> {
+        tree::remove_checkpoints(self.connection, CheckpointTable::Cosigned, sizes)
+    }
+
+    /// The same of the one that others were shown.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn remove_shown_checkpoint(&mut self, sizes: &[u64]) -> Result<(), StoreError> {
+        tree::remove_checkpoints(self.connection, CheckpointTable::Shown, sizes)
     }
 
     /// Makes all of it durable.

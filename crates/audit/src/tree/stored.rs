@@ -1,6 +1,7 @@
 //! A tree whose tiles are kept somewhere: its root, and proofs made from it.
 
 use crate::tree::hash::{EMPTY_ROOT, node_hash, root_over, split};
+use crate::tree::proof::check_inclusion;
 use crate::tree::tiles::{HEIGHT, TILE_WIDTH, Tile, TileError};
 use chancery_model::Sha256Hash;
 use std::collections::BTreeMap;
@@ -22,6 +23,27 @@ pub enum MakeProofError<E> {
         /// The size of the tree that should be older.
         older: u64,
         /// The size of the tree.
+        size: u64,
+    },
+    /// A tile is not to be had.
+    #[error(transparent)]
+    Tile(#[from] TileError<E>),
+}
+
+/// Why a tile is not shown to be one of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckTileError<E> {
+    /// The tree has none such.
+    #[error("{0} is beyond the tree")]
+    NoSuchTile(Tile),
+    /// Its hashes do not lead to the root, or those do not that it is checked with.
+    #[error(
+        "{tile} of the log does not lead to the root of its {size} leaves: it, or a tile beside it, is not that of the leaves"
+    )]
+    NotOfRoot {
+        /// Which.
+        tile: Tile,
+        /// Of which tree.
         size: u64,
     },
     /// A tile is not to be had.
@@ -64,11 +86,52 @@ where
         if index >= size {
             return Err(MakeProofError::NoSuchLeaf { index, size });
         }
-        let (mut begin, mut end) = (0, size);
+        Ok(self.path_of(index, 1)?)
+    }
+
+    /// The hashes of a tile of this tree, held to its root: a tile that is whole by its way up to the root, which is that of a
+    /// leaf from the tile's height on, and one of the right edge by the root itself, which is made of all of them.
+    ///
+    /// # Errors
+    /// [`CheckTileError`]: they lead to another root, there is no such tile, or one is not to be had.
+    pub fn checked_tile(&mut self, tile: Tile, root: &Sha256Hash) -> Result<Vec<Sha256Hash>, CheckTileError<E>> {
+        let there = Tile::in_tree(tile.level(), tile.index(), self.size);
+        let there = there.filter(|there| there.width() >= tile.width()).ok_or(CheckTileError::NoSuchTile(tile))?;
+        let mut hashes = self.hashes_of(there)?.to_vec();
+        self.check_tile(there, &hashes, root)?;
+        hashes.truncate(tile.width().into());
+        Ok(hashes)
+    }
+
+    /// Whether these are the hashes of a tile, as wide as this tree has it.
+    ///
+    /// # Errors
+    /// As of [`Self::checked_tile`].
+    pub fn check_tile(
+        &mut self,
+        tile: Tile,
+        hashes: &[Sha256Hash],
+        root: &Sha256Hash,
+    ) -> Result<(), CheckTileError<E>> {
+        let wrong = CheckTileError::NotOfRoot { tile, size: self.size };
+        if !tile.is_whole() {
+            let same = self.hashes_of(tile)? == hashes && self.root()? == *root;
+            return if same { Ok(()) } else { Err(wrong) };
+        }
+        let height = HEIGHT * (u32::from(tile.level()) + 1);
+        let path = self.path_of(tile.index() << height, 1 << height)?;
+        let last = (self.size - 1) >> height;
+        let subtree = root_over(hashes).unwrap_or(EMPTY_ROOT);
+        check_inclusion(&subtree, tile.index(), last + 1, root, &path).map_err(|_other| wrong)
+    }
+
+    /// The siblings of the subtree of so many leaves, a power of two, from `begin` on, and of what stands above it.
+    fn path_of(&mut self, first: u64, leaves: u64) -> Result<Vec<Sha256Hash>, TileError<E>> {
+        let (mut begin, mut end) = (0, self.size);
         let mut siblings = Vec::new();
-        while end - begin > 1 {
+        while end - begin > leaves {
             let middle = begin + split(end - begin);
-            if index < middle {
+            if first < middle {
                 siblings.push((middle, end));
                 end = middle;
             } else {
@@ -108,12 +171,12 @@ where
         if begin > 0 {
             parts.push((begin, end));
         }
-        self.roots_of(&parts)
+        Ok(self.roots_of(&parts)?)
     }
 
     /// The roots of subtrees, the lowest, which is the last, first.
-    fn roots_of(&mut self, subtrees: &[(u64, u64)]) -> Result<Vec<Sha256Hash>, MakeProofError<E>> {
-        subtrees.iter().rev().map(|(begin, end)| Ok(self.root_of(*begin, *end)?)).collect()
+    fn roots_of(&mut self, subtrees: &[(u64, u64)]) -> Result<Vec<Sha256Hash>, TileError<E>> {
+        subtrees.iter().rev().map(|(begin, end)| self.root_of(*begin, *end)).collect()
     }
 
     /// The root of a subtree: from `begin` on, which is a multiple of the smallest power of two that holds the subtree.
@@ -135,15 +198,20 @@ where
         let tile = Tile::in_tree(u8::try_from(level).unwrap_or(u8::MAX), index, self.size);
         #[expect(clippy::expect_used, reason = "the subtree is inside the tree, so the tile is")]
         let tile = tile.expect("a subtree inside the tree is in one of its tiles");
-        if !self.tiles.contains_key(&tile) {
-            let hashes = tile.read(&mut self.read)?;
-            self.tiles.insert(tile, hashes);
-        }
-        let hashes = self.tiles.get(&tile).map(Vec::as_slice).unwrap_or_default();
+        let hashes = self.hashes_of(tile)?;
         let place = usize::try_from(place).unwrap_or(usize::MAX);
         hashes
             .get(place..place.saturating_add(count))
             .and_then(root_over)
             .ok_or(TileError::Short { tile, actual: hashes.len() })
+    }
+
+    /// A tile's hashes, read once.
+    fn hashes_of(&mut self, tile: Tile) -> Result<&[Sha256Hash], TileError<E>> {
+        if !self.tiles.contains_key(&tile) {
+            let hashes = tile.read(&mut self.read)?;
+            self.tiles.insert(tile, hashes);
+        }
+        Ok(self.tiles.get(&tile).map(Vec::as_slice).unwrap_or_default())
     }
 }

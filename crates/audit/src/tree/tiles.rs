@@ -13,7 +13,7 @@ pub const TILE_WIDTH: u16 = 256;
 pub(super) const HEIGHT: u32 = 8;
 
 /// The highest level: above it, one hash stands for 2^64 leaves. (The specification has room for 63.)
-const MAX_LEVEL: u8 = 7;
+pub(crate) const MAX_LEVEL: u8 = 7;
 
 /// A tile, by its place: which hashes, not what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::export::export_database;
 use chancery_audit::tree::{Resource, TILE_WIDTH, Tile, leaf_hash};
 use chancery_audit::verify::{Check, Fault, Place, VerifyError};
-use chancery_audit::{kept_tree, served_entries};
+use chancery_audit::{TreeHead, kept_tree, served_entries};
 use chancery_model::Timestamp;
 use chancery_store::{ArchiveError, ArchivedLeaves as _, Order, Reader, RecordQuery, StoreError, StoredRecord};
 use std::path::Path;
@@ -47,13 +47,18 @@ fn fault<T: std::fmt::Debug>(verified: Result<T, VerifyError<StoreError>>) -> Fa
     }
 }
 
+fn head(checkpoint: &SignedCheckpoint) -> TreeHead {
+    let checkpoint = checkpoint.unverified();
+    TreeHead { size: checkpoint.size(), root: *checkpoint.root() }
+}
+
 #[tokio::test]
 async fn a_log_with_an_archive_is_the_log_that_it_was() {
     let folder = tempfile::TempDir::new().unwrap();
     let (mut made, checkpoint) = made().await;
     let before = listed(&made.reader);
     let tiles = [0, 1].map(|index| Tile::new(0, index, TILE_WIDTH).unwrap());
-    let entries = tiles.map(|tile| served_entries(&made.reader, tile).unwrap());
+    let entries = tiles.map(|tile| served_entries(&made.reader, tile, head(&checkpoint)).unwrap());
     let root = kept_tree(&made.reader, 512).root().unwrap();
     let archive = Archive::at(&folder.path().join("archive"));
     let copied = made.copy(&archive, &checkpoint, LATER).unwrap().unwrap();
@@ -65,7 +70,7 @@ async fn a_log_with_an_archive_is_the_log_that_it_was() {
     let after = listed(&made.reader);
     assert_eq!(after[..before.len()], before[..]);
     for (tile, bundle) in tiles.iter().zip(&entries) {
-        assert_eq!(&served_entries(&made.reader, *tile).unwrap(), bundle);
+        assert_eq!(&served_entries(&made.reader, *tile, head(&newest)).unwrap(), bundle);
         let file = archive.folder().join(Resource::Entries(*tile).to_string());
         assert_eq!(&std::fs::read(file).unwrap(), bundle);
     }

@@ -26,9 +26,10 @@ Examples:
     Show(Show),
     /// Check the state against its seal, while the service does not run
     #[command(after_long_help = "\
-Takes the lock of the database and of the system ring's token. Exit code 0 where the service would go by the state, 1 where it \
-would refuse it; what is wrong is also recorded. Also says which of the service's own keys the token does not hold. \
-docs/operations.md says what to do then.
+Takes the lock of the database and of the system ring's token, and reads the whole log: seconds for each million records. Exit \
+code 0 where the service would go by the state, 1 where it would refuse it; what is wrong is also recorded. Tiles of the log's \
+tree that are not those of its leaves, which are the ones that were signed, are made again, on the record. Also says which of \
+the service's own keys the token does not hold. docs/operations.md says what to do.
 
 Examples:
   chancery state check --config /etc/chancery/chancery.toml")]
@@ -245,20 +246,22 @@ struct ReportView {
     found: Vec<String>,
     /// Which of the service's own keys the token does not hold, in words.
     lost: Vec<String>,
+    /// How many tiles of the log's tree were not those of its leaves, and were made again.
+    tiles_remade: u64,
 }
 
 impl From<StateReport> for ReportView {
     fn from(report: StateReport) -> Self {
-        let StateReport { epoch, root, rows, next_index, sealed, found, lost } = report;
+        let StateReport { epoch, root, rows, next_index, sealed, found, lost, tiles_remade } = report;
         let found = found.iter().map(ToString::to_string).collect();
         let lost = lost.iter().map(ToString::to_string).collect();
-        Self { epoch, root: Hex::from(root).to_string(), rows, next_index, sealed, found, lost }
+        Self { epoch, root: Hex::from(root).to_string(), rows, next_index, sealed, found, lost, tiles_remade }
     }
 }
 
 impl View for ReportView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { epoch, root, rows, next_index, sealed, found, lost } = self;
+        let Self { epoch, root, rows, next_index, sealed, found, lost, tiles_remade } = self;
         let verdict = match (found.is_empty(), sealed) {
             (true, true) => "the state that was sealed",
             (true, false) => "never sealed",
@@ -273,8 +276,17 @@ impl View for ReportView {
                 ("next record", next_index.to_string()),
             ],
         )?;
-        found.iter().chain(lost).try_for_each(|found| line(out, &format!("- {found}")))
+        found.iter().chain(lost).try_for_each(|found| line(out, &format!("- {found}")))?;
+        tiles(out, *tiles_remade)
     }
+}
+
+/// What was done to the log's tree, if anything.
+fn tiles(out: &mut dyn Write, remade: u64) -> io::Result<()> {
+    if remade == 0 {
+        return Ok(());
+    }
+    writeln!(out, "tiles of the log's tree that were not those of its leaves, and were made again: {remade}")
 }
 
 #[derive(Debug, Serialize)]
@@ -286,8 +298,9 @@ struct AcceptedView {
 
 impl View for AcceptedView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let ReportView { epoch, root, found, lost, .. } = &self.state;
+        let ReportView { epoch, root, found, lost, tiles_remade, .. } = &self.state;
         writeln!(out, "accepted the state of epoch {epoch} with root {root}, and sealed it anew, although")?;
-        found.iter().chain(lost).try_for_each(|found| line(out, &format!("- {found}")))
+        found.iter().chain(lost).try_for_each(|found| line(out, &format!("- {found}")))?;
+        tiles(out, *tiles_remade)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
 use chancery_audit::tree::{Resource, Tile};
-use chancery_audit::{served_entries, served_tile};
+use chancery_audit::{TreeHead, served_entries, served_tile};
 use chancery_model::Action;
 use chancery_policy::{OperationContext, Resource as Protected};
 use chancery_store::{CheckpointRow, Reader};
@@ -28,12 +28,13 @@ impl Chancery {
     /// A resource of the log, to whoever may read the record; `None` where the log, up to its checkpoint, has none such.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`]; [`Error::DeadlineExceeded`]; [`Error::Internal`] where the store cannot be read.
+    /// [`Error::AccessDenied`]; [`Error::DeadlineExceeded`]; [`Error::LogDamaged`] where it is not what was signed;
+    /// [`Error::Internal`] where the store cannot be read.
     pub async fn log_resource(&self, from: &Requester, resource: Resource) -> Result<Option<Vec<u8>>, Error> {
         let asked = Asked::of(from, Action::ListRecords, &"auditLog");
         self.authorize(&self.snapshot(), asked, Protected::AuditLog, OperationContext::Plain)?;
         let Some(checkpoint) = self.served_checkpoint() else { return Ok(None) };
-        let (tile, read): (_, fn(&Reader, Tile) -> _) = match resource {
+        let (tile, read): (_, fn(&Reader, Tile, TreeHead) -> _) = match resource {
             Resource::Checkpoint => return Ok(Some(checkpoint.checkpoint.to_string().into_bytes())),
             Resource::Tile(tile) => (tile, served_tile),
             Resource::Entries(tile) => (tile, served_entries),
@@ -45,13 +46,14 @@ impl Chancery {
         let late = || Error::DeadlineExceeded { record_index: None };
         let place = timeout_at(from.deadline, Arc::clone(&self.inner.listing).acquire_owned()).await;
         let place = place.map_err(|_elapsed| late())?.map_err(|closed| Error::internal(closed.to_string()))?;
-        let reader = self.inner.reader.clone();
+        let (reader, signed) = (self.inner.reader.clone(), checkpoint.tree());
         let reading = crate::blocking(move || {
             // Keeps its place, also where nobody waits for it any more.
             let _place = place;
-            read(&reader, tile)
+            read(&reader, tile, signed)
         });
-        Ok(Some(timeout_at(from.deadline, reading).await.map_err(|_elapsed| late())???))
+        let read = timeout_at(from.deadline, reading).await.map_err(|_elapsed| late())??;
+        Ok(Some(read.map_err(|error| self.not_proved(error))?))
     }
 }
 

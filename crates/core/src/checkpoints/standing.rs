@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::note::KeyName;
+use chancery_audit::{ProveError, TreeHead};
 use chancery_model::Timestamp;
 
 use super::Checkpoints;
@@ -24,6 +25,13 @@ impl NewestCheckpoint {
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.checkpoint.unverified().size()
+    }
+
+    /// The tree that it was signed over.
+    #[must_use]
+    pub const fn tree(&self) -> TreeHead {
+        let checkpoint = self.checkpoint.unverified();
+        TreeHead { size: checkpoint.size(), root: *checkpoint.root() }
     }
 
     /// The log's name in it.
@@ -51,6 +59,8 @@ pub struct CheckpointStanding {
     pub witnesses: Vec<WitnessStanding>,
     /// How many of them have to cosign a checkpoint before it counts.
     pub required: usize,
+    /// What is kept of the log was seen not to be what was signed, since the start.
+    pub damaged: bool,
 }
 
 /// How a witness is.
@@ -228,6 +238,29 @@ impl Checkpoints {
             let error = error as &dyn std::error::Error;
             tracing::warn!(error, "the log is not signed for now; signing goes on");
         }
+    }
+}
+
+impl Chancery {
+    /// Nothing is handed out of the log in answer to a call. That it is damaged is said loudly, and once.
+    pub(crate) fn not_proved(&self, error: ProveError) -> Error {
+        let what = match error {
+            ProveError::Damaged { what } => what,
+            ProveError::Store(error) => return error.into(),
+            missing @ ProveError::NotThere(_) => return Error::internal(format!("of the log: {missing}")),
+        };
+        let standing = self.inner.checkpoints.as_ref().map(Checkpoints::standing);
+        let first = standing.is_none_or(|standing| {
+            standing.send_if_modified(|standing| !std::mem::replace(&mut standing.damaged, true))
+        });
+        if first {
+            tracing::error!(
+                what,
+                "what the database keeps of the log is not what was signed, and is not handed out: the disk is damaged, or \
+                 somebody edited the database; see docs/operations.md"
+            );
+        }
+        Error::LogDamaged { what }
     }
 }
 

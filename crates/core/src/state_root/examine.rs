@@ -6,6 +6,7 @@ use chancery_audit::{Anchor, StateRoot};
 use chancery_model::Sha256Hash;
 use chancery_store::{Seal, State};
 
+use super::log::Thoroughness;
 use super::refusal::{RowFinding, StateRefusal};
 use super::rows::{locate, twice};
 use super::secret::{Named, named};
@@ -21,11 +22,14 @@ pub(super) struct Examined {
     pub key: Option<StateKey>,
     /// What is wrong. Nothing, and no key: the state was never sealed.
     pub found: Vec<StateRefusal>,
+    /// How many tiles of the log's tree are not those of its leaves, as far as it was looked at. That alone is not wrong with
+    /// the state: they are made again.
+    pub wrong_tiles: u64,
 }
 
 impl StateKeeper {
     /// Looks at all of it. The key is derived on the record.
-    pub(super) async fn examine(&self, state: &State) -> Result<Examined, Trouble> {
+    pub(super) async fn examine(&self, state: &State, thoroughness: Thoroughness) -> Result<Examined, Trouble> {
         let mut found = Vec::new();
         let (leaves, next_index) = (state.leaves, state.next_index);
         if leaves != next_index {
@@ -40,7 +44,7 @@ impl StateKeeper {
         if next_index < leaves {
             self.name_rows(state, &mut found).await?;
             // What is recorded would have to take a place that is taken, the use of the secret, too.
-            return Ok(Examined { root, hash, key: None, found });
+            return Ok(Examined { root, hash, key: None, found, wrong_tiles: 0 });
         }
         let named = named(state);
         let mut secrets = match (&state.seal, &named) {
@@ -75,10 +79,12 @@ impl StateKeeper {
         if key.is_none() && !found.is_empty() && !named_already {
             self.name_rows(state, &mut found).await?;
         }
-        if leaves == next_index {
-            self.compare_log(state, anchor.as_ref(), &mut found).await?;
-        }
-        Ok(Examined { root, hash, key, found })
+        let wrong_tiles = if leaves == next_index {
+            self.compare_log(state, anchor.as_ref(), thoroughness, &mut found).await?
+        } else {
+            0
+        };
+        Ok(Examined { root, hash, key, found, wrong_tiles })
     }
 
     async fn name_rows(&self, state: &State, found: &mut Vec<StateRefusal>) -> Result<(), Trouble> {
@@ -150,7 +156,7 @@ impl StateKeeper {
         anchor: &Anchor,
     ) -> Option<StateRefusal> {
         let path = self.anchor.clone();
-        let Anchor { database, epoch, next_index, root, mac, checkpoint: _ } = *anchor;
+        let Anchor { database, epoch, next_index, log_root: _, root, mac, checkpoint: _ } = *anchor;
         if database != state.database {
             let (anchor, database) = (database.to_string(), state.database.to_string());
             return Some(StateRefusal::OtherDatabase { path, anchor, database });

@@ -1,35 +1,66 @@
-//! The log is held to what it said of itself: to the newest checkpoint in the database, to the newest that
-//! witnesses have cosigned, to the one that was shown last, and to the one in the anchor.
+//! The log is held to what was said of it: to the newest checkpoint in the database, to the newest that witnesses have
+//! cosigned, to the one that was shown last, to the one in the anchor, and to the root that the anchor has over all of it.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
-use chancery_audit::{Anchor, kept_tree};
+use chancery_audit::tree::TileError;
+use chancery_audit::{Anchor, VoidCheckpoints, kept_tree, walk_leaves};
 use chancery_crypto::PublicKey;
-use chancery_model::Algorithm;
-use chancery_store::{CheckpointRow, Reader, State, StoreError};
+use chancery_model::{Algorithm, Sha256Hash};
+use chancery_store::{CheckpointRow, Epoch, Reader, State, StoreError};
 
-use super::StateKeeper;
 use super::refusal::StateRefusal;
-use crate::Error;
+use super::{StateKeeper, Trouble};
 use crate::checkpoints::log_key_name;
+use crate::{Error, details};
+
+/// How the log is held to what was said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thoroughness {
+    /// By the tiles of its tree, which a start can afford; where they say something else, by the leaves.
+    Tiles,
+    /// By all of its leaves, and each tile by them.
+    Leaves,
+}
+
+/// What was said of the log: the root over its first leaves.
+struct Said {
+    /// Where.
+    place: Place,
+    size: u64,
+    root: Sha256Hash,
+}
+
+enum Place {
+    Checkpoint(String),
+    /// The checkpoint in the anchor. Where the anchor's own word was found wrong, this adds nothing.
+    AnchoredCheckpoint(String),
+    Anchor(PathBuf),
+}
 
 impl StateKeeper {
-    /// Compares the log with its checkpoints. The token is not asked.
+    /// Compares the log with what was said of it. The token is not asked. How many tiles of its tree are not those of its
+    /// leaves, as far as it was looked at; where only they are wrong, nothing is wrong with the log.
     pub(super) async fn compare_log(
         &self,
         state: &State,
         anchor: Option<&Anchor>,
+        thoroughness: Thoroughness,
         found: &mut Vec<StateRefusal>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let keys = log_keys(state);
         // What is wrong with the anchor as such was said.
-        let anchored = if found.iter().any(StateRefusal::is_of_the_anchor) { None } else { anchor };
-        let anchored = anchored.and_then(|anchor| anchor.checkpoint.clone());
-        let (reader, anchor, leaves) = (self.reader.clone(), self.anchor.clone(), state.leaves);
+        let anchor = if found.iter().any(StateRefusal::is_of_the_anchor) { None } else { anchor.cloned() };
+        let of_this = state.database;
+        let (reader, path, leaves) = (self.reader.clone(), self.anchor.clone(), state.leaves);
         let compared = crate::blocking(move || {
-            let mut found = Vec::new();
+            let (mut said, mut found) = (Vec::new(), Vec::new());
+            let mut take = |place: Place, note: &str| match said_by(&keys, leaves, place, note) {
+                Ok(one) => said.push(one),
+                Err(refusal) => found.push(refusal),
+            };
             let newest = reader.newest_checkpoint()?.map(|row| row.note);
             let cosigned = reader.newest_cosigned_checkpoint()?.map(|row| row.note);
             let shown = reader.shown_checkpoint()?.map(|row| row.note);
@@ -40,37 +71,64 @@ impl StateKeeper {
                 ("that was shown last, in the database,", shown),
             ] {
                 if let Some(note) = note {
-                    found.extend(compare(&reader, &keys, leaves, place, &note)?);
+                    take(Place::Checkpoint(place.to_owned()), &note);
                 }
             }
-            if let Some(note) = anchored {
-                let place = format!("in the anchor {}", Path::new(&anchor).display());
-                found.extend(compare(&reader, &keys, leaves, &place, &note)?);
+            if let Some(note) = anchor.as_ref().and_then(|anchor| anchor.checkpoint.as_ref()) {
+                take(Place::AnchoredCheckpoint(format!("in the anchor {}", path.display())), note);
             }
-            Ok::<_, StoreError>(found)
+            // Of a database that is behind it, the anchor says nothing.
+            let anchored = anchor.filter(|anchor| anchor.database == of_this && anchor.next_index <= leaves);
+            if let Some((size, root)) = anchored.and_then(|anchor| Some((anchor.next_index, anchor.log_root?))) {
+                said.push(Said { place: Place::Anchor(path), size, root });
+            }
+            let (forks, wrong_tiles) = hold_to(&reader, leaves, said, thoroughness)?;
+            found.extend(forks);
+            Ok::<_, StoreError>((found, wrong_tiles))
         });
-        found.extend(compared.await??);
-        Ok(())
+        let (compared, wrong_tiles) = compared.await??;
+        found.extend(compared);
+        Ok(wrong_tiles)
     }
 
-    /// From which size on the checkpoints in the database are not those of its log; `None` where the newest one is.
-    pub(super) async fn void_checkpoints(&self, state: &State) -> Result<Option<u64>, Error> {
+    /// Makes the tree of the log again from its leaves, on the record. How many tiles were not theirs.
+    pub(super) async fn remake_tiles(&self, epoch: Epoch) -> Result<u64, Trouble> {
+        let recorded = self.log.note(epoch, details::tree_remade()).await?.recorded;
+        let remade = self.log.remake_tree(&recorded, &self.reader).await?;
+        if remade > 0 {
+            tracing::warn!(
+                tiles = remade,
+                record = recorded.index(),
+                "tiles of the log's tree were not those of its leaves, and were made again: the disk is damaged, or somebody \
+                 edited the database"
+            );
+        }
+        Ok(remade)
+    }
+
+    /// Which checkpoints in the database are not those of its log, whose tiles are those of its leaves.
+    pub(super) async fn void_checkpoints(&self, state: &State) -> Result<VoidCheckpoints, Error> {
         let (keys, reader, leaves) = (log_keys(state), self.reader.clone(), state.leaves);
         let void = crate::blocking(move || {
             let void = |rows: Vec<CheckpointRow>| {
-                let mut void = None;
-                for row in rows.iter().rev() {
-                    if compare(&reader, &keys, leaves, "", &row.note)?.is_none() {
-                        break;
+                let mut void = Vec::new();
+                for row in rows {
+                    let said = said_by(&keys, leaves, Place::Checkpoint(String::new()), &row.note);
+                    let ours = match said {
+                        Ok(said) => kept_root(&reader, said.size)? == Some(said.root),
+                        Err(_refusal) => false,
+                    };
+                    if !ours {
+                        void.push(row.size);
                     }
-                    void = Some(row.size);
                 }
                 Ok::<_, StoreError>(void)
             };
-            let signed = void(reader.checkpoints_after(None, u32::MAX)?)?;
-            let cosigned = void(reader.cosigned_checkpoints_after(None, u32::MAX)?)?;
-            let shown = void(reader.shown_checkpoint()?.into_iter().collect())?;
-            Ok::<_, StoreError>(signed.into_iter().chain(cosigned).chain(shown).min())
+            Ok::<_, StoreError>(VoidCheckpoints {
+                signed: void(reader.checkpoints_after(None, u32::MAX)?)?,
+                cosigned: void(reader.cosigned_checkpoints_after(None, u32::MAX)?)?,
+                shown: void(reader.shown_checkpoint()?.into_iter().collect())?,
+            })
         });
         Ok(void.await??)
     }
@@ -85,34 +143,58 @@ pub(crate) fn log_keys(state: &State) -> Vec<PublicKey> {
     pinned.filter_map(|spki| PublicKey::from_spki_der(Algorithm::Ed25519, spki).ok()).collect()
 }
 
-/// What is wrong with a checkpoint, or with the log by it. The log may have had another name when it was signed.
-fn compare(
-    reader: &Reader,
-    keys: &[PublicKey],
-    leaves: u64,
-    place: &str,
-    note: &str,
-) -> Result<Option<StateRefusal>, StoreError> {
-    let not_ours = |why: String| Ok(Some(StateRefusal::CheckpointNotOurs { place: place.to_owned(), why }));
-    let signed = match SignedCheckpoint::parse(note.as_bytes()) {
-        Ok(signed) => signed,
-        Err(error) => return not_ours(error.to_string()),
+/// What a checkpoint says of the log; or what is wrong with it. The log may have had another name when it was signed.
+fn said_by(keys: &[PublicKey], leaves: u64, place: Place, note: &str) -> Result<Said, StateRefusal> {
+    let named = || match &place {
+        Place::Checkpoint(place) | Place::AnchoredCheckpoint(place) => place.clone(),
+        Place::Anchor(path) => path.display().to_string(),
     };
+    let not_ours = |why: String| StateRefusal::CheckpointNotOurs { place: named(), why };
+    let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(|error| not_ours(error.to_string()))?;
     let name = KeyName::parse(signed.unverified().origin());
     let verifier =
         |public| VerifierKey::from_public_key(name.as_ref().ok()?.clone(), SignatureKind::Ed25519, public).ok();
     let verifiers: Vec<VerifierKey> = keys.iter().filter_map(verifier).collect();
-    let (size, root) = match signed.verify(&verifiers) {
-        Ok(checkpoint) => (checkpoint.size(), *checkpoint.root()),
-        Err(error) => return not_ours(error.to_string()),
-    };
+    let checkpoint = signed.verify(&verifiers).map_err(|error| not_ours(error.to_string()))?;
+    let (size, root) = (checkpoint.size(), *checkpoint.root());
     if size > leaves {
-        return Ok(Some(StateRefusal::LogBehind { place: place.to_owned(), size, leaves }));
+        return Err(StateRefusal::LogBehind { place: named(), size, leaves });
     }
-    let same = match kept_tree(reader, size).root() {
-        Ok(kept) => kept == root,
-        Err(chancery_audit::tree::TileError::Read { source, .. }) => return Err(source),
-        Err(chancery_audit::tree::TileError::Short { .. }) => false,
-    };
-    Ok((!same).then(|| StateRefusal::LogForks { place: place.to_owned(), size }))
+    Ok(Said { place, size, root })
+}
+
+/// What the log is not, of what was said of it; and how many tiles are not those of its leaves. Where a root differs, the tiles
+/// that it was made of are believed no further than the leaves bear them out.
+fn hold_to(
+    reader: &Reader,
+    leaves: u64,
+    said: Vec<Said>,
+    thoroughness: Thoroughness,
+) -> Result<(Vec<StateRefusal>, u64), StoreError> {
+    let mut same = thoroughness == Thoroughness::Tiles;
+    for one in &said {
+        same = same && kept_root(reader, one.size)? == Some(one.root);
+    }
+    if same {
+        return Ok((Vec::new(), 0));
+    }
+    let walked = walk_leaves(reader, leaves, &said.iter().map(|one| one.size).collect())?;
+    let mut wrong = said;
+    wrong.retain(|one| walked.roots.get(&one.size) != Some(&Some(one.root)));
+    let of_the_anchor = wrong.iter().any(|one| matches!(one.place, Place::Anchor(_)));
+    let refusals = wrong.into_iter().filter_map(|Said { place, size, .. }| match place {
+        Place::AnchoredCheckpoint(_) if of_the_anchor => None,
+        Place::Checkpoint(place) | Place::AnchoredCheckpoint(place) => Some(StateRefusal::LogForks { place, size }),
+        Place::Anchor(path) => Some(StateRefusal::OtherLog { path, size }),
+    });
+    Ok((refusals.collect(), walked.wrong_tiles))
+}
+
+/// The root by the tiles; `None` where they have none.
+fn kept_root(reader: &Reader, size: u64) -> Result<Option<Sha256Hash>, StoreError> {
+    match kept_tree(reader, size).root() {
+        Ok(root) => Ok(Some(root)),
+        Err(TileError::Read { source, .. }) => Err(source),
+        Err(TileError::Short { .. }) => Ok(None),
+    }
 }

@@ -13,6 +13,7 @@ mod rows;
 mod secret;
 mod standing;
 
+use log::Thoroughness;
 pub(crate) use log::log_keys;
 pub use lost::LostKey;
 pub use offline::{Expected, InvalidExpected, StateDesk, StateError, StateReport};
@@ -24,7 +25,7 @@ pub(crate) use standing::needs_no_checked_state;
 
 use std::path::PathBuf;
 
-use chancery_audit::{Log, RecordError, StateRoot};
+use chancery_audit::{Log, RecordError, StateRoot, VoidCheckpoints};
 use chancery_hsm::{HsmFailure, Token};
 use chancery_model::Id;
 use chancery_store::{Reader, State};
@@ -68,9 +69,12 @@ impl StateKeeper {
     /// Holds the state to its seal from now on, if it is the one that was sealed; seals it, if none ever was. The epoch may
     /// be another afterwards.
     pub async fn take_up(&self, state: &State) -> Result<StateKey, Trouble> {
-        let examined = self.examine(state).await?;
+        let examined = self.examine(state, Thoroughness::Tiles).await?;
         if !examined.found.is_empty() {
             return Err(Trouble::Refused(self.refuse(state, examined.found).await));
+        }
+        if examined.wrong_tiles > 0 {
+            self.remake_tiles(state.epoch).await?;
         }
         match examined.key {
             Some(key) => {
@@ -109,7 +113,8 @@ impl StateKeeper {
         }
         let message = format!("the state is sealed for the first time, with the {rows} rows that it has");
         let (lost, statements) = (Vec::new(), Vec::new());
-        let anew = Anew { message: &message, database: None, void_checkpoints: None, lost, statements };
+        let anew =
+            Anew { message: &message, database: None, void_checkpoints: VoidCheckpoints::default(), lost, statements };
         self.seal_with_a_new_secret(state, root, anew).await
     }
 

@@ -9,6 +9,7 @@ use chancery_hsm::{HsmFailure, Token};
 use chancery_model::{Id, Sha256Hash};
 use chancery_store::{Reader, State};
 
+use super::log::Thoroughness;
 use super::lost::{Lost, LostKey};
 use super::refusal::{RowFinding, StateRefusal, StateRefused};
 use super::secret::Anew;
@@ -37,6 +38,8 @@ pub struct StateReport {
     pub found: Vec<StateRefusal>,
     /// Which of the service's own keys the token does not hold. The service goes by the state all the same.
     pub lost: Vec<LostKey>,
+    /// How many tiles of the log's tree were not those of its leaves, and were made again.
+    pub tiles_remade: u64,
 }
 
 /// What an operator has looked at, and accepts.
@@ -115,17 +118,22 @@ impl StateDesk {
         Self { keeper: StateKeeper { token, token_id, log, reader, anchor } }
     }
 
-    /// Looks at the state; what is wrong with it is recorded.
+    /// Looks at the state, and at all leaves of the log; what is wrong is recorded. Where nothing is but tiles of the log's tree,
+    /// these are made again, as the start would do it with those that it looks at.
     ///
     /// # Errors
     /// [`StateError`]
     pub async fn check(&self) -> Result<StateReport, StateError> {
         let state = self.load().await?;
-        let examined = self.keeper.examine(&state).await?;
-        let found =
-            if examined.found.is_empty() { Vec::new() } else { self.keeper.refuse(&state, examined.found).await.found };
+        let examined = self.keeper.examine(&state, Thoroughness::Leaves).await?;
+        let (mut found, mut tiles_remade) = (Vec::new(), 0);
+        if !examined.found.is_empty() {
+            found = self.keeper.refuse(&state, examined.found).await.found;
+        } else if examined.wrong_tiles > 0 {
+            tiles_remade = self.keeper.remake_tiles(state.epoch).await?;
+        }
         let lost = self.keeper.lost_keys(&state).await?.keys;
-        Ok(report(&state, examined.hash, found, lost))
+        Ok(StateReport { tiles_remade, ..report(&state, examined.hash, found, lost) })
     }
 
     /// Accepts the state as it is, on the record, and seals it anew; without `expected` whatever it is. What the token does not
@@ -135,9 +143,9 @@ impl StateDesk {
     /// [`StateError`]; nothing was accepted.
     pub async fn accept(&self, expected: Option<Expected>, reason: &str) -> Result<StateReport, StateError> {
         let state = self.load().await?;
-        let examined = self.keeper.examine(&state).await?;
+        let examined = self.keeper.examine(&state, Thoroughness::Leaves).await?;
         let Lost { keys, rows: lost } = self.keeper.lost_keys(&state).await?;
-        let report = report(&state, examined.hash, examined.found, keys);
+        let mut report = report(&state, examined.hash, examined.found, keys);
         if expected.is_some_and(|expected| expected != Expected { epoch: report.epoch, root: report.root }) {
             return Err(StateError::NotExpected(Box::new(report)));
         }
@@ -158,6 +166,8 @@ impl StateDesk {
         // An anchor of before, and a database of before, are another database's from now on. By epochs alone, a database from
         // before a restore would be ahead of what was restored and accepted since.
         let database = Some(chancery_crypto::new_uid().map_err(|error| StateError::State(error.into()))?);
+        // What is signed from now on is the log as its leaves are: of the tree nothing is believed.
+        report.tiles_remade = self.keeper.remake_tiles(state.epoch).await?;
         let void_checkpoints = self.keeper.void_checkpoints(&state).await.map_err(StateError::State)?;
         // What is sealed is what was looked at, in one transaction with the acceptance.
         match examined.key {
@@ -201,6 +211,7 @@ fn report(state: &State, root: Sha256Hash, found: Vec<StateRefusal>, lost: Vec<L
         sealed: state.seal.is_some(),
         found,
         lost,
+        tiles_remade: 0,
     }
 }
 

@@ -130,6 +130,18 @@ pub enum StateRefusal {
         /// Of which epoch.
         epoch: u64,
     },
+    /// The log is not the one of the anchor: an older database that was written to since, by refusals of itself for example,
+    /// so that it is not behind its anchor any more.
+    #[error(
+        "the log is not the one that the anchor {path} knows: its first {size} records are others. The database is of an \
+         earlier time and has recorded since, if nothing else then that it was refused; or its records were edited"
+    )]
+    OtherLog {
+        /// The file.
+        path: PathBuf,
+        /// How many records the anchor knows.
+        size: u64,
+    },
     /// It was another one when it was loaded once more.
     #[error("it was changed while it was being checked: what was loaded afterwards is not what was sealed")]
     Changed,
@@ -147,8 +159,7 @@ pub enum StateRefusal {
     },
     /// The log is not the one of a checkpoint.
     #[error(
-        "the first {size} records are not those that the checkpoint {place} was signed over: the log forks from it, or its tiles \
-         were edited"
+        "the first {size} records are not those that the checkpoint {place} was signed over: the log forks from it"
     )]
     LogForks {
         /// Where the checkpoint is.
@@ -179,6 +190,7 @@ impl StateRefusal {
                 | Self::OtherDatabase { .. }
                 | Self::Behind { .. }
                 | Self::Fork { .. }
+                | Self::OtherLog { .. }
         )
     }
 }

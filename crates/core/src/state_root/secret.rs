@@ -6,7 +6,8 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use chancery_audit::{
-    Leaf, NewSeal, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded, RowStatement, Sealer, StateRoot, sealed,
+    Leaf, NewSeal, Outcome, OutcomeItem, OutcomeResult, RecordError, Recorded, RowStatement, Sealer, StateRoot,
+    VoidCheckpoints, sealed,
 };
 use chancery_fail_point::FailPoint;
 use chancery_hsm::{DeviceMac, HsmErrorKind, HsmFailure, MacKey, Token};
@@ -73,8 +74,8 @@ pub(super) struct Anew<'a> {
     pub message: &'a str,
     /// The database's id from now on, where it is another one.
     pub database: Option<Uid>,
-    /// Checkpoints of so many leaves and more are not the log's.
-    pub void_checkpoints: Option<u64>,
+    /// Checkpoints in the database that are not the log's.
+    pub void_checkpoints: VoidCheckpoints,
     /// The service's own keys that are not in the token, as they are from now on.
     pub lost: Vec<RowChange>,
     /// What rows are that the record says otherwise so far.

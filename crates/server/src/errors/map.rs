@@ -74,6 +74,12 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                            (docs/operations.md)";
             Refusal::new(Code::FailedPrecondition, "LOG_INCOMPLETE", message)
         }
+        // What was seen is in the service's log.
+        Error::LogDamaged { what: _ } => {
+            let message = "what the service keeps of its log here is not what was signed, and so is not handed out; the \
+                           operator finds in /readyz and docs/operations.md what to do";
+            Refusal::new(Code::DataLoss, "LOG_DAMAGED", message)
+        }
         Error::LogNotSigned => {
             let message = "the service has no key to sign its log with; the operator gives the configuration a \
                            [system_ring] on a token that makes Ed25519 keys";

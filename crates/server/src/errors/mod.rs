@@ -165,6 +165,8 @@ fn write(error: &Error, items: Option<usize>) {
         Error::ArchiveUnreadable { index, why } => {
             tracing::warn!(record = index, why, items, "the leaf of an old record is not to be had")
         }
+        // Said once, as an error, when it was seen first.
+        Error::LogDamaged { what } => tracing::debug!(what, "refused, because the log is damaged"),
         Error::Internal { what } => tracing::error!(what, items, "a fault of ours"),
         Error::AccessDenied { .. }
         | Error::CallerSignature { .. }

@@ -118,6 +118,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::TooManyApiKeys { caller: id("shop"), limit: 32 }, Code::FailedPrecondition, "TOO_MANY_API_KEYS"),
         (Error::NoSystemRing, Code::FailedPrecondition, "SYSTEM_RING_MISSING"),
         (Error::LogGap, Code::FailedPrecondition, "LOG_INCOMPLETE"),
+        (Error::LogDamaged { what: "tile/0/000".to_owned() }, Code::DataLoss, "LOG_DAMAGED"),
         (Error::LogNotSigned, Code::FailedPrecondition, "LOG_NOT_SIGNED"),
         (Error::NoCheckpoint, Code::Unavailable, "CHECKPOINT_UNAVAILABLE"),
         (Error::ArchiveUnreadable { index: 7, why: String::new() }, Code::Unavailable, "ARCHIVE_UNAVAILABLE"),

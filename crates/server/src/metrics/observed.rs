@@ -274,6 +274,16 @@ fn observe_checkpoints(meter: &Meter, core: &Chancery) {
     gauge("chancery.log.counted_checkpoint.age", "s", description, age, counted);
     let watched = core.clone();
     meter
+        .u64_observable_gauge("chancery.log.damaged")
+        .with_description("1 once what is kept of the log was seen not to be what was signed, until the next start")
+        .with_callback(move |gauge| {
+            if let Some(standing) = watched.checkpoints() {
+                gauge.observe(u64::from(standing.damaged), &[]);
+            }
+        })
+        .build();
+    let watched = core.clone();
+    meter
         .u64_observable_gauge("chancery.log.witness.state")
         .with_description("1 for the state that the witness is in, 0 for the others")
         .with_callback(move |gauge| {

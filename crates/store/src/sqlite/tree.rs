@@ -51,6 +51,15 @@ pub(crate) fn tile(connection: &Connection, level: u8, index: u64) -> Result<Opt
         .map_err(failed("reading a tile of the log"))
 }
 
+/// Removes the tiles of a level from this place on; how many there were.
+pub(crate) fn remove_tiles(connection: &Connection, level: u8, from: u64) -> Result<usize, StoreError> {
+    let from = to_sql(from, "the place of a tile")?;
+    connection
+        .prepare_cached("DELETE FROM tiles WHERE level = ?1 AND idx >= ?2")
+        .and_then(|mut statement| statement.execute(params![level, from]))
+        .map_err(failed("removing tiles of the log"))
+}
+
 /// How many whole tiles of the lowest level there are, if none before the last is missing. Others are not kept of this level.
 pub(crate) fn whole_tiles(connection: &Connection) -> Result<u64, StoreError> {
     let count: i64 = connection
@@ -135,13 +144,17 @@ pub(crate) fn put_shown_checkpoint(connection: &Connection, checkpoint: &Checkpo
     Ok(())
 }
 
-/// Removes the checkpoints of this size and more, cosigned or not, shown or not.
-pub(crate) fn remove_checkpoints(connection: &Connection, from: u64) -> Result<(), StoreError> {
-    let from = to_sql(from, "the size of a checkpoint")?;
-    for table in [CheckpointTable::Signed, CheckpointTable::Cosigned, CheckpointTable::Shown] {
+/// Removes the checkpoints of these sizes from one table; the other has its own.
+pub(crate) fn remove_checkpoints(
+    connection: &Connection,
+    table: CheckpointTable,
+    sizes: &[u64],
+) -> Result<(), StoreError> {
+    for size in sizes {
+        let size = to_sql(*size, "the size of a checkpoint")?;
         connection
-            .prepare_cached(&format!("DELETE FROM {} WHERE size >= ?1", table.name()))
-            .and_then(|mut statement| statement.execute([from]))
+            .prepare_cached(&format!("DELETE FROM {} WHERE size = ?1", table.name()))
+            .and_then(|mut statement| statement.execute([size]))
             .map_err(failed("removing checkpoints of the log"))?;
     }
     Ok(())
@@ -227,12 +240,12 @@ mod tests {
             Timestamp::from_unix_micros(202 * 60_000_000)
         );
         assert_eq!(checkpoints_after(&connection, CheckpointTable::Signed, Some(30), 2).unwrap().len(), 2);
-        remove_checkpoints(&connection, 50).unwrap();
-        assert_eq!(sizes(), [0, 30]);
+        remove_checkpoints(&connection, CheckpointTable::Signed, &[30, 50, 70]).unwrap();
+        assert_eq!(sizes(), [0, 60]);
     }
 
     #[test]
-    fn cosigned_checkpoints_are_kept_apart_and_go_with_the_others() {
+    fn cosigned_checkpoints_are_kept_apart_and_removed_apart() {
         let connection = database();
         let newest = |table| newest_checkpoint(&connection, table).unwrap().map(|checkpoint| checkpoint.size);
         let keep = |table, size: u64| {
@@ -250,14 +263,14 @@ mod tests {
         }
         let both = || (newest(CheckpointTable::Signed), newest(CheckpointTable::Cosigned));
         assert_eq!(both(), (Some(4), Some(2)));
-        remove_checkpoints(&connection, 3).unwrap();
-        assert_eq!(both(), (Some(1), Some(2)), "those between were not kept");
-        remove_checkpoints(&connection, 2).unwrap();
-        assert_eq!(both(), (Some(1), None));
+        remove_checkpoints(&connection, CheckpointTable::Cosigned, &[2, 4]).unwrap();
+        assert_eq!(both(), (Some(4), None), "what is void of the one is not of the other");
+        remove_checkpoints(&connection, CheckpointTable::Signed, &[4]).unwrap();
+        assert_eq!(both(), (Some(1), None), "those between were not kept");
     }
 
     #[test]
-    fn one_checkpoint_is_shown_and_goes_with_the_others() {
+    fn one_checkpoint_is_shown_until_it_is_void() {
         let connection = database();
         let shown =
             || newest_checkpoint(&connection, CheckpointTable::Shown).unwrap().map(|checkpoint| checkpoint.size);
@@ -267,9 +280,9 @@ mod tests {
             put_shown_checkpoint(&connection, &row).unwrap();
             assert_eq!(shown(), Some(size));
         }
-        remove_checkpoints(&connection, 10).unwrap();
+        remove_checkpoints(&connection, CheckpointTable::Shown, &[10]).unwrap();
         assert_eq!(shown(), Some(9));
-        remove_checkpoints(&connection, 9).unwrap();
+        remove_checkpoints(&connection, CheckpointTable::Shown, &[9]).unwrap();
         assert_eq!(shown(), None);
     }
 
@@ -294,5 +307,7 @@ mod tests {
         put_tile(&connection, 1, 0, &[3; 64]).unwrap();
         assert_eq!(whole_tiles(&connection).unwrap(), 1, "those of the lowest level");
         assert!(put_tile(&connection, 0, 2, &[3; 33]).is_err());
+        assert_eq!(remove_tiles(&connection, 1, 1).unwrap(), 1);
+        assert_eq!((tile(&connection, 1, 7).unwrap(), tile(&connection, 1, 0).unwrap()), (None, Some(vec![3; 64])));
     }
 }
