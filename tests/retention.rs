@@ -52,6 +52,12 @@ async fn signed(chancery: &Chancery, key: &str, message: &[u8]) -> (u64, u64) {
     (index, outcome)
 }
 
+/// The newest act there is.
+async fn newest_act(chancery: &Chancery) -> u64 {
+    let acts = v1::ListRecordsRequest { kind: RecordKind::Act.into(), ..v1::ListRecordsRequest::default() };
+    records(&chancery.operator().await.unwrap(), acts).await.first().unwrap().index
+}
+
 async fn record(operator: &Client, index: u64) -> Record {
     operator.get_record(index).await.unwrap().unwrap()
 }
@@ -75,7 +81,7 @@ fn verified(folder: &Path) -> Report {
     let query = RecordQuery { order: Order::OldestFirst, limit: u32::MAX, ..RecordQuery::default() };
     let records = reader.list_records(&query).unwrap().records.into_iter().map(|record| {
         let details = record.details.map(|details| (details.salt, details.content));
-        Ok::<_, StoreError>(LogRecord { index: record.index, leaf: record.leaf, details })
+        Ok::<_, StoreError>(LogRecord { index: record.index, leaf: record.leaf, details, erased_by: record.erased_by })
     });
     verify_log(vec![key], records, checkpoints.into_iter().map(Ok)).unwrap()
 }
@@ -196,8 +202,33 @@ async fn without_a_rule_nothing_is_erased_and_a_row_that_somebody_removed_is_sai
         .unwrap();
     chancery.restart().await.unwrap();
     let (new, _) = signed(&chancery, &made, b"m").await;
-    let shown = succeed(chancery.cli().args(["audit", "show", &old.to_string()]));
-    assert!(shown.contains("by no record: somebody removed"), "{shown}");
+    let (shown, code) = run(chancery.cli().args(["audit", "show", &old.to_string()]));
+    assert!(code == Some(1) && shown.contains("by no record: somebody removed"), "{shown}");
+    // Whoever verifies the log is told, of the database and of the service.
+    let key = succeed(chancery.cli().args(["audit", "log-key"]));
+    let database = hand::database(&chancery.dir()).display().to_string();
+    let all = |arguments: &[&str]| {
+        let verify = ["audit", "verify", "-o", "json", "--log-key", key.trim()];
+        let (said, code) = run(chancery.cli().args(verify).args(arguments));
+        let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        (said, code)
+    };
+    for arguments in [&["--database", &database] as &[&str], &[]] {
+        let (said, code) = all(arguments);
+        assert_eq!((&said["verified"], code), (&Value::Bool(false), Some(1)), "{said}");
+        let removed = serde_json::json!({"erased": 0, "removed": 1, "first_removed": [old]});
+        assert_eq!(said["report"]["missing"], removed, "{said}");
+    }
+    // A note that names an act that says nothing of the kind is not believed.
+    let act = newest_act(&chancery).await;
+    hand::open(&hand::database(&chancery.dir()))
+        .execute("INSERT INTO erased VALUES (?1, ?2)", [old, act].map(|index| i64::try_from(index).unwrap()))
+        .unwrap();
+    let (shown, code) = run(chancery.cli().args(["audit", "show", &old.to_string(), "-o", "json"]));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["commitment"], code), (&Value::from("REMOVED"), Some(1)), "{shown}");
+    assert_eq!(all(&[]).1, Some(1));
+    hand::open(&hand::database(&chancery.dir())).execute("DELETE FROM erased", []).unwrap();
     let operator = chancery.operator().await.unwrap();
     for index in (0..new).filter(|index| *index != old) {
         let record = record(&operator, index).await;
@@ -281,13 +312,18 @@ async fn what_an_interrupted_erasure_has_left_is_no_fault_and_goes_with_the_next
             .unwrap()
     };
     let _said = verify();
-    // As it is between the two steps.
+    // As it is between the two steps of an erasure.
+    let mut erase = command(program());
+    erase.args(["state", "erase-details", "--caller", "caller", "--reason", "ticket 4711", "--config"]);
+    let _said = succeed(erase.arg(chancery.config()));
+    assert_eq!(left(), 0);
     let empty = format!(
-        "UPDATE details SET salt = zeroblob(32), content = zeroblob(0), caller = NULL WHERE idx = {old};
-         INSERT INTO erased VALUES ({old}, 0);"
+        "INSERT INTO details (idx, salt, content, time, kind)
+         SELECT {old}, zeroblob(32), zeroblob(0), time, 1 FROM details WHERE idx = 0"
     );
     hand::open(&database).execute_batch(&empty).unwrap();
-    let _said = verify();
+    let said = verify();
+    assert!(said.contains("of 2 records erased"), "intent and outcome: {said}");
     assert_eq!(left(), 1);
     chancery.restart().await.unwrap();
     eventually("the row is removed, without a rule", async || (left() == 0).then_some(())).await;

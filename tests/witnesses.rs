@@ -569,6 +569,11 @@ async fn whoever_verifies_a_log_says_which_witnesses_it_must_have() {
         // The service hands out what counts alone.
         let rest = report["records"].as_u64() > Some(behind);
         assert_eq!(rest, !place.is_empty(), "{place:?}: {said}");
+        // It says itself how much more there is, which is in the database.
+        let uncovered = report["uncovered"].as_u64().unwrap();
+        assert_eq!(uncovered > 0, place.is_empty(), "{place:?}: {said}");
+        let there = report["records"].as_u64().unwrap() + uncovered;
+        assert!(there >= second["records"].as_u64().unwrap(), "{place:?}: {said}");
         let (said, code) = verify(&["--witness".to_owned(), stranger.to_string()]);
         assert!(code == Some(1) && said["report"]["witnessed"]["records"] == 0, "{place:?}: {said}");
         let mut for_people = scene.chancery.cli();

@@ -48,7 +48,8 @@ impl Follower {
             }
             for row in rows {
                 let details = row.details.map(|details| (details.salt, details.content));
-                self.verifier.record(&LogRecord { index: row.index, leaf: row.leaf, details }).map_err(broken)?;
+                let record = LogRecord { index: row.index, leaf: row.leaf, details, erased_by: row.erased_by };
+                self.verifier.record(&record).map_err(broken)?;
             }
         }
         self.verifier.checkpoint(&seen).map_err(broken)
@@ -60,6 +61,9 @@ impl Follower {
         let log_keys = chancery_core::kept_log_keys(&reader).map_err(broken)?;
         let trusted = Trusted { log_keys, checkpoints: self.seen.take().into_iter().collect(), ..Trusted::default() };
         let report = verify_database(&reader, None, trusted, |_, _| ()).map_err(broken)?;
+        if report.missing.as_ref().is_none_or(|missing| missing.removed > 0) {
+            return violation!("details were removed off the record: {:?}", report.missing);
+        }
         if report.attested < self.verifier.size() || report.attested != report.size {
             return violation!("the log ends with {report:?}, and {} records were signed for", self.verifier.size());
         }

@@ -18,4 +18,4 @@ pub use error::ExportError;
 pub use exporter::{Exported, Exporter};
 pub use files::ExportedLog;
 
-pub(crate) use details::{details_path, read_details};
+pub(crate) use details::{details_path, leaves_of, read_details};

@@ -59,7 +59,7 @@ pub use chancery_store::RowTable;
 pub use codes::{Decision, DenialReason, Kind, OutcomeResult, action_code, action_from_code};
 pub use commitment::{commitment_to_details, commitment_to_row};
 pub use details::{AuthenticationDetails, Details, ItemDetails, SignedDetails};
-pub use erase::{EraseStep, Erased, ToErase, erasable};
+pub use erase::{EraseStep, Erased, ErasureSaid, ToErase, erasable};
 pub use growing::TreeHead;
 pub use health::LogHealth;
 pub use hex::{Hex, NotHex};

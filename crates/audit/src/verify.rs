@@ -4,13 +4,15 @@
 //! In scope: everything that docs/audit-record.md lets a reader check, the tree, and the checkpoints. Out of scope: where
 //! records come from (an export, a database, a server), and the state root (`core`).
 //!
-//! Memory does not grow with the log: the tree's right edge, and the intents that are open, of which a log that Chancery
-//! wrote has few ([`MAX_OPEN`] is refused).
+//! Memory does not grow with the log: the tree's right edge, the intents that are open, of which a log that Chancery wrote has
+//! few ([`MAX_OPEN`] is refused), and the acts of erasures that are still to come, a few an hour.
 
 mod archived;
 mod database;
 mod exported;
 mod fault;
+mod found_by;
+mod missing;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ mod walk;
 pub use database::verify_database;
 pub use exported::verify_exported;
 pub use fault::{Check, Fault, Place};
+pub use missing::{DetailsKept, Missing};
 pub use order::MAX_OPEN;
 
 use crate::checkpoint::SignedCheckpoint;
@@ -28,6 +31,7 @@ use crate::note::{KeyName, VerifierKey};
 use crate::tree::{Appender, Tile, leaf_hash};
 use crate::witness::{NotWitnessed, WitnessPolicy};
 use chancery_model::Sha256Hash;
+use missing::MissingDetails;
 use order::Order;
 use walk::{Stop, walk};
 
@@ -40,6 +44,8 @@ pub struct LogRecord {
     pub leaf: Vec<u8>,
     /// Salt and details; `None` where they were erased, or where the source has none.
     pub details: Option<([u8; 32], Vec<u8>)>,
+    /// The act that says that they were erased, as the source names it, where it names one.
+    pub erased_by: Option<u64>,
 }
 
 /// What a log without a fault is.
@@ -59,6 +65,8 @@ pub struct Report {
     pub witnessed: Option<Witnessed>,
     /// How many records had their details, which match.
     pub details: u64,
+    /// What became of the details that are missing; `None` where the source does not say.
+    pub missing: Option<Missing>,
 }
 
 /// What enough of the witnesses that were named vouch for.
@@ -110,6 +118,7 @@ pub struct LogVerifier {
     witnesses: WitnessPolicy,
     witnessed: Witnessed,
     details: u64,
+    missing: MissingDetails,
 }
 
 impl LogVerifier {
@@ -125,6 +134,7 @@ impl LogVerifier {
             witnesses: WitnessPolicy::default(),
             witnessed: Witnessed::default(),
             details: 0,
+            missing: MissingDetails::default(),
         }
     }
 
@@ -132,6 +142,12 @@ impl LogVerifier {
     #[must_use]
     pub fn with_witnesses(self, witnesses: WitnessPolicy) -> Self {
         Self { witnesses, ..self }
+    }
+
+    /// The same of a source that says so much of details that are missing.
+    #[must_use]
+    pub fn with_details(self, kept: DetailsKept) -> Self {
+        Self { missing: MissingDetails::new(kept), ..self }
     }
 
     /// How many records were verified.
@@ -155,7 +171,7 @@ impl LogVerifier {
     }
 
     fn check_record(&mut self, record: &LogRecord, whole: impl FnMut(Tile, &[Sha256Hash])) -> Result<(), Check> {
-        let LogRecord { index, leaf: bytes, details } = record;
+        let LogRecord { index, leaf: bytes, details, erased_by } = record;
         if *index != self.size() {
             return Err(Check::Index { found: *index });
         }
@@ -166,6 +182,8 @@ impl LogVerifier {
             }
             self.details += 1;
         }
+        let content = details.as_ref().map(|(_, content)| content.as_slice());
+        self.missing.next(*index, &leaf, content, *erased_by)?;
         self.order.next(*index, leaf)?;
         self.tree.append(leaf_hash(bytes), whole);
         Ok(())
@@ -207,10 +225,27 @@ impl LogVerifier {
         Ok(())
     }
 
+    /// The acts behind the last record that was verified which are said to have erased details before it. Those that are had
+    /// from the source are given to [`LogVerifier::act_behind`]; of the others nothing is believed.
+    #[must_use]
+    pub fn acts_behind(&self) -> Vec<u64> {
+        self.missing.named_behind(self.size())
+    }
+
+    /// Takes an act behind the last record. It has to be one by its own words; that it is in the log is not verified.
+    pub fn act_behind(&mut self, act: &LogRecord) {
+        let LogRecord { index, leaf, details, erased_by: _ } = act;
+        if let (Ok(leaf), Some((salt, details))) = (Leaf::decode(leaf), details)
+            && commitment_to_details(salt, details) == leaf.commitment
+        {
+            self.missing.said_by(*index, &leaf, details);
+        }
+    }
+
     /// The end of the log: what was found.
     #[must_use]
     pub fn finish(self) -> Report {
-        let Self { log_keys: _, tree, order, checkpoints, attested, witnesses, witnessed, details } = self;
+        let Self { log_keys: _, tree, order, checkpoints, attested, witnesses, witnessed, details, missing } = self;
         let witnessed = (!witnesses.keys().is_empty()).then_some(witnessed);
         Report {
             size: tree.size(),
@@ -220,6 +255,7 @@ impl LogVerifier {
             attested,
             witnessed,
             details,
+            missing: missing.finish(),
         }
     }
 }
@@ -235,5 +271,5 @@ pub fn verify_log<E>(
 ) -> Result<Report, VerifyError<E>> {
     let records = records.into_iter().map(|record| record.map_err(Stop::Read));
     let checkpoints = checkpoints.into_iter().map(|checkpoint| checkpoint.map_err(Stop::Read));
-    walk(LogVerifier::new(log_keys), records, checkpoints, |_, _| Ok(()))
+    walk(LogVerifier::new(log_keys), records, checkpoints, |_, _| Ok(())).map(LogVerifier::finish)
 }

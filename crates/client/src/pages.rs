@@ -13,6 +13,9 @@ use crate::ClientError;
 /// How many items a page asks for.
 pub(crate) const PAGE_SIZE: i32 = 500;
 
+/// How many pages without items may follow each other in a list that has none.
+const EMPTY_PAGES: u32 = 1_000;
+
 /// One page, and the token of the next; empty on the last. An item that this client does not understand is an error of its
 /// own.
 pub(crate) type Page<T> = (Vec<Result<T, ClientError>>, String);
@@ -26,6 +29,8 @@ pub struct Pages<T> {
     fetch: Box<dyn FnMut(String) -> Fetching<T> + Send>,
     items: VecDeque<Result<T, ClientError>>,
     state: State<T>,
+    /// How many more pages without items are borne with before the next item; `None`: any number, as a search has.
+    empty: Option<u32>,
 }
 
 enum State<T> {
@@ -45,7 +50,14 @@ impl<T> Pages<T> {
             fetch: Box::new(move |token| Box::pin(fetch(token))),
             items: VecDeque::new(),
             state: State::More(String::new()),
+            empty: None,
         }
+    }
+
+    /// The same of a list whose pages have items, but for the last: a service that says on and on that there is more, and gives
+    /// nothing, is an error.
+    pub(crate) fn without_empty_pages(self) -> Self {
+        Self { empty: Some(EMPTY_PAGES), ..self }
     }
 
     /// The next item; `None` after the last, and after a page that could not be fetched.
@@ -90,6 +102,16 @@ impl<T: Unpin> Stream for Pages<T> {
                     };
                     match page {
                         Ok((items, next)) => {
+                            if let Some(left) = self.empty.filter(|_| items.is_empty() && !next.is_empty()) {
+                                let Some(left) = left.checked_sub(1) else {
+                                    let what =
+                                        format!("more than {EMPTY_PAGES} pages of a list without anything on them");
+                                    return Poll::Ready(Some(Err(ClientError::Answer { what })));
+                                };
+                                self.empty = Some(left);
+                            } else if !items.is_empty() {
+                                self.empty = self.empty.map(|_| EMPTY_PAGES);
+                            }
                             self.items.extend(items);
                             self.state = if next.is_empty() { State::Ended } else { State::More(next) };
                         }
@@ -144,6 +166,23 @@ mod tests {
         assert!(list.next().await.unwrap().is_err(), "not understood");
         assert_eq!(list.collect().await.unwrap(), [3], "and the list goes on");
         assert_eq!(fetched.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_gives_nothing_and_says_that_there_is_more_is_left() {
+        let fetched = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&fetched);
+        // An item now and then is progress.
+        let mut list = Pages::new(move |_| {
+            let page = count.fetch_add(1, Ordering::SeqCst);
+            async move { Ok((if page == 900 { vec![Ok(1)] } else { vec![] }, "more".to_owned())) }
+        })
+        .without_empty_pages();
+        assert_eq!(list.next().await.unwrap().unwrap(), 1);
+        let error = list.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, ClientError::Answer { .. }), "{error}");
+        assert_eq!(fetched.load(Ordering::SeqCst), 901 + 1_001);
+        assert!(list.next().await.is_none());
     }
 
     #[tokio::test]

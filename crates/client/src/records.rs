@@ -165,7 +165,14 @@ impl Client {
             start_index,
             end_index,
         };
-        Pages::new(move |page_token| {
+        // A search looks at so many records in a call, whether any matches or not.
+        let searches = request.kind != 0
+            || request.decision != 0
+            || request.start_time.is_some()
+            || request.end_time.is_some()
+            || !(request.caller.is_empty() && request.action.is_empty() && request.resource.is_empty())
+            || !(request.digest.is_empty() && request.trace_id.is_empty());
+        let pages = Pages::new(move |page_token| {
             let (client, request) = (client.clone(), v1::ListRecordsRequest { page_token, ..request.clone() });
             async move {
                 let v1::ListRecordsResponse { records, next_page_token } = client
@@ -175,7 +182,22 @@ impl Client {
                     .await?;
                 Ok((records.into_iter().map(Record::try_from).collect(), next_page_token))
             }
-        })
+        });
+        if searches { pages } else { pages.without_empty_pages() }
+    }
+
+    /// The newest record; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Client::sign`].
+    pub async fn newest_record(&self) -> Result<Option<Record>, ClientError> {
+        let request = v1::ListRecordsRequest { page_size: 1, ..v1::ListRecordsRequest::default() };
+        let v1::ListRecordsResponse { records, next_page_token: _ } = self
+            .call(Repeat::Safe, request, |connection, request| async move {
+                AuditServiceClient::new(connection).list_records(request).await
+            })
+            .await?;
+        records.into_iter().next().map(Record::try_from).transpose()
     }
 }
 

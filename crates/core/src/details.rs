@@ -468,7 +468,7 @@ pub(crate) fn details_erased(what: Erased, days: NonZeroU16, due: &ToErase) -> A
         Erased::Signatures => "signature_details_days",
         Erased::Refusals => "refusal_details_days",
     };
-    let erased = erased(what, due);
+    let erased = due.said(what);
     let message = format!("by rule, {rule} = {days}: {erased}; they are {days} days older than this record, or more");
     of_the_service(None, [0; 32], Details { message: Some(message), ..Details::default() })
 }
@@ -488,20 +488,11 @@ pub(crate) fn leaves_archived(days: NonZeroU16, copied: &Copied) -> Act {
 
 /// The same of a caller, who is not named: this record keeps its details.
 pub(crate) fn details_erased_of(what: Erased, caller: Uid, reason: &str, due: &ToErase) -> Act {
-    let erased = erased(what, due);
+    let erased = due.said(what);
     let message =
         format!("by an operator at the machine, of the caller with the uid {caller}: {erased}; because: {reason}");
     let details = Details { message: Some(message), ..Details::default() };
     Act { resource: caller, ..of_the_service(None, [0; 32], details) }
-}
-
-fn erased(what: Erased, due: &ToErase) -> String {
-    let (count, (first, last)) = (due.count(), due.range());
-    let records = match what {
-        Erased::Signatures => "intents and outcomes",
-        Erased::Refusals => "refusals",
-    };
-    format!("the details of {count} {records} between the records {first} and {last} are erased, with their salts")
 }
 
 /// What a rule of a key makes the service do to a version.

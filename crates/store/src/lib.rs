@@ -32,8 +32,8 @@ pub use error::{OpenError, StoreError};
 pub use open::open;
 pub use reader::Reader;
 pub use record::{
-    Erasable, ErasableQuery, LogEnd, LogRow, NewRecord, OpenIntent, Order, RecordEnd, RecordPage, RecordProgress,
-    RecordQuery, SEARCHED_BYTES, SearchColumns, StoredDetails, StoredRecord,
+    Erasable, ErasableQuery, FoundBy, LogEnd, LogRow, NewRecord, OpenIntent, Order, RecordEnd, RecordPage,
+    RecordProgress, RecordQuery, SEARCHED_BYTES, SearchColumns, StoredDetails, StoredRecord,
 };
 pub use rows::{
     ApiKeyRow, CallerRegistration, CallerRow, CheckpointRow, Epoch, Head, KeyRingRow, KeyRow, KeyVersionRow,

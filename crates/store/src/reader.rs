@@ -150,6 +150,15 @@ impl Reader {
         Ok(rows)
     }
 
+    /// The records that are not found by digest and trace id yet, from one on and below another: they are of versions that did
+    /// not search, and a service that starts reads their details step by step.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the database failed.
+    pub fn not_searchable(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        tree::not_searchable(self.pool.take()?.connection())
+    }
+
     /// Where the log ends.
     ///
     /// # Errors

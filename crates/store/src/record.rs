@@ -180,6 +180,38 @@ pub struct LogRow {
     pub leaf: Vec<u8>,
     /// The details; `None` once they were erased.
     pub details: Option<StoredDetails>,
+    /// By what the record is found, where there is a row of details.
+    pub found_by: Option<FoundBy>,
+    /// The record that says so, where they were erased on the record.
+    pub erased_by: Option<u64>,
+}
+
+/// By what a record is found, as it stands beside its details: nothing commits to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FoundBy {
+    /// The kind's code.
+    pub kind: u8,
+    /// The caller's id.
+    pub caller: Option<String>,
+    /// The resource's full name.
+    pub resource: Option<String>,
+    /// Whether the key is that of the resource, or none where that has none.
+    pub key_is_the_resources: bool,
+    /// The action.
+    pub action: Option<String>,
+    /// The decision's code.
+    pub decision: Option<u8>,
+    /// The first bytes of the digest of what is signed.
+    pub digest: Option<Vec<u8>>,
+    /// The trace id of the request.
+    pub trace_id: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for FoundBy {
+    // Names, addresses and digests go into the record, not into logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FoundBy(..)")
+    }
 }
 
 /// Where a log ends, by what the head says and by what there is; the same, unless leaves are missing.

@@ -255,11 +255,7 @@ impl Archive {
         if files.is_published() {
             return Err(CopyError::Export { folder: self.folder().to_owned() });
         }
-        let new = !self.folder().is_dir();
         files.make()?;
-        if new {
-            files.sync("..")?;
-        }
         if !files.has_log_keys() {
             return Ok(files.put_log_keys(keys)?);
         }

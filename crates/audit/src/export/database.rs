@@ -63,9 +63,9 @@ pub fn export_database(
         if rows.is_empty() {
             break;
         }
-        for LogRow { index, leaf, details } in rows {
+        for LogRow { index, leaf, details, found_by: _, erased_by } in rows {
             let details = details.map(|details| (details.salt, details.content));
-            exporter.record(&LogRecord { index, leaf, details })?;
+            exporter.record(&LogRecord { index, leaf, details, erased_by })?;
         }
     }
     let kept = signed.chain(cosigned).chain(shown.map(Ok));

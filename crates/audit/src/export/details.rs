@@ -34,6 +34,14 @@ fn line(line: &Line) -> Result<String, String> {
     serde_json::to_string(line).map_err(|error| error.to_string())
 }
 
+/// The records of a bundle, before their details are put to them.
+pub(crate) fn leaves_of(tile: Tile, leaves: &[&[u8]]) -> impl Iterator<Item = LogRecord> {
+    let first = tile.index() * u64::from(TILE_WIDTH);
+    let record =
+        |(index, leaf): (u64, &&[u8])| LogRecord { index, leaf: leaf.to_vec(), details: None, erased_by: None };
+    (first..).zip(leaves).map(record)
+}
+
 /// Puts the details of a bundle to its records. Read strictly: what is read is byte for byte what would be written.
 pub(crate) fn read_details(tile: Tile, bytes: &[u8], records: &mut [LogRecord]) -> Result<(), Fault> {
     let mut lines = bytes.split(|byte| *byte == b'\n').enumerate().peekable();

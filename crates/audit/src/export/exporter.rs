@@ -1,6 +1,6 @@
 //! Writes an export, or goes on with one.
 
-use super::details::{details_path, push_details};
+use super::details::{details_path, leaves_of, push_details, read_details};
 use super::error::{ExportError, failed};
 use super::files::ExportedLog;
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -14,7 +14,11 @@ use std::path::Path;
 const CHECKPOINT_LIMIT: u64 = 1 << 20;
 /// 256 leaves with their lengths, of the longest.
 const BUNDLE_LIMIT: u64 = 256 * (65_535 + 2);
+/// The details of 256 records, of a few KiB each; more is not read.
+const DETAILS_LIMIT: u64 = 256 << 20;
 const TILE_BYTES: u64 = 256 * 32;
+/// How many of the whole bundles that were published are held to their hashes again before an export is gone on with.
+const HELD_BUNDLES: u64 = 16;
 
 /// What was exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +29,15 @@ pub struct Exported {
     pub added: u64,
     /// How many records the checkpoint that was to be exported covers, where one of more was published before.
     pub behind: Option<u64>,
+    /// From which record on what was there before was held to its hashes again, entries and details; before it, tiles alone
+    /// were. The verification of an export reads all of it.
+    pub held_from: u64,
 }
 
 /// Takes the records of a log into a folder, up to the size of one checkpoint, which it publishes last.
 ///
-/// Interrupted, it is taken up at the last whole bundle. All files are on the disk before the checkpoint is there. The
-/// checkpoint that is published never becomes smaller: where one of more records was published before, it stays, once the log
+/// Interrupted, it is taken up at the last whole bundle. A file has its name only once it is on the disk, and all of them are
+/// there before the checkpoint is. Records are taken up to the size of the checkpoint, and none beyond. The checkpoint that is published never becomes smaller: where one of more records was published before, it stays, once the log
 /// has shown that it still has these records, and the smaller one is kept beside it.
 #[derive(Debug)]
 pub struct Exporter {
@@ -92,7 +99,8 @@ impl Exporter {
     /// The index of the record that is wanted next; `None` where there are enough.
     #[must_use]
     pub fn wants(&self) -> Option<u64> {
-        (self.tree.size() < self.checkpoint.unverified().size()).then(|| self.tree.size())
+        let wanted = self.tree.size() < self.checkpoint.unverified().size() && self.ahead().is_none();
+        wanted.then(|| self.tree.size())
     }
 
     /// Takes the next record.
@@ -100,7 +108,11 @@ impl Exporter {
     /// # Errors
     /// [`ExportError`]: it is not the one that is wanted, or cannot be written.
     pub fn record(&mut self, record: &LogRecord) -> Result<(), ExportError> {
-        let index = self.tree.size();
+        let Some(index) = self.wants() else {
+            let what =
+                format!("the checkpoint is of {} records, and does not cover it", self.checkpoint.unverified().size());
+            return Err(ExportError::Record { index: record.index, what });
+        };
         let refused = |what| ExportError::Record { index, what };
         if record.index != index {
             return Err(refused(format!("record {} stands in its place", record.index)));
@@ -172,7 +184,6 @@ impl Exporter {
         for checkpoint in kept {
             self.keep(&checkpoint?, size, keys)?;
         }
-        let published = self.before.as_ref().map_or(0, |before| before.unverified().size());
         let mut checkpoint = self.checkpoint.clone();
         if let Some(before) = &self.before {
             self.keep(before, size, keys)?;
@@ -181,13 +192,18 @@ impl Exporter {
             }
         }
         self.export.add_log_keys(keys)?;
-        self.sync()?;
+        self.sync_names()?;
         let name = Resource::Checkpoint.to_string();
         self.export.write(&name, checkpoint.to_string().as_bytes())?;
-        self.export.sync(&name)?;
-        self.export.sync("")?;
+        self.export.sync_folders_of([&name])?;
         self.remove_partial_tiles()?;
-        Ok(Exported { checkpoint, added: size - published, behind: None })
+        let published = self.published();
+        Ok(Exported { checkpoint, added: size - published, behind: None, held_from: held_from(published) })
+    }
+
+    /// How many records were published before.
+    fn published(&self) -> u64 {
+        self.before.as_ref().map_or(0, |before| before.unverified().size())
     }
 
     /// Keeps the checkpoint beside the larger one that was published before, which stays.
@@ -204,16 +220,14 @@ impl Exporter {
         }
         self.keep(&self.checkpoint, of, keys)?;
         self.export.add_log_keys(keys)?;
-        self.export.sync("")?;
-        Ok(Exported { checkpoint: published, added: 0, behind: Some(size) })
+        self.export.sync_folders_of([ExportedLog::kept_name(size)])?;
+        Ok(Exported { checkpoint: published, added: 0, behind: Some(size), held_from: held_from(of) })
     }
 
-    /// Lets the next run begin where this one began: the whole tiles say which records are there.
+    /// Lets the next run begin where what was published ends: the whole tiles say which records are there.
     fn take_back(&self) -> Result<(), ExportError> {
-        let width = u64::from(TILE_WIDTH);
-        let mut added =
-            (self.first / width..self.tree.size() / width).filter_map(|index| Tile::new(0, index, TILE_WIDTH));
-        added.try_for_each(|tile| self.export.remove(&tile.to_string()))
+        let mut new = Tile::of_tree(self.tree.size()).filter(|tile| tile.is_whole() && self.is_new(*tile));
+        new.try_for_each(|tile| self.export.remove(&tile.to_string()))
     }
 
     /// Keeps a checkpoint beside the one that is published, of so many records, unless one that says as much is kept there.
@@ -230,31 +244,27 @@ impl Exporter {
         self.export.keep_checkpoint(size, &checkpoint.to_string())
     }
 
-    /// Brings to the disk what was written.
-    fn sync(&self) -> Result<(), ExportError> {
-        for tile in Tile::of_tree(self.tree.size()).filter(|tile| self.is_new(*tile)) {
-            self.export.sync(&tile.to_string())?;
-            if tile.level() == 0 {
-                self.export.sync(&Resource::Entries(tile).to_string())?;
-                if self.details.is_some() {
-                    self.export.sync(&details_path(tile))?;
-                }
-            }
-        }
-        Ok(())
+    /// Brings the names of what was written to the disk; each file is there already.
+    fn sync_names(&self) -> Result<(), ExportError> {
+        let new = Tile::of_tree(self.tree.size()).filter(|tile| self.is_new(*tile));
+        let beside = |tile: Tile| [Resource::Entries(tile).to_string(), details_path(tile)];
+        let details = self.details.is_some();
+        let names = new.flat_map(|tile| {
+            let beside = beside(tile).into_iter().take(if tile.level() > 0 { 0 } else { 1 + usize::from(details) });
+            std::iter::once(tile.to_string()).chain(beside)
+        });
+        let kept = self.export.keeps_checkpoints().then(|| ExportedLog::kept_name(0));
+        self.export.sync_folders_of(names.chain(kept))
     }
 
     /// Whether a tile of the tree ends behind what was published before: a run that was interrupted has written it, or this one.
     fn is_new(&self, tile: Tile) -> bool {
-        let hashes = tile.index() * u64::from(TILE_WIDTH) + u64::from(tile.width());
-        let published = self.before.as_ref().map_or(0, |before| before.unverified().size());
-        !tile.is_whole() || hashes << (8 * u32::from(tile.level())) > published
+        !tile.is_whole() || end_of(tile) > self.published()
     }
 
     /// Those of the checkpoint before, and of where this run began, which are whole by now.
     fn remove_partial_tiles(&self) -> Result<(), ExportError> {
-        let published = self.before.as_ref().map_or(0, |before| before.unverified().size());
-        let mut edges = Tile::edge_of_tree(published).chain(Tile::edge_of_tree(self.first));
+        let mut edges = Tile::edge_of_tree(self.published()).chain(Tile::edge_of_tree(self.first));
         edges.try_for_each(|tile| self.remove_partial(tile))
     }
 
@@ -315,16 +325,26 @@ fn take_up(
     let mut tree = Appender::new();
     for index in 0..size.max(published) / u64::from(TILE_WIDTH) {
         let Some(tile) = Tile::new(0, index, TILE_WIDTH) else { break };
-        let Some(hashes) = read_tile(export, tile)? else { break };
-        // What an interrupted run wrote was not brought to the disk: of a file there may be the name alone.
-        if (index + 1) * u64::from(TILE_WIDTH) > published && !holds_bundle(export, tile, &hashes)? {
-            break;
-        }
+        let hashes = if end_of(tile) <= published {
+            let hashes = read_tile(export, tile)?;
+            if let Some(hashes) = hashes.as_ref().filter(|_| end_of(tile) > held_from(published))
+                && !holds_bundle(export, tile, hashes, true)?
+            {
+                let what = format!("{} and its details are not those of {tile}", Resource::Entries(tile));
+                return Err(export.damaged(what));
+            }
+            hashes
+        } else {
+            left_by_an_interrupted_run(export, tile)?
+        };
+        let Some(hashes) = hashes else { break };
         for hash in hashes {
             check(&tree)?;
             let mut written = Ok(());
             tree.append(hash, |tile, hashes| {
-                if written.is_ok() && tile.level() > 0 && !export.holds(&tile.to_string()) {
+                // Beyond what was published there is no telling what an interrupted run has left there.
+                let missing = end_of(tile) > published || !export.holds(&tile.to_string());
+                if written.is_ok() && tile.level() > 0 && missing {
                     written = write_tile(export, tile, hashes);
                 }
             });
@@ -347,12 +367,47 @@ fn take_up(
     Ok(tree)
 }
 
-/// Whether the entries of a whole tile are there, and are those of its hashes, with a file of details where there are such.
-fn holds_bundle(export: &ExportedLog, tile: Tile, hashes: &[Sha256Hash]) -> Result<bool, ExportError> {
+/// One more than the last record below a tile.
+fn end_of(tile: Tile) -> u64 {
+    (tile.index() * u64::from(TILE_WIDTH) + u64::from(tile.width())) << (8 * u32::from(tile.level()))
+}
+
+/// From which record on what was published is held to its hashes before it is gone on with.
+const fn held_from(published: u64) -> u64 {
+    let width = TILE_WIDTH as u64;
+    (published / width).saturating_sub(HELD_BUNDLES) * width
+}
+
+/// The hashes of a whole tile beyond what was published, if its bundle is there, too: a tile that is not whole, a bundle of
+/// other entries, and details of which nothing is left end what can be gone on with.
+fn left_by_an_interrupted_run(export: &ExportedLog, tile: Tile) -> Result<Option<Vec<Sha256Hash>>, ExportError> {
+    let bytes = export.read(Resource::Tile(tile), TILE_BYTES)?;
+    let Some(hashes) = bytes.and_then(|bytes| hashes_of(tile, &bytes)) else { return Ok(None) };
+    Ok(holds_bundle(export, tile, &hashes, false)?.then_some(hashes))
+}
+
+/// Whether the entries of a whole tile can be read, and are those of its hashes, with their file of details where there are
+/// such. A file without any may be the right one, since details are erased, or what a loss of power has left of another.
+fn holds_bundle(
+    export: &ExportedLog,
+    tile: Tile,
+    hashes: &[Sha256Hash],
+    may_be_empty: bool,
+) -> Result<bool, ExportError> {
     let Some(bytes) = export.read(Resource::Entries(tile), BUNDLE_LIMIT)? else { return Ok(false) };
     let Ok(leaves) = read_bundle(&bytes, tile.width()) else { return Ok(false) };
-    let same = leaves.iter().map(|leaf| leaf_hash(leaf)).eq(hashes.iter().copied());
-    Ok(same && (!export.has_details() || export.holds(&details_path(tile))))
+    if !leaves.iter().map(|leaf| leaf_hash(leaf)).eq(hashes.iter().copied()) {
+        return Ok(false);
+    }
+    if !export.has_details() {
+        return Ok(true);
+    }
+    let Some(details) = export.read_details(tile, DETAILS_LIMIT)? else { return Ok(false) };
+    if details.len() as u64 > DETAILS_LIMIT || (details.is_empty() && !may_be_empty) {
+        return Ok(false);
+    }
+    let mut records: Vec<LogRecord> = leaves_of(tile, &leaves).collect();
+    Ok(read_details(tile, &details, &mut records).is_ok())
 }
 
 fn is_root(tree: &Appender, of: &SignedCheckpoint) -> bool {
@@ -370,9 +425,14 @@ fn says_as_much(kept: &SignedCheckpoint, other: &SignedCheckpoint, keys: &[Verif
 
 fn read_tile(export: &ExportedLog, tile: Tile) -> Result<Option<Vec<Sha256Hash>>, ExportError> {
     let Some(bytes) = export.read(Resource::Tile(tile), TILE_BYTES)? else { return Ok(None) };
+    let hashes = hashes_of(tile, &bytes);
+    hashes.map(Some).ok_or_else(|| export.damaged(format!("{tile} has {} bytes", bytes.len())))
+}
+
+fn hashes_of(tile: Tile, bytes: &[u8]) -> Option<Vec<Sha256Hash>> {
     match bytes.as_chunks() {
-        (hashes, []) if hashes.len() == usize::from(tile.width()) => Ok(Some(hashes.to_vec())),
-        _ => Err(export.damaged(format!("{tile} has {} bytes", bytes.len()))),
+        (hashes, []) if hashes.len() == usize::from(tile.width()) => Some(hashes.to_vec()),
+        _ => None,
     }
 }
 

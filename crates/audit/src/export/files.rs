@@ -4,6 +4,7 @@ use super::details::details_path;
 use super::error::{ExportError, failed};
 use crate::note::VerifierKey;
 use crate::tree::{Resource, Tile};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -67,7 +68,9 @@ impl ExportedLog {
 
     /// Writes the log's keys, beside those that are there already: what is kept may be signed by them.
     pub(super) fn add_log_keys(&self, keys: &[VerifierKey]) -> Result<(), ExportError> {
-        let mut all = self.log_keys().unwrap_or_default();
+        // Before anything was published, whatever is there is of a run that was interrupted.
+        let published = self.is_published() && self.has_log_keys();
+        let mut all = if published { self.log_keys()? } else { Vec::new() };
         all.extend(keys.iter().filter(|key| !all.contains(key)).cloned().collect::<Vec<_>>());
         self.write(KEYS, lines(&all).as_bytes())
     }
@@ -76,7 +79,12 @@ impl ExportedLog {
         self.folder.join(Resource::Checkpoint.to_string()).is_file()
     }
 
-    pub(super) fn has_details(&self) -> bool {
+    /// Whether checkpoints are kept beside the newest.
+    pub(super) fn keeps_checkpoints(&self) -> bool {
+        self.folder.join(CHECKPOINTS).is_dir()
+    }
+
+    pub(crate) fn has_details(&self) -> bool {
         self.folder.join(DETAILS).is_dir()
     }
 
@@ -140,8 +148,10 @@ impl ExportedLog {
 
     /// Makes the folder, for its owner alone.
     pub(crate) fn make(&self) -> Result<(), ExportError> {
+        let new = !self.folder.is_dir();
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.map_err(failed("make", &self.folder))
+        made.map_err(failed("make", &self.folder))?;
+        if new { self.sync("..") } else { Ok(()) }
     }
 
     /// Writes a file that is never changed: it and its name are on the disk when this returns. One that is there stays as it is;
@@ -149,23 +159,24 @@ impl ExportedLog {
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<bool, ExportError> {
         match self.read_file(name, bytes.len() as u64)? {
             Some(there) if there != bytes => return Ok(false),
-            // Of an interrupted run, whose files need not be on the disk yet.
+            // Of an interrupted run, perhaps, which had not brought the name to the disk.
             Some(_) => self.sync(name)?,
-            None => self.write_synced(name, bytes)?,
+            None => self.write(name, bytes)?,
         }
-        self.sync_folders_of(name)?;
+        self.sync_folders_of([name])?;
         Ok(true)
     }
 
     /// Writes the log's keys, in the place of fewer, on the disk.
     pub(crate) fn put_log_keys(&self, keys: &[VerifierKey]) -> Result<(), ExportError> {
-        self.write_synced(KEYS, lines(keys).as_bytes())?;
-        self.sync_folders_of(KEYS)
+        self.write(KEYS, lines(keys).as_bytes())?;
+        self.sync_folders_of([KEYS])
     }
 
-    fn write_synced(&self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
-        let unfinished = format!("{name}{UNFINISHED}");
-        let (from, to) = (self.folder.join(&unfinished), self.folder.join(name));
+    /// Writes a file, whole or not at all: it has its name once its bytes are on the disk, so that no loss of power leaves a
+    /// part of it. The name is on the disk after [`Self::sync_folders_of`].
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let (from, to) = (self.folder.join(format!("{name}{UNFINISHED}")), self.folder.join(name));
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder).map_err(failed("make", folder))?;
         }
@@ -176,9 +187,16 @@ impl ExportedLog {
         written.and_then(|()| fs::rename(&from, &to)).map_err(failed("write", &to))
     }
 
-    /// Brings a file's name to the disk, and those of the folders that it is in.
-    fn sync_folders_of(&self, name: &str) -> Result<(), ExportError> {
-        Path::new(name).ancestors().skip(1).try_for_each(|folder| self.sync(&folder.to_string_lossy()))
+    /// Brings the names of files to the disk, and those of the folders that they are in.
+    pub(super) fn sync_folders_of<N: AsRef<Path>>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<(), ExportError> {
+        let mut folders = BTreeSet::new();
+        for name in names {
+            folders.extend(name.as_ref().ancestors().skip(1).map(Path::to_owned));
+        }
+        folders.iter().try_for_each(|folder| self.sync(&folder.to_string_lossy()))
     }
 
     /// The path of the checkpoint of this size, of those beside the newest.
@@ -186,30 +204,23 @@ impl ExportedLog {
         format!("{CHECKPOINTS}/{size:020}")
     }
 
-    /// Writes a file, whole or not at all.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
-        let path = self.folder.join(name);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed("make", folder))?;
-        }
-        let unfinished = self.folder.join(format!("{name}{UNFINISHED}"));
-        let written = File::create(&unfinished).and_then(|mut file| file.write_all(bytes));
-        written.and_then(|()| fs::rename(&unfinished, &path)).map_err(failed("write", &path))
-    }
-
     pub(crate) fn holds(&self, name: &str) -> bool {
         self.folder.join(name).exists()
     }
 
-    /// Brings a file to the disk.
-    pub(crate) fn sync(&self, name: &str) -> Result<(), ExportError> {
+    /// Brings a file to the disk, or the names in a folder.
+    fn sync(&self, name: &str) -> Result<(), ExportError> {
         let path = self.folder.join(name);
         File::open(&path).and_then(|file| file.sync_all()).map_err(failed("sync", &path))
     }
 
+    /// Removes a file, if it is there.
     pub(super) fn remove(&self, name: &str) -> Result<(), ExportError> {
         let path = self.folder.join(name);
-        fs::remove_file(&path).map_err(failed("remove", &path))
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the partial tiles in the place of a whole one: C2SP tlog-tiles lets them go once that is there.

@@ -1,8 +1,9 @@
 //! Verifies the log in a database: the service's, beside it, or a copy.
 
 use super::archived;
+use super::found_by;
 use super::walk::{Merged, Stop, compare_tile, sorted, walk};
-use super::{Check, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
+use super::{Check, DetailsKept, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
 use crate::archive::Archive;
 use crate::checkpoint::SignedCheckpoint;
 use crate::kept_checkpoints::KeptCheckpoints;
@@ -10,6 +11,7 @@ use crate::tree::Tile;
 use chancery_model::Sha256Hash;
 use chancery_store::{CheckpointRow, LogRow, Reader, StoreError};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// How many records are read at once.
 const CHUNK: u32 = 1_024;
@@ -41,7 +43,8 @@ pub fn verify_database(
         let check = Check::End { next_index: end.next_index, leaves: end.leaves };
         return Err(Fault { at: Place::Record(end.leaves.min(end.next_index)), check }.into());
     }
-    let records = Records { reader, next: 0, end: end.leaves, read: VecDeque::new() };
+    let not_searchable = reader.not_searchable().map_err(failed)?.map_or(0..0, |(next, until)| next..until);
+    let records = Records { reader, next: 0, end: end.leaves, not_searchable, read: VecDeque::new() };
     let records = records.inspect(|record| {
         if let Ok(record) = record
             && record.index.is_multiple_of(CHUNK.into())
@@ -54,8 +57,14 @@ pub fn verify_database(
     let kept = Merged::new(signed.map(checked), cosigned.map(checked));
     let kept = Merged::new(kept, shown.into_iter().map(|row| checked(Ok(row))));
     let checkpoints = Merged::new(kept, sorted(held));
-    let verifier = LogVerifier::new(log_keys).with_witnesses(witnesses);
-    let report = walk(verifier, records, checkpoints, |tile, hashes| check_tile(reader, tile, hashes))?;
+    let verifier = LogVerifier::new(log_keys).with_witnesses(witnesses).with_details(DetailsKept::WithErasures);
+    let mut verifier = walk(verifier, records, checkpoints, |tile, hashes| check_tile(reader, tile, hashes))?;
+    // A service may have erased more since the end was looked for.
+    for act in verifier.acts_behind() {
+        let read = reader.log_rows(act, 1).map_err(|source| VerifyError::Read { after: verifier.size(), source })?;
+        read.into_iter().filter(|row| row.index == act).for_each(|row| verifier.act_behind(&record(row)));
+    }
+    let report = verifier.finish();
     if let Some(archive) = archive {
         archived::check_tiles(reader, archive, archived).map_err(|stop| stop.after(report.size))?;
     }
@@ -76,6 +85,8 @@ struct Records<'a> {
     reader: &'a Reader,
     next: u64,
     end: u64,
+    /// Of these the columns for digest and trace id are not there yet.
+    not_searchable: Range<u64>,
     read: VecDeque<LogRow>,
 }
 
@@ -89,10 +100,21 @@ impl Iterator for Records<'_> {
                 Err(error) => return Some(Err(archived::leaf_not_had(error))),
             }
         }
-        let LogRow { index, leaf, details } = self.read.pop_front().filter(|row| row.index < self.end)?;
-        self.next = index + 1;
-        Some(Ok(LogRecord { index, leaf, details: details.map(|details| (details.salt, details.content)) }))
+        let row = self.read.pop_front().filter(|row| row.index < self.end)?;
+        self.next = row.index + 1;
+        if let Some((details, columns)) = row.details.as_ref().zip(row.found_by.as_ref()) {
+            let searchable = !self.not_searchable.contains(&row.index);
+            if let Err(check) = found_by::check(&row.leaf, &details.content, columns, searchable) {
+                return Some(Err(Fault { at: Place::Record(row.index), check }.into()));
+            }
+        }
+        Some(Ok(record(row)))
     }
+}
+
+fn record(row: LogRow) -> LogRecord {
+    let LogRow { index, leaf, details, found_by: _, erased_by } = row;
+    LogRecord { index, leaf, details: details.map(|details| (details.salt, details.content)), erased_by }
 }
 
 impl Records<'_> {

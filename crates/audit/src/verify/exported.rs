@@ -2,9 +2,9 @@
 
 use super::database::read_kept;
 use super::walk::{Merged, Stop, compare_tile, sorted, walk};
-use super::{Check, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
+use super::{Check, DetailsKept, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
 use crate::checkpoint::SignedCheckpoint;
-use crate::export::{ExportError, ExportedLog, read_details};
+use crate::export::{ExportError, ExportedLog, leaves_of, read_details};
 use crate::tree::{Resource, TILE_WIDTH, Tile, read_bundle};
 use chancery_model::Sha256Hash;
 
@@ -55,7 +55,9 @@ pub fn verify_exported(
         }
         Ok(compare_tile(tile, hashes, &kept)?)
     };
-    walk(LogVerifier::new(log_keys).with_witnesses(witnesses), records, checkpoints, tile)
+    let beside = if export.has_details() { DetailsKept::Beside } else { DetailsKept::Unknown };
+    let verifier = LogVerifier::new(log_keys).with_witnesses(witnesses).with_details(beside);
+    walk(verifier, records, checkpoints, tile).map(LogVerifier::finish)
 }
 
 /// The records of a bundle, with their details where they are there.
@@ -64,9 +66,7 @@ fn read_records(export: &ExportedLog, tile: Tile) -> Result<Vec<LogRecord>, Stop
     let bundle = export.read(Resource::Entries(tile), BUNDLE_BYTES).map_err(Stop::Read)?;
     let bundle = bundle.ok_or(fault(Check::Missing))?;
     let leaves = read_bundle(&bundle, tile.width()).map_err(|error| fault(error.into()))?;
-    let first = tile.index() * u64::from(TILE_WIDTH);
-    let record = |(index, leaf): (u64, &[u8])| LogRecord { index, leaf: leaf.to_vec(), details: None };
-    let mut records: Vec<LogRecord> = (first..).zip(leaves).map(record).collect();
+    let mut records: Vec<LogRecord> = leaves_of(tile, &leaves).collect();
     if let Some(details) = export.read_details(tile, DETAILS_BYTES).map_err(Stop::Read)? {
         if details.len() as u64 > DETAILS_BYTES {
             return Err(Fault { at: Place::Details(tile), check: Check::TooLarge }.into());

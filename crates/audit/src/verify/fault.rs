@@ -63,6 +63,19 @@ pub enum Check {
     /// Details are those that the leaf commits to.
     #[error("its details and salt are not those that its leaf commits to: they were changed")]
     Commitment,
+    /// Details of acts, and of outcomes that changed rows, are never erased.
+    #[error(
+        "its details are missing, and those of an act or of an outcome that changed rows are never erased: somebody removed them"
+    )]
+    DetailsRemoved,
+    /// A record is found by what it says.
+    #[error(
+        "it is found by another {column} than its leaf and its details say: searches were deceived, and the record was not"
+    )]
+    FoundBy {
+        /// The column.
+        column: &'static str,
+    },
     /// The rule of the epoch.
     #[error(
         "its epoch is {epoch} after {before}: it grows by one with each act and each outcome that changes rows, and with \
@@ -201,6 +214,8 @@ impl Check {
             | Self::Leaf(_)
             | Self::NoLeaf
             | Self::Commitment
+            | Self::DetailsRemoved
+            | Self::FoundBy { .. }
             | Self::Epoch { .. }
             | Self::Continues(_)
             | Self::Outcome { .. }

@@ -80,7 +80,7 @@ fn log(leaves: &[(u64, Body)]) -> Vec<LogRecord> {
         };
         let mut bytes = Vec::new();
         leaf.encode(&mut bytes);
-        LogRecord { index, leaf: bytes, details: Some((salt, details)) }
+        LogRecord { index, leaf: bytes, details: Some((salt, details)), erased_by: None }
     };
     (0..).zip(leaves).map(record).collect()
 }
@@ -141,6 +141,7 @@ fn a_sound_log_is_verified() {
         attested: 13,
         witnessed: None,
         details: 13,
+        missing: None,
     };
     assert_eq!(verified(&records, &checkpoints), Ok(expected));
 
@@ -157,6 +158,7 @@ fn a_sound_log_is_verified() {
         attested: 0,
         witnessed: None,
         details: 0,
+        missing: None,
     };
     assert_eq!(verified(&[], &[]), Ok(nothing));
 }

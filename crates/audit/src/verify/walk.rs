@@ -1,6 +1,6 @@
 //! The walk over a log: records, and the checkpoints and tiles that are due after each.
 
-use super::{Check, Fault, LogRecord, LogVerifier, Place, Report, VerifyError};
+use super::{Check, Fault, LogRecord, LogVerifier, Place, VerifyError};
 use crate::checkpoint::SignedCheckpoint;
 use crate::tree::{TILE_WIDTH, Tile};
 use chancery_model::Sha256Hash;
@@ -30,13 +30,13 @@ impl<E> Stop<E> {
 }
 
 /// Verifies records from index 0 on, and checkpoints in the order of their sizes, which are read as they are needed. `tile`
-/// is given each tile when it is whole, and at the end those that are not.
+/// is given each tile when it is whole, and at the end those that are not. The verifier stands at the end of the log then.
 pub(super) fn walk<E>(
     mut verifier: LogVerifier,
     mut records: impl Iterator<Item = Result<LogRecord, Stop<E>>>,
     mut checkpoints: impl Iterator<Item = Result<SignedCheckpoint, Stop<E>>>,
     mut tile: impl FnMut(Tile, &[Sha256Hash]) -> Result<(), Stop<E>>,
-) -> Result<Report, VerifyError<E>> {
+) -> Result<LogVerifier, VerifyError<E>> {
     let mut due = read_on(checkpoints.next(), &verifier)?;
     loop {
         while let Some(checkpoint) = due.take_if(|due| due.unverified().size() <= verifier.size()) {
@@ -61,7 +61,7 @@ pub(super) fn walk<E>(
     for (edge, hashes) in verifier.tree.edge() {
         tile(edge, hashes).map_err(|stop| stop.after(verifier.size()))?;
     }
-    Ok(verifier.finish())
+    Ok(verifier)
 }
 
 /// Where the root is another, the tiles that are not whole may say from which record on.

@@ -96,7 +96,7 @@ pub fn read(reader: &Reader) -> Vec<(StoredRecord, Leaf)> {
         epoch = Some(leaf.epoch);
         let bytes = record.leaf.clone();
         let details = Some((details.salt, details.content.clone()));
-        verifier.record(&LogRecord { index: record.index, leaf: bytes, details }).unwrap();
+        verifier.record(&LogRecord { index: record.index, leaf: bytes, details, erased_by: None }).unwrap();
         log.push((record, leaf));
     }
     let size = log.len() as u64;

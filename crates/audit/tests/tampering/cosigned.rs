@@ -32,7 +32,12 @@ fn export_up_to(made: &Made, checkpoint: &SignedCheckpoint, folder: &Path) -> Re
         let count = checkpoint.unverified().size() - first;
         for row in made.reader.log_rows(first, u32::try_from(count).unwrap()).unwrap() {
             let details = row.details.map(|details| (details.salt, details.content));
-            exporter.record(&chancery_audit::verify::LogRecord { index: row.index, leaf: row.leaf, details })?;
+            exporter.record(&chancery_audit::verify::LogRecord {
+                index: row.index,
+                leaf: row.leaf,
+                details,
+                erased_by: None,
+            })?;
         }
     }
     exporter.publish(std::iter::empty::<Result<_, ExportError>>(), &made.keys())

@@ -32,6 +32,10 @@ impl Hand {
         assert_eq!(changed, 1);
     }
 
+    pub fn is_other(&self, sql: &str) -> bool {
+        self.0.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
     pub fn rows(&self, table: &str) -> Vec<i64> {
         let mut statement = self.0.prepare(&format!("SELECT rowid FROM {table} ORDER BY rowid")).unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
@@ -157,4 +161,52 @@ async fn every_hash_of_the_tree_as_it_is_kept_is_compared() {
     }
     assert_eq!(hashes, 2 * 256 + 2);
     made.verify(&[]).unwrap();
+}
+
+#[tokio::test]
+async fn a_record_that_is_found_by_something_else_than_it_says_is_named() {
+    let made = Made::small().await;
+    let hand = Hand::at(&made);
+    let mut found = 0;
+    for (column, other) in [
+        ("kind", "4"),
+        ("caller", "'somebody'"),
+        ("resource", "'keyRings/r/keys/other'"),
+        ("key", "'keyRings/r/keys/other'"),
+        ("action", "'DestroyKeyVersion'"),
+        ("decision", "3"),
+        ("digest", "zeroblob(16)"),
+        ("trace_id", "zeroblob(16)"),
+    ] {
+        for row in hand.rows("details") {
+            hand.run(&format!("CREATE TEMP TABLE kept AS SELECT {column} AS kept FROM details WHERE idx = {row}"));
+            for changed in [other, "NULL"] {
+                if changed == "NULL" && column == "kind" {
+                    continue;
+                }
+                hand.run(&format!("UPDATE details SET {column} = {changed} WHERE idx = {row}"));
+                let was: bool = hand.is_other(&format!(
+                    "SELECT {column} IS NOT (SELECT kept FROM kept) FROM details WHERE idx = {row}"
+                ));
+                let verified = made.verify(&[]);
+                assert_eq!(verified.is_err(), was, "{column} of {row}: {verified:?}");
+                if let Err(fault) = verified {
+                    let place = format!("record {row}: it is found by another {column} than");
+                    assert!(fault.starts_with(&place), "{fault}");
+                    found += 1;
+                }
+            }
+            hand.run(&format!(
+                "UPDATE details SET {column} = (SELECT kept FROM kept) WHERE idx = {row}; DROP TABLE kept"
+            ));
+        }
+    }
+    assert!(found >= 8 * 9, "{found}");
+    made.verify(&[]).unwrap();
+    // Records of older versions get digest and trace id when a service starts.
+    hand.run("UPDATE details SET trace_id = zeroblob(16) WHERE idx = 3");
+    hand.run("INSERT INTO record_search_backfill (id, next, until) VALUES (1, 3, 4)");
+    made.verify(&[]).unwrap();
+    hand.run("UPDATE record_search_backfill SET next = 2, until = 3");
+    assert!(made.verify(&[]).unwrap_err().starts_with("record 3: it is found by another trace_id"));
 }

@@ -8,7 +8,7 @@ use chancery_audit::export::{Exported, ExportedLog, export_database};
 use chancery_audit::note::VerifierKey;
 use chancery_audit::verify::{Fault, Report, Trusted, VerifyError, Witnessed, verify_database, verify_exported};
 use chancery_audit::witness::WitnessPolicy;
-use chancery_audit::{Details, Intent, Log, OutcomeResult, Recorded};
+use chancery_audit::{Act, Details, EraseStep, Erased, Intent, Log, OutcomeResult, Recorded, erasable};
 use chancery_model::{Timestamp, Uid};
 use chancery_store::{Epoch, Reader, StoreError};
 use std::path::{Path, PathBuf};
@@ -119,6 +119,22 @@ impl Made {
         let reader = chancery_store::look_into(&self.database()).unwrap().with_archive(Arc::new(archive.clone()));
         let trusted = Trusted { log_keys: self.keys(), checkpoints: Vec::new(), ..Default::default() };
         verify_database(&reader, Some(archive), trusted, |_, _| ())
+    }
+
+    /// Erases what may be erased, as the service does: an act says so first. How many records, and the act.
+    pub async fn erase(&mut self, what: Erased) -> (u64, u64) {
+        let due = erasable(&self.reader, what, None, None, 100_000).unwrap().unwrap();
+        let message = Some(format!("by rule, signature_details_days = 1: {}", due.said(what)));
+        let details = Details { message, ..Details::default() };
+        let act = Act { caller: Uid::NONE, resource: Uid::NONE, action: None, details, ..act(false) };
+        let changed = self.log.note(self.epoch, act).await.unwrap();
+        self.epoch = changed.epoch;
+        for step in [EraseStep::Empty, EraseStep::Remove] {
+            for part in due.parts(64) {
+                self.log.erase(&changed.recorded, step, part).await.unwrap();
+            }
+        }
+        (due.count() as u64, changed.recorded.index())
     }
 
     pub fn database(&self) -> PathBuf {

@@ -18,6 +18,7 @@ mod made;
 #[allow(dead_code, reason = "shared with the tests of the formats")]
 #[path = "../transparency/notaries.rs"]
 mod notaries;
+mod removed;
 mod resumed;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,7 +8,7 @@ use chancery_audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use chancery_audit::export::{ExportDatabaseError, ExportError, Exported, ExportedLog, Exporter, export_database};
 use chancery_audit::note::VerifierKey;
 use chancery_audit::verify::{
-    Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError, verify_database, verify_exported,
+    DetailsKept, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError, verify_database, verify_exported,
 };
 use chancery_client::{Client, Record, RecordQuery};
 use chancery_server::KeptLog;
@@ -116,7 +116,10 @@ async fn export_online(
     }
     if let Some(first) = exporter.wants() {
         let mut records = client.list_records(range(first, size));
-        while let Some(record) = records.next().await {
+        // However much more the service gives.
+        while exporter.wants().is_some()
+            && let Some(record) = records.next().await
+        {
             let record = log_record(record?)?;
             progress.at(record.index, size);
             exporter.record(&record).map_err(not_exported)?;
@@ -146,6 +149,7 @@ impl Verify {
         };
         let mut progress = Progress::new("verified");
         let step = |done, all| progress.at(done, all);
+        let mut beyond = 0;
         let (keys, verified) = match (folder, database) {
             (Some(folder), _) => {
                 let because = |error: ExportError| Failure::local("the export cannot be verified").because(error);
@@ -163,6 +167,11 @@ impl Verify {
             (None, None) => {
                 let client = connection.connect(DevIdentity::Operator).await?;
                 let verified = verify_online(&client, trusted(log_key.clone())?, step).await?;
+                if let Ok(report) = &verified {
+                    // What no checkpoint covers that counts is not read, but that it is there.
+                    let newest = client.newest_record().await?;
+                    beyond = newest.map_or(0, |newest| newest.index.saturating_add(1).saturating_sub(report.size));
+                }
                 (log_key, verified)
             }
         };
@@ -173,7 +182,7 @@ impl Verify {
                   is; pin it with --log-key",
             );
         }
-        let view = VerifyView::new(verified, &keys, pinned, &witnesses);
+        let view = VerifyView::new(verified, beyond, &keys, pinned, &witnesses);
         out.show(&view)?;
         Ok(if view.holds() { Exit::Done } else { Exit::No })
     }
@@ -202,13 +211,17 @@ async fn verify_online(client: &Client, trusted: Trusted, mut step: impl FnMut(u
     checkpoints.push(newest);
     checkpoints.sort_by_key(|checkpoint| checkpoint.unverified().size());
     let mut checkpoints = checkpoints.into_iter().peekable();
-    let mut verifier = LogVerifier::new(log_keys).with_witnesses(witnesses);
+    let mut verifier = LogVerifier::new(log_keys).with_witnesses(witnesses).with_details(DetailsKept::WithErasures);
     let mut records = client.list_records(range(0, size));
     loop {
         while let Some(due) = checkpoints.next_if(|due| due.unverified().size() <= verifier.size()) {
             if let Err(fault) = verifier.checkpoint(&due) {
                 return Ok(Err(fault));
             }
+        }
+        // However much more the service gives.
+        if verifier.size() == size {
+            break;
         }
         let Some(record) = records.next().await else { break };
         let record = log_record(record?)?;
@@ -217,10 +230,16 @@ async fn verify_online(client: &Client, trusted: Trusted, mut step: impl FnMut(u
             return Ok(Err(fault));
         }
     }
-    match checkpoints.next().map(|left| verifier.checkpoint(&left)) {
-        Some(Err(fault)) => Ok(Err(fault)),
-        Some(Ok(())) | None => Ok(Ok(verifier.finish())),
+    if let Some(Err(fault)) = checkpoints.next().map(|left| verifier.checkpoint(&left)) {
+        return Ok(Err(fault));
     }
+    // What was erased by acts that no checkpoint covers yet.
+    for act in verifier.acts_behind() {
+        if let Some(record) = client.get_record(act).await? {
+            verifier.act_behind(&log_record(record)?);
+        }
+    }
+    Ok(Ok(verifier.finish()))
 }
 
 async fn newest_checkpoint(client: &Client) -> Result<SignedCheckpoint, Failure> {
@@ -234,7 +253,7 @@ fn range(start: u64, end: u64) -> RecordQuery {
 }
 
 fn log_record(record: Record) -> Result<LogRecord, Failure> {
-    let Record { index, leaf, details_json, salt, .. } = record;
+    let Record { index, leaf, details_json, salt, erasure_index, .. } = record;
     let details = match salt.as_slice() {
         [] => None,
         salt => {
@@ -244,7 +263,7 @@ fn log_record(record: Record) -> Result<LogRecord, Failure> {
             Some((salt, details_json))
         }
     };
-    Ok(LogRecord { index, leaf, details })
+    Ok(LogRecord { index, leaf, details, erased_by: erasure_index })
 }
 
 fn open(database: &Path, archive: Option<&Path>) -> Result<KeptLog, Failure> {

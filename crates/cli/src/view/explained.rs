@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use chancery_api::v1;
 use chancery_audit::{
-    AuthenticationDetails, Body, Details, ItemDetails, Leaf, OutcomeItem, OutcomeResult, RowTable, Subject,
-    commitment_to_details,
+    AuthenticationDetails, Body, Details, Erased, ErasureSaid, ItemDetails, Leaf, OutcomeItem, OutcomeResult, RowTable,
+    Subject, commitment_to_details,
 };
 use chancery_model::Uid;
 use serde::Serialize;
@@ -46,6 +46,8 @@ enum Commitment {
     Holds,
     /// The details were erased: what they said cannot be known, nor guesses of it confirmed.
     Erased,
+    /// The details are not there, and no act of the service behind the record says that they were erased.
+    Removed,
     /// The details are not what was recorded.
     Broken,
 }
@@ -66,6 +68,9 @@ impl Commitment {
         match self {
             Self::Holds => "holds: the leaf commits to exactly these details",
             Self::Erased => "the details were erased; what is left is what the leaf says",
+            Self::Removed => {
+                "CANNOT BE CHECKED: somebody removed the details, off the record; what is left is what the leaf says"
+            }
             Self::Broken => "DOES NOT HOLD: these are not the details that the leaf commits to",
         }
     }
@@ -101,11 +106,19 @@ impl Explained {
         }
         lines.extend(ends(&leaf, &details));
         if let Some(erasure) = &erasure {
-            let (act, _, words) = opened(erasure)?;
+            let (act, vouched, words) = opened(erasure)?;
+            let says = vouched == Commitment::Holds && erasure.index > index && says_so(&act, &words, index, &leaf);
             let why = words.message.unwrap_or_else(|| "of which the details are not there, either".to_owned());
-            lines.push(("erased", format!("record {}, {}: {why}", erasure.index, moment(act.time))));
+            let is_none = if says { "" } else { "NOT by the record that is noted for it, which does not say so: " };
+            lines.push(("erased", format!("{is_none}record {}, {}: {why}", erasure.index, moment(act.time))));
+            if holds == Commitment::Erased && !says {
+                holds = Commitment::Removed;
+            }
         } else if commitment == Commitment::Erased {
             lines.push(("erased", "by no record: somebody removed the details from the database".to_owned()));
+            if holds == Commitment::Erased {
+                holds = Commitment::Removed;
+            }
         }
         let caller_signature = Vouched::of(&leaf, &details);
         lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
@@ -125,8 +138,15 @@ impl Explained {
 
     /// Whether what is shown is what was recorded.
     pub fn holds(&self) -> bool {
-        self.commitment != Commitment::Broken && !matches!(self.caller_signature, Some(Vouched::Broken { .. }))
+        !matches!(self.commitment, Commitment::Broken | Commitment::Removed)
+            && !matches!(self.caller_signature, Some(Vouched::Broken { .. }))
     }
+}
+
+/// Whether an act says that the details of this record are erased.
+fn says_so(act: &Leaf, words: &Details, index: u64, record: &Leaf) -> bool {
+    let said = Erased::of(&record.body).zip(ErasureSaid::of(act, words));
+    said.is_some_and(|(what, said)| said.covers(what, index, index))
 }
 
 /// What a record says, and whether its leaf bears it out. Details that are not the leaf's are shown all the same.
@@ -417,11 +437,11 @@ mod tests {
     #[test]
     fn erased_details_are_said_to_be_and_the_leaf_still_speaks() {
         let erased = v1::AuditRecord { details_json: Vec::new(), salt: Vec::new(), ..intent(DETAILS) };
-        let act = Body::Act {
+        let act = |action| Body::Act {
             subject: Subject {
                 caller: Uid::NONE,
                 resource: Uid::NONE,
-                action: None,
+                action,
                 decision: Decision::Allow,
                 policy_set: [0; 32],
             },
@@ -429,15 +449,41 @@ mod tests {
             continues: false,
             rows: Vec::new(),
         };
-        let act = record(9, act, br#"{"message":"by rule, and so on"}"#);
-        let explained = Explained::of(erased.clone(), None, Some(act)).unwrap();
-        assert!(text(&explained).contains("record 9, 1970-01-01T00:00:01Z: by rule, and so on"));
-        let explained = Explained::of(erased, None, None).unwrap();
-        assert!(text(&explained).contains("by no record: somebody removed"), "off the record");
-        let text = text(&explained);
-        assert!(text.contains("the details were erased") && text.contains("was allowed Sign"), "{text}");
-        assert!(text.contains("not yet") && explained.holds() && !text.contains("shop"), "{text}");
+        let said = |first: u64| {
+            let erased = format!("the details of 3 intents and outcomes between the records {first} and 7 are erased");
+            format!(r#"{{"message":"by rule, signature_details_days = 2: {erased}, with their salts; and so on"}}"#)
+        };
+        let by = |index, action, message: &str| {
+            Explained::of(erased.clone(), None, Some(record(index, act(action), message.as_bytes()))).unwrap()
+        };
+        let explained = by(9, None, &said(4));
+        let shown = text(&explained);
+        assert!(shown.contains("record 9, 1970-01-01T00:00:01Z: by rule, signature_details_days = 2"), "{shown}");
+        assert!(shown.contains("the details were erased") && shown.contains("was allowed Sign"), "{shown}");
+        assert!(shown.contains("not yet") && explained.holds() && !shown.contains("shop"), "{shown}");
         assert_eq!(serde_json::to_value(&explained).unwrap()["commitment"], "ERASED");
+
+        // Nobody says so; or what is noted is of others, before it, somebody's act, or no erasure.
+        let nobody = Explained::of(erased.clone(), None, None).unwrap();
+        assert!(text(&nobody).contains("by no record: somebody removed"), "off the record");
+        let denial = by(9, None, &said(4).replace("intents and outcomes", "refusals"));
+        let other = br#"{"message":"the state is accepted"}"#;
+        let forged = v1::AuditRecord { salt: vec![6; 32], ..record(9, act(None), said(4).as_bytes()) };
+        let forged = Explained::of(erased.clone(), None, Some(forged)).unwrap();
+        let made_up = [
+            by(9, None, &said(5)),
+            by(3, None, &said(4)),
+            by(9, Some(Action::CreateKey), &said(4)),
+            by(9, None, std::str::from_utf8(other).unwrap()),
+            denial,
+            forged,
+        ];
+        for explained in made_up.iter().chain([&nobody]) {
+            let shown = text(explained);
+            assert!(!explained.holds() && !shown.contains("the details were erased"), "{shown}");
+            assert!(shown.contains("NOT by the record") || shown.contains("by no record"), "{shown}");
+            assert_eq!(serde_json::to_value(explained).unwrap()["commitment"], "REMOVED");
+        }
     }
 
     #[test]

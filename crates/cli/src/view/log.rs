@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chancery_audit::export::Exported;
 use chancery_audit::note::VerifierKey;
-use chancery_audit::verify::{Fault, Place, Report, Witnessed};
+use chancery_audit::verify::{Fault, Missing, Place, Report, Witnessed};
 use chancery_audit::witness::WitnessPolicy;
 use serde::Serialize;
 
@@ -29,13 +29,15 @@ pub struct ExportView {
     /// How many records the newest checkpoint covers, where one of more was exported before.
     #[serde(skip_serializing_if = "Option::is_none")]
     behind: Option<u64>,
+    /// From which record on what was there before was read again.
+    held_from: u64,
     details: bool,
 }
 
 impl ExportView {
     /// Of this folder.
     pub fn new(folder: &Path, exported: &Exported, details: bool) -> Self {
-        let Exported { checkpoint, added, behind } = exported;
+        let Exported { checkpoint, added, behind, held_from } = exported;
         let (checkpoint, added, behind) = (checkpoint.unverified(), *added, *behind);
         Self {
             folder: folder.display().to_string(),
@@ -44,6 +46,7 @@ impl ExportView {
             added,
             root_hash: hex(checkpoint.root()),
             behind,
+            held_from: *held_from,
             details,
         }
     }
@@ -51,7 +54,11 @@ impl ExportView {
 
 impl View for ExportView {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { folder, origin, records, added, root_hash, behind, details } = self;
+        let Self { folder, origin, records, added, root_hash, behind, held_from, details } = self;
+        let unread = match held_from {
+            0 => String::new(),
+            unread => format!("the first {unread} records in the folder; chancery audit verify {folder} reads all"),
+        };
         let behind = behind.map(|size| {
             format!(
                 "the newest checkpoint that counts covers {size} records, and is kept beside the one that was exported before: \
@@ -66,6 +73,7 @@ impl View for ExportView {
                 ("records", format!("{records}, {added} of them new")),
                 ("root", root_hash.clone()),
                 ("behind", behind.unwrap_or_default()),
+                ("not read again", unread),
                 ("details", if *details { "beside the records" } else { "left out" }.to_owned()),
             ],
         )
@@ -75,7 +83,8 @@ impl View for ExportView {
 /// A log that was verified, or where it has its first fault.
 #[derive(Debug, Serialize)]
 pub struct VerifyView {
-    /// Whether the log is whole, a checkpoint vouches for it, and one that enough witnesses have cosigned, where any are named.
+    /// Whether the log is whole, a checkpoint vouches for it, and one that enough witnesses have cosigned, where any are named,
+    /// and no details were removed off the record.
     verified: bool,
     log_keys: Vec<String>,
     log_keys_pinned: bool,
@@ -93,11 +102,16 @@ struct ReportView {
     checkpoints: u64,
     /// How many records the newest of them vouches for.
     attested: u64,
+    /// How many records come behind these: of a service, too, which are not read.
+    uncovered: u64,
     /// What the named witnesses vouch for.
     #[serde(skip_serializing_if = "Option::is_none")]
     witnessed: Option<WitnessedView>,
     /// How many records had their details, which match.
     details: u64,
+    /// What became of the details that are missing, where the source says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<MissingView>,
     /// Intents and acts that have no outcome yet.
     open: Vec<u64>,
 }
@@ -117,6 +131,16 @@ struct WitnessedView {
 }
 
 #[derive(Debug, Serialize)]
+struct MissingView {
+    /// Of how many records they were erased by an act of the service.
+    erased: u64,
+    /// Of how many they were removed by somebody else.
+    removed: u64,
+    /// The first of these.
+    first_removed: Vec<u64>,
+}
+
+#[derive(Debug, Serialize)]
 struct FaultView {
     /// In words.
     at: String,
@@ -131,14 +155,16 @@ struct FaultView {
 }
 
 impl VerifyView {
-    /// What was found, and by which keys.
-    pub fn new(verified: Verified, keys: &[VerifierKey], pinned: bool, witnesses: &WitnessPolicy) -> Self {
+    /// What was found, and by which keys; `beyond`: how many records there are that were not read.
+    pub fn new(verified: Verified, beyond: u64, keys: &[VerifierKey], pinned: bool, witnesses: &WitnessPolicy) -> Self {
         let (report, fault) = match verified {
-            Ok(report) => (Some(ReportView::new(report, witnesses)), None),
+            Ok(report) => (Some(ReportView::new(report, beyond, witnesses)), None),
             Err(fault) => (None, Some(fault.into())),
         };
         let attested = |report: &ReportView| {
-            report.attested > 0 && report.witnessed.as_ref().is_none_or(|witnessed| witnessed.records > 0)
+            report.attested > 0
+                && report.witnessed.as_ref().is_none_or(|witnessed| witnessed.records > 0)
+                && report.missing.as_ref().is_none_or(|missing| missing.removed == 0)
         };
         Self {
             verified: report.as_ref().is_some_and(attested),
@@ -156,8 +182,11 @@ impl VerifyView {
 }
 
 impl ReportView {
-    fn new(report: Report, witnesses: &WitnessPolicy) -> Self {
-        let Report { size, root, open, checkpoints, attested, witnessed, details } = report;
+    fn new(report: Report, beyond: u64, witnesses: &WitnessPolicy) -> Self {
+        let Report { size, root, open, checkpoints, attested, witnessed, details, missing } = report;
+        let missing =
+            missing.map(|Missing { erased, removed, first_removed }| MissingView { erased, removed, first_removed });
+        let uncovered = (size - attested).saturating_add(beyond);
         let witnessed = witnessed.map(|Witnessed { size, by, checkpoints }| WitnessedView {
             required: witnesses.required(),
             records: size,
@@ -165,11 +194,16 @@ impl ReportView {
             checkpoints,
             witnesses: witnesses.keys().len(),
         });
-        Self { records: size, root_hash: hex(&root), checkpoints, attested, witnessed, details, open }
+        Self { records: size, root_hash: hex(&root), checkpoints, attested, uncovered, witnessed, details, missing, open }
     }
 
     fn verdict(&self) -> String {
-        match (&self.witnessed, self.attested, self.records - self.attested) {
+        if let Some(MissingView { removed: removed @ 1.., .. }) = self.missing {
+            return format!(
+                "no: the log fits together, and the details of {removed} of its records were removed, which no act says"
+            );
+        }
+        match (&self.witnessed, self.attested, self.uncovered) {
             (_, 0, _) => "no: the log fits together, and no checkpoint vouches for it".to_owned(),
             (Some(WitnessedView { records: 0, required, witnesses, .. }), _, _) => format!(
                 "no: the log fits together, and no checkpoint has the cosignatures of {required} of the {witnesses} witnesses"
@@ -177,6 +211,29 @@ impl ReportView {
             (_, _, 0) => "yes".to_owned(),
             (_, _, rest) => format!("yes, but for the last {rest} records, which no checkpoint vouches for yet"),
         }
+    }
+}
+
+impl MissingView {
+    /// For people.
+    fn in_words(&self) -> String {
+        let Self { erased, removed, first_removed } = self;
+        let mut words = Vec::new();
+        if *erased > 0 {
+            words.push(format!("of {erased} records erased, as acts behind them say"));
+        }
+        if *removed > 0 {
+            let mut which: Vec<String> = first_removed.iter().map(ToString::to_string).collect();
+            if *removed > first_removed.len() as u64 {
+                which.push("...".to_owned());
+            }
+            let which = which.join(", ");
+            words.push(format!(
+                "of {removed} records REMOVED by somebody, and no act says so: {which}; keep this copy as evidence, and look \
+                 for them in a backup or an export"
+            ));
+        }
+        words.join("\n")
     }
 }
 
@@ -219,7 +276,9 @@ impl View for VerifyView {
             );
         }
         let Some(report) = &self.report else { return Ok(()) };
-        let ReportView { records, root_hash, checkpoints, attested: _, witnessed, details, open } = report;
+        let ReportView { records, root_hash, checkpoints, attested: _, uncovered: _, witnessed, details, missing, open } =
+            report;
+        let missing = missing.as_ref().map(MissingView::in_words);
         let witnessed = witnessed.as_ref().map(|witnessed| witnessed.in_words(*records));
         let shown: Vec<String> = open.iter().take(SHOWN).map(ToString::to_string).collect();
         let more = if open.len() > SHOWN { ", ..." } else { "" };
@@ -236,6 +295,7 @@ impl View for VerifyView {
                 ("checkpoints", checkpoints.to_string()),
                 ("witnesses", witnessed.unwrap_or_default()),
                 ("details", format!("of {details} records, as committed to")),
+                ("missing details", missing.unwrap_or_default()),
                 ("open", open),
                 ("log key", self.log_keys.join(" ")),
             ],

@@ -1,8 +1,9 @@
 //! The Merkle tree's tiles, the leaves that it is made of, and its checkpoints. What is in them, `audit` knows.
 
+use super::log::key_of;
 use super::query::details;
 use super::{failed, from_sql, to_sql};
-use crate::{CheckpointRow, LogRow, StoreError};
+use crate::{CheckpointRow, FoundBy, LogRow, StoreError, StoredDetails};
 use chancery_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -91,21 +92,51 @@ pub(crate) fn leaves(connection: &Connection, first: u64, limit: u32) -> Result<
 /// Up to `limit` leaves with an index of `first` or more, with their details.
 pub(crate) fn log_rows(connection: &Connection, first: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
     const DOING: &str = "reading the log";
-    type Columns = (i64, Vec<u8>, Option<[u8; 32]>, Option<Vec<u8>>);
+    type Columns = (i64, Vec<u8>, Option<StoredDetails>, Option<i64>, Option<FoundBy>);
     let first = to_sql(first, "an index")?;
     let mut statement = connection
         .prepare_cached(
-            "SELECT l.idx, l.leaf, d.salt, d.content FROM leaves l LEFT JOIN details d ON d.idx = l.idx
+            "SELECT l.idx, l.leaf, d.salt, d.content, r.act, d.kind, d.caller, d.resource, d.key, d.action, d.decision,
+                 d.digest, d.trace_id
+             FROM leaves l LEFT JOIN details d ON d.idx = l.idx LEFT JOIN erased r ON r.idx = l.idx
              WHERE l.idx >= ?1 ORDER BY l.idx LIMIT ?2",
         )
         .map_err(failed(DOING))?;
-    let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let columns =
+        |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, details(row.get(2)?, row.get(3)?), row.get(4)?, found_by(row)?));
     let rows = statement.query_map(params![first, limit], columns).map_err(failed(DOING))?;
     let read = |row: rusqlite::Result<Columns>| {
-        let (index, leaf, salt, content) = row.map_err(failed(DOING))?;
-        Ok(LogRow { index: from_sql(index, "an index")?, leaf, details: details(salt, content) })
+        let (index, leaf, details, act, found_by) = row.map_err(failed(DOING))?;
+        let erased_by = act.map(|act| from_sql(act, "an index")).transpose()?;
+        Ok(LogRow { index: from_sql(index, "an index")?, leaf, details, found_by, erased_by })
     };
     rows.map(read).collect()
+}
+
+/// The columns by which a record is found; `None` where there is no row.
+fn found_by(row: &Row<'_>) -> rusqlite::Result<Option<FoundBy>> {
+    let Some(kind) = row.get(5)? else { return Ok(None) };
+    let (resource, key): (Option<String>, Option<String>) = (row.get(7)?, row.get(8)?);
+    let key_is_the_resources = resource.as_deref().and_then(key_of) == key.as_deref();
+    Ok(Some(FoundBy {
+        kind,
+        caller: row.get(6)?,
+        resource,
+        key_is_the_resources,
+        action: row.get(9)?,
+        decision: row.get(10)?,
+        digest: row.get(11)?,
+        trace_id: row.get(12)?,
+    }))
+}
+
+/// The records of which digest and trace id are still to be read from their details: from one on, below another.
+pub(crate) fn not_searchable(connection: &Connection) -> Result<Option<(u64, u64)>, StoreError> {
+    let left: Option<(i64, i64)> = connection
+        .query_row("SELECT next, until FROM record_search_backfill", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .map_err(failed("looking for records that are not searchable yet"))?;
+    left.map(|(next, until)| Ok((from_sql(next, "an index")?, from_sql(until, "an index")?))).transpose()
 }
 
 /// Keeps a checkpoint. One of this size is replaced: the same with more signatures. The newest one so far goes, unless it is
