@@ -4,7 +4,7 @@
 //! The lowest tile is not written before it is whole: its hashes are those of at most 255 leaves, which are there. What a
 //! group costs the disk is therefore nothing, 255 times of 256, and two or three tiles the 256th time.
 
-use crate::kept::{damage, read_tile};
+use crate::kept::{damage, leaf_hashes, read_tile};
 use crate::tree::{Appender, MAX_LEVEL, TILE_WIDTH, Tile, leaf_hash};
 use chancery_model::Sha256Hash;
 use chancery_store::{Reader, StoreError, Transaction, Writer};
@@ -57,22 +57,15 @@ impl Growing {
         let archived = writer.archived()?;
         while behind(self) > 0 {
             let first = next_index - behind(self);
-            if first < archived {
-                if !self.take_archived(writer, first)? {
-                    self.give_up(first);
-                    return Ok(());
-                }
-                continue;
-            }
             let limit = u32::try_from(behind(self)).unwrap_or(CHUNK).min(CHUNK);
-            let leaves = writer.leaves(first, limit)?;
-            if leaves.is_empty() {
+            let hashes = leaf_hashes(writer, first, limit, archived)?;
+            if hashes.is_empty() {
                 self.give_up(first);
                 return Ok(());
             }
             let mut transaction = writer.begin()?;
-            for (index, leaf) in (first..).zip(&leaves) {
-                self.append(index, leaf, &mut transaction)?;
+            for (index, hash) in (first..).zip(hashes) {
+                self.append_hash(index, hash, &mut transaction)?;
             }
             self.keep_edge(&mut transaction)?;
             transaction.commit()?;
@@ -80,41 +73,24 @@ impl Growing {
         Ok(())
     }
 
-    /// Takes the next tile, whose leaves are archived, from its hashes; `false` where they are not kept. That the archived leaves
-    /// are those of the hashes is seen when they are read.
-    fn take_archived(&mut self, writer: &mut Writer, first: u64) -> Result<bool, StoreError> {
-        let kept = writer.tile(0, first / u64::from(TILE_WIDTH))?.unwrap_or_default();
-        let (hashes, rest) = kept.as_chunks();
-        if hashes.len() != usize::from(TILE_WIDTH) || !rest.is_empty() {
-            return Ok(false);
-        }
-        let mut transaction = writer.begin()?;
-        for (index, hash) in (first..).zip(hashes) {
-            self.append_hash(index, *hash, &mut transaction)?;
-        }
-        self.keep_edge(&mut transaction)?;
-        transaction.commit()?;
-        Ok(true)
-    }
-
-    /// Makes the tree again from the leaves: what was kept of it is believed in nothing. Tiles that are not those of the leaves
+    /// Makes the tree again from the leaves: what was kept of it is believed in nothing but the hashes of archived leaves. Tiles that are not those of the leaves
     /// are replaced, and removed where the tree has none; how many there were. In memory that does not grow with the log.
     pub fn remake(&mut self, writer: &mut Writer, leaves: &Reader) -> Result<u64, StoreError> {
         let next_index = writer.head()?.next_index;
         if next_index > CHUNK.into() {
             tracing::info!(leaves = next_index, "the tree over the log is being made again from its leaves");
         }
-        let (mut tree, mut remade) = (Appender::new(), 0);
+        let (mut tree, mut remade, archived) = (Appender::new(), 0, writer.archived()?);
         self.widened = false;
         while tree.size() < next_index {
-            let read = leaves.leaves(tree.size(), CHUNK)?;
+            let read = leaf_hashes(leaves, tree.size(), CHUNK, archived)?;
             if read.is_empty() {
                 break;
             }
             let mut transaction = writer.begin()?;
             let mut written = Ok(());
-            for leaf in &read {
-                tree.append(leaf_hash(leaf), |tile, hashes| {
+            for hash in read {
+                tree.append(hash, |tile, hashes| {
                     if written.is_ok() {
                         written = correct(&mut transaction, tile, hashes).map(|wrong| remade += u64::from(wrong));
                     }

@@ -45,6 +45,33 @@ pub(crate) fn read_tile(rows: &impl Rows, tile: Tile) -> Result<Vec<Sha256Hash>,
     }
 }
 
+/// The hashes of leaves from `first` on, of up to `limit` of them; none where the log has a gap. Of archived leaves, a tile at a
+/// time, they are those that the database has kept: the archive may be away, and that its leaves are theirs is seen when they
+/// are read.
+pub(crate) fn leaf_hashes(
+    rows: &impl Rows,
+    first: u64,
+    limit: u32,
+    archived: u64,
+) -> Result<Vec<Sha256Hash>, StoreError> {
+    if first >= archived {
+        return Ok(rows.leaves(first, limit)?.iter().map(|leaf| leaf_hash(leaf)).collect());
+    }
+    let kept = rows.tile(0, first / u64::from(TILE_WIDTH))?.unwrap_or_default();
+    Ok(match kept.as_chunks() {
+        (hashes, []) if hashes.len() == usize::from(TILE_WIDTH) => hashes.to_vec(),
+        _ => Vec::new(),
+    })
+}
+
+/// The hash of one leaf, likewise; `None` where it is not there.
+pub(crate) fn hash_of_leaf(reader: &Reader, index: u64) -> Result<Option<Sha256Hash>, StoreError> {
+    let archived = reader.archived()?;
+    let place = if index < archived { index % u64::from(TILE_WIDTH) } else { 0 };
+    let hashes = leaf_hashes(reader, index - place, 1, archived)?;
+    Ok(usize::try_from(place).ok().and_then(|place| hashes.get(place)).copied())
+}
+
 /// The tree over the first leaves of a log, read when it is asked. See [`kept_tree`].
 pub type KeptTree = StoredTree<Box<dyn FnMut(Tile) -> Result<Vec<Sha256Hash>, StoreError> + Send>>;
 
@@ -66,7 +93,7 @@ pub struct WalkedLeaves {
 }
 
 /// Reads the first `leaves` leaves of the log in this database, 16,384 at a time, and makes the roots of these sizes, and the
-/// tiles, anew. Reading blocks.
+/// tiles, anew; of leaves that are archived, from the hashes that are kept. Reading blocks.
 ///
 /// # Errors
 /// [`StoreError`]: the database failed.
@@ -78,6 +105,7 @@ pub fn walk_leaves(reader: &Reader, leaves: u64, sizes: &BTreeSet<u64>) -> Resul
         // One of the edge may be wider by now.
         Ok::<_, StoreError>(kept.is_some_and(|kept| kept.starts_with(hashes.as_flattened())))
     };
+    let archived = reader.archived()?;
     let mut read = VecDeque::new();
     loop {
         if let Some(root) = walked.roots.get_mut(&tree.size()) {
@@ -87,11 +115,11 @@ pub fn walk_leaves(reader: &Reader, leaves: u64, sizes: &BTreeSet<u64>) -> Resul
             break;
         }
         if read.is_empty() {
-            read = reader.leaves(tree.size(), CHUNK)?.into();
+            read = VecDeque::from(leaf_hashes(reader, tree.size(), CHUNK, archived)?);
         }
-        let Some(leaf) = read.pop_front() else { break };
+        let Some(hash) = read.pop_front() else { break };
         let mut looked = Ok(());
-        tree.append(leaf_hash(&leaf), |tile, hashes| {
+        tree.append(hash, |tile, hashes| {
             if looked.is_ok() {
                 looked = kept(tile, hashes).map(|right| walked.wrong_tiles += u64::from(!right));
             }

@@ -2,7 +2,7 @@
 //! the database keeps of the tree is believed by nobody: whoever takes a wrong tile keeps it for ever.
 
 use crate::growing::TreeHead;
-use crate::kept::{KeptTree, kept_tree};
+use crate::kept::{KeptTree, hash_of_leaf, kept_tree};
 use crate::tree::{
     CheckTileError, MakeProofError, ProofError, TILE_WIDTH, Tile, TileError, check_consistency, check_inclusion,
     leaf_hash, push_entry,
@@ -57,8 +57,8 @@ impl From<CheckTileError<StoreError>> for ProveError {
     }
 }
 
-/// The proof that leaf `index` is in the tree of the first `size` leaves, checked with the leaf itself and with `signed`, a
-/// tree that the log has signed. Reading blocks.
+/// The proof that leaf `index` is in the tree of the first `size` leaves, checked with the leaf itself (one that is archived: with
+/// its hash) and with `signed`, a tree that the log has signed. Reading blocks.
 ///
 /// # Errors
 /// [`ProveError`]
@@ -71,9 +71,9 @@ pub fn prove_inclusion(
     let mut tree = kept_tree(reader, size);
     let root = signed_root(reader, &mut tree, size, signed)?;
     let proof = tree.inclusion_proof(index)?;
-    let leaf = reader.leaves(index, 1)?.pop();
+    let leaf = hash_of_leaf(reader, index)?;
     let leaf = leaf.ok_or_else(|| ProveError::Damaged { what: format!("leaf {index} of the log is missing") })?;
-    let checked = check_inclusion(&leaf_hash(&leaf), index, size, &root, &proof);
+    let checked = check_inclusion(&leaf, index, size, &root, &proof);
     checked.map_err(|error| damaged(&format!("record {index} in the tree of {size} records"), error))?;
     Ok(proof)
 }

@@ -249,7 +249,6 @@ mod tests {
             "chancery sign dev/k a b --in m",
             "chancery sign dev/k a --digest 00",
             "chancery sign dev/k a --receipt r",
-            "chancery sign dev/k --receipts",
             "chancery verify dev/k",
             "chancery verify dev/k a --signature s",
             "chancery verify --receipt r",

@@ -338,12 +338,12 @@ impl Chancery {
     }
 }
 
-/// The latest time among the newest records, if there are any.
+/// The latest time among the newest records, if there are any. What is archived is old, and may be away.
 async fn newest_time(reader: &Reader) -> Result<Option<Timestamp>, Error> {
     let reader = reader.clone();
     let leaves = move || {
-        let end = reader.log_end()?.leaves;
-        reader.leaves(end.saturating_sub(NEWEST.into()), NEWEST)
+        let first = reader.log_end()?.leaves.saturating_sub(NEWEST.into());
+        reader.leaves(first.max(reader.archived()?), NEWEST)
     };
     let leaves: Vec<Vec<u8>> = crate::blocking(leaves).await??;
     // What cannot be read is found by those who read the log; it has no time.

@@ -194,7 +194,17 @@ impl ReportView {
             checkpoints,
             witnesses: witnesses.keys().len(),
         });
-        Self { records: size, root_hash: hex(&root), checkpoints, attested, uncovered, witnessed, details, missing, open }
+        Self {
+            records: size,
+            root_hash: hex(&root),
+            checkpoints,
+            attested,
+            uncovered,
+            witnessed,
+            details,
+            missing,
+            open,
+        }
     }
 
     fn verdict(&self) -> String {
@@ -276,8 +286,17 @@ impl View for VerifyView {
             );
         }
         let Some(report) = &self.report else { return Ok(()) };
-        let ReportView { records, root_hash, checkpoints, attested: _, uncovered: _, witnessed, details, missing, open } =
-            report;
+        let ReportView {
+            records,
+            root_hash,
+            checkpoints,
+            attested: _,
+            uncovered: _,
+            witnessed,
+            details,
+            missing,
+            open,
+        } = report;
         let missing = missing.as_ref().map(MissingView::in_words);
         let witnessed = witnessed.as_ref().map(|witnessed| witnessed.in_words(*records));
         let shown: Vec<String> = open.iter().take(SHOWN).map(ToString::to_string).collect();
