@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use chancery_api::v1;
 use chancery_pkcs11_fault::{Crash, Rule, Then};
-use chancery_tests::load::{Call, PATIENCE};
+use chancery_testkit::signal;
+use chancery_tests::faults::Faulty;
+use chancery_tests::load::{Call, PATIENCE, until};
 
 use crate::coverage;
 use crate::round::{Case, FAULT, Round, Rounds};
@@ -127,10 +130,29 @@ async fn wait_for_fault(round: &Round, often: Often) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_takes_no_sentinel_is_served() {
     let rules = [Rule::returning(FAULT, "C_CreateObject", "CKR_TOKEN_WRITE_PROTECTED")];
-    let faulty = chancery_tests::faults::Faulty::under(&rules).await;
+    let faulty = Faulty::under(&rules).await;
     assert_eq!(faulty.faults.count(FAULT).unwrap(), 1);
     let (key, public) = faulty.key("k").await;
     let calls: Vec<Call> = faulty.burst(&key, 10).await;
     assert!(calls.iter().all(|call| call.end.is_ok()), "{calls:?}");
+    public.assert_verifies(&calls);
+}
+
+/// As SoftHSM leaves it where it crashes while it writes: nothing helps until somebody puts the file back, and then nothing else
+/// has to be done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_file_was_destroyed_is_taken_again_once_it_is_put_back() {
+    let faulty = Faulty::start().await;
+    let (key, public) = faulty.key("k").await;
+    if faulty.cut_token_file().is_none() {
+        return;
+    }
+    signal(faulty.status().await.worker_pid, "KILL").unwrap();
+    until("the token is missed", async || {
+        let token = faulty.status().await;
+        (token.health_cause() == v1::TokenHealthCause::TokenAbsent).then_some(())
+    })
+    .await;
+    let (_, calls) = faulty.recover(&key).await;
     public.assert_verifies(&calls);
 }
