@@ -188,7 +188,7 @@ fn write(transaction: &mut Transaction<'_>, tile: Tile, hashes: &[Sha256Hash]) -
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::kept::{WalkedLeaves, kept_tree, walk_leaves};
     use crate::tree::EMPTY_ROOT;
@@ -199,12 +199,12 @@ mod tests {
     /// More than a whole tile of level 1, so that there are partial tiles in three levels.
     const LEAVES: u64 = 65_536 + 3 * 256 + 17;
 
-    fn leaf(index: u64) -> Vec<u8> {
+    pub(crate) fn leaf(index: u64) -> Vec<u8> {
         format!("the leaf {index}").into_bytes()
     }
 
     /// A database of before the tree, with so many more leaves.
-    fn grow(writer: &mut Writer, count: u64) {
+    pub(crate) fn grow(writer: &mut Writer, count: u64) {
         let mut transaction = writer.begin().unwrap();
         let first = transaction.take_indexes(count).unwrap().first;
         for index in first..first + count {

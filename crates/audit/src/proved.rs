@@ -162,37 +162,17 @@ fn damaged(what: &str, error: ProofError) -> ProveError {
 mod tests {
     use super::*;
     use crate::growing::Growing;
+    use crate::growing::tests::{grow, leaf};
     use crate::tree::Appender;
-    use chancery_model::Timestamp;
-    use chancery_store::{NewRecord, SearchColumns, Writer};
+    use chancery_store::Writer;
     use std::path::Path;
 
     /// Three levels, each with a partial tile.
     const LEAVES: u64 = 65_536 + 2 * 256 + 9;
 
-    fn leaf(index: u64) -> Vec<u8> {
-        index.to_string().into_bytes()
-    }
-
     fn grown(folder: &Path) -> (Writer, Reader) {
         let (mut writer, reader) = chancery_store::open(&folder.join("test.db")).unwrap();
-        let mut transaction = writer.begin().unwrap();
-        let first = transaction.take_indexes(LEAVES).unwrap().first;
-        for index in first..LEAVES {
-            let search = SearchColumns {
-                time: Timestamp::from_unix_micros(1),
-                kind: 1,
-                caller: None,
-                resource: None,
-                action: None,
-                decision: None,
-                digest: None,
-                trace_id: None,
-            };
-            let record = NewRecord { index, leaf: &leaf(index), salt: &[0; 32], details: b"{}", search };
-            transaction.append(&record).unwrap();
-        }
-        transaction.commit().unwrap();
+        grow(&mut writer, LEAVES);
         Growing::resume(&mut writer).unwrap();
         (writer, reader)
     }
