@@ -103,11 +103,14 @@ impl Growing {
         for (tile, hashes) in tree.edge().filter(|(tile, _)| tile.level() > 0) {
             remade += u64::from(correct(&mut transaction, tile, hashes)?);
         }
-        for level in 0..=MAX_LEVEL {
-            remade += transaction.remove_tiles(level, tiles_kept(level, tree.size()))? as u64;
+        let size = tree.size();
+        // Behind a gap there may be hashes of archived leaves, which are kept nowhere else in the database.
+        if size == next_index {
+            for level in 0..=MAX_LEVEL {
+                remade += transaction.remove_tiles(level, tiles_kept(level, size))? as u64;
+            }
         }
         transaction.commit()?;
-        let size = tree.size();
         self.appender = Some(tree);
         if size < next_index {
             self.give_up(size);
@@ -331,6 +334,23 @@ pub(crate) mod tests {
             assert_eq!(kept_tree(&reader, size).root().unwrap(), root(size), "{size}");
         }
         assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 0);
+    }
+
+    /// The archive is checked by them, and they cannot be made again from leaves that are in it.
+    #[test]
+    fn the_hashes_of_archived_leaves_stay_where_one_tile_of_them_is_lost() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (mut writer, reader) = database(folder.path());
+        grow(&mut writer, 1_000);
+        let mut growing = Growing::resume(&mut writer).unwrap();
+        assert!(writer.empty_leaves(0).unwrap() && writer.empty_leaves(256).unwrap());
+        let second = writer.tile(0, 1).unwrap().unwrap();
+        let mut transaction = writer.begin().unwrap();
+        transaction.put_tile(0, 0, &[7; 32]).unwrap();
+        transaction.commit().unwrap();
+        growing.remake(&mut writer, &reader).unwrap();
+        assert_eq!(growing.head(), None, "there is no tree over what is not known");
+        assert_eq!(writer.tile(0, 1).unwrap().unwrap(), second);
     }
 
     #[test]
