@@ -9,7 +9,7 @@ use crate::record::{Changed, NewSeal, Recorded, UsageClaim};
 use crate::seal::{Admitted, Sealing};
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, Usage, UsageOf};
-use chancery_store::{CheckpointRow, Epoch, Reader, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
+use chancery_store::{CheckpointRow, Epoch, RecordEnd, RowChange, StoreError, Taken, Transaction, Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ pub(crate) struct Answers {
     pub next_index: Option<u64>,
     /// Tiles whose leaves are to be emptied, in a transaction of their own: each by the first of its leaves.
     pub archive: Vec<(u64, Answer<bool>)>,
-    /// Who waits for the tree to be made again from the leaves, and where these are read.
-    pub remake_tree: Vec<(Reader, Answer<u64>)>,
+    /// Who waits for the tree to be made again from the leaves.
+    pub remake_tree: Vec<Answer<u64>>,
     /// Who waits for the write-ahead log to be empty, which it can be once the group is committed.
     pub empty_wal: Vec<Answer<bool>>,
 }
@@ -114,7 +114,7 @@ pub(crate) fn commit(
                 group.answers.push(Ready::Erased(answer));
             }
             Request::Archive { first, answer } => archive.push((first, answer)),
-            Request::RemakeTree { reader, answer } => remake_tree.push((reader, answer)),
+            Request::RemakeTree { answer } => remake_tree.push(answer),
             Request::EmptyWal { answer } => empty_wal.push(answer),
             Request::Flush { answer } => group.answers.push(Ready::Flush(answer)),
         }

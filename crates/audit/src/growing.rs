@@ -7,7 +7,7 @@
 use crate::kept::{damage, leaf_hashes, read_tile};
 use crate::tree::{Appender, MAX_LEVEL, TILE_WIDTH, Tile, leaf_hash};
 use chancery_model::Sha256Hash;
-use chancery_store::{Reader, StoreError, Transaction, Writer};
+use chancery_store::{StoreError, Transaction, Writer};
 
 /// How many leaves are read, and put into the tree in one transaction, where the tree is behind the log.
 pub(crate) const CHUNK: u32 = 16_384;
@@ -73,9 +73,10 @@ impl Growing {
         Ok(())
     }
 
-    /// Makes the tree again from the leaves: what was kept of it is believed in nothing but the hashes of archived leaves. Tiles that are not those of the leaves
-    /// are replaced, and removed where the tree has none; how many there were. In memory that does not grow with the log.
-    pub fn remake(&mut self, writer: &mut Writer, leaves: &Reader) -> Result<u64, StoreError> {
+    /// Makes the tree again from the leaves: what was kept of it is believed in nothing but the hashes of archived leaves. Tiles that
+    /// are not those of the leaves are replaced, and removed where the tree has none; how many there were. In memory that does
+    /// not grow with the log.
+    pub fn remake(&mut self, writer: &mut Writer) -> Result<u64, StoreError> {
         let next_index = writer.head()?.next_index;
         if next_index > CHUNK.into() {
             tracing::info!(leaves = next_index, "the tree over the log is being made again from its leaves");
@@ -83,7 +84,7 @@ impl Growing {
         let (mut tree, mut remade, archived) = (Appender::new(), 0, writer.archived()?);
         self.widened = false;
         while tree.size() < next_index {
-            let read = leaf_hashes(leaves, tree.size(), CHUNK, archived)?;
+            let read = leaf_hashes(writer, tree.size(), CHUNK, archived)?;
             if read.is_empty() {
                 break;
             }
@@ -315,7 +316,7 @@ pub(crate) mod tests {
         grow(&mut writer, LEAVES);
         let whole = Growing::resume(&mut writer).unwrap().head();
         let mut growing = Growing::resume(&mut writer).unwrap();
-        assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 0, "nothing is wrong with it");
+        assert_eq!(growing.remake(&mut writer).unwrap(), 0, "nothing is wrong with it");
         for (level, index) in [(0, 7), (1, 0), (1, 1), (2, 0)] {
             damage(&mut writer, level, index);
         }
@@ -326,21 +327,21 @@ pub(crate) mod tests {
         let walk = |sizes: [u64; 3]| walk_leaves(&reader, LEAVES, &sizes.into()).unwrap();
         let roots = [(0, Some(EMPTY_ROOT)), (700, Some(root(700))), (LEAVES + 1, None)].into();
         assert_eq!(walk([0, 700, LEAVES + 1]), WalkedLeaves { roots, wrong_tiles: 4 });
-        assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 4);
+        assert_eq!(growing.remake(&mut writer).unwrap(), 4);
         assert_eq!(walk([0, 700, LEAVES]).wrong_tiles, 0);
         assert_eq!(growing.head(), whole);
         assert_eq!(Growing::resume(&mut writer).unwrap().head(), whole);
         for size in [256 * 8, 65_536, LEAVES] {
             assert_eq!(kept_tree(&reader, size).root().unwrap(), root(size), "{size}");
         }
-        assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 0);
+        assert_eq!(growing.remake(&mut writer).unwrap(), 0);
     }
 
     /// The archive is checked by them, and they cannot be made again from leaves that are in it.
     #[test]
     fn the_hashes_of_archived_leaves_stay_where_one_tile_of_them_is_lost() {
         let folder = tempfile::TempDir::new().unwrap();
-        let (mut writer, reader) = database(folder.path());
+        let (mut writer, _reader) = database(folder.path());
         grow(&mut writer, 1_000);
         let mut growing = Growing::resume(&mut writer).unwrap();
         assert!(writer.empty_leaves(0).unwrap() && writer.empty_leaves(256).unwrap());
@@ -348,7 +349,7 @@ pub(crate) mod tests {
         let mut transaction = writer.begin().unwrap();
         transaction.put_tile(0, 0, &[7; 32]).unwrap();
         transaction.commit().unwrap();
-        growing.remake(&mut writer, &reader).unwrap();
+        growing.remake(&mut writer).unwrap();
         assert_eq!(growing.head(), None, "there is no tree over what is not known");
         assert_eq!(writer.tile(0, 1).unwrap().unwrap(), second);
     }
@@ -374,7 +375,7 @@ pub(crate) mod tests {
         assert_eq!(writer.whole_tiles().unwrap(), 4, "one more than the leaves make");
         let mut growing = Growing::resume(&mut writer).unwrap();
         // The whole tile that went, and the edge above it, which had a hash more.
-        assert_eq!(growing.remake(&mut writer, &reader).unwrap(), 2);
+        assert_eq!(growing.remake(&mut writer).unwrap(), 2);
         assert_eq!(writer.whole_tiles().unwrap(), 3);
         assert_eq!(growing.head(), Some(TreeHead { size: 900, root: root(900) }));
         assert_eq!(kept_tree(&reader, 900).root().unwrap(), root(900));

@@ -19,7 +19,7 @@ use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
 use chancery_fail_point::FailPoint;
 use chancery_model::{Id, LimitKind, Timestamp, Uid, UsageOf};
-use chancery_store::{CheckpointRow, Epoch, OpenIntent, Reader, RowChange, StoreError, Writer};
+use chancery_store::{CheckpointRow, Epoch, OpenIntent, RowChange, StoreError, Writer};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -354,14 +354,14 @@ impl Log {
         self.answer(answered).await
     }
 
-    /// Makes the tree of the log again from the leaves, which `reader` reads, 16,384 at a time; as `by` says. Nothing else is
+    /// Makes the tree of the log again from the leaves, 16,384 at a time; as `by` says. Nothing else is
     /// recorded meanwhile. How many of the tiles were not those of the leaves.
     ///
     /// # Errors
     /// [`RecordError::Closed`].
-    pub async fn remake_tree(&self, _by: &Recorded, reader: &Reader) -> Result<u64, RecordError> {
+    pub async fn remake_tree(&self, _by: &Recorded) -> Result<u64, RecordError> {
         let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::RemakeTree { reader: reader.clone(), answer })?;
+        self.inner.queue.request(Request::RemakeTree { answer })?;
         self.answer(answered).await
     }
 

@@ -14,7 +14,7 @@ use crate::shares::{Share, Shares};
 use crate::slot::OutcomeSlot;
 use crate::{Details, Outcome, OutcomeResult};
 use chancery_model::{Timestamp, Uid};
-use chancery_store::{CheckpointRow, Epoch, Reader, RowChange};
+use chancery_store::{CheckpointRow, Epoch, RowChange};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -114,7 +114,6 @@ pub(crate) enum Request {
     },
     /// Makes the tree again from the leaves. How many of its tiles were not theirs.
     RemakeTree {
-        reader: Reader,
         answer: Answer<u64>,
     },
     /// Empties the write-ahead log, so that what was erased is not there, either. Whether it is empty.

@@ -79,8 +79,8 @@ fn write_groups(
             let emptied = writer.empty_leaves(first).inspect_err(|_| sealing.abandon())?;
             drop(answer.send(Ok(emptied)));
         }
-        for (reader, answer) in remake_tree {
-            let remade = tree.remake(writer, &reader).inspect_err(|_| sealing.abandon())?;
+        for answer in remake_tree {
+            let remade = tree.remake(writer).inspect_err(|_| sealing.abandon())?;
             drop(answer.send(Ok(remade)));
         }
         // Who waited has an answer. That it failed is no matter of what is durable, but of what may still be written.

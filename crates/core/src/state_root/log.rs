@@ -94,7 +94,7 @@ impl StateKeeper {
     /// Makes the tree of the log again from its leaves, on the record. How many tiles were not theirs.
     pub(super) async fn remake_tiles(&self, epoch: Epoch) -> Result<u64, Trouble> {
         let recorded = self.log.note(epoch, details::tree_remade()).await?.recorded;
-        let remade = self.log.remake_tree(&recorded, &self.reader).await?;
+        let remade = self.log.remake_tree(&recorded).await?;
         if remade > 0 {
             tracing::warn!(
                 tiles = remade,
