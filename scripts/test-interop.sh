@@ -40,7 +40,7 @@ for pair in RS256=RSA_PKCS1_2048_SHA256 RS512=RSA_PKCS1_4096_SHA512 PS256=RSA_PS
     "$chancery" keys create "$key" --algorithm "${pair#*=}" >/dev/null
     for rotated in no yes; do
         [ "$rotated" = no ] || "$chancery" keys rotate "$key" >/dev/null
-        token=$("$chancery" jwt sign "$key" --claims "$claims" --lifetime 5m --type at+jwt 2>/dev/null)
+        token=$("$chancery" jwt sign "$key" --claims "$claims" --lifetime 1h --type at+jwt 2>/dev/null)
         echo "$jose keyRings/dev/keys/${key#dev/} $token" >>"$tokens"
     done
 done

@@ -223,7 +223,7 @@ fn a_wrong_pin_is_tried_once() {
 #[test]
 fn who_breaks_it_off_finds_nothing_of_it_in_the_token() {
     let (hsm, faults) = SoftHsm::with_token().faulty();
-    faults.set(&[Rule::new("slow", Then::DelayMs(1_500)).on("C_WrapKey")]).unwrap();
+    faults.set(&[Rule::new("slow", Then::DelayMs(5_000)).on("C_WrapKey")]).unwrap();
     let before = hsm.objects();
     let log = hsm.path("doctor.log");
     let mut running = Running::start(&mut doctor(&hsm, &["secrecy", "rates"]), &log);

@@ -282,7 +282,7 @@ async fn grpc_over_http_1_1_is_told_what_it_needs() {
 async fn http_1_1_connections_are_bounded() {
     let chancery = Chancery::setup()
         .configure(|config| {
-            let limits = toml::toml! { keepalive_timeout_seconds = 1 };
+            let limits = toml::toml! { keepalive_timeout_seconds = 5 };
             config["listener"].as_table_mut().unwrap().insert("limits".to_owned(), limits.into());
         })
         .start()

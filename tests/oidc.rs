@@ -413,9 +413,9 @@ async fn an_open_stream_ends_with_the_token_that_opened_it() {
         };
         match first.await {
             Ok(stream) => break (stream, short, expires),
-            Err(refused) => assert!(now() >= expires && life < 90, "refused before its time: {refused:?}"),
+            Err(refused) => assert!(now() >= expires && life < 50, "refused before its time: {refused:?}"),
         }
-        life *= 3;
+        life += 20;
     };
     ends("the token expires", stream).await;
     assert!(now() >= expires, "and not before its time");
@@ -435,7 +435,8 @@ async fn an_open_stream_ends_with_the_token_that_opened_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_change_and_an_issuer_that_is_away_takes_nobody_else_with_it() {
-    const MAX_STALE: Duration = Duration::from_secs(8);
+    // Keys are too old after 8 seconds, and were read some time before the issuer went.
+    const SURELY_FRESH: Duration = Duration::from_secs(5);
     let (old, new) = (Signer::new(JwsAlgorithm::Es256, "old"), Signer::new(JwsAlgorithm::EdDsa, "new"));
     let server = Server::start("127.0.0.1").await;
     server.answers("503 Service Unavailable", "");
@@ -488,10 +489,13 @@ async fn keys_change_and_an_issuer_that_is_away_takes_nobody_else_with_it() {
     })
     .await;
     // On a machine that stands still for seconds, they are too old already.
-    assert!(still.is_ok() || away.elapsed() >= MAX_STALE, "{still:?}");
+    assert!(still.is_ok() || away.elapsed() >= SURELY_FRESH, "{still:?}");
     let (status, said) = ready();
     let expected = format!("\noidc: old: the keys of {ISSUER} ");
-    assert!(state == "missing" || away.elapsed() >= MAX_STALE || (status == 200 && said.contains(&expected)), "{said}");
+    assert!(
+        state == "missing" || away.elapsed() >= SURELY_FRESH || (status == 200 && said.contains(&expected)),
+        "{said}"
+    );
     unavailable("the keys are too old").await;
     server.answers("200 OK", &jwks(&[&new]));
     eventually("the issuer is back", async || sign_with(&channel, &key, &token(&new)).await.ok()).await;

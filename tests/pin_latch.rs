@@ -117,7 +117,7 @@ async fn the_pin_file_is_read_anew_by_the_command() {
     let (said, code) = clear();
     assert!(code != Some(0) && said.contains("its PIN file cannot be used"), "{said}");
     assert_eq!(faulty.logins(), 0, "without a PIN there is no login");
-    for wrong in ["0000\n", "9999\n"] {
+    for wrong in ["wrong-canary-1\n", "wrong-canary-2\n"] {
         write_private(&file, wrong);
         let (said, code) = clear();
         assert!(code != Some(0) && said.contains("refused the PIN again"), "{said}");

@@ -538,9 +538,9 @@ async fn while_the_log_is_not_signed_signatures_come_without_receipts() {
     assert_eq!(proofs::receipt(&late, &log_key).unwrap().index, unsigned.record_index);
 
     // A token that takes its time: the call's own time decides, and the signature is not lost.
-    faults.set(&[Rule::new("slow", Then::DelayMs(4_000)).on("C_Sign")]).unwrap();
+    faults.set(&[Rule::new("slow", Then::DelayMs(4_500)).on("C_Sign")]).unwrap();
     let mut request = Request::new(item_request(&key));
-    request.set_timeout(Duration::from_secs(2));
+    request.set_timeout(Duration::from_secs(3));
     let answer = caller.signing().sign(request).await.unwrap().into_inner();
     assert!(!answer.signature.is_empty() && answer.receipt.is_empty());
     assert_eq!(answer.receipt_status(), ReceiptStatus::NotInTime);

@@ -18,6 +18,7 @@ use chancery_client::{Client, RecordQuery};
 use chancery_model::{Action, Id, Timestamp, Uid};
 use chancery_testkit::Chancery;
 use chancery_tests::contract::{create, eventually, hex, message, new_key, records, sha256, sign};
+use chancery_tests::hand;
 use chancery_tests::program::{run, succeed};
 use serde_json::Value;
 use tonic::Request;
@@ -162,7 +163,7 @@ async fn a_trace_leads_to_what_the_request_did_and_decisions_are_told_apart() {
 
 /// Adds intents with their outcomes to the record of a service that is stopped, by the code that makes every record.
 async fn lengthen(chancery: &Chancery, intents: u64) {
-    let (writer, _) = chancery_store::open(&chancery.dir().join("chancery.db")).unwrap();
+    let (writer, _) = hand::store(&chancery.dir().join("chancery.db")).unwrap();
     let epoch = writer.head().unwrap().epoch;
     let log = Log::start(writer, LogSettings::new(Id::parse("the instance", "elsewhere").unwrap())).unwrap();
     let caller = Uid::from_bytes([1; 16]);

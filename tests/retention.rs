@@ -64,7 +64,7 @@ async fn record(operator: &Client, index: u64) -> Record {
 
 /// The whole log of a service that has stopped, verified against the key that its state pins.
 fn verified(folder: &Path) -> Report {
-    let (_writer, reader) = chancery_store::open(&hand::database(folder)).unwrap();
+    let (_writer, reader) = hand::store(&hand::database(folder)).unwrap();
     let state = reader.load_state().unwrap();
     let named = state.keys.iter().find(|key| key.name.to_string() == "keyRings/system/keys/log").unwrap();
     let mut versions = state.key_versions.iter().filter(|version| version.key_uid == named.uid);
@@ -172,7 +172,7 @@ async fn old_details_are_erased_everywhere_and_the_log_still_proves_itself() {
 
     let second = verified(&chancery.dir());
     assert!(second.size > first.size && second.details < first.details, "{} and {}", second.size, second.details);
-    let (writer, reader) = chancery_store::open(&hand::database(&chancery.dir())).unwrap();
+    let (writer, reader) = hand::store(&hand::database(&chancery.dir())).unwrap();
     let mut tree = kept_tree(&reader, second.size);
     let (root, proof) = (tree.root().unwrap(), tree.inclusion_proof(old).unwrap());
     check_inclusion(&leaf_hash(&after.leaf), old, second.size, &root, &proof).unwrap();

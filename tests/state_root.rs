@@ -118,13 +118,7 @@ impl Stopped {
     }
 
     async fn found(&self, token: &Token) -> Result<StateReport, String> {
-        // What another test forks in this process holds the lock as well, until it runs its own program.
-        let (writer, reader) =
-            until("the database is let go", async || match chancery_store::open(&hand::database(&self.dir())) {
-                Err(OpenError::InUse { .. }) => None,
-                opened => Some(opened.unwrap()),
-            })
-            .await;
+        let (writer, reader) = hand::store(&hand::database(&self.dir())).unwrap();
         let anchor = hand::anchor(&self.dir());
         let id = |text| Id::parse("the id", text).unwrap();
         let settings = LogSettings { anchor: Some(anchor.clone()), ..LogSettings::new(id("dev")) };
@@ -322,8 +316,8 @@ async fn what_was_done_is_told_by_the_record() {
         let database = hand::open(&hand::database(&dir));
         database.execute_batch(sql).unwrap();
         drop(database);
-        let opened = chancery_store::open(&hand::database(&dir)).map(drop).unwrap_err();
-        assert!(matches!(opened, chancery_store::OpenError::SchemaEdited { .. }), "{sql}: {opened}");
+        let opened = hand::store(&hand::database(&dir)).map(drop).unwrap_err();
+        assert!(matches!(opened, OpenError::SchemaEdited { .. }), "{sql}: {opened}");
     }
     stopped.today.put(&dir);
     // Without an anchor, and with one that is none.
@@ -533,8 +527,11 @@ async fn an_anchor_that_cannot_be_written_is_measured_until_it_can() {
     assert!(written());
     // What is in its place cannot be replaced by a file, whoever the service runs as.
     let anchor = hand::anchor(&chancery.dir());
-    std::fs::remove_file(&anchor).unwrap();
-    std::fs::create_dir(&anchor).unwrap();
+    until("nobody has written it again in between", async || {
+        std::fs::remove_file(&anchor).unwrap();
+        std::fs::create_dir(&anchor).ok()
+    })
+    .await;
     create_key(&operator, "meanwhile").await;
     until("it is told of", async || (!written()).then_some(())).await;
     std::fs::remove_dir(&anchor).unwrap();

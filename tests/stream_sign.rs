@@ -271,7 +271,7 @@ async fn a_certificate_that_expires_ends_the_stream_at_the_next_message() {
     let key = create_key(&operator, "k").await;
     let now = time::OffsetDateTime::now_utc();
     let leaf = Leaf::spiffe("spiffe://chancery.dev/caller")
-        .valid(now - time::Duration::hours(1), now + time::Duration::seconds(4));
+        .valid(now - time::Duration::hours(1), now + time::Duration::seconds(12));
     let channel = channel(&chancery, &chancery.issue(leaf, "short").unwrap()).await;
     let mut stream = SignStream::open(&channel).await;
     stream.sign("in time", &key, b"m").await.signed();
@@ -427,7 +427,7 @@ async fn a_stop_answers_what_was_read_and_ends_the_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_connection_ends_its_streams_and_a_new_one_takes_over() {
     let chancery = Chancery::setup()
-        .configure(|config| limits(config, &[("max_connection_age_seconds", 2), ("max_streams_per_caller", 1)]))
+        .configure(|config| limits(config, &[("max_connection_age_seconds", 10), ("max_streams_per_caller", 1)]))
         .start()
         .await
         .unwrap();
@@ -447,24 +447,24 @@ async fn an_old_connection_ends_its_streams_and_a_new_one_takes_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_has_its_callers_deadline_and_each_message_the_services() {
     let chancery = Chancery::setup()
-        .configure(|config| limits(config, &[("default_deadline_seconds", 1), ("max_deadline_seconds", 1)]))
+        .configure(|config| limits(config, &[("default_deadline_seconds", 4), ("max_deadline_seconds", 4)]))
         .start()
         .await
         .unwrap();
     let operator = chancery.operator().await.unwrap();
     let key = create_key(&operator, "k").await;
     let channel = channel_as(&chancery, "caller").await;
-    let mut bounded = SignStream::open_with(&channel, Some(Duration::from_secs(3))).await;
+    let mut bounded = SignStream::open_with(&channel, Some(Duration::from_secs(15))).await;
     let begun = Instant::now();
     let mut unbounded = SignStream::open(&channel).await;
     bounded.sign("a", &key, b"m").await.signed();
     unbounded.sign("a", &key, b"m").await.signed();
-    tokio::time::sleep(Duration::from_millis(2000)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     // Longer than any call may take: it is the messages that have the service's deadline, not the stream.
     bounded.sign("b", &key, b"m").await.signed();
     let end = bounded.next().await.unwrap_err();
     assert_eq!(end.code(), Code::DeadlineExceeded, "{end:?}");
-    assert!(begun.elapsed() >= Duration::from_millis(2900), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(14_900), "{:?}", begun.elapsed());
     unbounded.sign("b", &key, b"m").await.signed();
 
     // A token that does not answer: each message is given up in its time, and the stream goes on.
@@ -476,7 +476,7 @@ async fn a_stream_has_its_callers_deadline_and_each_message_the_services() {
     for (id, answer) in unbounded.take(5).await {
         assert_eq!(answer.reason(), Some("DEADLINE_EXCEEDED"), "{id}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     until("the worker is replaced", async || match unbounded.sign("again", &key, b"m").await {
         Answer::Signed(_) => Some(()),
         Answer::Refused(_) => None,

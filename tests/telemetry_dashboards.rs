@@ -78,6 +78,12 @@ async fn page() -> Page {
     let address = chancery.endpoint().strip_prefix("https://").unwrap().to_owned();
     drop(TcpStream::connect(&address).await.unwrap());
     chancery_testkit::signal(chancery.pid(), "HUP").unwrap();
+    // The key that is due is made by then: a token that is killed while it makes one may be no token any more.
+    eventually("the schedule has done its work", async || {
+        let (_, page) = Page::fetch(&chancery, "text/plain").await;
+        page.names().contains("chancery_key_rules_total").then_some(())
+    })
+    .await;
     fail_in_the_token(&chancery, &operator, &caller, &key).await;
     let page = eventually("a sample of everything", async || {
         let (_, page) = Page::fetch(&chancery, "text/plain").await;

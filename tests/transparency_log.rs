@@ -39,7 +39,7 @@ struct Kept {
 
 impl Kept {
     fn of(folder: &Path) -> Self {
-        let (_writer, reader) = chancery_store::open(&hand::database(folder)).unwrap();
+        let (_writer, reader) = hand::store(&hand::database(folder)).unwrap();
         let state = reader.load_state().unwrap();
         let named = state.keys.iter().find(|key| key.name.to_string() == "keyRings/system/keys/log").unwrap();
         let mut versions = state.key_versions.iter().filter(|version| version.key_uid == named.uid);

@@ -233,7 +233,7 @@ async fn a_certificate_that_expires_ends_the_watch_even_if_nothing_happens() {
     let (chancery, ..) = started().await;
     let now = time::OffsetDateTime::now_utc();
     let leaf = Leaf::spiffe("spiffe://chancery.dev/operator")
-        .valid(now - time::Duration::hours(1), now + time::Duration::seconds(4));
+        .valid(now - time::Duration::hours(1), now + time::Duration::seconds(12));
     let channel = channel(&chancery, &chancery.issue(leaf, "short").unwrap()).await;
     let mut watch = Watch::open(&channel, v1::WatchRecordsRequest::default()).await.unwrap();
     let end = loop {
@@ -296,19 +296,20 @@ async fn the_command_line_follows_the_record() {
     let mut watching = command.spawn().unwrap();
     let lines = BufReader::new(watching.stdout.take().unwrap());
     let signed = sign(&caller, &key, "m").await.unwrap().record_index;
+    let (tell, first) = tokio::sync::oneshot::channel();
     let reading = tokio::task::spawn_blocking(move || {
         let mut lines = lines.lines();
-        (lines.next().unwrap().unwrap(), lines.count())
+        tell.send(lines.next().unwrap().unwrap()).unwrap();
+        lines.count()
     });
-    until("the record has the intent and its outcome", async || {
+    let line = tokio::time::timeout(PATIENCE, first).await.unwrap().unwrap();
+    until("the record has the outcome as well", async || {
         let record = Record::read(&chancery.operator().await.unwrap()).await;
         record.end(signed).map(drop)
     })
     .await;
-    // Time for the line to be written, if it is slower than this program.
-    tokio::time::sleep(Duration::from_millis(500)).await;
     chancery.terminate().await.unwrap();
-    let (line, more) = tokio::time::timeout(PATIENCE, reading).await.unwrap().unwrap();
+    let more = tokio::time::timeout(PATIENCE, reading).await.unwrap().unwrap();
     let record: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((record["index"].as_u64(), record["kind"].as_str()), (Some(signed), Some("INTENT")));
     assert_eq!(more, 0);

@@ -258,7 +258,7 @@ impl Scene {
 
     /// The newest checkpoint that counted, of the stopped service: checked as somebody who trusts two of the witnesses does.
     fn counted(&self) -> u64 {
-        let (_writer, reader) = chancery_store::open(&hand::database(&self.chancery.dir())).unwrap();
+        let (_writer, reader) = hand::store(&hand::database(&self.chancery.dir())).unwrap();
         let keys = self.witnesses.iter().map(|witness| witness.key.clone()).collect();
         let policy = WitnessPolicy::new(keys, 2).unwrap();
         let rows = reader.cosigned_checkpoints_after(None, u32::MAX).unwrap();
@@ -280,7 +280,7 @@ async fn metric(chancery: &Chancery, name: &str) -> Option<u64> {
 
 /// The verifier key of a log whose service has stopped.
 fn log_key(folder: &Path) -> VerifierKey {
-    let (_writer, reader) = chancery_store::open(&hand::database(folder)).unwrap();
+    let (_writer, reader) = hand::store(&hand::database(folder)).unwrap();
     let state = reader.load_state().unwrap();
     let key = state.keys.iter().find(|key| key.name.to_string() == "keyRings/system/keys/log").unwrap();
     let version = state.key_versions.iter().find(|version| version.key_uid == key.uid).unwrap();

@@ -104,8 +104,18 @@ async fn whatever_a_client_was_answered_is_on_the_record_after_a_kill() {
 fn builds_that_are_no_tests_have_no_fail_points() {
     let tree = |edges: &str| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let arguments =
-            ["tree", "--locked", "--workspace", "--edges", edges, "--prefix", "none", "--format", "{p}|{f}"];
+        let arguments = [
+            "tree",
+            "--locked",
+            "--offline",
+            "--workspace",
+            "--edges",
+            edges,
+            "--prefix",
+            "none",
+            "--format",
+            "{p}|{f}",
+        ];
         let tree = Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
         assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
         let tree = String::from_utf8(tree.stdout).unwrap();

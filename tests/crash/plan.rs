@@ -88,6 +88,9 @@ pub fn kills(chance: &mut Chance, rounds: usize) -> Vec<Kill> {
 
 /// Dies at a point when it comes past it for a time that a round reaches.
 fn at(point: FailPoint, chance: &mut Chance) -> Kill {
+    // The token also answers what the service asks for itself: twice at the start, and then for each checkpoint. It is calls
+    // that are to meet the kill, and not the checks before them.
+    let least = if point == FailPoint::TokenAnswered { 10 } else { 1 };
     let most = match point {
         FailPoint::OpenIntentsClosed | FailPoint::UnfinishedKeyInspected => 1,
         FailPoint::KeyReserved | FailPoint::KeyGenerated | FailPoint::KeyCompleted => 2,
@@ -111,7 +114,7 @@ fn at(point: FailPoint, chance: &mut Chance) -> Kill {
         | FailPoint::StateSecretMade
         | FailPoint::StateSealed => unreachable!("no load comes there: see rare.rs"),
     };
-    Kill::At(point, u32::try_from(chance.below(most) + 1).unwrap())
+    Kill::At(point, u32::try_from(chance.below(most - least + 1) + least).unwrap())
 }
 
 /// The points that a service under load comes past. The others have tests of their own (`rare.rs`).

@@ -48,12 +48,12 @@ async fn hang(function: &str, until_when: Hang) -> Finding {
     let before = faulty.status().await.worker_pid;
     faulty.rules(&[Rule::new(FAULT, Then::Hang(until_when)).on(function).times(1)]);
     let options = faulty.chancery.connect_options(&faulty.chancery.caller_identity());
-    let hasty = ConnectOptions { request_timeout: Duration::from_millis(800), ..options };
+    let hasty = ConnectOptions { request_timeout: Duration::from_secs(5), ..options };
     let hasty = Client::connect(hasty).await.unwrap();
     let began = Instant::now();
     let failure = sign(&hasty, &key, "it hangs").await.unwrap_err();
     let late = matches!(failure, ClientError::TimedOut { .. }) || failure.code() == Some(Code::DeadlineExceeded);
-    assert!(late && began.elapsed() < Duration::from_secs(2), "{failure:?} after {:?}", began.elapsed());
+    assert!(late && began.elapsed() < Duration::from_secs(25), "{failure:?} after {:?}", began.elapsed());
     assert_eq!(faulty.faults.count(FAULT).unwrap(), 1);
     let burst = faulty.burst(&key, 20).await;
     assert_eq!(failed(&burst), 0, "{burst:?}");
@@ -138,10 +138,10 @@ async fn sessions_that_expire_when_idle_are_opened_anew() {
     rounds
         .each(vec!["idle expiry"], |round, what| async move {
             let case = Case { fault: what, function: "", often: "until ended" };
-            round.begin(&[Rule::new(FAULT, Then::IdleExpiryMs(50))]);
+            round.begin(&[Rule::new(FAULT, Then::IdleExpiryMs(1_000))]);
             let mut calls = Vec::new();
-            for _ in 0..6 {
-                tokio::time::sleep(Duration::from_millis(120)).await;
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
                 calls.extend(round.token.burst(&round.key, 3).await);
             }
             assert_eq!(failed(&calls), 0, "{calls:?}");

@@ -46,8 +46,8 @@ async fn the_suite_goes_through_each_function_that_a_tour_of_the_product_calls()
     let lie = AttributeLie { name: "CKA_EXTRACTABLE".to_owned(), value: AttributeValue::Boolean(true) };
     faulty.rules(&[watch.clone(), Rule::new("lie", Then::Attribute(lie))]);
     faulty.try_create_key("refused", Algorithm::EcdsaP256Sha256).await.unwrap_err();
-    faulty.rules(&[watch.clone(), Rule::new("lost", Then::CloseSessions).on("C_SignInit").times(1)]);
-    assert!(faulty.sign(&pair).await.end.is_ok());
+    let lost = Rule::new("lost", Then::CloseSessions).on("C_SignInit").times(1);
+    faulty.recover_under(&pair, &[watch.clone(), lost]).await;
     faulty.rules(&[watch.clone(), Rule::returning("stale", "C_SignInit", "CKR_KEY_HANDLE_INVALID").times(1)]);
     assert!(faulty.sign(&pair).await.end.is_ok());
     faulty.rules(&[watch]);

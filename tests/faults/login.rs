@@ -1,5 +1,7 @@
 //! A refused PIN is never tried again; a login that fails for another reason is.
 
+use std::time::{Duration, Instant};
+
 use chancery_api::v1::TokenHealth;
 use chancery_pkcs11_fault::{Crash, Rule, Then};
 use chancery_testkit::Module;
@@ -11,7 +13,14 @@ use crate::round::{Case, FAULT, Rounds};
 use crate::table::{LATCHED, PIN_CODES, UNAVAILABLE, UNKNOWN, assert_answers, failed, firsts, thorough};
 
 async fn until_health(token: &FaultyToken, health: TokenHealth) {
-    until(&format!("the token is {health:?}"), async || (token.status().await.health() == health).then_some(())).await;
+    let began = Instant::now();
+    until(&format!("the token is {health:?}"), async || {
+        let is = token.status().await.health() == health;
+        // A SoftHSM that crashed has perhaps taken the token with it.
+        let _put_back = !is && began.elapsed() > Duration::from_secs(1) && token.put_back_token_file();
+        is.then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,12 +165,15 @@ async fn a_login_that_fails_for_another_reason_is_tried_again_with_patience() {
             let case = Case { fault: &fault, function: "C_Login at a worker's start", often: "until ended" };
             let crash = Rule::new("crash", Then::Crash(Crash::Segv)).on("C_Sign").times(1);
             round.begin(&[crash, Rule::returning(FAULT, "C_Login", code)]);
+            let began = Instant::now();
             let mut calls: Vec<Call> = round.token.burst(&round.key, 8).await;
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
             calls.extend(round.token.burst(&round.key, 4).await);
             assert_answers(code, &calls, &[row.of_the_token(), UNAVAILABLE, UNKNOWN]);
             let happened = round.token.faults.count(FAULT).unwrap();
-            assert!((1..=6).contains(&happened), "{code}: {happened} logins in a second");
+            // The pauses grow to 3 seconds: six in the first two.
+            let most = 6 + usize::try_from(began.elapsed().as_secs()).unwrap().saturating_sub(2);
+            assert!((1..=most).contains(&happened), "{code}: {happened} logins, at most {most} are patient");
             let answered = calls.iter().filter(|call| call.end.is_ok()).count();
             round.recover(&case, happened, calls.len(), answered).await;
             round.public.assert_verifies(&calls);

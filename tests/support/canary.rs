@@ -69,25 +69,34 @@ pub fn found(canaries: &[Canary], place: &[u8]) -> BTreeSet<String> {
     found
 }
 
-/// Looks into every file of a folder, by its path and its content.
+/// Looks into every file of a folder, by its path and its content. Those that go while it looks are passed over.
 #[must_use]
 pub fn found_in_folder(canaries: &[Canary], folder: &Path) -> Vec<(PathBuf, BTreeSet<String>)> {
     let mut hits = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in still_there(std::fs::read_dir(folder)).into_iter().flatten() {
         let entry = entry.unwrap();
         let path = entry.path();
-        let kind = entry.file_type().unwrap();
+        let Some(kind) = still_there(entry.file_type()) else { continue };
         let mut found = found(canaries, path.as_os_str().as_encoded_bytes());
         if kind.is_dir() {
             hits.append(&mut found_in_folder(canaries, &path));
         } else if kind.is_file() {
-            found.append(&mut self::found(canaries, &std::fs::read(&path).unwrap()));
+            let content = still_there(std::fs::read(&path)).unwrap_or_default();
+            found.append(&mut self::found(canaries, &content));
         }
         if !found.is_empty() {
             hits.push((path, found));
         }
     }
     hits
+}
+
+/// `None` where it has gone.
+fn still_there<T>(read: std::io::Result<T>) -> Option<T> {
+    match read {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        read => Some(read.unwrap()),
+    }
 }
 
 /// Bytes as ASCII, in which the standard library searches fast: what is none is put in the place of bytes that are none.

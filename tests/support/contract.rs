@@ -73,7 +73,7 @@ impl Fixture {
 /// input, which comes when the test program ends, however it ends.
 fn guard(chancery: &Chancery) -> Child {
     let script = "cat >/dev/null; kill -s TERM \"$1\" 2>/dev/null; \
-                  while kill -s 0 \"$1\" 2>/dev/null; do sleep 0.1; done; \
+                  for i in $(seq 600); do kill -s 0 \"$1\" 2>/dev/null || break; sleep 0.1; done; \
                   [ -n \"$CHANCERY_TESTKIT_KEEP\" ] || rm -rf \"$2\"";
     let folder = chancery.dir().parent().unwrap().to_owned();
     Command::new("sh")

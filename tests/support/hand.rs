@@ -8,9 +8,28 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use chancery_store::{OpenError, Reader, Writer};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+
+use crate::contract::PATIENCE;
+
+/// Opens the database of a service that has stopped as a service does. What another test forks in this process holds the lock
+/// as well, until it runs its own program: that is waited for.
+///
+/// # Errors
+/// Those of [`chancery_store::open`].
+pub fn store(path: &Path) -> Result<(Writer, Reader), OpenError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match chancery_store::open(path) {
+            Err(OpenError::InUse { .. }) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            opened => return opened,
+        }
+    }
+}
 
 /// The tables whose rows are the state, and the row that says what it is held to.
 pub const STATE: [&str; 14] = [

@@ -32,6 +32,8 @@ use chancery_policy::PolicySet;
 use chancery_testkit::Chancery;
 use tokio::time::Instant;
 
+use crate::hand;
+
 /// Days, in the clock's terms.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -56,7 +58,7 @@ impl Office {
 
     async fn on(chancery: Chancery, now: Arc<AtomicI64>) -> Self {
         let token = Token::start(token_settings(&chancery), worker(&chancery)).await.unwrap();
-        let (writer, reader) = chancery_store::open(&chancery.dir().join("office.db")).unwrap();
+        let (writer, reader) = hand::store(&chancery.dir().join("office.db")).unwrap();
         let instance = id("office");
         let log = Log::start(writer, LogSettings::new(instance.clone())).unwrap();
         let main = id("main");

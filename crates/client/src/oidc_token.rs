@@ -49,7 +49,8 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err();
             assert!(matches!(error, ClientError::OidcTokenFile { source: None, .. }), "{text:?}: {error}");
-            assert!(!error.to_string().contains("sec"), "{error}");
+            let said = error.to_string().replace(path.to_str().unwrap(), "");
+            assert!(!said.contains("sec"), "{error}");
         }
     }
 }

@@ -163,16 +163,8 @@ impl Chancery {
             Err(error) => (None, Err(error)),
         };
         let unreadable = Some(ArchiveTrouble::Unreadable);
-        let mut before = None;
-        self.inner.archive_standing.send_modify(|standing| {
-            before = standing.trouble;
-            standing.records = records.unwrap_or(standing.records);
-            match &end {
-                Err(_) => standing.trouble = unreadable,
-                Ok(()) if standing.trouble == unreadable => standing.trouble = None,
-                Ok(()) => {}
-            }
-        });
+        let before = self.inner.archive_standing.borrow().trouble;
+        // First, so that who reads of it in /readyz finds it in the log.
         match &end {
             Ok(()) if before == unreadable => tracing::info!("the archive of the log can be read again"),
             Err(error) if before != unreadable => {
@@ -180,6 +172,14 @@ impl Chancery {
             }
             _ => {}
         }
+        self.inner.archive_standing.send_modify(|standing| {
+            standing.records = records.unwrap_or(standing.records);
+            match &end {
+                Err(_) => standing.trouble = unreadable,
+                Ok(()) if standing.trouble == unreadable => standing.trouble = None,
+                Ok(()) => {}
+            }
+        });
         end.is_ok()
     }
 

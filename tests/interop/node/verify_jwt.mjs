@@ -53,7 +53,7 @@ for (const [alg, key, token] of lines) {
   for (const keys of [keySet(key), ofRing]) {
     const { payload, protectedHeader } = await jwtVerify(token, keys, { ...expected, algorithms: [alg], typ: "at+jwt" });
     assert.equal(payload.sub, "ada");
-    assert.equal(payload.exp - payload.iat, 300);
+    assert.equal(payload.exp - payload.iat, 3600);
     assert.equal(protectedHeader.kid, decodeProtectedHeader(token).kid);
     await assert.rejects(jwtVerify(token, keys, { ...expected, audience: "https://other.example" }), errors.JWTClaimValidationFailed);
     const [header, , signature] = token.split(".");

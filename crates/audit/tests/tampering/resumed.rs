@@ -208,7 +208,7 @@ async fn an_export_is_not_gone_on_with_over_a_part_that_somebody_changed() {
         let original = &before[name];
         let mut changed = original.clone();
         let middle = changed.len() / 2;
-        changed[middle] = 0xFF;
+        changed[middle] ^= 0xFF;
         fs::write(&path, &changed).unwrap();
         if found {
             let refused = export_database(&made.reader, &made.keys(), folder.path(), true, |_, _| ());

@@ -23,7 +23,10 @@ async fn a_certificate_that_is_not_accepted_is_told_from_a_service_that_is_not_t
     let endpoint = chancery.endpoint();
     assert!(health(&chancery, endpoint, &good, &[]).text().contains("SERVING"));
 
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Held, so that no other service gets the port, and not listened to.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = held.local_addr().unwrap();
     health(&chancery, &format!("https://{closed}"), &good, &[])
         .failed(4, &[&closed.to_string(), "nothing listens there", "chancery serve"]);
 

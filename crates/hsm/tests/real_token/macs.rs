@@ -1,8 +1,10 @@
 //! Secrets, the MACs that a token makes and checks with them, and its random bytes.
 
 use crate::module_under_test::module_under_test;
-use crate::support::{Tokens, make_key, make_mac_key, raw_session, run_entry, sign, signal, soon, wait_until};
-use chancery_crypto::new_uid;
+use crate::support::{
+    PATIENCE, Tokens, make_key, make_mac_key, raw_session, run_entry, sign, signal, soon, wait_until,
+    while_keys_are_made,
+};
 use chancery_hsm::{
     HsmErrorKind, KeyPresence, MAX_MAC_MESSAGE_BYTES, MAX_RANDOM_BYTES, MacKey, Token, TokenObjectClass,
 };
@@ -11,7 +13,6 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 fn mac_algorithms() -> impl Iterator<Item = Algorithm> {
     Algorithm::ALL.into_iter().filter(|algorithm| algorithm.purpose() == KeyPurpose::Mac)
@@ -252,11 +253,11 @@ async fn a_killed_worker_costs_macs_and_random_bytes_a_retry_and_nothing_else() 
             Ok::<_, chancery_hsm::HsmFailure>(retried)
         });
     }
-    wait_until("work", Duration::from_secs(5), || done.load(Ordering::Relaxed) > 200).await;
+    wait_until("work", PATIENCE, || done.load(Ordering::Relaxed) > 200).await;
     signal(libc::SIGKILL, token.status().worker_pid.unwrap());
-    wait_until("a new worker", Duration::from_secs(5), || token.status().restarts == 1).await;
+    wait_until("a new worker", PATIENCE, || token.status().restarts == 1).await;
     let before = done.load(Ordering::Relaxed);
-    wait_until("work again", Duration::from_secs(5), || done.load(Ordering::Relaxed) > before + 200).await;
+    wait_until("work again", PATIENCE, || done.load(Ordering::Relaxed) > before + 200).await;
     stop.store(true, Ordering::Relaxed);
     for caller in callers.join_all().await {
         let retried = caller.expect("a retry hides the death of a worker");
@@ -290,20 +291,13 @@ async fn macs_go_on_while_a_key_is_made() {
     let tokens = Tokens::new().await;
     let token = tokens.token().await;
     let (_, key) = make_mac_key(&token, Algorithm::AesCmac).await;
-    let making = {
-        let token = token.clone();
-        let uid = new_uid().unwrap();
-        tokio::spawn(async move { token.generate(uid, "slow", Algorithm::RsaPss4096Sha512, soon()).await })
-    };
-    let mut meanwhile = 0;
-    while !making.is_finished() {
+    let meanwhile = while_keys_are_made(&token, Algorithm::RsaPss4096Sha512, async || {
         token.mac(&key, b"m", soon()).await.unwrap();
         token.random(32, soon()).await.unwrap();
-        meanwhile += 1;
-    }
-    making.await.unwrap().unwrap();
+    })
+    .await;
     if module_under_test().signs_while_generating {
-        assert!(meanwhile > 20, "only {meanwhile} MACs while an RSA-4096 key was made");
+        assert!(meanwhile > 20, "only {meanwhile} MACs while RSA-4096 keys were made");
     }
     assert_eq!(token.status().restarts, 0);
 }

@@ -36,10 +36,10 @@ async fn a_second_holder_waits_and_is_told_who_the_first_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_pin_is_never_tried_again() {
-    let tokens = Tokens::new().await;
-    let mut wrong = tokens.settings();
     // Letters, for the messages hold numbers: a time or a serial number may have the digits of any short PIN in it.
     const WRONG: &str = "wrong-pin-canary";
+    let tokens = Tokens::new().await;
+    let mut wrong = tokens.settings();
     wrong.pin = pin(WRONG);
     let error = Token::start(wrong.clone(), worker()).await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::PinLatched);
@@ -76,7 +76,7 @@ async fn a_worker_leaves_when_its_service_lets_go() {
     make_key(&token, Algorithm::EcdsaP256Sha256).await;
     assert_eq!(token.status().worker_pid, Some(pid), "signals to the whole group must not take the token away");
     drop(token);
-    wait_until("the worker's end", Duration::from_secs(2), || !is_running(pid)).await;
+    wait_until("the worker's end", Duration::from_secs(60), || !is_running(pid)).await;
 }
 
 /// Not a test: a service that is killed. Says its worker's pid and a line when it signs, and never ends by itself.
@@ -258,7 +258,8 @@ async fn another_token_of_the_label_is_not_taken_for_the_one_that_was_seen() {
     wait_for_health(&token, Duration::from_secs(20), other).await;
     let status = token.status();
     assert_eq!((status.health.state, &status.serial), (TokenState::Down, &serial));
-    assert!(status.health.detail.contains("another serial") && status.next_attempt.is_some(), "{status:?}");
+    assert!(status.health.detail.contains("another serial"), "{status:?}");
+    wait_until("the next attempt is told", Duration::from_secs(20), || token.status().next_attempt.is_some()).await;
     let failure = sign(&token, &key, b"m").await.unwrap_err();
     assert_eq!((failure.kind, failure.attempts), (HsmErrorKind::TokenAbsent, 0), "{failure}");
 

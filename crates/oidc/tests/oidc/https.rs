@@ -91,8 +91,8 @@ async fn while_the_issuer_is_down_its_keys_are_used_until_they_are_too_old() {
     let issuer = Issuer::new(Settings { refresh: pause, max_age: Duration::from_secs(2), ..server.settings() });
     let issuers = Issuers::from_iter([issuer.clone()]);
     let verify = || issuers.verify(&token(&signer), SystemTime::now());
-    issuer.refresh().await.unwrap();
     let read = Instant::now();
+    issuer.refresh().await.unwrap();
     server.answers("503 Service Unavailable", "");
     let following = tokio::spawn(issuer.clone().follow());
     let asked = server.requests();

@@ -16,9 +16,8 @@ on_each_module! {
         assert!(began.elapsed() >= Duration::from_millis(200));
         bed.assert_happened(&[("C_SignInit", "slow")]);
         bed.faults.clear().unwrap();
-        let began = Instant::now();
         sign(&session, key, b"m").unwrap();
-        assert!(began.elapsed() < Duration::from_millis(200));
+        assert!(bed.happened().is_empty());
     }
 
     fn a_hang_lasts_until_its_rule_is_gone_and_holds_nobody_else(bed: &Bed) {

@@ -54,16 +54,16 @@ on_each_module! {
         let used = bed.log_in();
         let (_, key) = make_pair(&used, "a").unwrap();
         let idle = bed.open();
-        bed.faults.set(&[Rule::new("idle", Then::IdleExpiryMs(300))]).unwrap();
+        bed.faults.set(&[Rule::new("idle", Then::IdleExpiryMs(2_000))]).unwrap();
         for _ in 0..5 {
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(500));
             sign(&used, key, b"m").unwrap();
         }
         assert!(bed.happened().is_empty());
         assert_eq!(code(idle.get_session_info()), RvError::SessionHandleInvalid);
         bed.assert_happened(&[("C_GetSessionInfo", "idle")]);
         bed.faults.clear().unwrap();
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(2_100));
         sign(&used, key, b"m").unwrap();
     }
 }

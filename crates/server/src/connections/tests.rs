@@ -151,7 +151,7 @@ async fn a_call_under_way_is_answered_before_the_service_stops() {
     assert!(!ground.served.is_finished(), "it waits for the call");
     ground.slow.go.notify_one();
     assert_eq!(call.await.unwrap().unwrap().into_inner().status, 1);
-    assert_eq!(timeout(Duration::from_secs(5), ground.served).await.unwrap().unwrap(), 0);
+    assert_eq!(timeout(Duration::from_secs(60), ground.served).await.unwrap().unwrap(), 0);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_call_that_does_not_end_is_cut_off_after_the_grace_period() {
     let call = tokio::spawn(async move { caller.check(ask("never")).await });
     ground.slow.begun.notified().await;
     ground.stop.send_replace(true);
-    assert_eq!(timeout(Duration::from_secs(5), ground.served).await.unwrap().unwrap(), 1);
+    assert_eq!(timeout(Duration::from_secs(60), ground.served).await.unwrap().unwrap(), 1);
     assert!(call.await.unwrap().is_err());
 }
 
@@ -170,7 +170,7 @@ async fn a_handshake_that_does_not_come_is_given_up() {
     let ground = Ground::new(|listener| listener.limits.handshake_timeout = Duration::from_millis(100)).await;
     let mut silent = TcpStream::connect(ground.address).await.unwrap();
     let begun = Instant::now();
-    let read = timeout(Duration::from_secs(5), silent.read(&mut [0; 16])).await.unwrap();
+    let read = timeout(Duration::from_secs(60), silent.read(&mut [0; 16])).await.unwrap();
     assert!(matches!(read, Ok(0) | Err(_)), "the connection was closed: {read:?}");
     assert!(begun.elapsed() >= Duration::from_millis(90));
     let refused = ground.metric("chancery_connections_refused_total").unwrap();
@@ -230,7 +230,7 @@ async fn http1(ground: &Ground) -> tokio_rustls::client::TlsStream<TcpStream> {
 /// Until it is closed by the other end.
 async fn closed(stream: &mut tokio_rustls::client::TlsStream<TcpStream>) {
     let mut rest = Vec::new();
-    let _read = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("it is closed");
+    let _read = timeout(Duration::from_secs(60), stream.read_to_end(&mut rest)).await.expect("it is closed");
 }
 
 #[tokio::test]
@@ -239,13 +239,13 @@ async fn an_idle_connection_of_http_1_1_leaves_when_the_service_stops_or_it_is_o
     let mut idle = http1(&ground).await;
     ground.stop.send_replace(true);
     closed(&mut idle).await;
-    assert_eq!(timeout(Duration::from_secs(5), ground.served).await.unwrap().unwrap(), 0);
+    assert_eq!(timeout(Duration::from_secs(60), ground.served).await.unwrap().unwrap(), 0);
 
     // Without an age of its own it is as old as the longest call may get.
-    let old = Ground::new(|listener| listener.limits.max_deadline = Duration::from_millis(200)).await;
+    let old = Ground::new(|listener| listener.limits.max_deadline = Duration::from_secs(2)).await;
     let begun = Instant::now();
     closed(&mut http1(&old).await).await;
-    assert!(begun.elapsed() < Duration::from_secs(5) && begun.elapsed() >= Duration::from_millis(190));
+    assert!(begun.elapsed() < Duration::from_secs(30) && begun.elapsed() >= Duration::from_millis(1_900));
 }
 
 /// Strangers who say nothing, from an address.
@@ -268,7 +268,7 @@ async fn who_never_finishes_a_handshake_takes_no_connection_from_who_has() {
     let ground = Ground::new(|listener| {
         listener.limits.max_connections = NonZeroUsize::new(8).unwrap();
         listener.limits.max_handshakes = NonZeroUsize::new(4).unwrap();
-        listener.limits.handshake_timeout = Duration::from_millis(500);
+        listener.limits.handshake_timeout = Duration::from_secs(3);
     })
     .await;
     let mut caller = ground.caller().await;
@@ -279,10 +279,10 @@ async fn who_never_finishes_a_handshake_takes_no_connection_from_who_has() {
         waves.extend(strangers(&ground, &format!("127.0.0.{}", 2 + wave % 2), 4).await);
     }
     assert!(caller.check(ask("now")).await.is_ok(), "who is there stays");
-    let mut another = timeout(Duration::from_secs(20), ground.caller()).await.unwrap();
+    let mut another = timeout(Duration::from_secs(60), ground.caller()).await.unwrap();
     assert!(another.check(ask("now")).await.is_ok());
     for stranger in &mut waves {
-        assert!(is_closed(stranger, Duration::from_secs(20)).await);
+        assert!(is_closed(stranger, Duration::from_secs(60)).await);
     }
 }
 
@@ -348,8 +348,8 @@ async fn a_handshake_that_is_done_is_none_any_more() {
 #[tokio::test]
 async fn a_connection_that_nobody_registered_uses_is_closed_whatever_is_open_on_it() {
     let ground = Ground::new(|listener| {
-        listener.limits.unused_timeout = Duration::from_millis(300);
-        listener.limits.keepalive_timeout = Duration::from_millis(300);
+        listener.limits.unused_timeout = Duration::from_secs(2);
+        listener.limits.keepalive_timeout = Duration::from_secs(2);
     })
     .await;
     let mut registered = ground.caller().await;
