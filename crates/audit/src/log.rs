@@ -1,13 +1,15 @@
 //! The log's handle.
 
-use crate::archive::Copied;
-use crate::checkpoint::SignedCheckpoint;
-use crate::erase::{EraseStep, Erasure};
-use crate::growing::{Growing, TreeHead};
+mod error;
+mod upkeep;
+
+pub use error::{RecordError, StartError};
+
+use crate::growing::Growing;
 use crate::health::LogHealth;
 use crate::observer::GroupObserver;
 use crate::prepared::Prepared;
-use crate::queue::{KeptAs, Queue, Request, SealRequest};
+use crate::queue::{Answer, Delivery, Queue, Request, SealRequest};
 use crate::record::{
     Act, Changed, Denial, Intent, NewSeal, Outcome, OutcomeItem, Recorded, RowStatement, VoidCheckpoints,
 };
@@ -18,9 +20,8 @@ use crate::state_root::StateRoot;
 use crate::{Details, OutcomeResult, thread};
 use chancery_crypto::RandomError;
 use chancery_fail_point::FailPoint;
-use chancery_model::{Id, LimitKind, Timestamp, Uid, UsageOf};
-use chancery_store::{CheckpointRow, Epoch, OpenIntent, RowChange, StoreError, Writer};
-use std::io;
+use chancery_model::{Id, Timestamp, Uid};
+use chancery_store::{Epoch, OpenIntent, RowChange, Writer};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,61 +52,6 @@ impl LogSettings {
         let max_wait = Duration::from_micros(600);
         Self { instance, outcome_queue_limit: 4_096, max_batch: 256, max_wait, observer: None, anchor: None }
     }
-}
-
-/// The log could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A limit is zero.
-    #[error("the record's outcome_queue_limit and max_batch must be at least 1")]
-    Settings,
-    /// The system gave no thread.
-    #[error("the record's writing thread could not be started")]
-    Thread(#[source] io::Error),
-    /// Where the record stands, or what the state is held to, cannot be read.
-    #[error("where the record stands could not be read")]
-    Head(#[source] StoreError),
-    /// The Merkle tree over the leaves cannot be read, or made.
-    #[error("the tree over the record could not be brought up to where the record stands")]
-    Tree(#[source] StoreError),
-}
-
-/// A record was not made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// The state has changed since the decision. Decide again.
-    #[error("the state has changed since the decision was made; decide again")]
-    StaleEpoch,
-    /// Too many intents wait for their outcome to become durable. Come again.
-    #[error("too many operations are under way; try again later")]
-    Overloaded,
-    /// A key or a caller has no such number of signatures left. Nothing of the request was recorded, and nothing counted.
-    #[error("{of} has {left} signatures left under its limits")]
-    UsageLimit {
-        /// Whose limits.
-        of: UsageOf,
-        /// The limit that leaves the fewest.
-        kind: LimitKind,
-        /// How many it leaves.
-        left: u64,
-    },
-    /// The change would have to be sealed, and what seals is not there: the state has not been checked yet.
-    #[error("the state has not been checked since the service was started, and is not changed before")]
-    Unchecked,
-    /// The anchor cannot be written.
-    #[error("the anchor {path} cannot be written: {reason}")]
-    Anchor {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
-    /// Nothing is recorded any more, and so nothing may be signed.
-    #[error("the record is closed until the service is started again: {reason}")]
-    Closed {
-        /// Why.
-        reason: String,
-    },
 }
 
 /// The log. Cheap to clone; when the last clone is dropped, what was handed in is written and the database closed.
@@ -169,10 +115,8 @@ impl Log {
         let instance = self.instance();
         let records = intents.into_iter().map(|intent| Prepared::intent(instance, intent)).collect();
         let records = self.salted(records)?;
-        let (answer, answered) = oneshot::channel();
         FailPoint::IntentDecided.pass();
-        self.inner.queue.request(Request::Intents { epoch, records, answer })?;
-        self.answer(answered).await.map(crate::queue::Delivery::accept)
+        self.ask(|answer| Request::Intents { epoch, records, answer }).await.map(Delivery::accept)
     }
 
     /// Records how intents ended: one leaf for all. Never waits, never fails for the caller: the place was taken before.
@@ -211,7 +155,7 @@ impl Log {
     /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Closed`].
     pub async fn change(&self, epoch: Epoch, rows: Vec<RowChange>, act: Act) -> Result<Changed, RecordError> {
         let records = self.salted(Prepared::act(self.instance(), &rows, act))?;
-        self.request_change(epoch, rows, records).await
+        self.ask(|answer| Request::Change { epoch, rows, records, answer }).await
     }
 
     /// Records an act that changes nothing, and leaves the epoch as it is, whether or not the state is sealed or checked.
@@ -220,9 +164,7 @@ impl Log {
     /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Closed`].
     pub async fn note(&self, epoch: Epoch, act: Act) -> Result<Changed, RecordError> {
         let records = self.salted(Prepared::act(self.instance(), &[], act))?;
-        let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::Note { epoch, records, answer })?;
-        self.answer(answered).await
+        self.ask(|answer| Request::Note { epoch, records, answer }).await
     }
 
     /// Closes an open act, which the outcome's items name: outcome, rows and raised epoch are one transaction, durable
@@ -232,7 +174,7 @@ impl Log {
     /// [`RecordError::StaleEpoch`] where the state's epoch is another by now, [`RecordError::Closed`].
     pub async fn complete(&self, epoch: Epoch, rows: Vec<RowChange>, outcome: Outcome) -> Result<Changed, RecordError> {
         let records = self.salted(Prepared::outcome(self.instance(), &rows, outcome))?;
-        self.request_change(epoch, rows, records).await
+        self.ask(|answer| Request::Change { epoch, rows, records, answer }).await
     }
 
     /// From now on each change is sealed in its own transaction, and the anchor is kept. `root` is that of the state as it is
@@ -339,111 +281,7 @@ impl Log {
     /// # Errors
     /// [`RecordError::Closed`].
     pub async fn flush(&self) -> Result<(), RecordError> {
-        let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::Flush { answer })?;
-        self.answer(answered).await
-    }
-
-    /// The tree over all that was handed in before, which is durable then; `None` where the log has a gap, and so no tree.
-    ///
-    /// # Errors
-    /// [`RecordError::Closed`].
-    pub async fn tree_head(&self) -> Result<Option<TreeHead>, RecordError> {
-        let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::TreeHead { answer })?;
-        self.answer(answered).await
-    }
-
-    /// Makes the tree of the log again from the leaves, 16,384 at a time; as `by` says. Nothing else is
-    /// recorded meanwhile. How many of the tiles were not those of the leaves.
-    ///
-    /// # Errors
-    /// [`RecordError::Closed`].
-    pub async fn remake_tree(&self, _by: &Recorded) -> Result<u64, RecordError> {
-        let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::RemakeTree { answer })?;
-        self.answer(answered).await
-    }
-
-    /// Keeps a checkpoint, which is durable when this returns; the anchor gets it, too. Its signature must have been verified.
-    /// One that `counts` as it is will be shown to others, and is kept as what they have seen.
-    ///
-    /// # Errors
-    /// [`RecordError::Closed`].
-    pub async fn keep_checkpoint(
-        &self,
-        checkpoint: &SignedCheckpoint,
-        signed: Timestamp,
-        counts: bool,
-    ) -> Result<(), RecordError> {
-        self.keep(checkpoint, signed, if counts { KeptAs::Counting } else { KeptAs::Signed }).await
-    }
-
-    /// The same for one that was kept before, and that enough witnesses have cosigned by now, so that it counts. The anchor
-    /// stays as it is.
-    ///
-    /// # Errors
-    /// [`RecordError::Closed`].
-    pub async fn keep_cosigned(&self, checkpoint: &SignedCheckpoint, signed: Timestamp) -> Result<(), RecordError> {
-        self.keep(checkpoint, signed, KeptAs::Cosigned).await
-    }
-
-    async fn keep(&self, checkpoint: &SignedCheckpoint, time: Timestamp, kept: KeptAs) -> Result<(), RecordError> {
-        let (answer, answered) = oneshot::channel();
-        let size = checkpoint.unverified().size();
-        let checkpoint = CheckpointRow { size, time, note: checkpoint.to_string() };
-        self.inner.queue.request(Request::Checkpoint { checkpoint, kept, answer })?;
-        self.answer(answered).await
-    }
-
-    /// Erases details: a step, for some of the records of which `by` says that they are erased. It is durable when this
-    /// returns. Of the two steps, each is to be done with all of them before the next one begins: only what is empty is moved
-    /// about in the database where rows are removed, and leaves nothing behind.
-    ///
-    /// # Errors
-    /// [`RecordError::Closed`].
-    pub async fn erase(&self, by: &Recorded, step: EraseStep, indexes: &[u64]) -> Result<(), RecordError> {
-        self.request_erasure(Erasure::new(by, step, indexes)).await
-    }
-
-    /// Removes what is left of details that were emptied, by an erasure that was interrupted: its act is on the record, and
-    /// nothing else is removed.
-    ///
-    /// # Errors
-    /// [`RecordError::Closed`].
-    pub async fn remove_emptied(&self, indexes: &[u64]) -> Result<(), RecordError> {
-        self.request_erasure(Erasure::leftovers(indexes)).await
-    }
-
-    async fn request_erasure(&self, erasure: Erasure) -> Result<(), RecordError> {
-        let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::Erase { erasure, answer })?;
-        self.answer(answered).await
-    }
-
-    /// Empties the leaves of a tile that was copied to the archive, as `by` says, by the first of its records. `false`, and
-    /// nothing done, where the archive does not end there any more. Durable when this returns.
-    ///
-    /// # Errors
-    /// [`RecordError::Closed`].
-    pub async fn archive(&self, _by: &Recorded, copied: &Copied, first: u64) -> Result<bool, RecordError> {
-        if !copied.firsts().any(|copied| copied == first) {
-            return Ok(false);
-        }
-        let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::Archive { first, answer })?;
-        self.answer(answered).await
-    }
-
-    /// Empties the database's write-ahead log, where what was erased may still be. `false` where somebody was reading just
-    /// then: ask again.
-    ///
-    /// # Errors
-    /// [`RecordError::Closed`].
-    pub async fn empty_wal(&self) -> Result<bool, RecordError> {
-        let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::EmptyWal { answer })?;
-        self.answer(answered).await
+        self.ask(|answer| Request::Flush { answer }).await
     }
 
     /// Writes all that was handed in, takes nothing more, and closes the database; returns when that is done.
@@ -454,17 +292,6 @@ impl Log {
         while running.changed().await.is_ok() {}
     }
 
-    async fn request_change(
-        &self,
-        epoch: Epoch,
-        rows: Vec<RowChange>,
-        records: Vec<Prepared>,
-    ) -> Result<Changed, RecordError> {
-        let (answer, answered) = oneshot::channel();
-        self.inner.queue.request(Request::Change { epoch, rows, records, answer })?;
-        self.answer(answered).await
-    }
-
     async fn request_seal(
         &self,
         epoch: Epoch,
@@ -472,15 +299,16 @@ impl Log {
         rows: Vec<RowChange>,
         records: Vec<Prepared>,
     ) -> Result<Epoch, RecordError> {
-        let (answer, answered) = oneshot::channel();
-        let request = SealRequest { epoch, new, rows, records, answer };
-        self.inner.queue.request(Request::Seal(Box::new(request)))?;
-        self.answer(answered).await
+        self.ask(|answer| Request::Seal(Box::new(SealRequest { epoch, new, rows, records, answer }))).await
     }
 
-    /// An answer that never comes means that the log is being closed. Its reason may come a moment later than the
-    /// end of the request, and who is refused shall read it, and see the health turned.
-    async fn answer<T>(&self, answered: oneshot::Receiver<Result<T, RecordError>>) -> Result<T, RecordError> {
+    /// Hands in a request, and waits for the answer.
+    ///
+    /// One that never comes means that the log is being closed. Its reason may come a moment later than the end of the
+    /// request, and who is refused shall read it, and see the health turned.
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.request(request(answer))?;
         match answered.await {
             Ok(result) => result,
             Err(_gone) => {

@@ -4,22 +4,23 @@
 //! load. On top of it, the thread waits a moment for more while other calls are between their intent and their
 //! outcome: they will be back soon, and one sync of the disk will do for all. Who is alone never waits.
 
-use crate::erase::Erasure;
-use crate::growing::TreeHead;
+mod delivery;
+mod request;
+
+pub(crate) use delivery::Delivery;
+pub(crate) use request::{Answer, KeptAs, Request, SealRequest};
+
 use crate::health::LogHealth;
 use crate::log::{LogSettings, RecordError};
 use crate::prepared::Prepared;
-use crate::record::{Changed, NewSeal, OutcomeItem, Recorded};
 use crate::shares::{Share, Shares};
 use crate::slot::OutcomeSlot;
-use crate::{Details, Outcome, OutcomeResult};
 use chancery_model::{Timestamp, Uid};
-use chancery_store::{CheckpointRow, Epoch, RowChange};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// How long outcomes and denials wait for intents that take them along.
 const LINGER: Duration = Duration::from_millis(5);
@@ -73,81 +74,6 @@ enum Doing {
     Gathering,
 }
 
-/// What somebody waits for.
-pub(crate) enum Request {
-    Intents {
-        epoch: Epoch,
-        records: Vec<Prepared>,
-        answer: Answer<Delivery>,
-    },
-    Change {
-        epoch: Epoch,
-        rows: Vec<RowChange>,
-        records: Vec<Prepared>,
-        answer: Answer<Changed>,
-    },
-    /// What changes nothing: the epoch stays.
-    Note {
-        epoch: Epoch,
-        records: Vec<Prepared>,
-        answer: Answer<Changed>,
-    },
-    Seal(Box<SealRequest>),
-    /// Where the tree stands after this group.
-    TreeHead {
-        answer: Answer<Option<TreeHead>>,
-    },
-    Checkpoint {
-        checkpoint: CheckpointRow,
-        kept: KeptAs,
-        answer: Answer<()>,
-    },
-    /// Erases details that a record says are erased.
-    Erase {
-        erasure: Erasure,
-        answer: Answer<()>,
-    },
-    /// Empties the leaves of the archived tile that begins at `first`. Whether it did.
-    Archive {
-        first: u64,
-        answer: Answer<bool>,
-    },
-    /// Makes the tree again from the leaves. How many of its tiles were not theirs.
-    RemakeTree {
-        answer: Answer<u64>,
-    },
-    /// Empties the write-ahead log, so that what was erased is not there, either. Whether it is empty.
-    EmptyWal {
-        answer: Answer<bool>,
-    },
-    Flush {
-        answer: Answer<()>,
-    },
-}
-
-/// What a checkpoint is when it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeptAs {
-    /// Signed; it counts once witnesses have cosigned it.
-    Signed,
-    /// Signed, and it counts as it is.
-    Counting,
-    /// Signed and kept before; enough witnesses have cosigned it by now, and it counts.
-    Cosigned,
-}
-
-/// From now on the state is sealed as it is at `epoch`. With records it is sealed anew, with a raised
-/// epoch, and `rows` change with it; without, it is sealed as it should be already.
-pub(crate) struct SealRequest {
-    pub epoch: Epoch,
-    pub new: NewSeal,
-    pub rows: Vec<RowChange>,
-    pub records: Vec<Prepared>,
-    pub answer: Answer<Epoch>,
-}
-
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, RecordError>>;
-
 /// What nobody waits for.
 #[derive(Default)]
 pub(crate) struct Background {
@@ -168,24 +94,6 @@ impl Background {
 
     fn places(&self) -> usize {
         self.places.iter().map(|share| share.places).sum()
-    }
-}
-
-impl Request {
-    /// How many intents, and how many records with them, it holds.
-    fn count(&self) -> (usize, usize) {
-        match self {
-            Self::Intents { records, .. } => (records.len(), records.len()),
-            Self::Change { records, .. } | Self::Note { records, .. } => (0, records.len()),
-            Self::Seal(seal) => (0, seal.records.len()),
-            Self::TreeHead { .. }
-            | Self::Checkpoint { .. }
-            | Self::Erase { .. }
-            | Self::Archive { .. }
-            | Self::RemakeTree { .. }
-            | Self::EmptyWal { .. }
-            | Self::Flush { .. } => (0, 0),
-        }
     }
 }
 
@@ -475,46 +383,5 @@ impl Queue {
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").field("health", &*self.health.borrow()).finish_non_exhaustive()
-    }
-}
-
-/// Recorded intents on their way to who asked for them.
-///
-/// If that one has gone, nobody will ever ask the token for them: then their outcome is recorded here.
-pub(crate) struct Delivery {
-    recorded: Vec<Recorded>,
-    queue: Arc<Queue>,
-}
-
-impl Delivery {
-    pub const fn new(recorded: Vec<Recorded>, queue: Arc<Queue>) -> Self {
-        Self { recorded, queue }
-    }
-
-    /// Hands them over.
-    pub fn accept(mut self) -> Vec<Recorded> {
-        std::mem::take(&mut self.recorded)
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        if self.recorded.is_empty() {
-            return;
-        }
-        let item = |recorded: &Recorded| OutcomeItem {
-            intent: recorded.index(),
-            result: OutcomeResult::Abandoned,
-            signature_sha256: None,
-        };
-        let items: Vec<OutcomeItem> = self.recorded.iter().map(item).collect();
-        let message = Some("the caller had gone before the token was asked".to_owned());
-        let outcome = Outcome { time: Timestamp::now(), items, details: Details { message, ..Details::default() } };
-        // A log that is closed cannot be told; the next start closes these intents as unknown.
-        if let Ok(records) = Prepared::outcome(&self.queue.settings.instance, &[], outcome)
-            && let Err(error) = self.queue.outcomes(records, None)
-        {
-            tracing::warn!(%error, intents = self.recorded.len(), "abandoned intents stay open");
-        }
     }
 }

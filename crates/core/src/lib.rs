@@ -6,10 +6,10 @@
 //!
 //! The caller is the first argument of every use case. Nothing reaches a token without a [`chancery_policy::Permit`] and
 //! a [`chancery_audit::Recorded`], which only policy and the record can make; the private functions that ask a token
-//! (`sign::ask_token`, `generate::ask_token`, `adopt::ask_for_proof`, those of `mac`, `latch::try_login`) take them by value. What a key's rules ask for
-//! needs no permit (it was permitted when the rule was laid down), but a value that only `schedule` can make. The service's
-//! own secrets, in a ring that no caller reaches, are made and used on record, too (`system_ring`, `state_root`); the key that signs
-//! the log signs what only `checkpoints` can make.
+//! (`sign::asking::ask_token`, `generate::ask_token`, `adopt::ask_for_proof`, those of `mac`, `latch::try_login`) take
+//! them by value. What a key's rules ask for needs no permit (it was permitted when the rule was laid down), but a value
+//! that only `schedule` can make. The service's own secrets, in a ring that no caller reaches, are made and used on record,
+//! too (`system_ring`, `state_root`); the key that signs the log signs what only `checkpoints` can make.
 
 mod access;
 mod adopt;

@@ -23,6 +23,7 @@ mod reader;
 mod record;
 mod rows;
 mod sqlite;
+mod transaction;
 mod writer;
 
 pub use archive::{ArchiveError, ArchivedLeaves};
@@ -39,4 +40,5 @@ pub use rows::{
     ApiKeyRow, CallerRegistration, CallerRow, CheckpointRow, Epoch, Head, KeyRingRow, KeyRow, KeyVersionRow,
     PolicyDocument, PolicySetRow, Seal, State,
 };
-pub use writer::{Taken, Transaction, Writer};
+pub use transaction::{Taken, Transaction};
+pub use writer::Writer;

@@ -58,6 +58,7 @@
 
 mod authority;
 mod error;
+mod launch;
 mod module;
 mod process;
 mod running;

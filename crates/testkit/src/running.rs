@@ -2,22 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::time::{Duration, Instant};
 
 use chancery_client::model::{Algorithm, KeyName};
 use chancery_client::{Client, ClientError, ConnectOptions, NewKey};
-use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use toml::Table;
 
 use crate::authority::{Authority, Crl, IdentityFiles, Leaf};
-use crate::process::{POLL, Process, binary};
+use crate::launch::{Announcement, Launch, dir, failed, log, read_log, serving, token_home, wait};
+use crate::process::{Process, binary};
 use crate::setup::{self, Setup};
 use crate::{Error, Module};
 
-/// How long it may take to come up: machines that test are busy.
-const START_PATIENCE: Duration = Duration::from_secs(90);
 /// The id of the key that is ready.
 const READY_KEY: &str = "ready";
 
@@ -32,39 +29,6 @@ pub struct Chancery {
     module: Module,
     key: OnceCell<KeyName>,
     folder: TempDir,
-}
-
-/// How `chancery dev` is called.
-#[derive(Debug)]
-struct Launch {
-    binary: PathBuf,
-    /// About the token's module.
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
-}
-
-/// What `dev.json` holds.
-#[derive(Debug, Clone, Deserialize)]
-struct Announcement {
-    endpoint: String,
-    ca: PathBuf,
-    operator: Pair,
-    caller: Pair,
-    key_ring: String,
-    config: PathBuf,
-    admin_endpoint: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Pair {
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-impl Pair {
-    fn files(&self) -> IdentityFiles {
-        IdentityFiles { certificate: self.cert.clone(), private_key: self.key.clone() }
-    }
 }
 
 impl Chancery {
@@ -99,7 +63,7 @@ impl Chancery {
         if setup.changes_anything() {
             let further: Vec<PathBuf> = setup.tokens.iter().map(|id| token_home(&folder, id)).collect();
             for dir in [&dir(&folder)].into_iter().chain(&further) {
-                let mut preparing = Process::spawn(dev(&launch, dir, &["--prepare"]), &log(&folder))?;
+                let mut preparing = Process::spawn(launch.dev(dir, &["--prepare"]), &log(&folder))?;
                 let status = wait(&mut preparing, &folder).await?;
                 if !status.success() {
                     return Err(failed(&folder, format!("dev --prepare ended with {status}")));
@@ -107,7 +71,7 @@ impl Chancery {
             }
             setup.apply(&dir(&folder), &further)?;
         }
-        let mut process = self::launch(&launch, &folder)?;
+        let mut process = launch.start(&folder)?;
         let announcement = serving(&mut process, &folder).await?;
         let chancery = Self { process, announcement, launch, module, key: OnceCell::new(), folder };
         for caller in callers {
@@ -352,7 +316,7 @@ impl Chancery {
         if self.process.ended()?.is_none() {
             return Err(failed(&self.folder, "is to be started and still runs".to_owned()));
         }
-        self.process = launch(&self.launch, &self.folder)?;
+        self.process = self.launch.start(&self.folder)?;
         Ok(())
     }
 
@@ -388,87 +352,4 @@ impl Drop for Chancery {
 #[allow(clippy::print_stderr, reason = "the test runner captures and shows it with the failing test")]
 fn show(text: &str) {
     eprintln!("{text}");
-}
-
-fn dir(folder: &TempDir) -> PathBuf {
-    folder.path().join("dev")
-}
-
-fn token_home(folder: &TempDir, id: &str) -> PathBuf {
-    folder.path().join(format!("token-{id}"))
-}
-
-fn log(folder: &TempDir) -> PathBuf {
-    folder.path().join("log")
-}
-
-fn read_log(folder: &TempDir) -> String {
-    std::fs::read(log(folder)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-}
-
-fn failed(folder: &TempDir, what: String) -> Error {
-    Error::Process { what, log: read_log(folder) }
-}
-
-/// `chancery dev` on a folder, at free ports.
-fn dev(launch: &Launch, dir: &Path, more: &[&str]) -> Command {
-    let mut command = Command::new(&launch.binary);
-    command.arg("dev").arg("--dir").arg(dir);
-    // Where the test is killed, nobody else would stop the service.
-    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--stop-on-eof"]);
-    command.args(&launch.arguments).args(more);
-    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
-    command
-}
-
-/// Where the service says that it serves, and how it is reached.
-fn announcement(folder: &TempDir) -> PathBuf {
-    dir(folder).join("dev.json")
-}
-
-/// Starts it.
-fn launch(launch: &Launch, folder: &TempDir) -> Result<Process, Error> {
-    let path = announcement(folder);
-    // One that a killed service left would be taken for the new one's.
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::system(format!("remove {}", path.display()))(error));
-        }
-        _ => {}
-    }
-    Process::spawn(dev(launch, &dir(folder), &[]), &log(folder))
-}
-
-/// Waits for its announcement.
-async fn serving(process: &mut Process, folder: &TempDir) -> Result<Announcement, Error> {
-    let path = announcement(folder);
-    let until = Instant::now() + START_PATIENCE;
-    loop {
-        // It appears whole.
-        if let Ok(text) = std::fs::read_to_string(&path) {
-            return serde_json::from_str(&text)
-                .map_err(|error| Error::Content { path: path.clone(), why: error.to_string() });
-        }
-        if let Some(status) = process.ended()? {
-            return Err(failed(folder, format!("dev ended with {status}")));
-        }
-        if Instant::now() > until {
-            return Err(failed(folder, format!("dev did not serve within {START_PATIENCE:?}")));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-async fn wait(process: &mut Process, folder: &TempDir) -> Result<ExitStatus, Error> {
-    let until = Instant::now() + START_PATIENCE;
-    loop {
-        if let Some(status) = process.ended()? {
-            return Ok(status);
-        }
-        if Instant::now() > until {
-            process.kill()?;
-            return Err(failed(folder, format!("did not end within {START_PATIENCE:?} and was killed")));
-        }
-        tokio::time::sleep(POLL).await;
-    }
 }

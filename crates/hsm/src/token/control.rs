@@ -1,6 +1,6 @@
 //! The control lane: everything but signing, one request after the other.
 
-use super::lane::LaneSet;
+use super::lanes::LaneSet;
 use super::launch::{receive, send};
 use super::shared::Shared;
 use crate::wire::{ControlReply, ControlRequest};

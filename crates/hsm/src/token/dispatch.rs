@@ -1,6 +1,6 @@
 //! Calls on their way into the lanes, and through the bounded queue in front of them.
 
-use super::lane::LaneSet;
+use super::lanes::LaneSet;
 use super::progress::{Progress, Stage};
 use super::queue::{Full, Queue};
 use crate::{Flow, HsmErrorKind, HsmFailure};

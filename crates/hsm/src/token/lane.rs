@@ -1,11 +1,11 @@
-//! The service's end of the lanes.
+//! The service's end of a lane.
 //!
 //! The handler of a call writes into a lane itself, under the lane's mutex: handing the bytes to a task that writes
 //! would cost a wake-up, which is dearer than the bytes. One task for each lane reads; on replies it refills the lane
 //! from the queue first and then wakes those who wait, so that the worker never idles while they are scheduled.
 
 use super::dispatch::{Call, CallEnd, CallFailure, Dispatch, lock};
-use super::launch::LaneSocket;
+use super::lanes::LaneSet;
 use super::progress::{Progress, Stage};
 use crate::wire::{FrameBuffer, LaneReply, LaneRequest, Operation, decode_lane_reply};
 use crate::{Flow, HANG_PATIENCE, HsmErrorKind, HsmFailure, LANE_DEPTH};
@@ -32,186 +32,6 @@ const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 /// Where no lane has a session nothing is signed: then none is left alone for longer than this.
 const LONGEST_REST_OF_ALL: Duration = Duration::from_secs(2);
-
-/// The lanes of one worker.
-#[derive(Debug)]
-pub(super) struct LaneSet {
-    /// Which worker: the first, the second, ...
-    pub(super) generation: u64,
-    lanes: Vec<Lane>,
-    /// The worker is going to be replaced: it answers what it has and gets nothing more.
-    draining: AtomicBool,
-    /// A task looks after a call that overran its deadline.
-    suspected: AtomicBool,
-}
-
-/// Whether a worker is hung.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stall {
-    /// No call overruns its deadline.
-    No,
-    /// One does, and its lane was heard of not long ago: look again then.
-    LookAgain(Instant),
-    /// One does, and its lane is silent.
-    Hung,
-}
-
-impl LaneSet {
-    /// Takes the sockets of a worker; the second value is what its reading tasks read from.
-    /// The lanes from `with_session` on begin without a session, and are asked later whether they get one.
-    pub(super) fn new(
-        generation: u64,
-        sockets: Vec<LaneSocket>,
-        with_session: usize,
-    ) -> io::Result<(Arc<Self>, Vec<UnixStream>)> {
-        let mut lanes = Vec::with_capacity(sockets.len());
-        let mut readers = Vec::with_capacity(sockets.len());
-        for LaneSocket { socket, budget } in sockets {
-            readers.push(UnixStream::from_std(socket.try_clone()?)?);
-            let lane = Lane::new(generation, socket, budget);
-            if lanes.len() >= with_session {
-                lane.rest(&mut lane.lock(), LONGEST_REST);
-            }
-            lanes.push(lane);
-        }
-        let (draining, suspected) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok((Arc::new(Self { generation, lanes, draining, suspected }), readers))
-    }
-
-    /// Sends nothing more to this worker. What it has is still answered.
-    pub(super) fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether this worker gets nothing more.
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
-    }
-
-    /// Whether all has been answered that is still going to be: a lane that is silent is not waited for.
-    pub(super) fn is_drained(&self) -> bool {
-        let now = Instant::now();
-        self.lanes.iter().all(|lane| lane.load() == 0 || lane.is_silent(&lane.lock(), now, HANG_PATIENCE))
-    }
-
-    /// How many lanes there are that are not without a session.
-    pub(super) fn with_session(&self) -> usize {
-        self.lanes.iter().filter(|lane| !lane.resting.load(Ordering::SeqCst)).count()
-    }
-
-    /// Whether each lane is without a session.
-    pub(super) fn is_without_sessions(&self) -> bool {
-        self.with_session() == 0
-    }
-
-    /// What has to be looked at from time to time, whether or not calls come: lanes whose rest is over take calls again,
-    /// and what waits behind a call that hangs goes to other lanes.
-    pub(super) fn look_after(&self, dispatch: &Dispatch) {
-        let now = Instant::now();
-        let held_up = |lane: &&Lane| lane.load() > 1 && lane.is_silent(&lane.lock(), now, HANG_PATIENCE);
-        if let Some(lane) = self.lanes.iter().find(held_up) {
-            self.free_what_is_held_up(lane, now);
-            // Whether others answer has to be seen, also where nobody else calls now.
-            if let Some(other) = self.lanes.iter().find(|other| other.load() == 0 && other.takes_calls()) {
-                other.probe(now);
-            }
-        }
-        self.refill(dispatch);
-        for lane in self.lanes.iter().filter(|lane| lane.has_rested(now)) {
-            // Whether there is a session for it by now is found out by us, and not by a call.
-            lane.probe(now);
-        }
-    }
-
-    /// Takes back what waits in a lane behind a call that does not come back, where another lane shows that the module
-    /// answers: there it is asked for once more. Where no lane answers it is the worker that hangs, and its successor is who
-    /// is to be asked.
-    fn free_what_is_held_up(&self, lane: &Lane, now: Instant) {
-        let mut state = lane.lock();
-        if !lane.is_silent(&state, now, HELD_UP_AFTER) {
-            return;
-        }
-        let since = state.heard + HANG_PATIENCE;
-        let others_answer = self.lanes.iter().any(|other| {
-            // Never the lock of two lanes at once: that of this one is held.
-            !std::ptr::eq(other, lane) && other.answered_after(since)
-        });
-        if !others_answer {
-            return;
-        }
-        for sent in state.sent.iter_mut().skip(1) {
-            sent.lose("another call before it does not come back from the PKCS#11 module");
-        }
-    }
-
-    /// Calls in all lanes.
-    pub(super) fn load(&self) -> usize {
-        self.lanes.iter().map(Lane::load).sum()
-    }
-
-    /// The lane with the least to do of those that take calls.
-    pub(super) fn least_loaded(&self) -> Option<&Lane> {
-        if self.is_draining() {
-            return None;
-        }
-        self.lanes.iter().filter(|lane| lane.takes_calls()).min_by_key(|lane| lane.load())
-    }
-
-    /// Sends waiting calls wherever there is room.
-    pub(super) fn refill(&self, dispatch: &Dispatch) {
-        if self.is_draining() {
-            return;
-        }
-        for lane in &self.lanes {
-            if lane.takes_calls() {
-                lane.refill(&mut lane.lock(), dispatch);
-            }
-        }
-    }
-
-    /// Fails what is in the lanes and takes no more. What the worker still answers is not read.
-    pub(super) fn close(&self) {
-        for lane in &self.lanes {
-            lane.close();
-        }
-    }
-
-    /// The first to ask gets true and looks after the suspicion.
-    pub(super) fn begin_suspicion(&self) -> bool {
-        !self.suspected.swap(true, Ordering::SeqCst)
-    }
-
-    pub(super) fn end_suspicion(&self) {
-        self.suspected.store(false, Ordering::SeqCst);
-    }
-
-    /// Whether a call that overruns its deadline waits in a lane that is silent.
-    pub(super) fn stall(&self) -> Stall {
-        let now = Instant::now();
-        let mut again: Option<Instant> = None;
-        for lane in &self.lanes {
-            let state = lane.lock();
-            let Some(oldest) = state.sent.front().filter(|oldest| oldest.deadline <= now) else { continue };
-            let hung_at = oldest.deadline.max(state.heard + HANG_PATIENCE);
-            if hung_at <= now {
-                return Stall::Hung;
-            }
-            again = Some(again.map_or(hung_at, |earlier| earlier.min(hung_at)));
-        }
-        again.map_or(Stall::No, Stall::LookAgain)
-    }
-
-    /// Reads the replies of one lane until its end.
-    pub(super) async fn read(&self, number: usize, socket: UnixStream, dispatch: &Dispatch) {
-        let Some(lane) = self.lanes.get(number) else { return };
-        if let Err(error) = lane.read(&socket, self, dispatch).await {
-            tracing::warn!(lane = number, generation = self.generation, %error, "a lane broke");
-        }
-        // With one lane the worker ends. Before anybody is told: a retry must not go into another lane of it.
-        self.drain();
-        lane.close();
-    }
-}
 
 /// One lane.
 #[derive(Debug)]
@@ -248,6 +68,13 @@ struct LaneState {
     rest: Duration,
 }
 
+impl LaneState {
+    /// Whether there is something to answer and nothing was heard for so long.
+    fn is_silent(&self, now: Instant, patience: Duration) -> bool {
+        !self.sent.is_empty() && now.saturating_duration_since(self.heard) >= patience
+    }
+}
+
 /// A call that the worker has.
 #[derive(Debug)]
 struct Sent {
@@ -270,7 +97,7 @@ impl Sent {
 }
 
 impl Lane {
-    fn new(generation: u64, socket: BlockingStream, budget: usize) -> Self {
+    pub(super) fn new(generation: u64, socket: BlockingStream, budget: usize) -> Self {
         let now = Instant::now();
         let state = LaneState { open: true, sent: VecDeque::new(), bytes: 0, heard: now, rest: FIRST_REST };
         Self {
@@ -292,12 +119,12 @@ impl Lane {
         lock(&self.state)
     }
 
-    fn load(&self) -> usize {
+    pub(super) fn load(&self) -> usize {
         self.load.load(Ordering::SeqCst)
     }
 
     /// A lane that has not answered for a while takes no more: what hangs there must not hold up others.
-    fn takes_calls(&self) -> bool {
+    pub(super) fn takes_calls(&self) -> bool {
         let load = self.load();
         if !self.open.load(Ordering::SeqCst) || self.resting.load(Ordering::SeqCst) || load >= LANE_DEPTH {
             return false;
@@ -306,8 +133,13 @@ impl Lane {
         load == 0 || u128::from(silent) < HANG_PATIENCE.as_millis()
     }
 
+    /// Whether it has no session.
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::SeqCst)
+    }
+
     /// Whether it has been left alone for long enough.
-    fn has_rested(&self, now: Instant) -> bool {
+    pub(super) fn has_rested(&self, now: Instant) -> bool {
         let resting = self.open.load(Ordering::SeqCst) && self.resting.load(Ordering::SeqCst);
         resting && self.load() == 0 && self.after_made(now) >= self.rests_until.load(Ordering::SeqCst)
     }
@@ -316,17 +148,37 @@ impl Lane {
         u64::try_from(time.saturating_duration_since(self.made).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether it has something to answer and has not for so long.
-    fn is_silent(&self, state: &LaneState, now: Instant, patience: Duration) -> bool {
-        !state.sent.is_empty() && now.saturating_duration_since(state.heard) >= patience
+    /// Whether it has something to answer and has not for as long as a worker may hang.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.lock().is_silent(now, HANG_PATIENCE)
     }
 
-    fn answered_after(&self, time: Instant) -> bool {
+    /// When it counts as hung, by a call that overruns its deadline now; nothing where none does.
+    pub(super) fn hung_at(&self, now: Instant) -> Option<Instant> {
+        let state = self.lock();
+        let oldest = state.sent.front().filter(|oldest| oldest.deadline <= now)?;
+        Some(oldest.deadline.max(state.heard + HANG_PATIENCE))
+    }
+
+    /// Takes back what waits behind a call that does not come back, where others are known to have answered since the
+    /// time that `others_answered` is asked about. It is asked with the lock of this lane held, and must not take that of
+    /// another.
+    pub(super) fn free_what_is_held_up(&self, now: Instant, others_answered: impl FnOnce(Instant) -> bool) {
+        let mut state = self.lock();
+        if !state.is_silent(now, HELD_UP_AFTER) || !others_answered(state.heard + HANG_PATIENCE) {
+            return;
+        }
+        for sent in state.sent.iter_mut().skip(1) {
+            sent.lose("another call before it does not come back from the PKCS#11 module");
+        }
+    }
+
+    pub(super) fn answered_after(&self, time: Instant) -> bool {
         self.answered.load(Ordering::SeqCst) > self.after_made(time)
     }
 
     /// Asks it for something that means nothing, to see whether it answers.
-    fn probe(&self, now: Instant) {
+    pub(super) fn probe(&self, now: Instant) {
         let (reply, _nobody_waits) = oneshot::channel();
         let frame = LaneRequest { fresh_session: false, operation: Operation::Random { length: 1 } }.encode();
         let call = Call {
@@ -340,6 +192,11 @@ impl Lane {
         };
         // Given back where somebody was faster: then there is something to be seen all the same.
         drop(self.send(call));
+    }
+
+    /// Leaves it alone for a while, since it begins without a session.
+    pub(super) fn begin_resting(&self) {
+        self.rest(&mut self.lock(), LONGEST_REST);
     }
 
     /// Leaves it alone for a while, at most for `longest`, since it has no session and got none.
@@ -367,7 +224,11 @@ impl Lane {
     }
 
     /// Sends as many of the waiting calls as the lane takes.
-    fn refill(&self, state: &mut LaneState, dispatch: &Dispatch) {
+    pub(super) fn refill(&self, dispatch: &Dispatch) {
+        self.refill_locked(&mut self.lock(), dispatch);
+    }
+
+    fn refill_locked(&self, state: &mut LaneState, dispatch: &Dispatch) {
         let mut calls: Vec<Call> = Vec::new();
         let mut bytes = 0;
         while state.sent.len() + calls.len() < LANE_DEPTH
@@ -430,7 +291,7 @@ impl Lane {
         self.load.store(state.sent.len(), Ordering::SeqCst);
     }
 
-    async fn read(&self, socket: &UnixStream, set: &LaneSet, dispatch: &Dispatch) -> io::Result<()> {
+    pub(super) async fn read(&self, socket: &UnixStream, set: &LaneSet, dispatch: &Dispatch) -> io::Result<()> {
         let mut frames = FrameBuffer::default();
         let mut read = vec![0; 1 << 14];
         loop {
@@ -481,8 +342,8 @@ impl Lane {
             }
             if state.open {
                 self.load.store(state.sent.len(), Ordering::SeqCst);
-                if !set.is_draining() && !self.resting.load(Ordering::SeqCst) {
-                    self.refill(&mut state, dispatch);
+                if !set.is_draining() && !self.is_resting() {
+                    self.refill_locked(&mut state, dispatch);
                 }
             }
         }
@@ -501,7 +362,7 @@ impl Lane {
         Ok(())
     }
 
-    fn close(&self) {
+    pub(super) fn close(&self) {
         self.close_locked(&mut self.lock());
     }
 

@@ -6,6 +6,7 @@ mod control;
 mod dispatch;
 mod keys;
 mod lane;
+mod lanes;
 pub(crate) mod launch;
 mod mac;
 mod progress;

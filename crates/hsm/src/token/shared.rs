@@ -2,7 +2,7 @@
 
 use super::breaker::Breaker;
 use super::dispatch::Dispatch;
-use super::lane::{LaneSet, Stall};
+use super::lanes::{LaneSet, Stall};
 use super::state::{Conditions, Happening, Standing, after};
 use super::supervisor::Event;
 use super::trouble::Trouble;

@@ -2,7 +2,7 @@
 
 use super::breaker::BackOff;
 use super::control::{self, ControlEnd, ControlJob};
-use super::lane::LaneSet;
+use super::lanes::LaneSet;
 use super::launch::{Launched, launch, see_off};
 use super::shared::Shared;
 use super::state::Happening;

@@ -1,23 +1,18 @@
-//! AuditService.
+//! AuditService: which records are asked for, and a page of them.
 
 use super::api_keys::api_key_named;
 use super::callers::caller_named;
 use super::enums::known;
-use super::fields::{id_in, invalid, key_or_version, name, time, timestamp};
+use super::fields::{id_in, invalid, key_or_version, name, time};
 use super::page::PageOf;
-use super::policy::{action_named, documents};
-use crate::errors::fault;
+use super::policy::action_named;
+use super::record::audit_record;
 use chancery_api::v1;
-use chancery_audit::{Body, Decision, Details, Hex, Kind, Leaf, OutcomeItem};
-use chancery_core::{ChangedDecision, Error, LogCheckpoint, LogKey, LogProof, NewestCheckpoint, Replayed};
+use chancery_audit::{Decision, Hex, Kind};
+use chancery_core::Error;
 use chancery_model::RingName;
-use chancery_policy::PolicyDocument;
-use chancery_store::{
-    Order, RecordEnd, RecordPage as FoundPage, RecordProgress, RecordQuery, StoredDetails, StoredRecord,
-};
+use chancery_store::{Order, RecordPage as FoundPage, RecordQuery};
 use prost::Message as _;
-use prost_types::value::Kind as Json;
-use prost_types::{ListValue, Struct, Value};
 
 /// Length of all records of a page together, in bytes.
 const MAX_PAGE_BYTES: usize = 3 << 20;
@@ -75,45 +70,8 @@ pub(crate) fn watch_records_request(request: v1::WatchRecordsRequest) -> Result<
     Ok((filter(kind, caller, resource, action)?, start_index))
 }
 
-pub(crate) fn log_checkpoint(checkpoint: LogCheckpoint) -> v1::LogCheckpoint {
-    let LogCheckpoint { newest, log_key, log_keys } = checkpoint;
-    let NewestCheckpoint { checkpoint, signed } = &*newest;
-    let said = checkpoint.unverified();
-    v1::LogCheckpoint {
-        note: checkpoint.to_string(),
-        origin: said.origin().to_owned(),
-        tree_size: said.size(),
-        root_hash: said.root().to_vec(),
-        sign_time: Some(timestamp(*signed)),
-        log_key: log_key.to_string(),
-        log_keys: log_keys.into_iter().map(pinned_log_key).collect(),
-    }
-}
-
-fn pinned_log_key(key: LogKey) -> v1::LogKey {
-    let LogKey { verifier_key, made, retired } = key;
-    v1::LogKey {
-        verifier_key: verifier_key.to_string(),
-        signs: retired.is_none(),
-        create_time: Some(timestamp(made)),
-        retire_time: retired.map(timestamp),
-    }
-}
-
-pub(crate) fn inclusion_proof(record_index: u64, proof: LogProof) -> v1::InclusionProof {
-    let LogProof { size, hashes, checkpoint } = proof;
-    let hashes = hashes.into_iter().map(Vec::from).collect();
-    v1::InclusionProof { record_index, tree_size: size, hashes, checkpoint: checkpoint.map(log_checkpoint) }
-}
-
-pub(crate) fn consistency_proof(old_tree_size: u64, proof: LogProof) -> v1::ConsistencyProof {
-    let LogProof { size, hashes, checkpoint } = proof;
-    let hashes = hashes.into_iter().map(Vec::from).collect();
-    v1::ConsistencyProof { old_tree_size, new_tree_size: size, hashes, checkpoint: checkpoint.map(log_checkpoint) }
-}
-
 /// The records that match what was given of these.
-fn filter(kind: i32, caller: String, resource: String, action: String) -> Result<RecordQuery, Error> {
+pub(super) fn filter(kind: i32, caller: String, resource: String, action: String) -> Result<RecordQuery, Error> {
     let kind = match known("kind", kind)? {
         v1::RecordKind::Unspecified => None,
         v1::RecordKind::Intent => Some(Kind::Intent),
@@ -174,50 +132,6 @@ fn filtered_resource(text: String) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Which records are decided again, and under which policy set.
-pub(crate) fn replay_request(
-    request: v1::ReplayPolicySetRequest,
-) -> Result<(Vec<PolicyDocument>, RecordQuery, PageOf), Error> {
-    let list = v1::ReplayPolicySetRequest { page_size: 0, page_token: String::new(), ..request.clone() };
-    let list = format!("{list:?}");
-    let v1::ReplayPolicySetRequest {
-        documents: given,
-        caller,
-        resource,
-        action,
-        start_time,
-        end_time,
-        page_size,
-        page_token,
-    } = request;
-    let page = PageOf::parse(&list, page_size, &page_token)?;
-    let query = RecordQuery {
-        from_time: start_time.map(|start| time("start_time", start)).transpose()?,
-        until_time: end_time.map(|end| time("end_time", end)).transpose()?,
-        from_index: page.number()?,
-        ..filter(v1::RecordKind::Unspecified.into(), caller, resource, action)?
-    };
-    Ok((documents(given), query, page))
-}
-
-pub(crate) fn replay_response(replayed: Replayed, page: &PageOf) -> v1::ReplayPolicySetResponse {
-    let Replayed { changes, replayed, not_replayed, next } = replayed;
-    let change = |change| {
-        let ChangedDecision { record_index, time, caller, action, resource, was_allowed, reason } = change;
-        v1::ChangedDecision {
-            record_index,
-            record_time: Some(timestamp(time)),
-            caller: format!("callers/{caller}"),
-            action: action.to_string(),
-            resource,
-            was_allowed,
-            reason,
-        }
-    };
-    let changes = changes.into_iter().map(change).collect();
-    v1::ReplayPolicySetResponse { changes, replayed, not_replayed, next_page_token: page.next(next) }
-}
-
 impl RecordPage {
     /// The answer, from what the query found.
     pub(crate) fn response(&self, found: FoundPage) -> Result<v1::ListRecordsResponse, Error> {
@@ -245,92 +159,11 @@ fn first_of(
     Ok((first, None))
 }
 
-pub(crate) fn audit_record(record: StoredRecord) -> Result<v1::AuditRecord, Error> {
-    let StoredRecord { index, leaf: bytes, details, erased_by, progress } = record;
-    let broken = |what: &str, error: &dyn std::error::Error| fault(&format!("{what} of record {index}: {error}"));
-    let leaf = Leaf::decode(&bytes).map_err(|error| broken("the leaf", &error))?;
-    let (details_json, salt) = match details {
-        Some(StoredDetails { salt, content }) => (content, salt.to_vec()),
-        None => (Vec::new(), Vec::new()),
-    };
-    let (words, shown) = if details_json.is_empty() {
-        (Details::default(), None)
-    } else {
-        let words = Details::from_json(&details_json).map_err(|error| broken("the details", &error))?;
-        let shown = serde_json::from_slice(&details_json).map_err(|error| broken("the details", &error))?;
-        (words, Some(json_struct(shown)))
-    };
-    Ok(v1::AuditRecord {
-        index,
-        kind: kind_number(leaf.kind()),
-        time: Some(timestamp(leaf.time)),
-        caller: words.caller.map(|caller| format!("callers/{caller}")).unwrap_or_default(),
-        // An outcome's leaf has none, its details say it again; and what was erased is still in the leaf.
-        action: leaf.action().map(|action| action.to_string()).or(words.action).unwrap_or_default(),
-        resource: words.resource.unwrap_or_default(),
-        outcomes: outcomes(&leaf.body),
-        details: shown,
-        leaf: bytes,
-        details_json,
-        salt,
-        // The store's own note of where the end is; how it ended is said by that leaf.
-        outcome_index: match progress {
-            RecordProgress::Ended(RecordEnd { outcome, result: _ }) => Some(outcome),
-            RecordProgress::Open | RecordProgress::Complete => None,
-        },
-        erasure_index: erased_by,
-    })
-}
-
-const fn kind_number(kind: Kind) -> i32 {
-    (match kind {
-        Kind::Intent => v1::RecordKind::Intent,
-        Kind::Outcome => v1::RecordKind::Outcome,
-        Kind::Act => v1::RecordKind::Act,
-        Kind::Denial => v1::RecordKind::Denial,
-    }) as i32
-}
-
-/// How the intents and acts of an outcome ended; none of other kinds.
-fn outcomes(body: &Body) -> Vec<v1::RecordedOutcome> {
-    let items = match body {
-        Body::Outcome { items, .. } => items.as_slice(),
-        Body::Intent(_) | Body::Act { .. } | Body::Denial { .. } => &[],
-    };
-    let outcome = |OutcomeItem { intent, result, signature_sha256 }: &OutcomeItem| v1::RecordedOutcome {
-        record_index: *intent,
-        result: result.as_str().to_owned(),
-        signature_sha256: signature_sha256.map(Vec::from).unwrap_or_default(),
-    };
-    items.iter().map(outcome).collect()
-}
-
-fn json_struct(members: serde_json::Map<String, serde_json::Value>) -> Struct {
-    Struct { fields: members.into_iter().map(|(name, value)| (name, json_value(value))).collect() }
-}
-
-fn json_value(value: serde_json::Value) -> Value {
-    let kind = match value {
-        serde_json::Value::Null => Json::NullValue(0),
-        serde_json::Value::Bool(value) => Json::BoolValue(value),
-        // As everywhere in JSON; `details_json` has the exact digits.
-        serde_json::Value::Number(number) => Json::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
-        serde_json::Value::String(text) => Json::StringValue(text),
-        serde_json::Value::Array(items) => {
-            Json::ListValue(ListValue { values: items.into_iter().map(json_value).collect() })
-        }
-        serde_json::Value::Object(members) => Json::StructValue(json_struct(members)),
-    };
-    Value { kind: Some(kind) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::convert::signing::tests::violation;
-    use chancery_audit::OutcomeResult;
     use chancery_model::{Action, Timestamp};
-    use chancery_store::RecordProgress;
 
     fn request() -> v1::ListRecordsRequest {
         v1::ListRecordsRequest { page_size: 2, ..v1::ListRecordsRequest::default() }
@@ -424,25 +257,6 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_says_how_each_of_its_items_ended() {
-        let item = |intent, result, signature_sha256| OutcomeItem { intent, result, signature_sha256 };
-        let items = vec![item(7, OutcomeResult::Done, Some([9; 32])), item(8, OutcomeResult::Abandoned, None)];
-        let found = outcomes(&Body::Outcome { continues: false, items, rows: Vec::new() });
-        let words: Vec<_> = found.iter().map(|outcome| (outcome.record_index, outcome.result.as_str())).collect();
-        assert_eq!(words, [(7, "DONE"), (8, "ABANDONED")]);
-        assert_eq!((found[0].signature_sha256.len(), found[1].signature_sha256.len()), (32, 0));
-    }
-
-    #[test]
-    fn details_keep_their_structure() {
-        let json = serde_json::from_str(r#"{"a":[1,true,null,{"b":"c"}]}"#).unwrap();
-        let Some(Json::ListValue(list)) = json_struct(json).fields.remove("a").unwrap().kind else { panic!("no list") };
-        let kinds: Vec<_> = list.values.into_iter().map(|value| value.kind.unwrap()).collect();
-        assert_eq!(kinds[..3], [Json::NumberValue(1.0), Json::BoolValue(true), Json::NullValue(0)]);
-        assert!(matches!(&kinds[3], Json::StructValue(inner) if inner.fields.contains_key("b")));
-    }
-
-    #[test]
     fn a_page_ends_where_it_grows_too_long() {
         let records = |bytes: usize| {
             (0..5)
@@ -456,13 +270,5 @@ mod tests {
             (1, Some(1)),
             "what was found is never left out"
         );
-    }
-
-    #[test]
-    fn a_leaf_that_cannot_be_read_is_a_fault_of_ours() {
-        let record =
-            StoredRecord { index: 3, leaf: vec![0xff], details: None, erased_by: None, progress: RecordProgress::Open };
-        let error = audit_record(record).unwrap_err();
-        assert!(matches!(&error, Error::Internal { what } if what.contains("record 3")), "{error}");
     }
 }

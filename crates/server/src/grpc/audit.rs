@@ -3,9 +3,8 @@
 use super::Office;
 use super::answers::Answers;
 use super::watch_records::watch;
-use crate::convert::audit::{
-    consistency_proof, inclusion_proof, list_records_request, log_checkpoint, watch_records_request,
-};
+use crate::convert::audit::{list_records_request, watch_records_request};
+use crate::convert::log::{consistency_proof, inclusion_proof, log_checkpoint};
 use chancery_api::v1;
 use chancery_api::v1::audit_service_server::AuditService;
 use tonic::{Request, Response, Status, async_trait};

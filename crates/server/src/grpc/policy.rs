@@ -1,7 +1,7 @@
 //! PolicyService.
 
 use super::Office;
-use crate::convert::{access, audit, policy as convert};
+use crate::convert::{access, policy as convert, replay};
 use chancery_api::v1;
 use chancery_api::v1::policy_service_server::PolicyService;
 use tonic::{Request, Response, Status, async_trait};
@@ -77,9 +77,9 @@ impl PolicyService for Policy {
     ) -> Result<Response<v1::ReplayPolicySetResponse>, Status> {
         let core = &self.0.core;
         let handler = |from, message| async move {
-            let (documents, query, page) = audit::replay_request(message)?;
+            let (documents, query, page) = replay::request(message)?;
             let replayed = core.replay_policy_set(&from, documents, query, page.size).await?;
-            Ok(audit::replay_response(replayed, &page))
+            Ok(replay::response(replayed, &page))
         };
         self.0.handle(request, handler).await
     }

@@ -3,7 +3,7 @@
 use super::answers::End;
 use super::{Office, Opened};
 use crate::connections::stopped;
-use crate::convert::audit::audit_record;
+use crate::convert::record::audit_record;
 use crate::errors;
 use chancery_api::v1;
 use chancery_core::{RecordChunk, RecordWatch};
