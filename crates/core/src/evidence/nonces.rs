@@ -75,7 +75,7 @@ impl Nonces {
     }
 
     fn with_room(now: Timestamp, most_of_one: usize, most: usize) -> Self {
-        let (opens, floor) = (now.after(AHEAD), before(now, WINDOW));
+        let (opens, floor) = (now.after(AHEAD), now.before(WINDOW));
         Self(Mutex::new(Memory { opens, floor, most_of_one, most, total: 0, callers: HashMap::new() }))
     }
 
@@ -88,7 +88,7 @@ impl Nonces {
 impl Memory {
     fn take(&mut self, now: Timestamp, caller: Uid, created: Timestamp, nonce: CallerNonce) -> Result<(), Refusal> {
         self.forget(now);
-        if created < before(now, WINDOW) || created > now.after(AHEAD) {
+        if created < now.before(WINDOW) || created > now.after(AHEAD) {
             return Err(Refusal::Stale);
         }
         if created < self.opens {
@@ -114,7 +114,7 @@ impl Memory {
 
     /// Forgets whole seconds that are stale, once for each second that passes.
     fn forget(&mut self, now: Timestamp) {
-        let floor = before(now, WINDOW);
+        let floor = now.before(WINDOW);
         if floor <= self.floor {
             return;
         }
@@ -138,11 +138,6 @@ impl Memory {
 
 fn second_of(time: Timestamp) -> i64 {
     time.unix_micros().div_euclid(1_000_000)
-}
-
-fn before(time: Timestamp, by: Duration) -> Timestamp {
-    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_micros(time.unix_micros().saturating_sub(micros))
 }
 
 #[cfg(test)]
