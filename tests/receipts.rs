@@ -9,6 +9,8 @@
 )]
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -385,6 +387,29 @@ async fn a_receipt_is_verified_without_the_service_and_every_altered_part_is_fou
         ]));
         let _said = succeed(chancery.cli().args(["public-key", &key, "--out", &path(&format!("pem{number}"))]));
     }
+    // What is written again takes the old one's place, whole, and keeps its rights; what is no file is written to.
+    let kept = [path("sig0"), path("receipt0")];
+    kept.iter().for_each(|file| std::fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap());
+    let before = kept.each_ref().map(|file| (std::fs::read(file).unwrap(), std::fs::File::open(file).unwrap()));
+    let _said = succeed(chancery.cli().args([
+        "sign",
+        "dev/k0",
+        "--in",
+        &message,
+        "--signature",
+        &kept[0],
+        "--receipt",
+        &kept[1],
+    ]));
+    for ((before, mut open), file) in before.into_iter().zip(&kept) {
+        let mut still = Vec::new();
+        std::io::Read::read_to_end(&mut open, &mut still).unwrap();
+        assert_eq!(still, before, "{file} was written over");
+        assert_ne!(std::fs::read(file).unwrap(), before, "{file}");
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    let said = succeed(chancery.cli().args(["public-key", "dev/k0", "--out", "/dev/stdout"]));
+    assert!(said.contains(std::fs::read_to_string(path("pem0")).unwrap().trim()), "{said}");
     let files = [path("a.txt"), path("b.txt")];
     files.iter().for_each(|file| std::fs::write(file, MESSAGE).unwrap());
     let _said = succeed(chancery.cli().args(["sign", "dev/k0", &files[0], &files[1], "--receipts"]));

@@ -117,7 +117,7 @@ impl MakeReceipt {
         receipt.verify(&[log_key]).map_err(|error| unusable("it proves nothing").because(error))?;
         let text = receipt.to_string();
         if let Some(path) = &path {
-            std::fs::write(path, &text).map_err(|error| Failure::file("write", path, error))?;
+            files::replace(path, text.as_bytes())?;
         }
         match (path, out.format()) {
             (None, Format::Table) => out.raw(text.as_bytes())?,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::output_file;
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::input::{Source, base64};
 use crate::names::KeyOrVersionArgument;
 use crate::output::{Format, Output, View, fields};
@@ -99,9 +100,8 @@ async fn sign(
 ) -> Result<Exit, Failure> {
     let Mac { version, algorithm, mac, record_index } = client.mac_sign(key, message.read_mac_message()?).await?;
     if let Some(path) = &file {
-        std::fs::write(path, &mac).map_err(|error| {
-            Failure::file("write", path, error).hint(format!("the MAC was made and is on the record at {record_index}"))
-        })?;
+        files::replace(path, &mac)
+            .map_err(|failure| failure.hint(format!("the MAC was made and is on the record at {record_index}")))?;
     }
     let view = MacView {
         version: version.to_string(),

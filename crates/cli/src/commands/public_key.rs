@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::input::{base64, hex};
 use crate::names::KeyOrVersionArgument;
 use crate::output::{Format, Output, View, fields};
@@ -77,7 +78,7 @@ impl PublicKeyCommand {
         let key = client.public_key(&self.key.to_string(), format).await?;
         match &self.out {
             Some(path) => {
-                std::fs::write(path, &key.data).map_err(|error| Failure::file("write", path, error))?;
+                files::replace(path, &key.data)?;
                 out.show(&PublicKeyView::new(key, self.format, Some(path.display().to_string())))?;
             }
             None if out.format() == Format::Table => {

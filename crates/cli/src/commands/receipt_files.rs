@@ -6,6 +6,7 @@ use std::path::Path;
 use chancery_client::ReceiptAnswer;
 
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::output::line;
 
 /// Writes the receipt into `path`. Where there is none, says so and how to get it later: the signature was made, so that is
@@ -18,8 +19,7 @@ pub fn keep(
 ) -> Result<Exit, Failure> {
     match receipt {
         Some(Ok(text)) => {
-            std::fs::write(path, text)
-                .map_err(|error| Failure::file("write", path, error).hint(later(record_index)))?;
+            files::replace(path, text.as_bytes()).map_err(|failure| failure.hint(later(record_index)))?;
             Ok(Exit::Done)
         }
         Some(Err(why)) => {

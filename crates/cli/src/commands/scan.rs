@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::output::{OutputArguments, View};
 use crate::scan::{self, Baseline, Finding, Kind, Place};
 
@@ -68,7 +69,7 @@ impl ScanCommand {
         }
         if let Some(file) = write_baseline {
             let text = Baseline::of(&findings);
-            std::fs::write(&file, text).map_err(|error| Failure::file("write", &file, error))?;
+            files::replace(&file, text.as_bytes())?;
         }
         let (known, new): (Vec<Finding>, Vec<Finding>) =
             findings.into_iter().partition(|finding| baseline.knows(finding));

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::receipt_files;
 
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::input::Source;
 use crate::output::{Format, Output, View, rows};
 
@@ -166,9 +167,8 @@ fn read<'a, T>(
 
 fn keep(file: &Path, signed: Signed) -> Result<(SignedFile, Option<ReceiptAnswer>), Failure> {
     let signature = signature_file(file);
-    std::fs::write(&signature, &signed.signature).map_err(|error| {
-        Failure::file("write", &signature, error)
-            .hint(format!("the signature was made and is on the record at index {}", signed.record_index))
+    files::replace(&signature, &signed.signature).map_err(|failure| {
+        failure.hint(format!("the signature was made and is on the record at index {}", signed.record_index))
     })?;
     let kept = SignedFile {
         file: file.display().to_string(),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Encoding, output_file, receipt_files, several};
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::input::{Hex, Source, base64};
 use crate::names::KeyOrVersionArgument;
 use crate::output::{Format, Output, View, fields};
@@ -94,9 +95,8 @@ impl SignCommand {
         let item = if self.receipt.is_some() { item.with_receipt() } else { item };
         let mut signed = client.sign_item(item).await?;
         if let Some(path) = &self.signature {
-            std::fs::write(path, &signed.signature).map_err(|error| {
-                Failure::file("write", path, error)
-                    .hint(format!("the signature was made and is on the record at index {}", signed.record_index))
+            files::replace(path, &signed.signature).map_err(|failure| {
+                failure.hint(format!("the signature was made and is on the record at index {}", signed.record_index))
             })?;
         }
         let receipt = signed.receipt.take();

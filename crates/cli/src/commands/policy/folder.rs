@@ -8,6 +8,7 @@ use chancery_api::v1;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
+use crate::files;
 use crate::input::Source;
 
 /// Which set the folder was read from. It says something of this copy of the folder, so it is not for git.
@@ -111,7 +112,7 @@ impl Folder {
             if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
                 done.unchanged.push(name.clone());
             } else {
-                fs::write(&path, text).map_err(|error| Failure::file("write", &path, error))?;
+                files::replace(&path, text.as_bytes())?;
                 done.written.push(name.clone());
             }
             if !name.ends_with(ENDING) {
@@ -146,7 +147,7 @@ impl Folder {
         let text = format!(
             "# Written by chancery: the policy set that this copy of the folder was read from. Not for git.\n{text}"
         );
-        fs::write(&path, text).map_err(|error| Failure::file("write", &path, error))
+        files::replace(&path, text.as_bytes())
     }
 
     /// What the folder was read from; nothing where it was not.

@@ -16,6 +16,7 @@ use super::folder::Folder;
 use super::test::{Office, TESTS, TestFile};
 use crate::connection::{ConnectionArguments, DevIdentity};
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::output::{Output, View};
 
 const README: &str = include_str!("init/README.md");
@@ -60,7 +61,7 @@ impl Init {
         folder.write(&documents, false)?;
         fs::create_dir_all(&tests).map_err(|error| Failure::file("create", &tests, error))?;
         for (path, text) in &beside {
-            fs::write(path, text).map_err(|error| Failure::file("write", path, error))?;
+            files::replace(path, text.as_bytes())?;
         }
         if let Some(set) = &in_force {
             folder.remember(set)?;
