@@ -4,8 +4,10 @@
 use crate::details::{AuthenticationDetails, Details};
 use crate::hex::Hex;
 use crate::leaf::Leaf;
-use chancery_crypto::{CallerKey, CallerKeyError, CallerNonce, CallerRequest, CallerStatement};
-use chancery_model::{Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Sha256Hash, Timestamp};
+use chancery_crypto::{
+    CallerKey, CallerKeyError, CallerNonce, CallerRequest, CallerStatement, CertificateNames, certificate_names,
+};
+use chancery_model::{Algorithm, Digest, EcdsaEncoding, HashAlgorithm, Identity, Sha256Hash, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -94,9 +96,10 @@ pub enum CallerEncoding {
 /// What a caller's signature shows, once it has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerEvidence {
-    /// The certificate whose key signed, in DER. Whom it names and who issued it is for the reader to judge: the record says
-    /// whom the service took it for.
+    /// The certificate whose key signed, in DER. Who issued it is for the reader to judge.
     pub certificate: Vec<u8>,
+    /// Whom the record says that the service took it for; the certificate names him.
+    pub identity: Identity,
     /// SHA-256 of it.
     pub certificate_sha256: Sha256Hash,
     /// The algorithm of the caller's signature.
@@ -145,6 +148,9 @@ pub enum CallerEvidenceError {
     /// It holds, and is of something else than the record speaks of.
     #[error("the caller signed another request than the record speaks of: its {0} is another")]
     OtherRequest(&'static str),
+    /// It holds, and the record takes its caller for somebody else.
+    #[error("the record takes the caller for somebody whom the certificate does not name, or not as the only one")]
+    OtherIdentity,
 }
 
 impl CallerSignatureDetails {
@@ -188,7 +194,7 @@ impl CallerSignatureDetails {
     /// Whether the signature is the certificate's key's over what these details say; with the key.
     ///
     /// # Errors
-    /// [`CallerEvidenceError`], but for [`CallerEvidenceError::OtherRequest`].
+    /// [`CallerEvidenceError`], but for those that compare with the rest of a record.
     pub fn verify(&self) -> Result<CallerKey, CallerEvidenceError> {
         let Self { audience, name, request, created, nonce, certificate, signature } = self;
         let nonce: CallerNonce = array(nonce, "the nonce has not 16 bytes")?;
@@ -232,7 +238,8 @@ impl CallerSignatureDetails {
 /// they are those of a leaf is for the caller of this function to check, by the leaf's commitment.
 ///
 /// Besides the signature itself it checks that the details speak of what was signed: the same method, the same key, the
-/// same digest, and the certificate that the caller came with.
+/// same digest, and the certificate that the caller came with; and that this certificate names whom the details say, by the
+/// rule by which the service takes an identity from one.
 ///
 /// # Errors
 /// [`CallerEvidenceError`] where the signature proves nothing of this record.
@@ -246,9 +253,11 @@ pub fn verify_caller_signature(details: &Details) -> Result<Option<CallerEvidenc
     if !details.resource.as_deref().is_some_and(|resource| stands_for(&signed.name, resource)) {
         return other("key");
     }
-    if certificate_sha256(details) != Some(key.certificate_sha256().as_slice()) {
-        return other("certificate");
-    }
+    let came_with = certificate_of(details).filter(|(_, sha256)| *sha256 == key.certificate_sha256());
+    let Some((identity, _)) = came_with else { return other("certificate") };
+    let identity =
+        identity.parse::<Identity>().ok().filter(|identity| names_alone(signed.certificate.as_bytes(), identity));
+    let identity = identity.ok_or(CallerEvidenceError::OtherIdentity)?;
     let covers = match &signed.request {
         CallerRequestDetails::Sign { hash, digest, .. } => {
             if !details.signed.as_ref().is_some_and(|signed| signed.hash == *hash && signed.digest == *digest) {
@@ -262,6 +271,7 @@ pub fn verify_caller_signature(details: &Details) -> Result<Option<CallerEvidenc
     };
     Ok(Some(CallerEvidence {
         certificate: signed.certificate.as_bytes().to_vec(),
+        identity,
         certificate_sha256: *key.certificate_sha256(),
         algorithm: key.algorithm(),
         audience: signed.audience.clone(),
@@ -308,16 +318,27 @@ fn stands_for(name: &str, version: &str) -> bool {
     name == version || of_key()
 }
 
-/// Of the certificate by which the caller proved who it is.
-fn certificate_sha256(details: &Details) -> Option<&[u8]> {
+/// Whom the certificate was taken for by which the caller proved who it is, and its SHA-256.
+fn certificate_of(details: &Details) -> Option<(&str, &[u8])> {
     match details.authentication.as_ref()? {
-        AuthenticationDetails::Certificate { certificate_sha256, .. }
-        | AuthenticationDetails::CertificateAndApiKey { certificate_sha256, .. }
-        | AuthenticationDetails::CertificateAndOidcToken { certificate_sha256, .. } => {
-            Some(certificate_sha256.as_bytes())
+        AuthenticationDetails::Certificate { identity, certificate_sha256, .. }
+        | AuthenticationDetails::CertificateAndApiKey { identity, certificate_sha256, .. }
+        | AuthenticationDetails::CertificateAndOidcToken { identity, certificate_sha256, .. } => {
+            Some((identity, certificate_sha256.as_bytes()))
         }
         AuthenticationDetails::ApiKey { .. } | AuthenticationDetails::OidcToken { .. } => None,
     }
+}
+
+/// Whether a certificate (DER) names this identity, and by a name of its kind no other.
+fn names_alone(certificate: &[u8], identity: &Identity) -> bool {
+    let Some(CertificateNames { uris, dns_names }) = certificate_names(certificate) else { return false };
+    let named = match identity {
+        Identity::SpiffeId(_) => uris.iter().map(|uri| Identity::spiffe_id(uri)).collect::<Vec<_>>(),
+        Identity::DnsName(_) => dns_names.iter().map(|name| Identity::dns_name(name)).collect(),
+        Identity::Oidc { .. } => return false,
+    };
+    matches!(named.as_slice(), [Ok(named)] if named == identity)
 }
 
 fn array<const N: usize>(hex: &Hex, otherwise: &'static str) -> Result<[u8; N], CallerEvidenceError> {

@@ -1,8 +1,10 @@
-//! Certificates (X.509, RFC 5280) of keys in tokens: whether a chain is one, and of this key.
+//! Certificates (X.509, RFC 5280): whether a chain is one, and of this key in a token; and what one says, of which nothing is
+//! checked here.
 
 use der::{Decode as _, Encode as _};
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 
 use crate::PublicKey;
 use crate::algorithm_identifier::verifier;
@@ -74,6 +76,33 @@ pub enum CertificateChainError {
 pub fn certificate_spki(der: &[u8]) -> Option<Vec<u8>> {
     let certificate = Certificate::from_der(der).ok()?;
     certificate.tbs_certificate().subject_public_key_info().to_der().ok()
+}
+
+/// The names in a certificate by which callers are known: its alternative names of two kinds, in their order. Never the common
+/// name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateNames {
+    /// The URIs.
+    pub uris: Vec<String>,
+    /// The DNS names.
+    pub dns_names: Vec<String>,
+}
+
+/// The names in a certificate (DER); `None` where it is no certificate, or has two lists of them.
+#[must_use]
+pub fn certificate_names(der: &[u8]) -> Option<CertificateNames> {
+    let certificate = Certificate::from_der(der).ok()?;
+    // Refuses a certificate with two such extensions.
+    let found = certificate.tbs_certificate().get_extension::<SubjectAltName>().ok()?;
+    let mut names = CertificateNames::default();
+    for name in found.map(|(_critical, SubjectAltName(names))| names).unwrap_or_default() {
+        match name {
+            GeneralName::UniformResourceIdentifier(uri) => names.uris.push(uri.as_str().to_owned()),
+            GeneralName::DnsName(name) => names.dns_names.push(name.as_str().to_owned()),
+            _ => {}
+        }
+    }
+    Some(names)
 }
 
 /// Checks that certificates (DER) are a chain of a key: the first one is of this key, each is issued and signed by the next,

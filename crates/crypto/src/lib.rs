@@ -5,7 +5,7 @@
 //! for certificates (PKCS #10) but for their signatures, whether a chain of certificates is one of a key, API keys as
 //! they are written, callers' own signatures over their requests, and the JSON of tokens and key sets (JOSE), read strictly.
 //! Out of scope: private keys (they live in tokens, behind `hsm`), the names and states of keys (`model`,
-//! `core`), who asks and whether he may (`policy`), TLS and whom its certificates name (`server`), message authentication codes
+//! `core`), who asks and whether he may (`policy`), TLS, and who issued its certificates (`server`), message authentication codes
 //! (their keys are secret, so only the token can make and check them).
 //!
 //! All inputs but API keys are public, so nothing here needs to run in constant time: API keys are checked where their
@@ -40,7 +40,8 @@ pub use caller_evidence::{
     CALLER_KEYS, CALLER_STATEMENT_FORMAT, CallerKey, CallerKeyError, CallerNonce, CallerRequest, CallerStatement,
 };
 pub use certificate::{
-    CertificateChainError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, certificate_spki, check_certificate_chain,
+    CertificateChainError, CertificateNames, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, certificate_names,
+    certificate_spki, check_certificate_chain,
 };
 pub use ecdsa::{SignatureEncodingError, ecdsa_der_from_fixed, ecdsa_fixed_from_der};
 pub use hash::{digest_info, hash, sha256, sha256_of};

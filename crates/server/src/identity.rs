@@ -14,7 +14,7 @@ use crate::layers::HealthPlaces;
 use crate::tls::{Authorities, Trust};
 use arc_swap::ArcSwap;
 use chancery_core::ClientCertificate;
-use chancery_crypto::InvalidApiKey;
+use chancery_crypto::{CertificateNames, InvalidApiKey};
 use chancery_model::{CertificateProof, Factor, Id, Identity, InvalidIdentity};
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
@@ -23,8 +23,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 use tokio::sync::watch;
 use x509_cert::der::Decode;
-use x509_cert::ext::pkix::SubjectAltName;
-use x509_cert::ext::pkix::name::GeneralName;
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -318,11 +316,9 @@ impl PeerCertificate {
     fn read(der: &CertificateDer<'_>, kind: IdentityKind) -> Result<Self, Unidentified> {
         let certificate = x509_cert::Certificate::from_der(der).or(Err(Unidentified::Unreadable))?;
         let tbs = certificate.tbs_certificate();
-        // Also refuses a certificate with two such extensions.
-        let names = tbs.get_extension::<SubjectAltName>().or(Err(Unidentified::Unreadable))?;
-        let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+        let names = chancery_crypto::certificate_names(der).ok_or(Unidentified::Unreadable)?;
         let proof = CertificateProof {
-            identity: the_one_identity(&names, kind)?,
+            identity: the_one_identity(names, kind)?,
             fingerprint: chancery_crypto::sha256(der),
             serial: tbs.serial_number().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
         };
@@ -334,17 +330,18 @@ impl PeerCertificate {
 }
 
 /// Exactly one name of the kind that counts. Names of other kinds are allowed beside it and mean nothing (X.509-SVID,
-/// section 2).
-fn the_one_identity(names: &[GeneralName], kind: IdentityKind) -> Result<Identity, Unidentified> {
-    let mut matching = names.iter().filter_map(|name| match (kind, name) {
-        (IdentityKind::Spiffe, GeneralName::UniformResourceIdentifier(uri)) => Some(uri.as_str()),
-        (IdentityKind::Dns, GeneralName::DnsName(name)) => Some(name.as_str()),
-        _ => None,
-    });
-    let name = matching.next().ok_or(Unidentified::NoIdentity(kind))?;
-    if matching.next().is_some() {
-        return Err(Unidentified::SeveralIdentities(kind));
-    }
+/// section 2). `chancery_audit::verify_caller_signature` holds what is recorded to the same rule.
+fn the_one_identity(names: CertificateNames, kind: IdentityKind) -> Result<Identity, Unidentified> {
+    let CertificateNames { uris, dns_names } = names;
+    let matching = match kind {
+        IdentityKind::Spiffe => uris,
+        IdentityKind::Dns => dns_names,
+    };
+    let name = match matching.as_slice() {
+        [] => return Err(Unidentified::NoIdentity(kind)),
+        [name] => name,
+        [_, _, ..] => return Err(Unidentified::SeveralIdentities(kind)),
+    };
     match kind {
         IdentityKind::Spiffe => Identity::spiffe_id(name),
         IdentityKind::Dns => Identity::dns_name(name),

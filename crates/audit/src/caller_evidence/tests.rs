@@ -18,6 +18,16 @@ struct Vector {
     caller_signature: CallerSignatureDetails,
 }
 
+/// Whom the certificates of the vectors name.
+const IDENTITIES: [&str; 3] =
+    ["spiffe://example.org/checkout", "spiffe://example.org/issuer", "spiffe://example.org/registrar"];
+
+/// Whom this one names: its name stands in it as it is written.
+fn identity_in(certificate: &[u8]) -> String {
+    let stands_there = |name: &&str| certificate.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+    IDENTITIES.into_iter().find(stands_there).unwrap().to_owned()
+}
+
 fn vectors() -> Vec<Vector> {
     let page = include_str!("../../../../docs/caller-evidence.md");
     let (_, block) = page.split_once("<!-- vectors -->\n```json\n").unwrap();
@@ -29,7 +39,7 @@ fn vectors() -> Vec<Vector> {
 fn details(signed: &CallerSignatureDetails) -> Details {
     let certificate_sha256 = Hex::from(chancery_crypto::sha256(signed.certificate.as_bytes()));
     let certificate_serial = "2a".to_owned();
-    let identity = "spiffe://example.org/checkout".to_owned();
+    let identity = identity_in(signed.certificate.as_bytes());
     let of_version = signed.name.split('/').nth(4).is_some();
     Details {
         authentication: Some(AuthenticationDetails::Certificate { identity, certificate_sha256, certificate_serial }),
@@ -56,6 +66,7 @@ fn the_vectors_verify_with_nothing_but_the_details() {
         assert_eq!(read.to_json(), json, "{name}");
         let evidence = verify_caller_signature(&read).unwrap_or_else(|error| panic!("{name}: {error}")).unwrap();
         assert_eq!(evidence.audience, "chancery.prod.example", "{name}");
+        assert_eq!(evidence.identity.to_string(), identity_in(caller_signature.certificate.as_bytes()), "{name}");
         let sign = matches!(caller_signature.request, CallerRequestDetails::Sign { .. });
         assert_eq!(evidence.covers, if sign { Covers::SignedDigest } else { Covers::WhatWasAskedFor }, "{name}");
         assert!(signed_bytes.as_bytes().starts_with(b"\0\0\0\x1bchancery/caller-evidence/v1"), "{name}");
@@ -146,6 +157,24 @@ fn evidence_of_another_request_is_none_of_this_record() {
     let of_version = details(&vectors()[1].caller_signature);
     let next = Details { resource: Some("keyRings/payments/keys/reports/versions/3".to_owned()), ..of_version };
     assert_eq!(verify_caller_signature(&next), Err(CallerEvidenceError::OtherRequest("key")));
+}
+
+#[test]
+fn the_certificate_names_whom_the_record_takes_the_caller_for() {
+    for Vector { name, caller_signature, .. } in vectors() {
+        let good = details(&caller_signature);
+        let own = identity_in(caller_signature.certificate.as_bytes());
+        let others = ["spiffe://example.org/checkout/2", "dns:example.org", "checkout", ""];
+        for other in IDENTITIES.into_iter().filter(|other| *other != own).chain(others) {
+            let mut details = good.clone();
+            match &mut details.authentication {
+                Some(AuthenticationDetails::Certificate { identity, .. }) => other.clone_into(identity),
+                other => panic!("{other:?}"),
+            }
+            let found = verify_caller_signature(&details);
+            assert_eq!(found, Err(CallerEvidenceError::OtherIdentity), "{name}: {other:?}");
+        }
+    }
 }
 
 #[test]
