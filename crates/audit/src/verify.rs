@@ -8,6 +8,7 @@
 //! few ([`MAX_OPEN`] is refused), and the acts of erasures that are still to come, a few an hour.
 
 mod archived;
+mod callers;
 mod database;
 mod exported;
 mod fault;
@@ -65,6 +66,8 @@ pub struct Report {
     pub witnessed: Option<Witnessed>,
     /// How many records had their details, which match.
     pub details: u64,
+    /// How many of these had their caller's own signature of its request, which holds.
+    pub caller_signatures: u64,
     /// What became of the details that are missing; `None` where the source does not say.
     pub missing: Option<Missing>,
 }
@@ -118,6 +121,7 @@ pub struct LogVerifier {
     witnesses: WitnessPolicy,
     witnessed: Witnessed,
     details: u64,
+    caller_signatures: u64,
     missing: MissingDetails,
 }
 
@@ -134,6 +138,7 @@ impl LogVerifier {
             witnesses: WitnessPolicy::default(),
             witnessed: Witnessed::default(),
             details: 0,
+            caller_signatures: 0,
             missing: MissingDetails::default(),
         }
     }
@@ -181,6 +186,7 @@ impl LogVerifier {
                 return Err(Check::Commitment);
             }
             self.details += 1;
+            self.caller_signatures += u64::from(callers::check(&leaf, details)?);
         }
         let content = details.as_ref().map(|(_, content)| content.as_slice());
         self.missing.next(*index, &leaf, content, *erased_by)?;
@@ -245,7 +251,18 @@ impl LogVerifier {
     /// The end of the log: what was found.
     #[must_use]
     pub fn finish(self) -> Report {
-        let Self { log_keys: _, tree, order, checkpoints, attested, witnesses, witnessed, details, missing } = self;
+        let Self {
+            log_keys: _,
+            tree,
+            order,
+            checkpoints,
+            attested,
+            witnesses,
+            witnessed,
+            details,
+            caller_signatures,
+            missing,
+        } = self;
         let witnessed = (!witnesses.keys().is_empty()).then_some(witnessed);
         Report {
             size: tree.size(),
@@ -255,6 +272,7 @@ impl LogVerifier {
             attested,
             witnessed,
             details,
+            caller_signatures,
             missing: missing.finish(),
         }
     }

@@ -1,5 +1,6 @@
 //! What can be wrong with a log, and where.
 
+use crate::caller_evidence::CallerEvidenceError;
 use crate::checkpoint::CheckpointError;
 use crate::export::details_path;
 use crate::leaf::LeafError;
@@ -63,6 +64,9 @@ pub enum Check {
     /// Details are those that the leaf commits to.
     #[error("its details and salt are not those that its leaf commits to: they were changed")]
     Commitment,
+    /// A caller's own signature, where details have one, is one of the record's request.
+    #[error("its details have a signature of its caller that proves nothing of it: {0}")]
+    CallerSignature(#[from] CallerEvidenceError),
     /// Details of acts, and of outcomes that changed rows, are never erased.
     #[error(
         "its details are missing, and those of an act or of an outcome that changed rows are never erased: somebody removed them"
@@ -208,6 +212,11 @@ impl Check {
             Self::Archive(_) => {
                 "keep what is in the archive as evidence, put back the file from a copy of the archive (a backup, an export of \
                  the log), and verify again; where that is the same file, the tile in the database was changed: restore a backup"
+            }
+            Self::CallerSignature(_) => {
+                "this is how it was recorded, so whoever ran the service put something on the record that its caller had not \
+                 signed: keep this copy as evidence, see the whole record (chancery audit show) and ask the caller and whoever \
+                 runs the service; a record of a newer version than this program needs that version"
             }
             Self::TooManyOpen | Self::Backwards { .. } => "ask whoever made this log what it is; Chancery did not",
             Self::Index { .. }

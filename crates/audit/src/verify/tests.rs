@@ -1,5 +1,7 @@
 //! Logs with a fault, one for each check, and every small change of a log with checkpoints.
 
+mod callers;
+
 use super::*;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::codes::{Decision, DenialReason, OutcomeResult};
@@ -141,6 +143,7 @@ fn a_sound_log_is_verified() {
         attested: 13,
         witnessed: None,
         details: 13,
+        caller_signatures: 0,
         missing: None,
     };
     assert_eq!(verified(&records, &checkpoints), Ok(expected));
@@ -158,6 +161,7 @@ fn a_sound_log_is_verified() {
         attested: 0,
         witnessed: None,
         details: 0,
+        caller_signatures: 0,
         missing: None,
     };
     assert_eq!(verified(&[], &[]), Ok(nothing));

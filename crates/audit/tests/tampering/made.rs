@@ -73,6 +73,12 @@ impl Made {
         self.log.flush().await.unwrap();
     }
 
+    /// Records one intent, which stays open; its index.
+    pub async fn intent(&self, intent: Intent) -> u64 {
+        let recorded = self.log.record_intents(self.epoch, vec![intent]).await.unwrap();
+        recorded.first().map(Recorded::index).unwrap()
+    }
+
     /// Signs a checkpoint; each is the first of its hour, and stays.
     pub async fn sign(&mut self) -> SignedCheckpoint {
         let head = self.log.tree_head().await.unwrap().unwrap();

@@ -8,6 +8,7 @@
 )]
 
 mod archive;
+mod callers;
 mod cosigned;
 mod database;
 mod export;

@@ -109,6 +109,8 @@ struct ReportView {
     witnessed: Option<WitnessedView>,
     /// How many records had their details, which match.
     details: u64,
+    /// How many of these had their caller's own signature of its request, which holds.
+    caller_signatures: u64,
     /// What became of the details that are missing, where the source says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<MissingView>,
@@ -183,7 +185,7 @@ impl VerifyView {
 
 impl ReportView {
     fn new(report: Report, beyond: u64, witnesses: &WitnessPolicy) -> Self {
-        let Report { size, root, open, checkpoints, attested, witnessed, details, missing } = report;
+        let Report { size, root, open, checkpoints, attested, witnessed, details, caller_signatures, missing } = report;
         let missing =
             missing.map(|Missing { erased, removed, first_removed }| MissingView { erased, removed, first_removed });
         let uncovered = (size - attested).saturating_add(beyond);
@@ -202,6 +204,7 @@ impl ReportView {
             uncovered,
             witnessed,
             details,
+            caller_signatures,
             missing,
             open,
         }
@@ -221,6 +224,14 @@ impl ReportView {
             (_, _, 0) => "yes".to_owned(),
             (_, _, rest) => format!("yes, but for the last {rest} records, which no checkpoint vouches for yet"),
         }
+    }
+}
+
+/// How many callers' own signatures there are, for people.
+fn signed_by_callers(count: u64) -> String {
+    match count {
+        0 => "none".to_owned(),
+        count => format!("{count}, and each holds; who issued their certificates was not checked"),
     }
 }
 
@@ -294,6 +305,7 @@ impl View for VerifyView {
             uncovered: _,
             witnessed,
             details,
+            caller_signatures,
             missing,
             open,
         } = report;
@@ -314,6 +326,7 @@ impl View for VerifyView {
                 ("checkpoints", checkpoints.to_string()),
                 ("witnesses", witnessed.unwrap_or_default()),
                 ("details", format!("of {details} records, as committed to")),
+                ("caller signatures", signed_by_callers(*caller_signatures)),
                 ("missing details", missing.unwrap_or_default()),
                 ("open", open),
                 ("log key", self.log_keys.join(" ")),
