@@ -9,6 +9,7 @@
     reason = "a test stops at the first surprise, also in its helper functions"
 )]
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -16,9 +17,9 @@ use aws_lc_rs::signature::{self, UnparsedPublicKey};
 use chancery_api::v1::{self, Algorithm, RecordKind, SignatureEncoding};
 use chancery_audit::{Covers, Details, verify_caller_signature};
 use chancery_client::{
-    ApiKey, Client, ClientError, ConnectOptions, EcdsaEncoding, JwtRequest, KeyUpdate, NewKey, SignItem,
+    ApiKey, Client, ClientError, ConnectOptions, EcdsaEncoding, JwtRequest, KeyRef, KeyUpdate, NewKey, SignItem, Signed,
 };
-use chancery_testkit::{CallerSetup, Chancery, IdentityFiles, KeyKind, Leaf, Setup};
+use chancery_testkit::{Authority, CallerSetup, Chancery, IdentityFiles, KeyKind, Leaf, Setup};
 use chancery_tests::contract::{
     Fixture, Shared, assert_field, assert_refused, create, eventually, hex, new_digest_key, new_key, records, sha256,
     sign, sign_digest,
@@ -542,6 +543,81 @@ async fn the_command_line_signs_requests_and_shows_that_they_were() {
     let (said, code) = verify("chancery.elsewhere.example");
     assert!(code == Some(1) && said.contains("NOT PROVEN: the caller's own signature is for chancery-dev"), "{said}");
     assert!(verify_caller_signature(&details_at(&operator, index).await).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn who_issued_the_certificate_is_held_to_the_authorities_that_a_reader_trusts() {
+    let chancery = service().await;
+    let operator = chancery.operator().await.unwrap();
+    let key = create(&operator, new_key(RING, "issued", Algorithm::EcdsaP256Sha256)).await;
+    let item = || SignItem::new(key.name.parse::<KeyRef>().unwrap(), MESSAGE).with_receipt();
+    let receipt = |name: &str, signed: Signed| {
+        let path = chancery.dir().join(name);
+        std::fs::write(&path, signed.receipt.unwrap().unwrap()).unwrap();
+        path
+    };
+    let signed = receipt("issued.receipt", signing_client(&chancery).await.sign_item(item()).await.unwrap());
+    let unsigned = receipt("plain.receipt", chancery.caller().await.unwrap().sign_item(item()).await.unwrap());
+    let log_key = program::succeed(chancery.cli().args(["audit", "log-key"])).trim().to_owned();
+    let (own, stranger) = (chancery.ca().to_str().unwrap(), chancery.dir().join("stranger.pem"));
+    std::fs::write(&stranger, Authority::unknown().unwrap().certificate()).unwrap();
+    let stranger = stranger.to_str().unwrap();
+    let verify = |receipt: &Path, more: &[&str]| {
+        let mut verify = program::command(program::chancery());
+        verify.args(["verify", "--log-key", &log_key, "--receipt"]).arg(receipt).args(more);
+        program::run(&mut verify)
+    };
+    let verdict = |receipt: &Path, more: &[&str]| {
+        let (said, code) = verify(receipt, &[more, &["--output", "json"]].concat());
+        let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        assert_eq!(said["proven"], code == Some(0), "{said}");
+        let issuer = said["record"]["caller_signature"]["issuer"].as_str().map(str::to_owned);
+        (issuer, said["fault"]["part"].as_str().map(str::to_owned), code)
+    };
+    let word = |word: &str| Some(word.to_owned());
+    for (authorities, issuer) in [
+        (&[][..], "NOT_CHECKED"),
+        (&["--client-ca", own], "TRUSTED"),
+        (&["--client-ca", stranger, "--client-ca", own], "TRUSTED"),
+    ] {
+        assert_eq!(verdict(&signed, authorities), (word(issuer), None, Some(0)), "{authorities:?}");
+    }
+    // An authority of DNS names is none of SPIFFE ids.
+    for authorities in [["--client-ca", stranger], ["--client-ca-dns", own]] {
+        let refused = (word("NOT_TRUSTED"), word("CALLER_CERTIFICATE"), Some(1));
+        assert_eq!(verdict(&signed, &authorities), refused, "{authorities:?}");
+    }
+    assert_eq!(verdict(&unsigned, &[]), (None, None, Some(0)));
+    assert_eq!(verdict(&unsigned, &["--client-ca", own]), (None, word("CALLER_SIGNATURE"), Some(1)));
+    // For people.
+    let (said, _) = verify(&signed, &[]);
+    assert!(said.contains("of spiffe://chancery.dev/caller over this very digest"), "{said}");
+    assert!(said.contains("who issued the certificate was not checked") && said.contains("(--client-ca)"), "{said}");
+    let (said, _) = verify(&signed, &["--client-ca", own]);
+    assert!(
+        said.contains("the certificate is by an authority that was given") && !said.contains("--client-ca"),
+        "{said}"
+    );
+    let (said, _) = verify(&signed, &["--client-ca", stranger]);
+    assert!(said.starts_with("NOT PROVEN: none of the authorities that were given has issued"), "{said}");
+    // What cannot be used.
+    let (said, code) = verify(&signed, &["--client-ca", signed.to_str().unwrap()]);
+    assert!(code == Some(3) && said.contains("holds no PEM certificate"), "{said}");
+    let online = ["verify", "dev/issued", "--signature", "none", "--client-ca", own];
+    let (said, code) = program::run(chancery.cli().args(online));
+    assert!(code == Some(2) && said.contains("--receipt"), "{said}");
+
+    // A whole log: each signature that is there is checked, of a service and of its database.
+    let database = chancery.dir().join("chancery.db");
+    for source in [&[][..], &["--database", database.to_str().unwrap()]] {
+        let mut whole = chancery.cli();
+        whole.args(["audit", "verify", "--log-key", &log_key]).args(source);
+        let (said, code) = program::run(&mut whole);
+        assert!(code == Some(0) && said.contains(", and each holds; who issued their certificates"), "{said}");
+        let said = program::succeed(whole.args(["--output", "json"]));
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert!(said["report"]["caller_signatures"].as_u64().unwrap() > 0, "{said}");
+    }
 }
 
 #[tokio::test]

@@ -42,4 +42,4 @@ pub use kept_log::KeptLog;
 pub use serve::{Bound, ServeError, exit_on_signal, serve};
 pub use state::{StateActError, StateActs, StateShown, erase_details, show_state};
 pub use telemetry::TelemetryError;
-pub use tls::TlsError;
+pub use tls::{CallerAuthorities, CallerCertificateError, TlsError};

@@ -1,11 +1,14 @@
 //! `chancery verify --receipt`: what a receipt proves, without any service.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use chancery_audit::note::VerifierKey;
 use chancery_audit::witness::{NotWitnessed, WitnessPolicy};
 use chancery_audit::{Body, Details, Mismatch, Proven, Receipt, ReceiptError, TlogProofError};
 use chancery_client::EcdsaEncoding;
+use chancery_server::CallerAuthorities;
+use chancery_server::config::IdentityKind;
 use clap::Args;
 use serde::Serialize;
 
@@ -16,7 +19,7 @@ use crate::output::{Output, View, fields, line};
 use crate::view::audit::OutcomeView;
 use crate::view::explained::{asked, decided, ends};
 use crate::view::moment;
-use crate::view::vouched::Vouched;
+use crate::view::vouched::{Issuer, Vouched};
 
 /// The options with which a receipt is verified.
 #[derive(Debug, Args)]
@@ -36,6 +39,13 @@ pub struct ReceiptArguments {
     /// The record must have its caller's own signature, made for the service of this name
     #[arg(long, value_name = "NAME", requires = "receipt", help_heading = "Receipts")]
     audience: Option<String>,
+    /// The record must have its caller's own signature, by a certificate with a SPIFFE id that an authority in this file (PEM)
+    /// has issued (listener.client_ca of the service); again for more files
+    #[arg(long, value_name = "FILE", requires = "receipt", help_heading = "Receipts")]
+    client_ca: Vec<PathBuf>,
+    /// The same, by a certificate with a DNS name
+    #[arg(long, value_name = "FILE", requires = "receipt", help_heading = "Receipts")]
+    client_ca_dns: Vec<PathBuf>,
     /// The public key of the version that signed, PEM or DER, to be checked against the receipt
     #[arg(long, value_name = "FILE", requires = "receipt", help_heading = "Receipts")]
     public_key: Option<Source>,
@@ -61,8 +71,17 @@ struct Given {
     public_key: Option<Vec<u8>>,
     signature: Option<Vec<u8>>,
     encoding: EcdsaEncoding,
-    /// Whom the caller's own signature has to be for.
+    /// What the caller's own signature is held to.
+    expected: Expected,
+}
+
+/// What is expected of the caller's own signature.
+#[derive(Default)]
+struct Expected {
+    /// Whom it has to be for.
     audience: Option<String>,
+    /// Who has to have issued its certificate.
+    authorities: Option<CallerAuthorities>,
 }
 
 /// What of it was held against the receipt, and fits.
@@ -119,10 +138,12 @@ struct RecordView {
 impl ReceiptArguments {
     /// Verifies, and says what came of it. A receipt or something beside it that does not fit is an answer: no.
     pub fn run(self, beside: Beside, out: &mut Output<'_>) -> Result<Exit, Failure> {
-        let Self { receipt, log_key, witness, required_witnesses, audience, public_key } = self;
+        let Self { receipt, log_key, witness, required_witnesses, audience, client_ca, client_ca_dns, public_key } =
+            self;
         let receipt = receipt.ok_or_else(|| Failure::usage("--receipt names the receipt that is to be verified"))?;
         let witnesses = witnesses::policy(witness, required_witnesses)?;
-        let given = Given { audience, ..Given::read(&receipt, public_key, beside)? };
+        let expected = Expected { audience, authorities: authorities(client_ca, client_ca_dns)? };
+        let given = Given { expected, ..Given::read(&receipt, public_key, beside)? };
         let bytes = receipt.read_receipt()?;
         let verdict = match verify(&bytes, &log_key, &witnesses) {
             Ok((proven, cosigned)) => given.verdict(proven, cosigned)?,
@@ -134,6 +155,17 @@ impl ReceiptArguments {
         out.show(&verdict)?;
         Ok(if verdict.proven { Exit::Done } else { Exit::No })
     }
+}
+
+/// Those of callers that were given, if any were.
+fn authorities(spiffe: Vec<PathBuf>, dns: Vec<PathBuf>) -> Result<Option<CallerAuthorities>, Failure> {
+    if spiffe.is_empty() && dns.is_empty() {
+        return Ok(None);
+    }
+    let spiffe = spiffe.into_iter().map(|file| (file, IdentityKind::Spiffe));
+    let files = spiffe.chain(dns.into_iter().map(|file| (file, IdentityKind::Dns)));
+    let read = CallerAuthorities::read(files);
+    read.map(Some).map_err(|error| Failure::local("the authorities of callers cannot be used").because(error))
 }
 
 /// What the receipt proves by itself, and the witnesses that have cosigned its checkpoint.
@@ -165,7 +197,7 @@ impl Given {
             public_key: public_key.map(|source| source.read_public_key()).transpose()?,
             signature: signature.map(|source| source.read_signature()).transpose()?,
             encoding,
-            audience: None,
+            expected: Expected::default(),
         })
     }
 
@@ -177,8 +209,8 @@ impl Given {
         let (mut checked, mut signature_of) = (Checked::default(), None);
         let fault = self.check(&proven, &mut checked, &mut signature_of).err();
         let fault = fault.map(|error| FaultView { part: part_of_mismatch(&error), because: said(&error) });
-        let record = RecordView::of(proven, cosigned);
-        let fault = fault.or_else(|| record.fault_of_caller_signature(self.audience.as_deref()));
+        let record = RecordView::of(proven, cosigned, self.expected.authorities.as_ref());
+        let fault = fault.or_else(|| record.fault_of_caller_signature(&self.expected));
         Ok(VerdictView { proven: fault.is_none(), fault, record: Some(record), checked, signature_of })
     }
 
@@ -214,12 +246,12 @@ const fn ends_something(proven: &Proven) -> bool {
 }
 
 impl RecordView {
-    fn of(proven: Proven, witnesses: Vec<String>) -> Self {
+    fn of(proven: Proven, witnesses: Vec<String>, authorities: Option<&CallerAuthorities>) -> Self {
         let Proven { index, leaf, details, checkpoint } = proven;
         let mut lines = asked(&leaf, &details);
         lines.extend(decided(&leaf, &details));
         lines.extend(ends(&leaf, &details));
-        let caller_signature = Vouched::of(&leaf, &details);
+        let caller_signature = Vouched::of(&leaf, &details, authorities);
         lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         Self {
             index,
@@ -236,18 +268,36 @@ impl RecordView {
         }
     }
 
-    fn fault_of_caller_signature(&self, audience: Option<&str>) -> Option<FaultView> {
-        let because = match (&self.caller_signature, audience) {
+    fn fault_of_caller_signature(&self, expected: &Expected) -> Option<FaultView> {
+        let Expected { audience, authorities } = expected;
+        let fault = |part, because| Some(FaultView { part, because });
+        match (&self.caller_signature, audience) {
             (Some(Vouched::Broken { why }), _) => {
-                format!("the caller's own signature proves nothing of this record: {why}")
+                fault("CALLER_SIGNATURE", format!("the caller's own signature proves nothing of this record: {why}"))
             }
-            (None, Some(audience)) => format!("the record has no signature of its caller, and so none for {audience}"),
+            (None, Some(audience)) => fault(
+                "CALLER_SIGNATURE",
+                format!("the record has no signature of its caller, and so none for {audience}"),
+            ),
+            (None, None) if authorities.is_some() => {
+                let because =
+                    "the record has no signature of its caller, and so no certificate to hold to the authorities";
+                fault("CALLER_SIGNATURE", because.to_owned())
+            }
+            (None, None) => None,
             (Some(Vouched::Holds { audience: signed, .. }), Some(audience)) if signed != audience => {
-                format!("the caller's own signature is for {signed}, and not for {audience}")
+                fault("CALLER_SIGNATURE", format!("the caller's own signature is for {signed}, and not for {audience}"))
             }
-            (Some(Vouched::Holds { .. }), _) | (None, None) => return None,
-        };
-        Some(FaultView { part: "CALLER_SIGNATURE", because })
+            (Some(Vouched::Holds { issuer: Issuer::NotTrusted(error), .. }), _) => {
+                fault("CALLER_CERTIFICATE", error.to_string())
+            }
+            (Some(Vouched::Holds { issuer: Issuer::NotChecked | Issuer::Trusted, .. }), _) => None,
+        }
+    }
+
+    /// Whether there is a certificate of the caller's of which nobody has looked who issued it.
+    const fn leaves_the_issuer_open(&self) -> bool {
+        matches!(self.caller_signature, Some(Vouched::Holds { issuer: Issuer::NotChecked, .. }))
     }
 }
 
@@ -310,7 +360,13 @@ impl View for VerdictView {
         let valid = || check(signature, "valid: by this key over what was signed");
         lines.push(("signature", made.unwrap_or_else(valid)));
         if self.fault.is_none() {
-            let given = [(input, "what was signed"), (public_key, "the public key"), (signature, "the signature")];
+            let issuer = !record.leaves_the_issuer_open();
+            let given = [
+                (input, "what was signed"),
+                (public_key, "the public key"),
+                (signature, "the signature"),
+                (issuer, "who issued the caller's certificate (--client-ca)"),
+            ];
             let missing: Vec<&str> = given.into_iter().filter(|(given, _)| !given).map(|(_, what)| what).collect();
             // What an outcome has nothing to say of is not to look forgotten.
             let elsewhere =

@@ -120,7 +120,7 @@ impl Explained {
                 holds = Commitment::Removed;
             }
         }
-        let caller_signature = Vouched::of(&leaf, &details);
+        let caller_signature = Vouched::of(&leaf, &details, None);
         lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         lines.push(("message", details.message.clone().unwrap_or_default()));
         lines.push(("recorded by", format!("{}, at epoch {}", leaf.instance, leaf.epoch)));

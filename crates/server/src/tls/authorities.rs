@@ -205,6 +205,15 @@ impl Authorities {
         Ok(Trust { kind, until: needed.map(|list| list.next_update).min(), ask_again: over.min() })
     }
 
+    /// What names a caller in what those issue who issued this certificate themselves: at least one.
+    pub(super) fn issuers_of(
+        &self,
+        certificate: &CertificateDer<'_>,
+        at: UnixTime,
+    ) -> Result<Vec<IdentityKind>, rustls::Error> {
+        Ok(self.verify(certificate, &[], at)?.iter().map(|authority| authority.identity).collect())
+    }
+
     /// For the handshake.
     pub(super) fn verify_client(
         &self,

@@ -5,12 +5,14 @@
 //! there before: new lists are a new generation of the material.
 
 mod authorities;
+mod caller_authorities;
 mod crl;
 mod handshake;
 mod material;
 mod reload;
 
 pub(crate) use authorities::{Authorities, Crl, Freshness, Trust};
+pub use caller_authorities::{CallerAuthorities, CallerCertificateError};
 pub use crl::CrlError;
 pub use material::TlsError;
 pub(crate) use material::{Material, load, validity};
