@@ -1,5 +1,6 @@
-//! The archive: the leaves of old whole tiles leave the database by rule, and everything goes on as before: lists, proofs,
-//! exports, verification, erasing. What it is without its archive, and with another one.
+//! `[log.archive]`: old *leaves* move from the database into a folder, for its room, and nothing is lost by it: lists, proofs,
+//! exports, verification and erasing go on as before. What the service is while the folder is away, and with that of another
+//! log. (That details are erased for good is another rule's: `retention.rs`.)
 
 #![allow(
     clippy::unwrap_used,
@@ -30,10 +31,10 @@ const RING: &str = "keyRings/dev";
 fn let_days_pass(folder: &Path, days: i64) {
     let (database, micros) = (hand::database(folder), days * 86_400_000_000);
     let mut sql = format!(
-        "BEGIN; UPDATE details SET time = time - {micros};
-         UPDATE record_times SET earliest = earliest - {micros}, latest = latest - {micros};
+        "BEGIN; {}
          DELETE FROM tiles; DELETE FROM checkpoints; DELETE FROM cosigned_checkpoints;
-         DELETE FROM shown_checkpoint;"
+         DELETE FROM shown_checkpoint;",
+        hand::older(days)
     );
     for (index, leaf) in leaves(folder).iter().enumerate() {
         // Behind version, kind and epoch.
@@ -174,9 +175,7 @@ impl Aged {
     }
 
     fn log_key(&self) -> String {
-        let reader = chancery_store::look_into(&hand::database(&self.chancery.dir())).unwrap();
-        let [key] = chancery_core::kept_log_keys(&reader).unwrap().try_into().unwrap();
-        key.to_string()
+        hand::log_key(&self.chancery.dir()).to_string()
     }
 
     /// `chancery audit verify` of the database with its archive: what it says, and its exit code.

@@ -444,6 +444,11 @@ async fn access_is_reviewed_and_a_change_says_whose_access_it_changes() {
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert_eq!((&changes[0]["caller"], &changes[0]["before"]), (&json!("callers/web"), &json!("DENIED")));
 
+    let callers = policy(&chancery, here, &["access", "--resource", "callers", "-o", "json"]).json();
+    let rows = callers["access"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["action"] == "ListCallers"), "{rows:?}");
+    assert!(rows.iter().all(|row| row["resource"] == "callers"), "{rows:?}");
+    policy(&chancery, here, &["access", "--resource", "keyRings/callers"]).with(6, &["keyRings/callers"]);
     policy(&chancery, here, &["access", "--resource", "dev/nothing"]).with(6, &["keyRings/dev/keys/nothing"]);
     policy(&chancery, here, &["access", "--as", "caller"]).with(5, &["ACCESS_DENIED"]);
     policy(&chancery, here, &["access", "--resource", "dev/k/1"]).with(2, &["not of a version"]);

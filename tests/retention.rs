@@ -1,5 +1,7 @@
-//! Retention: details are erased by rule, from the database's files, too; leaves, proofs, checkpoints and the state stay as they
-//! were, and whoever reads a record is told which record says that its details are gone.
+//! `[retention]` and `chancery state erase-details`: the *details* of old records, or of one caller's, are erased for good, from the
+//! database's files, too; leaves, proofs, checkpoints and the state stay as they were. Whoever reads a record, verifies the log
+//! or an export of it is told which record says that details are gone, and where none does. (That leaves move to a folder, and
+//! stay what they were, is another rule's: `archive.rs`.)
 
 #![allow(
     clippy::unwrap_used,
@@ -14,11 +16,9 @@ use std::path::Path;
 use chancery_api::v1::{self, Algorithm, RecordKind};
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::kept_tree;
-use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
 use chancery_audit::tree::{check_inclusion, leaf_hash};
 use chancery_audit::verify::{LogRecord, Report, verify_log};
 use chancery_client::{Client, Record};
-use chancery_crypto::PublicKey;
 use chancery_store::{Order, RecordQuery, StoreError};
 use chancery_testkit::{CallerSetup, Chancery};
 use chancery_tests::canary::{Canary, found};
@@ -32,12 +32,9 @@ const RING: &str = "keyRings/dev";
 const TRACE: [u8; 16] =
     [0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36];
 
-/// Makes every record older, as if the service had stood still for so many days.
+/// As if the service had stood still for so many days, but for the leaves, which no rule of retention asks.
 fn let_days_pass(folder: &Path, days: i64) {
-    let connection = hand::open(&hand::database(folder));
-    let micros = days * 86_400_000_000;
-    connection.execute("UPDATE details SET time = time - ?1", [micros]).unwrap();
-    connection.execute("UPDATE record_times SET earliest = earliest - ?1, latest = latest - ?1", [micros]).unwrap();
+    hand::open(&hand::database(folder)).execute_batch(&hand::older(days)).unwrap();
 }
 
 /// Signs a message, traced; the record's index once its outcome is on the record, too, and the outcome's.
@@ -64,20 +61,14 @@ async fn record(operator: &Client, index: u64) -> Record {
 
 /// The whole log of a service that has stopped, verified against the key that its state pins.
 fn verified(folder: &Path) -> Report {
+    let key = hand::log_key(folder);
     let (_writer, reader) = hand::store(&hand::database(folder)).unwrap();
-    let state = reader.load_state().unwrap();
-    let named = state.keys.iter().find(|key| key.name.to_string() == "keyRings/system/keys/log").unwrap();
-    let mut versions = state.key_versions.iter().filter(|version| version.key_uid == named.uid);
-    let spki = versions.next().unwrap().spki_der.clone().unwrap();
-    let key = PublicKey::from_spki_der(chancery_model::Algorithm::Ed25519, &spki).unwrap();
     let checkpoints: Vec<SignedCheckpoint> = reader
         .checkpoints_after(None, u32::MAX)
         .unwrap()
         .iter()
         .map(|row| SignedCheckpoint::parse(row.note.as_bytes()).unwrap())
         .collect();
-    let origin = KeyName::parse(checkpoints[0].unverified().origin()).unwrap();
-    let key = VerifierKey::from_public_key(origin, SignatureKind::Ed25519, &key).unwrap();
     let query = RecordQuery { order: Order::OldestFirst, limit: u32::MAX, ..RecordQuery::default() };
     let records = reader.list_records(&query).unwrap().records.into_iter().map(|record| {
         let details = record.details.map(|details| (details.salt, details.content));
@@ -325,8 +316,27 @@ async fn what_an_interrupted_erasure_has_left_is_no_fault_and_goes_with_the_next
     let said = verify();
     assert!(said.contains("of 2 records erased"), "intent and outcome: {said}");
     assert_eq!(left(), 1);
+    // An export knows it, too, once it has the act, which no checkpoint covers before the next start.
+    let folder = chancery.dir().join("export");
+    let exported = || {
+        let _said = succeed(command(program()).args(["audit", "export", "--database"]).arg(&database).arg(&folder));
+        let (said, code) = run(command(program()).args(["audit", "verify", "-o", "json"]).arg(&folder));
+        // A warning stands behind it: the key is the export's own.
+        let mut said = serde_json::Deserializer::from_str(&said).into_iter::<Value>();
+        (said.next().unwrap().unwrap(), code)
+    };
+    let (said, code) = exported();
+    let missing = serde_json::json!({"erased": 0, "removed": 0, "first_removed": [], "behind": 2});
+    assert_eq!((&said["report"]["missing"], &said["verified"], code), (&missing, &Value::Bool(false), Some(1)));
     chancery.restart().await.unwrap();
     eventually("the row is removed, without a rule", async || (left() == 0).then_some(())).await;
     chancery.terminate().await.unwrap();
     let _said = verify();
+    let (said, code) = exported();
+    let missing = serde_json::json!({"erased": 2, "removed": 0, "first_removed": []});
+    assert_eq!(
+        (&said["report"]["missing"], &said["verified"], code),
+        (&missing, &Value::Bool(true), Some(0)),
+        "{said}"
+    );
 }

@@ -10,6 +10,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chancery_audit::note::VerifierKey;
 use chancery_store::{OpenError, Reader, Writer};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -207,6 +208,28 @@ pub fn database(folder: &Path) -> PathBuf {
 #[must_use]
 pub fn anchor(folder: &Path) -> PathBuf {
     folder.join("chancery.db.anchor")
+}
+
+/// SQL that makes all records older in what is found by their time, as if the service had stood still for so many days. The
+/// leaves are as they were.
+#[must_use]
+pub fn older(days: i64) -> String {
+    let micros = days * 86_400_000_000;
+    format!(
+        "UPDATE details SET time = time - {micros};
+         UPDATE record_times SET earliest = earliest - {micros}, latest = latest - {micros};"
+    )
+}
+
+/// The one key of the log in a folder's database.
+///
+/// # Panics
+/// Where it has none, or several.
+#[must_use]
+pub fn log_key(folder: &Path) -> VerifierKey {
+    let reader = chancery_store::look_into(&database(folder)).unwrap();
+    let [key] = chancery_core::kept_log_keys(&reader).unwrap().try_into().unwrap();
+    key
 }
 
 impl Saved {

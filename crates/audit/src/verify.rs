@@ -264,6 +264,7 @@ impl LogVerifier {
             missing,
         } = self;
         let witnessed = (!witnesses.keys().is_empty()).then_some(witnessed);
+        let missing = missing.finish(tree.size());
         Report {
             size: tree.size(),
             root: tree.root(),
@@ -273,7 +274,7 @@ impl LogVerifier {
             witnessed,
             details,
             caller_signatures,
-            missing: missing.finish(),
+            missing,
         }
     }
 }

@@ -23,7 +23,8 @@ pub enum Exit {
     Usage,
     /// Something on this side: a file, a setting, a folder.
     Local,
-    /// The service cannot be reached, does not answer in time, or asks to try again later.
+    /// The service cannot be reached, does not answer in time, or asks to try again later; or the address to serve at is
+    /// taken, or not there yet. Another try may do.
     Unavailable,
     /// The service does not know the caller, or does not allow the call.
     Denied,
@@ -41,7 +42,8 @@ Exit codes:
   1  the answer is no: signature not valid, call not allowed, service not healthy, findings
   2  the command line is wrong
   3  something on this side: a file, a setting, a folder
-  4  the service cannot be reached, did not answer in time, or asks to try again later
+  4  the service cannot be reached, did not answer in time, or asks to try again later; the address to serve at is taken, or
+     not there yet
   5  denied: the service does not know the caller or does not allow the call
   6  refused for another reason: an argument, a state, a resource that is not there
   7  the service failed, or its answer cannot be used";
@@ -101,6 +103,15 @@ impl Failure {
     /// The service is not there.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Exit::Unavailable, message)
+    }
+
+    /// An address cannot be listened on. Where it is taken, or this machine does not have it, that may pass by itself: another
+    /// program ends, the network comes up. A supervisor is to try again then, which it does not after [`Exit::Local`].
+    pub fn listening(message: impl Into<String>, why: io::ErrorKind) -> Self {
+        match why {
+            io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Self::unavailable(message),
+            _ => Self::local(message),
+        }
     }
 
     /// Writing the answer failed.
@@ -327,6 +338,18 @@ mod tests {
         let all = [Exit::Done, Exit::No, Exit::Usage, Exit::Local, Exit::Unavailable, Exit::Denied, Exit::Refused];
         for exit in all.into_iter().chain([Exit::Failed]) {
             assert!(Exit::HELP.contains(&format!("\n  {}  ", exit.number())), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_may_come_by_itself_is_worth_another_try() {
+        for (why, exit) in [
+            (io::ErrorKind::AddrInUse, Exit::Unavailable),
+            (io::ErrorKind::AddrNotAvailable, Exit::Unavailable),
+            (io::ErrorKind::PermissionDenied, Exit::Local),
+            (io::ErrorKind::Unsupported, Exit::Local),
+        ] {
+            assert_eq!(Failure::listening("no", why).exit, exit, "{why:?}");
         }
     }
 

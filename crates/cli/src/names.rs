@@ -32,12 +32,16 @@ pub enum KeyOrVersionArgument {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceArgument(pub String);
 
+/// Resources that there is one of each, as they are named. A ring that is called so is named whole (`keyRings/tokens`).
+const SINGLE: [&str; 4] = ["policySet", "auditLog", "callers", "tokens"];
+
 /// What records are about: all of that, an API key (`callers/billing/apiKeys/0aZ9bY8cX7dW`), or one of `policySet`,
 /// `auditLog`, `callers`, `tokens`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedArgument(pub String);
 
-/// What access is reviewed of: a ring, a key, a token (`tokens/main`), or one of `tokens`, `policySet`, `auditLog`.
+/// What access is reviewed of: a ring, a key, a token (`tokens/main`), a caller (`callers/billing`), or one of `policySet`,
+/// `auditLog`, `callers`, `tokens`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReviewedArgument(pub String);
 
@@ -225,7 +229,7 @@ impl FromStr for RecordedArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if ["policySet", "auditLog", "callers", "tokens"].contains(&text) {
+        if SINGLE.contains(&text) {
             return Ok(Self(text.to_owned()));
         }
         if text.starts_with("callers/") && text.contains("/apiKeys/") {
@@ -239,7 +243,7 @@ impl FromStr for ReviewedArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if ["tokens", "policySet", "auditLog"].contains(&text) {
+        if SINGLE.contains(&text) {
             return Ok(Self(text.to_owned()));
         }
         match parse(text) {
@@ -275,14 +279,23 @@ fn short(key: &KeyName) -> String {
     format!("{}/{}", key.ring, key.key)
 }
 
-/// The short form of a whole name, for messages that are to be typed; what has none stays as it is.
+/// The short form of a whole name, for messages that are to be typed; what has none stays as it is, and so does what is in a
+/// ring `callers` or `tokens`: in short it would be the name of something else.
 pub fn shorten(name: &str) -> String {
+    if SINGLE.iter().any(|single| name.strip_prefix("keyRings/").is_some_and(|ring| is_in(ring, single))) {
+        return name.to_owned();
+    }
     match parse(name) {
         Ok(Parsed::Ring(ring)) => ring.ring.to_string(),
         Ok(Parsed::Key(key)) => short(&key),
         Ok(Parsed::Version(version)) => format!("{}/{}", short(&version.key), version.version),
         Err(_) => name.to_owned(),
     }
+}
+
+/// Whether this is a ring of that id, or in it.
+fn is_in(name: &str, ring: &str) -> bool {
+    name.strip_prefix(ring).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -304,6 +317,10 @@ mod tests {
         assert_eq!("dev".parse::<RingArgument>().unwrap(), "keyRings/dev".parse().unwrap());
         assert_eq!(shorten("keyRings/dev"), "dev");
         assert_eq!(shorten("callers/x/y/z"), "callers/x/y/z");
+        for whole in ["keyRings/callers", "keyRings/tokens/keys/k", "keyRings/callers/keys/k/versions/1"] {
+            assert_eq!(shorten(whole), whole, "in short it would be another resource");
+        }
+        assert_eq!(shorten("keyRings/tokens-2/keys/k"), "tokens-2/k");
     }
 
     #[test]
@@ -342,6 +359,9 @@ mod tests {
             ("tokens/main", "tokens/main"),
             ("tokens", "tokens"),
             ("keyRings/tokens", "keyRings/tokens"),
+            ("callers", "callers"),
+            ("callers/billing", "callers/billing"),
+            ("keyRings/callers", "keyRings/callers"),
             ("policySet", "policySet"),
             ("auditLog", "auditLog"),
         ] {

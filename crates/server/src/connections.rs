@@ -5,9 +5,11 @@
 //! the process has no file descriptors left, and it cuts a call off at its deadline before the call can say what became
 //! of it. So the accept loop is ours and tonic begins where a request is whole.
 
+mod lent;
 mod places;
 mod refusals;
 
+use self::lent::{Lent, lend};
 use self::places::{Free, Place, Places};
 use self::refusals::Refusals;
 use crate::config::Limits;
@@ -42,7 +44,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// hyper's own minimum, below which it panics.
 const HTTP1_LEAST_BUFFER: usize = 8192;
 
-/// How long, and how much, a client that was refused may go on sending before the socket is closed.
+/// How long, and how much, a client may go on sending before the socket is closed, when it was refused or was told to leave.
+/// The latter may also have sent what the service has not taken yet of its calls (the window of an HTTP/2 connection).
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES: u64 = 64 * 1024;
 
@@ -157,7 +160,7 @@ where
         let stream = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err((error, stream))) => {
-                farewell(stream).await;
+                farewell(stream, FAREWELL_BYTES).await;
                 return Err(Refusal::Tls(error));
             }
             Err(_elapsed) => return Err(Refusal::Timeout(self.limits.handshake_timeout)),
@@ -168,8 +171,7 @@ where
         Ok((stream, peer))
     }
 
-    /// Serves by the protocol that the handshake agreed on. A client that offers none speaks HTTP/1.1, as before there was
-    /// ALPN.
+    /// Serves until nobody wants anything more, and closes so that the last answers arrive.
     ///
     /// # Errors
     /// [`Refusal::Unused`].
@@ -179,12 +181,33 @@ where
         peer: Arc<Peer>,
         stop: watch::Receiver<bool>,
     ) -> Result<(), Refusal> {
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let (stream, returned) = lend(stream);
+        self.answer(stream, is_http2, peer, stop).await?;
+        if let Ok(stream) = returned.await {
+            let window = u64::from(self.limits.initial_connection_window_bytes.get());
+            farewell(stream.into_inner().0, window + FAREWELL_BYTES).await;
+        }
+        Ok(())
+    }
+
+    /// Serves by the protocol that the handshake agreed on. A client that offers none speaks HTTP/1.1, as before there was
+    /// ALPN.
+    ///
+    /// # Errors
+    /// [`Refusal::Unused`].
+    async fn answer(
+        &self,
+        stream: Lent<TlsStream<TcpStream>>,
+        is_http2: bool,
+        peer: Arc<Peer>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), Refusal> {
         let service = service_fn(|request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Arc::clone(&peer));
             self.service.clone().oneshot(request)
         });
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let (limits, stream) = (&self.limits, TokioIo::new(stream));
         if is_http2 {
             let connection = pin!(self.http2().serve_connection(stream, service));
@@ -327,12 +350,13 @@ async fn accept(listener: &TcpListener, places: &Places) -> (TcpStream, SocketAd
     }
 }
 
-/// Ends a connection whose handshake failed so that the alert, which says why, arrives. With TLS 1.3 the client has sent its
-/// first requests by then, and a socket that is closed with bytes unread is reset: the client may never see the alert.
-async fn farewell(mut stream: TcpStream) {
+/// Ends a connection so that what was said last arrives. A socket that is closed with bytes unread is reset, and the client may
+/// then never see it: with TLS 1.3 it has sent its first requests before it gets the alert that says why the handshake failed,
+/// and it may be sending another one while it is told to leave.
+async fn farewell(mut stream: TcpStream, bytes: u64) {
     let unread = async {
         stream.shutdown().await?;
-        let mut rest = stream.take(FAREWELL_BYTES);
+        let mut rest = stream.take(bytes);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
     // Whether the client listened or not, it is gone.

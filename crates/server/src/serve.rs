@@ -1,6 +1,6 @@
 //! The service from start to stop.
 //!
-//! Start: telemetry, admin address, TLS, tokens, store, record, core, listener; a part that fails stops the start, and
+//! Start: telemetry, the addresses, TLS, tokens, store, record, core, and then calls; a part that fails stops the start, and
 //! what is up already is let go. Stop: health says NOT_SERVING, nothing more is accepted, calls under way are answered
 //! within the grace period, then the core writes what is left and lets the tokens go, and telemetry is sent last.
 
@@ -22,7 +22,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -55,7 +55,7 @@ pub enum ServeError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// An address cannot be listened on.
-    #[error("{field}: {address} cannot be listened on; stop what listens there, or name another address")]
+    #[error("{field}: {address} cannot be listened on; {}", what_to_do(source.kind()))]
     Listen {
         /// The field of the configuration.
         field: &'static str,
@@ -74,6 +74,19 @@ pub enum ServeError {
     /// Signals cannot be listened to.
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
+}
+
+fn what_to_do(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => "stop what listens there, or name another address",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address, or not yet: bring its network up, or name another address"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "name a port from 1024 on, or let the service use lower ones (CAP_NET_BIND_SERVICE)"
+        }
+        _ => "name another address",
+    }
 }
 
 fn list(findings: &[Finding]) -> String {
@@ -119,6 +132,8 @@ async fn run(
     shutdown: impl Future<Output = ()> + Send,
     telemetry: &Telemetry,
 ) -> Result<(), ServeError> {
+    // Before anything is asked of a token or written: an address may come late, and its start is then tried again and again.
+    let reserved = Reserved::at("listener.address", config.listener.address)?;
     let (stop, stopped) = watch::channel(false);
     let mut background = JoinSet::new();
     let supervisor = Supervisor::from_environment();
@@ -130,7 +145,9 @@ async fn run(
     let admin_address = match &config.admin {
         None => None,
         Some(admin) => {
-            let (listener, address) = listen("admin.address", admin.address).await?;
+            let reserved = Reserved::at("admin.address", admin.address)?;
+            let address = reserved.address;
+            let listener = reserved.listen()?;
             let (core, tls) = (Arc::clone(&ready_core), Arc::clone(&ready_tls));
             let issuers = issuers.clone();
             let admin = Admin { scrape: telemetry.scrape(), core, tls, issuers, stop: stopped.clone() };
@@ -165,7 +182,8 @@ async fn run(
         let office = Office { core: core.clone(), metrics: metrics.clone() };
         let limits = &config.listener.limits;
         let routes = grpc::routes(&office, health, limits, config.listener.reflection)?;
-        let (listener, address) = listen("listener.address", config.listener.address).await?;
+        let address = reserved.address;
+        let listener = reserved.listen()?;
         let observed = ObserveLayer::new(metrics.clone(), telemetry.traced().then_some(address));
         let gates = Gates::new(&core, &tls, &issuers, limits, in_flight.clone(), &metrics);
         // Outermost, so that what the gates refuse is seen too: a span that continues the caller's trace, and the metric.
@@ -222,11 +240,35 @@ async fn run(
     result
 }
 
-async fn listen(field: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |source| ServeError::Listen { field, address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+/// How many connections wait in the kernel's queue, at most; what tokio's own listeners have.
+const BACKLOG: u32 = 1024;
+
+/// An address that is ours, and at which nobody can connect yet.
+struct Reserved {
+    field: &'static str,
+    socket: TcpSocket,
+    /// With the real port.
+    address: SocketAddr,
+}
+
+impl Reserved {
+    fn at(field: &'static str, address: SocketAddr) -> Result<Self, ServeError> {
+        let bound = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // A service that was just stopped has left connections behind that the kernel has not forgotten yet.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok((socket.local_addr()?, socket))
+        };
+        let (address, socket) = bound().map_err(|source| ServeError::Listen { field, address, source })?;
+        Ok(Self { field, socket, address })
+    }
+
+    /// From now on connections are taken. Fails where somebody else has begun to listen there since.
+    fn listen(self) -> Result<TcpListener, ServeError> {
+        let Self { field, socket, address } = self;
+        socket.listen(BACKLOG).map_err(|source| ServeError::Listen { field, address, source })
+    }
 }
 
 /// Drives `work` to its end, and says whether `signal` has ended meanwhile. The signal must be listened to all the time:
@@ -280,10 +322,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_in_use_is_named_with_its_field() {
-        let (_held, address) = listen("listener.address", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    async fn an_address_that_cannot_be_had_is_named_with_its_field_and_what_to_do() {
+        let reserved = Reserved::at("listener.address", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = reserved.address;
         assert_ne!(address.port(), 0);
-        let error = listen("listener.address", address).await.unwrap_err();
-        assert!(error.to_string().starts_with(&format!("listener.address: {address}")), "{error}");
+        let nobody = tokio::net::TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::ConnectionRefused, "reserved is not served");
+        let _held = reserved.listen().unwrap();
+        tokio::net::TcpStream::connect(address).await.unwrap();
+        let refused = |address: SocketAddr| match Reserved::at("listener.address", address) {
+            Ok(reserved) => panic!("{} is ours", reserved.address),
+            Err(error) => error.to_string(),
+        };
+        let taken = refused(address);
+        assert!(taken.starts_with(&format!("listener.address: {address}")) && taken.contains("stop what"), "{taken}");
+        // Of TEST-NET-1 (RFC 5737), which no machine has.
+        let absent = refused("192.0.2.1:8443".parse().unwrap());
+        assert!(absent.contains("or not yet"), "{absent}");
+    }
+
+    #[tokio::test]
+    async fn of_two_who_have_reserved_an_address_one_gets_it() {
+        let first = Reserved::at("listener.address", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let second = Reserved::at("admin.address", first.address).unwrap();
+        let _held = first.listen().unwrap();
+        let error = second.listen().map(drop).unwrap_err();
+        assert!(matches!(error, ServeError::Listen { field: "admin.address", .. }), "{error}");
     }
 }

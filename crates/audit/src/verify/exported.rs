@@ -55,8 +55,8 @@ pub fn verify_exported(
         }
         Ok(compare_tile(tile, hashes, &kept)?)
     };
-    let beside = if export.has_details() { DetailsKept::Beside } else { DetailsKept::Unknown };
-    let verifier = LogVerifier::new(log_keys).with_witnesses(witnesses).with_details(beside);
+    let kept = if export.has_details() { DetailsKept::Exported } else { DetailsKept::Unknown };
+    let verifier = LogVerifier::new(log_keys).with_witnesses(witnesses).with_details(kept);
     walk(verifier, records, checkpoints, tile).map(LogVerifier::finish)
 }
 

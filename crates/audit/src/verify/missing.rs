@@ -19,10 +19,11 @@ pub enum DetailsKept {
     /// Nothing: it may have none at all.
     #[default]
     Unknown,
-    /// It has all that were not erased, and does not say of the others which act did: an export.
-    Beside,
-    /// It also names the act: a database, a service.
+    /// It has all that were not erased, and names of the others the act which says so: a database, a service. Acts behind the
+    /// records that are read can be had.
     WithErasures,
+    /// The same, and what it names may be behind its end: an export.
+    Exported,
 }
 
 /// Details that are missing, where the source names the acts that say so.
@@ -34,6 +35,8 @@ pub struct Missing {
     pub removed: u64,
     /// The first of these that are known, ascending, and not many.
     pub first_removed: Vec<u64>,
+    /// Of how many records the act that is named is behind the end of an export: what it says is not known.
+    pub behind: u64,
 }
 
 #[derive(Debug, Default)]
@@ -72,9 +75,6 @@ impl MissingDetails {
             return Ok(());
         }
         let Some(what) = Erased::of(&leaf.body) else { return Err(Check::DetailsRemoved) };
-        if self.kept == DetailsKept::Beside {
-            return Ok(());
-        }
         let key = erased_by.filter(|act| *act > index).map(|act| (act, what));
         match key.filter(|key| self.named.len() < MAX_NAMED || self.named.contains_key(key)) {
             None => self.removed(index, 1),
@@ -114,12 +114,16 @@ impl MissingDetails {
         acts
     }
 
-    /// What was found; what names an act that is none was removed. `None` where the source names none.
-    pub fn finish(mut self) -> Option<Missing> {
-        for Named { count, first, last: _ } in std::mem::take(&mut self.named).into_values() {
-            self.removed(first, count);
+    /// What was found in so many records; what names an act that is none was removed. `None` where the source names none.
+    pub fn finish(mut self, end: u64) -> Option<Missing> {
+        for ((act, _), Named { count, first, last: _ }) in std::mem::take(&mut self.named) {
+            if act >= end && self.kept == DetailsKept::Exported {
+                self.found.behind += count;
+            } else {
+                self.removed(first, count);
+            }
         }
-        (self.kept == DetailsKept::WithErasures).then_some(self.found)
+        (self.kept != DetailsKept::Unknown).then_some(self.found)
     }
 
     fn removed(&mut self, first: u64, count: u64) {

@@ -12,7 +12,7 @@ const COLUMNS: &str = "idx, salt, content, time, kind, caller, resource, key, ac
 const ACTS: [u64; 2] = [0, 4];
 
 fn removed(first: &[u64]) -> Missing {
-    Missing { erased: 0, removed: first.len() as u64, first_removed: first.to_vec() }
+    Missing { removed: first.len() as u64, first_removed: first.to_vec(), ..Missing::default() }
 }
 
 #[tokio::test]
@@ -58,9 +58,7 @@ async fn what_is_erased_on_the_record_is_told_from_what_is_removed_beside_it() {
     let mut made = Made::small().await;
     let (count, act) = made.erase(Erased::Signatures).await;
     assert_eq!((count, act), (6, 9), "intents 1, 2, 5 and 6, and their outcomes; 8 is open");
-    let erased = |erased, removed: &[u64]| {
-        Some(Missing { erased, removed: removed.len() as u64, first_removed: removed.to_vec() })
-    };
+    let erased = |erased, removed: &[u64]| Some(Missing { erased, ..self::removed(removed) });
     let report = made.verify(&[]).unwrap();
     assert_eq!((report.missing, report.details), (erased(6, &[]), 4));
     made.sign().await;
@@ -78,30 +76,100 @@ async fn what_is_erased_on_the_record_is_told_from_what_is_removed_beside_it() {
 }
 
 #[tokio::test]
-async fn of_an_export_that_has_details_those_of_acts_are_not_missing() {
+async fn what_is_removed_from_an_export_is_found_whatever_is_noted_in_its_place() {
     let made = Made::small().await;
     let folder = TempDir::new().unwrap();
     made.export(folder.path(), true);
+    assert_eq!(verify(folder.path(), &[]).unwrap().missing, Some(Missing::default()));
     let path = folder.path().join("details/000.p/9");
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     assert_eq!(lines.len(), 9);
-    for index in 0..9_usize {
-        let without: String = (0..9).filter(|line| *line != index).map(|line| lines[line]).collect();
-        fs::write(&path, without).unwrap();
-        match verify(folder.path(), &[]) {
-            Ok(report) => {
-                assert!(!ACTS.contains(&(index as u64)), "{index}");
-                assert_eq!((report.details, report.missing), (8, None), "it does not say why");
+    let mut found = 0;
+    for index in 0..9_u64 {
+        for act in [None, Some(0), Some(3), Some(4), Some(7), Some(8), Some(9), Some(1_000_000)] {
+            let note = act.map(|act| format!("{{\"index\":{index},\"erased_by\":{act}}}\n")).unwrap_or_default();
+            let line = |(at, line): (u64, &&str)| if at == index { note.clone() } else { (*line).to_owned() };
+            fs::write(&path, (0..).zip(&lines).map(line).collect::<String>()).unwrap();
+            match verify(folder.path(), &[]) {
+                Ok(report) => {
+                    assert!(!ACTS.contains(&index), "{index}");
+                    // What is not in the export may say so, and is asked for.
+                    let behind = act.is_some_and(|act| act >= 9);
+                    let missing = if behind { Missing { behind: 1, ..Missing::default() } } else { removed(&[index]) };
+                    assert_eq!((report.missing, report.details), (Some(missing), 8), "{index}, by {act:?}");
+                }
+                Err(fault) => {
+                    assert!(ACTS.contains(&index), "{index}");
+                    assert_eq!(fault, Ok(Fault { at: Place::Record(index), check: Check::DetailsRemoved }));
+                }
             }
-            Err(fault) => {
-                assert!(ACTS.contains(&(index as u64)), "{index}");
-                assert_eq!(fault, Ok(Fault { at: Place::Record(index as u64), check: Check::DetailsRemoved }));
-            }
+            found += 1;
         }
     }
+    assert_eq!(found, 9 * 8);
     fs::remove_file(&path).unwrap();
     assert_eq!(verify(folder.path(), &[]).unwrap_err().unwrap().at, Place::Record(0));
     fs::write(&path, text).unwrap();
     verify(folder.path(), &[]).unwrap();
+}
+
+#[tokio::test]
+async fn an_export_tells_what_was_erased_from_what_was_removed() {
+    let mut made = Made::small().await;
+    let (before, after) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    made.export(before.path(), true);
+    assert_eq!(made.erase(Erased::Signatures).await, (6, 9));
+    let erased = |erased| Some(Missing { erased, ..Missing::default() });
+
+    // No checkpoint covers the act yet.
+    made.export(after.path(), true);
+    let report = verify(after.path(), &[]).unwrap();
+    assert_eq!((report.missing, report.details), (Some(Missing { behind: 6, ..Missing::default() }), 3));
+    made.sign().await;
+    made.export(after.path(), true);
+    let report = verify(after.path(), &[]).unwrap();
+    assert_eq!((report.missing, report.details), (erased(6), 4));
+
+    // Another one is taken out: without a note, with one of that erasure, and in the place of one that was erased.
+    let path = after.path().join("details/000.p/10");
+    let text = fs::read_to_string(&path).unwrap();
+    let (kept, others): (Vec<&str>, Vec<&str>) =
+        text.split_inclusive('\n').partition(|line| !line.starts_with("{\"index\":8,"));
+    assert_eq!((kept.len(), others.len()), (9, 1));
+    let edited = |note: &str| {
+        let (first, last) = kept.split_at(8);
+        fs::write(&path, [first.concat().as_str(), note, last.concat().as_str()].concat()).unwrap();
+        verify(after.path(), &[])
+    };
+    for note in ["", "{\"index\":8,\"erased_by\":9}\n"] {
+        let missing = Some(Missing { erased: 6, ..removed(&[8]) });
+        assert_eq!(edited(note).unwrap().missing, missing, "{note}");
+    }
+    // A line says one thing, and as it would be written.
+    for note in [
+        "{\"index\":8}\n",
+        "{\"index\":8,\"erased_by\":null}\n",
+        "{\"index\":8,\"erased_by\": 9}\n",
+        "{\"index\":8,\"salt\":\"00\",\"erased_by\":9}\n",
+    ] {
+        let fault = edited(note).unwrap_err().unwrap();
+        assert!(matches!(fault.check, Check::DetailsLine { line: 9, .. }), "{fault}");
+    }
+    assert_eq!(edited(others[0]).unwrap().missing, erased(6));
+    // Nor is another act believed, or another record.
+    let line = kept.iter().find(|line| line.contains("erased_by")).unwrap();
+    let at = text.find(line).unwrap();
+    for bit in at * 8..(at + line.len()) * 8 {
+        let mut changed = text.clone().into_bytes();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &changed).unwrap();
+        assert!(verify(after.path(), &[]).map_or(true, |report| report.missing != erased(6)), "bit {bit}");
+    }
+    fs::write(&path, &text).unwrap();
+
+    // What was exported before keeps its details; the next partial bundle says what became of them.
+    made.export(before.path(), true);
+    let report = verify(before.path(), &[]).unwrap();
+    assert_eq!((report.missing, report.details), (erased(6), 4));
 }

@@ -42,7 +42,12 @@ pub(super) fn load(path: &Path) -> Result<Config, Failure> {
 
 /// Why the service does not serve.
 pub(super) fn did_not_serve(error: ServeError) -> Failure {
-    Failure::local("the service does not start").because(error)
+    let message = "the service does not start";
+    let failure = match &error {
+        ServeError::Listen { source, .. } => Failure::listening(message, source.kind()),
+        _ => Failure::local(message),
+    };
+    failure.because(error)
 }
 
 /// How the service starts its workers: this very program, even where its file was replaced meanwhile.

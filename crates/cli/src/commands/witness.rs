@@ -1,6 +1,6 @@
 //! `chancery witness`: a small witness of transparency logs.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +71,8 @@ impl WitnessCommand {
             return Ok(Exit::Done);
         }
         tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-        let cannot = |error| Failure::local(format!("cannot listen on {listen}")).because(error);
+        let cannot =
+            |error: io::Error| Failure::listening(format!("cannot listen on {listen}"), error.kind()).because(error);
         let listener = TcpListener::bind(listen).await.map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
         let scheme = if tls.is_some() { "https" } else { "http" };

@@ -84,7 +84,7 @@ impl View for ExportView {
 #[derive(Debug, Serialize)]
 pub struct VerifyView {
     /// Whether the log is whole, a checkpoint vouches for it, and one that enough witnesses have cosigned, where any are named,
-    /// and no details were removed off the record.
+    /// and no details were removed off the record, or erased by an act that is not there.
     verified: bool,
     log_keys: Vec<String>,
     log_keys_pinned: bool,
@@ -140,6 +140,14 @@ struct MissingView {
     removed: u64,
     /// The first of these.
     first_removed: Vec<u64>,
+    /// Of how many an act is named that is behind the end of an export.
+    #[serde(skip_serializing_if = "is_none")]
+    behind: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Serialize)]
@@ -166,7 +174,7 @@ impl VerifyView {
         let attested = |report: &ReportView| {
             report.attested > 0
                 && report.witnessed.as_ref().is_none_or(|witnessed| witnessed.records > 0)
-                && report.missing.as_ref().is_none_or(|missing| missing.removed == 0)
+                && report.missing.as_ref().is_none_or(|missing| missing.removed == 0 && missing.behind == 0)
         };
         Self {
             verified: report.as_ref().is_some_and(attested),
@@ -186,8 +194,12 @@ impl VerifyView {
 impl ReportView {
     fn new(report: Report, beyond: u64, witnesses: &WitnessPolicy) -> Self {
         let Report { size, root, open, checkpoints, attested, witnessed, details, caller_signatures, missing } = report;
-        let missing =
-            missing.map(|Missing { erased, removed, first_removed }| MissingView { erased, removed, first_removed });
+        let missing = missing.map(|Missing { erased, removed, first_removed, behind }| MissingView {
+            erased,
+            removed,
+            first_removed,
+            behind,
+        });
         let uncovered = (size - attested).saturating_add(beyond);
         let witnessed = witnessed.map(|Witnessed { size, by, checkpoints }| WitnessedView {
             required: witnesses.required(),
@@ -216,6 +228,12 @@ impl ReportView {
                 "no: the log fits together, and the details of {removed} of its records were removed, which no act says"
             );
         }
+        if let Some(MissingView { behind: behind @ 1.., .. }) = self.missing {
+            return format!(
+                "not yet: the log fits together, and the details of {behind} of its records are said to be erased by acts that \
+                 are not in the export"
+            );
+        }
         match (&self.witnessed, self.attested, self.uncovered) {
             (_, 0, _) => "no: the log fits together, and no checkpoint vouches for it".to_owned(),
             (Some(WitnessedView { records: 0, required, witnesses, .. }), _, _) => format!(
@@ -238,7 +256,7 @@ fn signed_by_callers(count: u64) -> String {
 impl MissingView {
     /// For people.
     fn in_words(&self) -> String {
-        let Self { erased, removed, first_removed } = self;
+        let Self { erased, removed, first_removed, behind } = self;
         let mut words = Vec::new();
         if *erased > 0 {
             words.push(format!("of {erased} records erased, as acts behind them say"));
@@ -252,6 +270,12 @@ impl MissingView {
             words.push(format!(
                 "of {removed} records REMOVED by somebody, and no act says so: {which}; keep this copy as evidence, and look \
                  for them in a backup or an export"
+            ));
+        }
+        if *behind > 0 {
+            words.push(format!(
+                "of {behind} records said to be erased by acts behind the end of this export: go on with it (chancery audit \
+                 export), and verify it again"
             ));
         }
         words.join("\n")

@@ -45,7 +45,7 @@ async fn an_address_that_is_taken_is_told_with_the_way_to_another() {
     let taken = chancery.endpoint().strip_prefix("https://").unwrap();
     let words = ["dev", "--dir", folder.path().to_str().unwrap(), "--listen", taken, "--admin-listen", "127.0.0.1:0"];
     let ended = run(chancery.cli(), &words);
-    assert_eq!(ended.code, 3, "{ended:?}");
+    assert_eq!(ended.code, 4, "{ended:?}");
     for said in [taken, "cannot be listened on", "port 0 takes a free one"] {
         assert!(ended.err.contains(said), "{said:?} in {}", ended.err);
     }

@@ -15,6 +15,7 @@ mod connection;
 mod dev_folder;
 mod keys;
 mod quantities;
+mod serving;
 mod signatures;
 
 use std::io::Write as _;

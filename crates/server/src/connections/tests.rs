@@ -237,15 +237,53 @@ async fn closed(stream: &mut tokio_rustls::client::TlsStream<TcpStream>) {
 async fn an_idle_connection_of_http_1_1_leaves_when_the_service_stops_or_it_is_old() {
     let ground = Ground::new(|_| {}).await;
     let mut idle = http1(&ground).await;
+    let begun = Instant::now();
     ground.stop.send_replace(true);
     closed(&mut idle).await;
     assert_eq!(timeout(Duration::from_secs(60), ground.served).await.unwrap().unwrap(), 0);
+    assert!(begun.elapsed() >= FAREWELL_PATIENCE, "it might have sent something, and was listened to");
+    drop(idle);
 
     // Without an age of its own it is as old as the longest call may get.
     let old = Ground::new(|listener| listener.limits.max_deadline = Duration::from_secs(2)).await;
     let begun = Instant::now();
     closed(&mut http1(&old).await).await;
     assert!(begun.elapsed() < Duration::from_secs(30) && begun.elapsed() >= Duration::from_millis(1_900));
+}
+
+/// What the client sends behind its last request is not read by whoever answers that, and the answer is on its way when he is done.
+#[tokio::test]
+async fn what_was_answered_last_arrives_though_the_client_goes_on_sending() {
+    const ANSWER: usize = 96 * 1024;
+    let listening = tokio::net::TcpSocket::new_v4().unwrap();
+    // Connections inherit it: all of the answer finds room.
+    listening.set_send_buffer_size(256 * 1024).unwrap();
+    listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listening = listening.listen(1).unwrap();
+    let connecting = tokio::net::TcpSocket::new_v4().unwrap();
+    // It takes a part of the answer only, until it is read.
+    connecting.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut client = connecting.connect(listening.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listening.accept().await.unwrap();
+    client.write_all(&[1; 8 * 1024]).await.unwrap();
+    server.readable().await.unwrap();
+    let (mut lent, returned) = lend(server);
+    lent.write_all(&[2; ANSWER]).await.unwrap();
+    lent.shutdown().await.unwrap();
+    drop(lent);
+
+    let farewell = farewell(returned.await.unwrap(), FAREWELL_BYTES);
+    let (mut read, mut sent) = client.split();
+    let mut answer = Vec::new();
+    let all = async {
+        sent.write_all(&[1; 8 * 1024]).await.unwrap();
+        let all = read.read_to_end(&mut answer).await;
+        sent.shutdown().await.unwrap();
+        all
+    };
+    let (all, ()) = tokio::join!(all, farewell);
+    assert_eq!(all.unwrap(), ANSWER);
+    assert!(answer.iter().all(|byte| *byte == 2));
 }
 
 /// Strangers who say nothing, from an address.

@@ -124,7 +124,8 @@ fn left_by_an_interrupted_run(export: &ExportedLog, tile: Tile) -> Result<Option
 }
 
 /// Whether the entries of a whole tile can be read, and are those of its hashes, with their file of details where there are
-/// such. A file without any may be the right one, since details are erased, or what a loss of power has left of another.
+/// such. A file without any may be the right one, where somebody removed all of them, or what a loss of power has left of
+/// another.
 fn holds_bundle(
     export: &ExportedLog,
     tile: Tile,

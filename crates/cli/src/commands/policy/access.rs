@@ -23,7 +23,8 @@ pub struct Access {
     /// Only what this caller can do
     #[arg(long, value_name = "CALLER")]
     caller: Option<CallerArgument>,
-    /// Only what can be done to this: RING (with its keys), RING/KEY, tokens/TOKEN, tokens, policySet or auditLog
+    /// Only what can be done to this: RING (with its keys), RING/KEY, tokens/TOKEN, callers/CALLER, or one of tokens,
+    /// callers, policySet and auditLog
     #[arg(long, value_name = "RESOURCE")]
     resource: Option<ReviewedArgument>,
     /// Only this action
