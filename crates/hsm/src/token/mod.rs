@@ -16,6 +16,8 @@ mod shared;
 mod sign;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod vitals;
 
@@ -132,7 +134,7 @@ impl Token {
     /// [`ClearLatchError`].
     pub async fn clear_pin_latch(&self) -> Result<(), ClearLatchError> {
         let shared = &self.shared;
-        if shared.health.borrow().state != TokenState::Latched {
+        if shared.health().state != TokenState::Latched {
             return Err(ClearLatchError::NotLatched);
         }
         if let Some(file) = &shared.settings.pin_file {
@@ -187,7 +189,7 @@ impl Token {
             model: facts.model,
             firmware_version: facts.firmware_version,
             hardware_version: facts.hardware_version,
-            health: shared.health.borrow().clone(),
+            health: shared.health(),
             next_attempt: shared.next_attempt(),
             worker_pid: (pid != 0).then_some(pid),
             restarts: shared.restarts.load(Ordering::Relaxed),
@@ -235,7 +237,7 @@ impl Token {
     /// Follows the token's health.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<TokenHealth> {
-        self.shared.health.subscribe()
+        self.shared.subscribe()
     }
 
     /// Lets the token go: takes no further calls, answers those that it has (up to ten seconds), then lets the worker

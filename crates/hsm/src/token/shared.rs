@@ -24,7 +24,8 @@ pub(super) struct Shared {
     pub(super) worker: WorkerCommand,
     pub(super) dispatch: Dispatch,
     pub(super) events: mpsc::UnboundedSender<Event>,
-    pub(super) health: watch::Sender<TokenHealth>,
+    /// Never looked into where `state` may be waited for: what happens to the token takes that first.
+    health: watch::Sender<TokenHealth>,
     pub(super) done: watch::Sender<bool>,
     /// What the last worker learned; `None` before the first one held the token.
     pub(super) facts: RwLock<Option<TokenFacts>>,
@@ -92,6 +93,17 @@ impl Shared {
         let _gone = self.events.send(event);
     }
 
+    /// How the token is. A copy: whoever held on to the original and then waited for `state` would wait for ever, with all who
+    /// come after him.
+    pub(super) fn health(&self) -> TokenHealth {
+        self.health.borrow().clone()
+    }
+
+    /// How the token is, from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<TokenHealth> {
+        self.health.subscribe()
+    }
+
     /// Takes the token from state to state, and says so once. `detail` is for the log.
     pub(super) fn happened(&self, happening: Happening, detail: &str) {
         let mut state = self.state();
@@ -136,8 +148,9 @@ impl Shared {
     /// What is amiss with the worker that holds the token, beside its size.
     pub(super) fn conditions(&self, lanes: &LaneSet, worker_near_limit: bool) -> Conditions {
         let makes_no_keys = self.facts(|facts| facts.is_some_and(|facts| facts.makes_no_keys));
+        let calls_fail = self.state().trouble.is_lasting(Instant::now());
         Conditions {
-            calls_fail: self.state().trouble.is_lasting(Instant::now()),
+            calls_fail,
             fewer_lanes: lanes.with_session() < self.settings.signing_threads,
             worker_near_limit,
             keys_cannot_be_made: makes_no_keys,

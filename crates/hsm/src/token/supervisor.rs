@@ -116,7 +116,7 @@ async fn take(
     let mut next = Instant::now() + back_off.wait(random());
     loop {
         let (mut clearing, not_before) = (None, next);
-        let latched = shared.health.borrow().state == TokenState::Latched;
+        let latched = shared.health().state == TokenState::Latched;
         if latched {
             clearing = Some(next_clearing(events).await?);
             shared.dispatch.accept();
