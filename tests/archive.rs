@@ -12,6 +12,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chancery_api::v1::{self, Algorithm, RecordKind};
 use chancery_audit::Anchor;
@@ -378,6 +379,98 @@ async fn while_the_archive_is_away_the_service_starts_and_signs_and_says_so() {
     })
     .await;
     assert!(aged.chancery.log().contains("no archive is named; name its folder: [log.archive]"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_hashes_of_archived_leaves_are_made_again_from_the_archive_and_from_nothing_else() {
+    let mut aged = aged().await;
+    aged.restart_with_archive().await;
+    aged.until_archived().await;
+    let before = aged.seen().await;
+    aged.chancery.terminate().await.unwrap();
+    let (database, away) = (hand::database(&aged.chancery.dir()), aged.chancery.dir().join("away"));
+    hand::edit(&database, "UPDATE tiles SET hashes = zeroblob(8192) WHERE level = 0 AND idx = 1");
+    let check = |aged: &Aged| run(command(program()).args(["state", "check", "--config"]).arg(aged.chancery.config()));
+    let lost = "the hashes that the database keeps of the archived records 256 to 511 do not lead to what was signed";
+
+    // While the archive is away: nothing that they make is handed out, and nothing is accepted in their place.
+    std::fs::rename(&aged.archive, &away).unwrap();
+    let (said, code) = check(&aged);
+    assert!(code == Some(1) && said.contains(lost) && said.contains("there is no archive in"), "{code:?}: {said}");
+    aged.chancery.restart().await.unwrap();
+    let operator = aged.chancery.operator().await.unwrap();
+    let refused = operator.get_inclusion_proof(300, Some(aged.old)).await.unwrap_err();
+    assert_eq!(refused.reason(), Some("LOG_DAMAGED"), "{refused}");
+    assert_eq!(aged.web().get("/log/tile/0/001").await.status, 500);
+    operator.get_inclusion_proof(3, Some(aged.old)).await.unwrap();
+    aged.chancery.caller().await.unwrap().signing().sign(sign(&aged.key, b"m")).await.unwrap();
+    aged.chancery.terminate().await.unwrap();
+
+    // With a leaf in it that somebody has changed.
+    std::fs::rename(&away, &aged.archive).unwrap();
+    let bundle = aged.archive.join("tile/entries/001");
+    let bytes = std::fs::read(&bundle).unwrap();
+    let mut changed = bytes.clone();
+    changed[100] ^= 1;
+    std::fs::write(&bundle, changed).unwrap();
+    let (said, code) = check(&aged);
+    let file = "tile/entries/001 is not what was archived: its leaves do not lead to what was signed";
+    assert!(code == Some(1) && said.contains(lost) && said.contains(file), "{code:?}: {said}");
+    std::fs::write(&bundle, &bytes).unwrap();
+
+    let (said, code) = check(&aged);
+    assert!(code == Some(0) && said.contains("were made again: 1"), "{code:?}: {said}");
+    aged.chancery.restart().await.unwrap();
+    assert!(aged.seen().await == before, "something is seen otherwise");
+    let (said, code) = aged.verify();
+    assert!(code == Some(0) && said.contains("yes"), "{said}");
+    aged.chancery.terminate().await.unwrap();
+
+    // What a start notices, it mends itself: here all that is kept of the tree is gone, or wrong.
+    hand::edit(&database, "DELETE FROM tiles WHERE level = 0 AND idx = 2");
+    hand::edit(&database, "UPDATE tiles SET hashes = zeroblob(length(hashes))");
+    aged.chancery.restart().await.unwrap();
+    assert!(aged.seen().await == before, "something is seen otherwise");
+    assert!(aged.chancery.log().contains("were made again from the archive"), "{}", aged.chancery.log());
+    let (said, code) = aged.verify();
+    assert!(code == Some(0) && said.contains("yes"), "{said}");
+}
+
+/// As on a share whose server has gone: opening the file never ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_hangs_holds_up_nothing_but_old_records() {
+    let mut aged = aged().await;
+    aged.restart_with_archive().await;
+    aged.until_archived().await;
+    let bundle = aged.archive.join("tile/entries/001");
+    let bytes = std::fs::read(&bundle).unwrap();
+    std::fs::remove_file(&bundle).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&bundle).status().unwrap().success());
+    let operator = aged.chancery.operator().await.unwrap();
+    let old = v1::ListRecordsRequest { start_index: Some(256), end_index: Some(300), ..Default::default() };
+    // More than may list at the same time.
+    for _ in 0..4 {
+        let mut request = tonic::Request::new(old.clone());
+        request.set_timeout(Duration::from_secs(1));
+        operator.audit().list_records(request).await.unwrap_err();
+    }
+    let watch = v1::WatchRecordsRequest { start_index: Some(256), ..Default::default() };
+    let watching = operator.audit().watch_records(watch).await.unwrap();
+    let live =
+        v1::ListRecordsRequest { start_index: Some(ARCHIVED), end_index: Some(ARCHIVED + 3), ..Default::default() };
+    assert_eq!(records(&operator, live).await.len(), 3);
+    operator.get_record(3).await.unwrap().unwrap();
+    operator.get_inclusion_proof(300, Some(aged.old)).await.unwrap();
+    let caller = aged.chancery.caller().await.unwrap();
+    let receipt = v1::SignRequest { receipt: true, ..sign(&aged.key, b"while it hangs") };
+    let signed = caller.signing().sign(receipt).await.unwrap().into_inner();
+    assert!(format!("{:?}", signed.receipt).contains("c2sp.org/tlog-proof"), "{:?}", signed.receipt);
+    drop((watching, caller));
+    std::fs::remove_file(&bundle).unwrap();
+    std::fs::write(&bundle, bytes).unwrap();
+    assert_eq!(records(&operator, old).await.len(), 44);
+    drop(operator);
+    aged.chancery.terminate().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

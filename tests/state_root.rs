@@ -124,7 +124,7 @@ impl Stopped {
         let settings = LogSettings { anchor: Some(anchor.clone()), ..LogSettings::new(id("dev")) };
         // Where the record cannot even begin, or the rows cannot be read, the service does not start, either.
         let log = Log::start(writer, settings).map_err(|error| error.to_string())?;
-        let desk = StateDesk::new(id("main"), token.clone(), log.clone(), reader, anchor);
+        let desk = StateDesk::new(id("main"), token.clone(), log.clone(), reader, anchor, None);
         let report = desk.check().await;
         log.shutdown().await;
         report.map_err(|error| match error {

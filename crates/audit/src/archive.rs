@@ -1,15 +1,18 @@
 //! The archive: the leaves of old whole tiles, in a folder, in the files that C2SP tlog-tiles serves
 //! (docs/audit-record.md, "The archive").
 //!
-//! In scope: writing the files, each once, and reading them back, each time held against the hashes that the database keeps.
+//! In scope: writing the files, each once, and reading them back, each time held against the hashes that the database keeps, or,
+//! where these are lost, against what was signed.
 //! Out of scope: which leaves are old enough, and emptying them in the database ([`crate::Log::archive`]).
 //!
 //! There is no `checkpoint` in it, which would name tiles that are not there yet; those under which leaves were moved are in
 //! `checkpoints`, as an export keeps them.
 
 mod copying;
+mod mending;
 
 pub use copying::{Copied, CopyError, Copying};
+pub use mending::{Doubt, MendedTile, Mending, walk_with_archive};
 
 use crate::export::ExportedLog;
 use crate::tree::{Resource, TILE_WIDTH, Tile, leaf_hash, read_bundle};
@@ -58,10 +61,10 @@ impl Archive {
 
     /// The sizes of the checkpoints under which leaves were moved.
     pub(crate) fn checkpoints(&self) -> Result<Vec<u64>, ArchiveError> {
-        if !self.files.has_log_keys() {
+        let unreadable = |error| ArchiveError::Unreadable { file: self.folder().to_owned(), source: Box::new(error) };
+        if !self.files.has_log_keys().map_err(unreadable)? {
             return Err(self.away());
         }
-        let unreadable = |error| ArchiveError::Unreadable { file: self.folder().to_owned(), source: Box::new(error) };
         self.files.kept_checkpoints().map_err(unreadable)
     }
 
@@ -78,12 +81,25 @@ impl Archive {
     /// A file of it, no longer than `limit`, which was written and so has to be there.
     pub(crate) fn read(&self, resource: Resource, limit: u64) -> Result<Vec<u8>, ArchiveError> {
         let file = self.file(resource);
-        match self.files.read(resource, limit) {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) if self.files.has_log_keys() => Err(ArchiveError::Missing { file }),
-            Ok(None) => Err(self.away()),
+        let read = self.files.read(resource, limit).and_then(|read| match read {
+            Some(bytes) => Ok(Ok(bytes)),
+            None => Ok(Err(self.files.has_log_keys()?)),
+        });
+        match read {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(true)) => Err(ArchiveError::Missing { file }),
+            Ok(Err(false)) => Err(self.away()),
             Err(error) => Err(ArchiveError::Unreadable { file, source: Box::new(error) }),
         }
+    }
+
+    /// The leaves of a whole tile, held to nothing.
+    fn leaves(&self, index: u64) -> Result<Vec<Vec<u8>>, ArchiveError> {
+        let entries = Resource::Entries(whole(0, index));
+        let bytes = self.read(entries, BUNDLE_LIMIT)?;
+        let changed = |what| ArchiveError::Changed { file: self.file(entries), what };
+        let leaves = read_bundle(&bytes, TILE_WIDTH).map_err(|error| changed(error.to_string()))?;
+        Ok(leaves.into_iter().map(<[u8]>::to_vec).collect())
     }
 
     pub(crate) fn file(&self, resource: Resource) -> PathBuf {
@@ -96,21 +112,24 @@ impl Archive {
 }
 
 impl ArchivedLeaves for Archive {
+    fn folder(&self) -> &Path {
+        self.files.folder()
+    }
+
     fn tile(&self, index: u64, hashes: &[u8]) -> Result<Vec<Vec<u8>>, ArchiveError> {
-        let entries = Resource::Entries(whole(0, index));
-        let bytes = self.read(entries, BUNDLE_LIMIT)?;
-        let changed = |what| ArchiveError::Changed { file: self.file(entries), what };
-        let leaves = read_bundle(&bytes, TILE_WIDTH).map_err(|error| changed(error.to_string()))?;
+        let leaves = self.leaves(index)?;
+        let changed = |what| ArchiveError::Changed { file: self.file(Resource::Entries(whole(0, index))), what };
         let (hashes, rest) = hashes.as_chunks();
         if hashes.len() != leaves.len() || !rest.is_empty() {
             return Err(changed(format!("the database has {} hashes for its {} leaves", hashes.len(), leaves.len())));
         }
         let first = index * u64::from(TILE_WIDTH);
         match (first..).zip(leaves.iter().zip(hashes)).find(|(_, (leaf, hash))| leaf_hash(leaf) != **hash) {
-            Some((record, _)) => {
-                Err(changed(format!("the leaf of record {record} has another hash than the database has kept")))
-            }
-            None => Ok(leaves.into_iter().map(<[u8]>::to_vec).collect()),
+            Some((record, _)) => Err(changed(format!(
+                "the leaf of record {record} has another hash than the database has kept (where it is the database that is \
+                     damaged, `chancery state check` mends it)"
+            ))),
+            None => Ok(leaves),
         }
     }
 }

@@ -38,7 +38,11 @@ pub(crate) fn read_tile(rows: &impl Rows, tile: Tile) -> Result<Vec<Sha256Hash>,
         (Some(bytes), _) => Ok(bytes.as_chunks().0.to_vec()),
         (None, 0) => {
             let first = tile.index() * u64::from(TILE_WIDTH);
-            let leaves = rows.leaves(first, tile.width().into())?;
+            let leaves = match rows.leaves(first, tile.width().into()) {
+                // Of archived leaves it is missing: there is nothing by which they could be read.
+                Err(StoreError::Damaged { .. }) => Vec::new(),
+                leaves => leaves?,
+            };
             Ok(leaves.iter().map(|leaf| leaf_hash(leaf)).collect())
         }
         (None, _) => Ok(Vec::new()),
@@ -98,6 +102,17 @@ pub struct WalkedLeaves {
 /// # Errors
 /// [`StoreError`]: the database failed.
 pub fn walk_leaves(reader: &Reader, leaves: u64, sizes: &BTreeSet<u64>) -> Result<WalkedLeaves, StoreError> {
+    let archived = reader.archived()?;
+    walk(reader, leaves, sizes, |first| leaf_hashes(reader, first, CHUNK, archived))
+}
+
+/// The same with the hashes of leaves from an index on, as many as are at hand, from elsewhere.
+pub(crate) fn walk(
+    reader: &Reader,
+    leaves: u64,
+    sizes: &BTreeSet<u64>,
+    mut hashes_from: impl FnMut(u64) -> Result<Vec<Sha256Hash>, StoreError>,
+) -> Result<WalkedLeaves, StoreError> {
     let mut tree = Appender::new();
     let mut walked = WalkedLeaves { roots: sizes.iter().map(|size| (*size, None)).collect(), wrong_tiles: 0 };
     let kept = |tile: Tile, hashes: &[Sha256Hash]| {
@@ -105,7 +120,6 @@ pub fn walk_leaves(reader: &Reader, leaves: u64, sizes: &BTreeSet<u64>) -> Resul
         // One of the edge may be wider by now.
         Ok::<_, StoreError>(kept.is_some_and(|kept| kept.starts_with(hashes.as_flattened())))
     };
-    let archived = reader.archived()?;
     let mut read = VecDeque::new();
     loop {
         if let Some(root) = walked.roots.get_mut(&tree.size()) {
@@ -115,7 +129,7 @@ pub fn walk_leaves(reader: &Reader, leaves: u64, sizes: &BTreeSet<u64>) -> Resul
             break;
         }
         if read.is_empty() {
-            read = VecDeque::from(leaf_hashes(reader, tree.size(), CHUNK, archived)?);
+            read = VecDeque::from(hashes_from(tree.size())?);
         }
         let Some(hash) = read.pop_front() else { break };
         let mut looked = Ok(());

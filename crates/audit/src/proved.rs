@@ -116,7 +116,10 @@ pub fn served_entries(reader: &Reader, tile: Tile, signed: TreeHead) -> Result<V
     let there = Tile::in_tree(0, tile.index(), signed.size).filter(|there| there.width() >= tile.width());
     let there =
         there.ok_or_else(|| ProveError::NotThere(CheckTileError::<StoreError>::NoSuchTile(tile).to_string()))?;
-    let leaves = reader.leaves(tile.index() * u64::from(TILE_WIDTH), there.width().into())?;
+    let leaves = match reader.leaves(tile.index() * u64::from(TILE_WIDTH), there.width().into()) {
+        Err(StoreError::Damaged { what }) => return Err(ProveError::Damaged { what }),
+        leaves => leaves?,
+    };
     let hashes: Vec<Sha256Hash> = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
     if hashes.len() < usize::from(there.width()) {
         return Err(TileError::<StoreError>::Short { tile: there, actual: hashes.len() }.into());

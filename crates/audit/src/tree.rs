@@ -18,6 +18,7 @@ mod tiles;
 
 pub use append::Appender;
 pub use bundle::{BundleError, EntryTooLong, push_entry, read_bundle};
+pub(crate) use hash::root_over;
 pub use hash::{EMPTY_ROOT, leaf_hash, node_hash};
 pub use proof::{ProofError, check_consistency, check_inclusion};
 pub use stored::{CheckTileError, MakeProofError, StoredTree};

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 use tokio::runtime::{Builder, Runtime};
@@ -9,6 +10,9 @@ use tokio::runtime::{Builder, Runtime};
 use crate::arguments::{Arguments, Call, Calling, CallingGroup, Command};
 use crate::connection::DevIdentity;
 use crate::exit::{Exit, Failure};
+
+/// How long threads may take that are at work when all is done.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// Runs a command; writes what went wrong to standard error.
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -31,13 +35,13 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Completion(command) => command.run(Arguments::command(), &mut stdout),
         Command::Config(command) => command.run(&mut stdout),
         Command::Backup(command) => command.run(&mut stdout),
-        Command::State(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
+        Command::State(command) => to_the_end(command.run(&mut stdout)),
         Command::Scan(command) => command.run(&mut stdout),
         Command::Init(command) => command.run(&mut stdout),
         Command::Witness(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
         // The service and the load on it spread over threads; a call has one answer to wait for.
         Command::Bootstrap(command) => runtime(Builder::new_current_thread())?.block_on(command.run(&mut stdout)),
-        Command::Serve(command) => runtime(Builder::new_multi_thread())?.block_on(command.run()),
+        Command::Serve(command) => to_the_end(command.run()),
         Command::Dev(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
         Command::Bench(Calling { command, output, connection }) => {
             let out = &mut output.to(&mut stdout);
@@ -102,6 +106,15 @@ async fn make(call: Call) -> Result<Exit, Failure> {
             command.run(&connection.connect(Operator).await?, &mut output.to(&mut stdout)).await
         }
     }
+}
+
+/// Runs what reads the database and the archive. A thread that hangs, because the disk under it does not answer, is not waited
+/// for when all else is done.
+fn to_the_end(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = runtime(Builder::new_multi_thread())?;
+    let end = runtime.block_on(command);
+    runtime.shutdown_timeout(LEAVING);
+    end
 }
 
 fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {

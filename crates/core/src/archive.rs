@@ -9,13 +9,14 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_audit::archive::{Archive, Copied, CopyError, Copying};
+use chancery_audit::archive::{Archive, Copied};
 use chancery_audit::tree::TILE_WIDTH;
 use chancery_audit::{Log, Recorded};
 use chancery_fail_point::FailPoint;
 use chancery_model::Timestamp;
 use chancery_store::{ArchiveError, StoreError};
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checkpoints::{NewestCheckpoint, kept_log_keys};
@@ -27,6 +28,8 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 /// How often it is looked whether the archive can be read; and while it cannot.
 const LOOK: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long one step of reading the archive may take. A share whose server has gone answers never.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How many tiles are moved under one act: 262,144 records.
 const RUN: u64 = 1_024;
 /// The pause after a tile, as a multiple of what it took: once for the disk, once for the writing thread.
@@ -88,19 +91,54 @@ struct ByRule {
     before: Timestamp,
 }
 
+/// How many records are archived, and whether the last of them can be read.
+type Looked = Result<(u64, Result<(), StoreError>), StoreError>;
+
+/// What is wrong with an archive; the disk's own words are in the cause.
+pub(crate) fn why(error: &ArchiveError) -> String {
+    use std::error::Error as _;
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+/// That an archive does not answer.
+pub(crate) fn silent(archive: Option<&Archive>) -> ArchiveError {
+    ArchiveError::Silent { folder: archive.map(|archive| archive.folder().to_owned()).unwrap_or_default() }
+}
+
+/// Does what reads an archive, and so may hang; `None` where it came to none of its steps in time. It keeps its thread then,
+/// which nobody can take from it.
+pub(crate) async fn patiently<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce(&dyn Fn()) -> T + Send + 'static,
+) -> Result<Option<T>, Error> {
+    let (steps, mut seen) = watch::channel(());
+    let mut work = spawn_blocking(move || work(&|| steps.send_replace(())));
+    let ended = loop {
+        tokio::select! {
+            ended = &mut work => break ended,
+            step = timeout(patience, seen.changed()) => match step {
+                Ok(Ok(())) => {}
+                Ok(Err(_no_more_steps)) => break work.await,
+                Err(_elapsed) => return Ok(None),
+            },
+        }
+    };
+    ended.map(Some).map_err(|error| Error::internal(format!("a read was not completed: {error}")))
+}
+
 impl Chancery {
     /// Moves what is old enough, now and every hour, and looks every minute whether the archive can be read, as long as the
     /// service lives.
     pub(crate) fn keep_archive(&self) {
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
-            let mut due = Instant::now();
+            let (mut due, mut looking) = (Instant::now(), None);
             loop {
                 let Some(inner) = inner.upgrade() else { return };
                 let this = Self { inner };
                 // Before the first checkpoint counts nothing can be moved; then it is done at once.
                 let first = this.first_to_count();
-                let readable = this.look_at_archive().await;
+                let readable = this.look_at_archive(&mut looking).await;
                 let moves = this.archive_rule().is_some();
                 if readable && moves && first.is_none() && Instant::now() >= due {
                     due = Instant::now() + INTERVAL;
@@ -145,22 +183,18 @@ impl Chancery {
         after_days.map(|days| (archive, days))
     }
 
-    /// Whether the newest of what was archived can be read. What has changed is said.
-    async fn look_at_archive(&self) -> bool {
-        let (reader, archive) = (self.inner.reader.clone(), self.inner.archive.clone());
-        let looked = crate::blocking(move || {
-            let records = reader.archived()?;
-            let end = match (archive, records.checked_sub(1)) {
-                (Some(ArchiveSettings { archive, .. }), _) => archive.check(&reader),
-                (None, Some(index)) => Err(StoreError::Archived { index, source: ArchiveError::NotNamed }),
-                (None, None) => Ok(()),
-            };
-            Ok::<_, StoreError>((records, end))
-        });
-        let (records, end) = match looked.await {
-            Ok(Ok((records, end))) => (Some(records), end.map_err(Error::from)),
-            Ok(Err(error)) => (None, Err(error.into())),
-            Err(error) => (None, Err(error)),
+    /// Whether the newest of what was archived can be read. What has changed is said. A look that has no end stays in `looking`,
+    /// and is waited for the next time: each one that hangs keeps a thread.
+    async fn look_at_archive(&self, looking: &mut Option<JoinHandle<Looked>>) -> bool {
+        let looked = timeout(PATIENCE, looking.get_or_insert_with(|| self.begin_to_look())).await;
+        if looked.is_ok() {
+            *looking = None;
+        }
+        let (records, end) = match looked {
+            Ok(Ok(Ok((records, end)))) => (Some(records), end.map_err(Error::from)),
+            Ok(Ok(Err(error))) => (None, Err(error.into())),
+            Ok(Err(error)) => (None, Err(Error::internal(format!("a look at the archive was not completed: {error}")))),
+            Err(_elapsed) => (None, Err(self.silent())),
         };
         let unreadable = Some(ArchiveTrouble::Unreadable);
         let before = self.inner.archive_standing.borrow().trouble;
@@ -181,6 +215,24 @@ impl Chancery {
             }
         });
         end.is_ok()
+    }
+
+    fn begin_to_look(&self) -> JoinHandle<Looked> {
+        let (reader, archive) = (self.inner.reader.clone(), self.inner.archive.clone());
+        spawn_blocking(move || {
+            let records = reader.archived()?;
+            let end = match (archive, records.checked_sub(1)) {
+                (Some(ArchiveSettings { archive, .. }), _) => archive.check(&reader),
+                (None, Some(index)) => Err(StoreError::Archived { index, source: ArchiveError::NotNamed }),
+                (None, None) => Ok(()),
+            };
+            Ok((records, end))
+        })
+    }
+
+    fn silent(&self) -> Error {
+        let archive = self.inner.archive.as_ref().map(|settings| &settings.archive);
+        StoreError::Archived { index: self.archive().records.saturating_sub(1), source: silent(archive) }.into()
     }
 
     /// Moves all that is old enough by the rule and under a checkpoint that counts. How many records.
@@ -211,26 +263,36 @@ impl Chancery {
         checkpoint: &NewestCheckpoint,
     ) -> Result<Option<Copied>, Error> {
         let (reader, archive, checkpoint) = (self.inner.reader.clone(), archive.clone(), checkpoint.checkpoint.clone());
-        let begun = crate::blocking(move || {
-            let keys = kept_log_keys(&reader)?;
-            Ok::<_, Error>(archive.begin(&reader, &checkpoint, keys)?)
-        });
-        let mut copying = begun.await??;
+        let mut copying = self
+            .in_time(move || {
+                let keys = kept_log_keys(&reader)?;
+                Ok(archive.begin(&reader, &checkpoint, keys)?)
+            })
+            .await?;
         let before = rule.before;
         while copying.tiles() < RUN {
             let begun = Instant::now();
-            let next = move |mut copying: Copying| {
+            let next = move || {
                 let more = copying.copy_next(before)?;
-                Ok::<_, CopyError>((copying, more))
+                Ok((copying, more))
             };
             let more;
-            (copying, more) = crate::blocking(move || next(copying)).await??;
+            (copying, more) = self.in_time(next).await?;
             if !more {
                 break;
             }
             sleep(begun.elapsed() * PAUSE).await;
         }
-        Ok(crate::blocking(move || copying.finish()).await??)
+        self.in_time(move || Ok(copying.finish()?)).await
+    }
+
+    /// Does a step of copying. One that hangs keeps its thread; what it still writes when it goes on is what the next run writes, and
+    /// nothing is emptied for it.
+    async fn in_time<T: Send + 'static>(
+        &self,
+        step: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        patiently(PATIENCE, move |_| step()).await?.unwrap_or_else(|| Err(self.silent()))
     }
 }
 
@@ -254,4 +316,30 @@ async fn empty(
         sleep(begun.elapsed() * PAUSE).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_hangs_is_given_up_and_what_goes_on_step_by_step_is_not() {
+        let (let_go, held) = mpsc::channel::<()>();
+        let hangs = move |_: &dyn Fn()| held.recv();
+        assert!(patiently(Duration::from_millis(50), hangs).await.unwrap().is_none());
+        drop(let_go);
+        // Longer in all than it may take for one.
+        let patience = Duration::from_secs(3);
+        let walks = move |step: &dyn Fn()| {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < patience + Duration::from_secs(1) {
+                step();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            "came to its end"
+        };
+        assert_eq!(patiently(patience, walks).await.unwrap(), Some("came to its end"));
+    }
 }

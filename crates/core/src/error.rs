@@ -430,8 +430,7 @@ impl From<chancery_store::StoreError> for Error {
         match error {
             chancery_store::StoreError::OutOfTime => Self::DeadlineExceeded { record_index: None },
             chancery_store::StoreError::Archived { index, source } => {
-                let cause = source.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                Self::ArchiveUnreadable { index, why: format!("{source}{cause}") }
+                Self::ArchiveUnreadable { index, why: crate::archive::why(&source) }
             }
             error => {
                 // The disk's own words are in the cause.

@@ -172,7 +172,8 @@ impl Chancery {
         let keeper = system_ring.as_ref().and_then(|ring| {
             let token = tokens.get(&ring.token)?.clone();
             let (log, reader, anchor) = (log.clone(), reader.clone(), anchor?);
-            Some(StateKeeper { token, token_id: ring.token.clone(), log, reader, anchor })
+            let archive = archive.as_ref().map(|settings| settings.archive.clone());
+            Some(StateKeeper { token, token_id: ring.token.clone(), log, reader, anchor, archive })
         });
         let (standing, state_key, state) = hold_to_its_seal(keeper.as_ref(), &reader, state).await?;
         let may_change = standing.decides() || state.seal.is_none();

@@ -20,6 +20,8 @@ use crate::{Chancery, Error, Requester};
 const CHUNK: u32 = 256;
 /// How many records a chunk looks at, matching or not: what bounds its read transaction.
 const SPAN: u64 = 4_096;
+/// How long reading a chunk may take, which proofs wait for, too. Only an archive on a slow share takes so long.
+const READING: Duration = Duration::from_secs(5);
 /// A watcher at the end of the record reads no more often than this, so that one who follows a busy record costs one read
 /// for many groups.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -73,7 +75,7 @@ impl Chancery {
         let reader = self.inner.reader.clone();
         let read = move || {
             let _place = place;
-            reader.list_records(&query)
+            reader.list_records_until(&query, std::time::Instant::now() + READING)
         };
         Ok(crate::blocking(read).await??)
     }
@@ -122,7 +124,11 @@ impl RecordWatch {
             limit: CHUNK,
             ..self.filter.clone()
         };
-        let RecordPage { records, next } = self.core.read_chunk(query).await?;
+        let RecordPage { records, next } = match self.core.read_chunk(query).await {
+            // It is asked for again, once others have had their turn. What comes from the archive meanwhile is at hand then.
+            Err(Error::DeadlineExceeded { .. }) => RecordPage { records: Vec::new(), next: Some(self.next) },
+            page => page?,
+        };
         self.next = next.unwrap_or(before);
         if self.next >= end {
             self.not_before = Instant::now() + PAUSE;

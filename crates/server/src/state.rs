@@ -1,7 +1,7 @@
 //! What an operator does about the state while the service does not run: look at it, and accept it.
 
 use crate::assembly::{AssemblyError, open_store, start_token};
-use crate::config::Config;
+use crate::config::{self, Config};
 use chancery_audit::{Anchor, Log, LogSettings};
 use chancery_core::{ErasedOfCaller, Expected, StateDesk, StateError, StateReport};
 use chancery_hsm::{Token, WorkerCommand};
@@ -94,6 +94,7 @@ impl StateActs {
         let (writer, reader) = open_store(config).await??;
         let token = start_token(config, worker, &ring.token).await?;
         let anchor = config.store.anchor();
+        let archive = config.log.archive.as_ref().map(config::Archive::leaves);
         let settings = LogSettings { anchor: Some(anchor.clone()), ..LogSettings::new(config.instance.clone()) };
         let log = match Log::start(writer, settings) {
             Ok(log) => log,
@@ -102,7 +103,7 @@ impl StateActs {
                 return Err(error.into());
             }
         };
-        let desk = StateDesk::new(ring.token.clone(), token.clone(), log.clone(), reader, anchor);
+        let desk = StateDesk::new(ring.token.clone(), token.clone(), log.clone(), reader, anchor, archive);
         Ok(Self { desk, log, token })
     }
 

@@ -6,14 +6,21 @@
 use crate::error::Source;
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How many leaves are archived together: those of a whole tile of the tree.
 pub(crate) const TILE_LEAVES: u64 = 256;
 
 /// Tiles whose leaves are kept at hand: neighbours are asked for together, and by a few at the same time.
 const AT_HAND: usize = 4;
+/// How long a tile may take that is waited for without a deadline.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How many tiles are read at the same time: more than there are readers, if none of them hangs.
+const AT_ONCE: usize = 16;
 
 /// Gives back leaves that were archived. Blocks.
 pub trait ArchivedLeaves: fmt::Debug + Send + Sync {
@@ -23,6 +30,9 @@ pub trait ArchivedLeaves: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ArchiveError`]: the archive cannot be read, or does not hold what was moved into it.
     fn tile(&self, index: u64, hashes: &[u8]) -> Result<Vec<Vec<u8>>, ArchiveError>;
+
+    /// Where the archive is, for who has to see to it.
+    fn folder(&self) -> &Path;
 }
 
 /// Why an archive does not give back a leaf.
@@ -34,6 +44,12 @@ pub enum ArchiveError {
     /// It is not there.
     #[error("there is no archive in {folder}; mount it, or name the folder where it is now")]
     Away {
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// It does not answer.
+    #[error("the archive in {folder} does not answer; see to the disk or the network that it is mounted from")]
+    Silent {
         /// Its folder.
         folder: PathBuf,
     },
@@ -68,36 +84,84 @@ type Leaves = Arc<[Vec<u8>]>;
 #[derive(Debug)]
 pub(crate) struct Archive {
     leaves: Arc<dyn ArchivedLeaves>,
-    at_hand: Mutex<VecDeque<(u64, Leaves)>>,
+    at_hand: Arc<AtHand>,
+    /// How many tiles are being read.
+    reading: Arc<AtomicUsize>,
 }
 
 impl Archive {
     pub fn new(leaves: Arc<dyn ArchivedLeaves>) -> Self {
-        Self { leaves, at_hand: Mutex::default() }
+        Self { leaves, at_hand: Arc::default(), reading: Arc::default() }
     }
 
     /// A leaf, if it is at hand.
     pub fn at_hand(&self, index: u64) -> Option<Vec<u8>> {
-        let tile = index / TILE_LEAVES;
-        let leaves = self.lock().iter().find(|(at_hand, _)| *at_hand == tile).map(|(_, leaves)| Arc::clone(leaves))?;
-        leaf_of(&leaves, index)
+        leaf_of(&self.at_hand.get(index / TILE_LEAVES)?, index)
     }
 
     /// A leaf, of the tile with these hashes. Nothing else waits for the archive meanwhile.
-    pub fn fetch(&self, index: u64, hashes: &[u8]) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let tile = index / TILE_LEAVES;
-        let leaves: Leaves = self.leaves.tile(tile, hashes)?.into();
+    ///
+    /// Read on a thread of its own, since a share whose server has gone may never answer, and no thread can be called back from
+    /// there. It is waited for until then; what comes later is at hand for the next one who asks.
+    pub fn fetch(&self, index: u64, hashes: Vec<u8>, until: Instant) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let silent = || ArchiveError::Silent { folder: self.leaves.folder().to_owned() };
+        let reading = Reading::begin(&self.reading).ok_or_else(silent)?;
+        let (tile, leaves, at_hand) = (index / TILE_LEAVES, Arc::clone(&self.leaves), Arc::clone(&self.at_hand));
+        let (answer, answered) = mpsc::channel();
+        let read = move || {
+            let _reading = reading;
+            let read = leaves.tile(tile, &hashes).map(Leaves::from);
+            if let Ok(leaves) = &read {
+                at_hand.put(tile, Arc::clone(leaves));
+            }
+            // It may have taken too long for who has asked.
+            drop(answer.send(read));
+        };
+        let no_thread =
+            |error| ArchiveError::Unreadable { file: self.leaves.folder().to_owned(), source: Box::new(error) };
+        thread::Builder::new().name("archive".to_owned()).spawn(read).map_err(no_thread)?;
+        let patience = until.saturating_duration_since(Instant::now());
+        let leaves = answered.recv_timeout(patience).unwrap_or_else(|_none| Err(silent()))?;
+        Ok(leaf_of(&leaves, index))
+    }
+}
+
+/// A tile that is being read.
+struct Reading(Arc<AtomicUsize>);
+
+impl Reading {
+    /// `None` where so many are, that they must hang.
+    fn begin(reading: &Arc<AtomicUsize>) -> Option<Self> {
+        let this = Self(Arc::clone(reading));
+        (reading.fetch_add(1, Ordering::Relaxed) < AT_ONCE).then_some(this)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The tiles that were read last.
+#[derive(Debug, Default)]
+struct AtHand(Mutex<VecDeque<(u64, Leaves)>>);
+
+impl AtHand {
+    fn get(&self, tile: u64) -> Option<Leaves> {
+        self.lock().iter().find(|(at_hand, _)| *at_hand == tile).map(|(_, leaves)| Arc::clone(leaves))
+    }
+
+    fn put(&self, tile: u64, leaves: Leaves) {
         let mut at_hand = self.lock();
         at_hand.retain(|(other, _)| *other != tile);
         at_hand.truncate(AT_HAND - 1);
-        at_hand.push_front((tile, Arc::clone(&leaves)));
-        drop(at_hand);
-        Ok(leaf_of(&leaves, index))
+        at_hand.push_front((tile, leaves));
     }
 
     /// What is inside is whole at every moment.
     fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Leaves)>> {
-        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading beside the writer.
 
-use crate::archive::{Archive, TILE_LEAVES};
+use crate::archive::{Archive, PATIENCE, TILE_LEAVES};
 use crate::sqlite::tree::CheckpointTable;
 use crate::sqlite::{archive, connect, erase, failed, head, query, state, tree, until, usage};
 use crate::{
@@ -60,20 +60,46 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: the database failed.
     pub fn list_records(&self, query: &RecordQuery) -> Result<RecordPage, StoreError> {
-        let page = query::records(self.pool.take()?.connection(), query)?;
-        self.with_leaves(page, None)
+        let mut page = query::records(self.pool.take()?.connection(), query)?;
+        self.fill(page.records.iter_mut().map(|record| (record.index, &mut record.leaf)))?;
+        Ok(page)
     }
 
-    /// The same, given up at `until`: the disk may be slow.
+    /// The same, given up at `until`: the disk may be slow. Where half of the time has gone by and leaves are still to be read from
+    /// the archive, or one of them takes long, the page ends before them, though never before its first record: nobody could page
+    /// past it.
     ///
     /// # Errors
     /// [`StoreError::OutOfTime`]; others: the database failed.
     pub fn list_records_until(&self, query: &RecordQuery, until: Instant) -> Result<RecordPage, StoreError> {
-        let page = {
+        let begun = Instant::now();
+        let parts = until.saturating_duration_since(begun) / 4;
+        let (enough, late) = (begun + parts * 2, begun + parts * 3);
+        let mut page = {
             let mut lent = self.pool.take()?;
             until::within(lent.connection(), until, |connection| query::records(connection, query))?
         };
-        self.with_leaves(page, Some(until))
+        let mut ends = None;
+        for (place, record) in page.records.iter_mut().enumerate().filter(|(_, record)| record.leaf.is_empty()) {
+            let leaf = match self.at_hand(record.index) {
+                Some(leaf) => Ok(leaf),
+                None if place > 0 && Instant::now() > enough => Err(StoreError::OutOfTime),
+                None => self.archived_leaf(record.index, Some(if place > 0 { late } else { until })),
+            };
+            match leaf {
+                Ok(leaf) => record.leaf = leaf,
+                Err(StoreError::OutOfTime) if place > 0 => {
+                    ends = Some((place, record.index));
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some((place, next)) = ends {
+            page.records.truncate(place);
+            page.next = Some(next);
+        }
+        Ok(page)
     }
 
     /// How many signatures of these keys and callers were counted, in their order.
@@ -109,7 +135,7 @@ impl Reader {
     /// [`StoreError`]: the database failed.
     pub fn erasable(&self, query: &ErasableQuery) -> Result<Vec<Erasable>, StoreError> {
         let mut erasable = erase::erasable(self.pool.take()?.connection(), query)?;
-        self.fill(erasable.iter_mut().map(|one| (one.index, &mut one.leaf)), None)?;
+        self.fill(erasable.iter_mut().map(|one| (one.index, &mut one.leaf)))?;
         Ok(erasable)
     }
 
@@ -136,7 +162,7 @@ impl Reader {
     /// [`StoreError`]: the database failed.
     pub fn leaves(&self, first: u64, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut leaves = tree::leaves(self.pool.take()?.connection(), first, limit)?;
-        self.fill((first..).zip(&mut leaves), None)?;
+        self.fill((first..).zip(&mut leaves))?;
         Ok(leaves)
     }
 
@@ -146,7 +172,7 @@ impl Reader {
     /// [`StoreError`]: the database failed.
     pub fn log_rows(&self, first: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
         let mut rows = tree::log_rows(self.pool.take()?.connection(), first, limit)?;
-        self.fill(rows.iter_mut().map(|row| (row.index, &mut row.leaf)), None)?;
+        self.fill(rows.iter_mut().map(|row| (row.index, &mut row.leaf)))?;
         Ok(rows)
     }
 
@@ -207,29 +233,22 @@ impl Reader {
         tree::checkpoints_after(self.pool.take()?.connection(), CheckpointTable::Cosigned, after, limit)
     }
 
-    fn with_leaves(&self, mut page: RecordPage, until: Option<Instant>) -> Result<RecordPage, StoreError> {
-        self.fill(page.records.iter_mut().map(|record| (record.index, &mut record.leaf)), until)?;
-        Ok(page)
-    }
-
-    /// Puts the archived leaves in their places, which are empty in the database: everything that reads leaves goes through here.
-    fn fill<'a>(
-        &self,
-        rows: impl Iterator<Item = (u64, &'a mut Vec<u8>)>,
-        until: Option<Instant>,
-    ) -> Result<(), StoreError> {
+    /// Puts the archived leaves in their places, which are empty in the database: everything that reads leaves goes through here,
+    /// or does the same in its time.
+    fn fill<'a>(&self, rows: impl Iterator<Item = (u64, &'a mut Vec<u8>)>) -> Result<(), StoreError> {
         for (index, leaf) in rows.filter(|(_, leaf)| leaf.is_empty()) {
-            if until.is_some_and(|until| Instant::now() > until) {
-                return Err(StoreError::OutOfTime);
-            }
-            *leaf = self.archived_leaf(index)?;
+            *leaf = self.archived_leaf(index, None)?;
         }
         Ok(())
     }
 
+    fn at_hand(&self, index: u64) -> Option<Vec<u8>> {
+        self.archive.as_ref()?.at_hand(index)
+    }
+
     /// Holds no connection while it reads the archive, which may be slow.
-    fn archived_leaf(&self, index: u64) -> Result<Vec<u8>, StoreError> {
-        if let Some(leaf) = self.archive.as_ref().and_then(|archive| archive.at_hand(index)) {
+    fn archived_leaf(&self, index: u64, until: Option<Instant>) -> Result<Vec<u8>, StoreError> {
+        if let Some(leaf) = self.at_hand(index) {
             return Ok(leaf);
         }
         if index >= self.archived()? {
@@ -242,7 +261,16 @@ impl Reader {
                 "the tile of the log's tree is missing by which the archived leaf of record {index} is checked"
             ),
         })?;
-        archive.fetch(index, &hashes).map_err(failed)?.ok_or(StoreError::NoLeaf { index })
+        let patience = Instant::now() + PATIENCE;
+        let until = until.filter(|until| *until < patience);
+        if until.is_some_and(|until| Instant::now() > until) {
+            return Err(StoreError::OutOfTime);
+        }
+        let fetched = archive.fetch(index, hashes, until.unwrap_or(patience));
+        match (fetched, until) {
+            (Err(ArchiveError::Silent { .. }), Some(until)) if Instant::now() >= until => Err(StoreError::OutOfTime),
+            (fetched, _) => fetched.map_err(failed)?.ok_or(StoreError::NoLeaf { index }),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use chancery_store::{
     Writer, open,
 };
 use rusqlite::Connection;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -39,14 +39,21 @@ struct Shelf {
     away: bool,
     /// How many leaves a tile of it has.
     leaves: Option<u64>,
+    /// How long it takes to give a tile.
+    takes: Duration,
 }
 
 impl ArchivedLeaves for Shelf {
+    fn folder(&self) -> &Path {
+        Path::new("/mnt/archive")
+    }
+
     fn tile(&self, index: u64, given: &[u8]) -> Result<Vec<Vec<u8>>, ArchiveError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if self.away {
             return Err(ArchiveError::Away { folder: "/mnt/archive".into() });
         }
+        std::thread::sleep(self.takes);
         assert_eq!(given, hashes(index), "what the database has kept");
         Ok((index * 256..index * 256 + self.leaves.unwrap_or(256)).map(leaf).collect())
     }
@@ -258,6 +265,99 @@ fn what_is_late_is_given_up() {
     let query = RecordQuery { before_index: Some(100), ..RecordQuery::default() };
     let late = archived.list_records_until(&query, Instant::now());
     assert!(matches!(late, Err(StoreError::OutOfTime)), "{late:?}");
+}
+
+/// A page of many archived tiles whose files are slow to read would meet its deadline again and again.
+#[test]
+fn a_page_ends_early_where_the_archive_is_slow_and_all_pages_get_through() {
+    let (_folder, _path, mut writer, reader) = database();
+    for first in [0, 256, 512] {
+        assert!(writer.empty_leaves(first).unwrap());
+    }
+    let takes = Duration::from_millis(400);
+    // Of three tiles the first two take longer than half of it.
+    let time = takes * 3;
+    for order in [Order::OldestFirst, Order::NewestFirst] {
+        let slow = reader.clone().with_archive(Arc::new(Shelf { takes, ..Shelf::default() }));
+        let mut query = RecordQuery { order, before_index: Some(768), limit: 1_000, ..RecordQuery::default() };
+        let (mut pages, mut listed) = (0, Vec::new());
+        loop {
+            let page = match slow.list_records_until(&query, Instant::now() + time) {
+                // On a slow machine; what was read is at hand.
+                Err(StoreError::OutOfTime) => continue,
+                page => page.unwrap(),
+            };
+            assert!(!page.records.is_empty(), "it would be asked for again for ever");
+            pages += 1;
+            listed.extend(page.records.into_iter().map(|record| (record.index, record.leaf)));
+            query.from_index = page.next;
+            if page.next.is_none() {
+                break;
+            }
+        }
+        assert!(pages > 1, "the first one ends early");
+        let mut expected: Vec<_> = (0..768).map(|index| (index, leaf(index))).collect();
+        if order == Order::NewestFirst {
+            expected.reverse();
+        }
+        assert!(listed == expected, "each record once, in order: {} of {}", listed.len(), expected.len());
+    }
+    // However little time there is, what was read once is had the next time.
+    let slow = reader.with_archive(Arc::new(Shelf { takes, ..Shelf::default() }));
+    let mut query =
+        RecordQuery { order: Order::OldestFirst, before_index: Some(768), limit: 1_000, ..RecordQuery::default() };
+    let mut listed = 0;
+    loop {
+        match slow.list_records_until(&query, Instant::now() + takes / 4) {
+            Err(StoreError::OutOfTime) => {}
+            page => {
+                let page = page.unwrap();
+                listed += page.records.len();
+                query.from_index = page.next;
+                if page.next.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+    assert_eq!(listed, 768);
+}
+
+/// As a share does whose server has gone.
+#[test]
+fn an_archive_that_never_answers_holds_nobody_longer_than_he_has_time() {
+    let (_folder, _path, mut writer, reader) = database();
+    assert!(writer.empty_leaves(0).unwrap());
+    let shelf = Arc::new(Shelf { takes: Duration::from_secs(86_400), ..Shelf::default() });
+    let hangs = reader.with_archive(Arc::<Shelf>::clone(&shelf));
+    let query = RecordQuery { order: Order::OldestFirst, ..RecordQuery::default() };
+    let error = loop {
+        match hangs.list_records_until(&query, Instant::now() + Duration::from_millis(50)) {
+            Err(StoreError::OutOfTime) => {}
+            other => break other.unwrap_err(),
+        }
+    };
+    // It is not asked by ever more threads, and who has no deadline is told as well.
+    for error in [error, hangs.leaves(3, 1).unwrap_err()] {
+        let StoreError::Archived { source: source @ ArchiveError::Silent { .. }, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert!(source.to_string().contains("/mnt/archive does not answer"), "{source}");
+    }
+    let asked = || shelf.asked.load(Ordering::SeqCst);
+    while asked() < 16 {
+        std::thread::yield_now();
+    }
+    assert_eq!(asked(), 16);
+    // A page ends before it, and what is not archived is had as ever.
+    let newest =
+        RecordQuery { order: Order::NewestFirst, before_index: Some(300), limit: 100, ..RecordQuery::default() };
+    let page = hangs.list_records_until(&newest, Instant::now() + Duration::from_secs(60));
+    assert!(matches!(page, Err(StoreError::Archived { .. })), "known to hang: {page:?}");
+    assert_eq!(hangs.leaves(256, 2).unwrap(), [leaf(256), leaf(257)]);
+    let hangs = hangs.with_archive(Arc::new(Shelf { takes: Duration::from_secs(86_400), ..Shelf::default() }));
+    let page = hangs.list_records_until(&newest, Instant::now() + Duration::from_secs(4)).unwrap();
+    assert_eq!((page.records.len(), page.next), (44, Some(255)));
 }
 
 #[test]

@@ -161,6 +161,8 @@ impl Copying {
         let hashes = self.hold_to_the_checkpoint(first, &leaves)?;
         if self.tiles() == 0 {
             self.archive.prepare(&self.keys)?;
+        } else {
+            self.archive.is_still_there(&self.keys)?;
         }
         self.write(first, end, &leaves, &hashes)?;
         self.next = end;
@@ -219,6 +221,7 @@ impl Copying {
         if self.next == self.first {
             return Ok(None);
         }
+        self.archive.is_still_there(&self.keys)?;
         self.archive.put_checkpoint(&self.evidence()?)?;
         let root = kept_tree(&self.reader, self.next).root().map_err(damage)?;
         Ok(Some(Copied { first: self.first, end: self.next, root }))
@@ -256,13 +259,10 @@ impl Archive {
             return Err(CopyError::Export { folder: self.folder().to_owned() });
         }
         files.make()?;
-        if !files.has_log_keys() {
+        if !files.has_log_keys()? {
             return Ok(files.put_log_keys(keys)?);
         }
-        let mut all = files.log_keys()?;
-        if !all.iter().any(|key| keys.contains(key)) {
-            return Err(self.foreign("its log-keys are others than this log's".to_owned()));
-        }
+        let mut all = self.keys_shared_with(keys)?;
         let before = all.len();
         keys.iter().for_each(|key| {
             if !all.contains(key) {
@@ -271,6 +271,25 @@ impl Archive {
         });
         // The one file that is ever replaced: the log has got another key, by which later checkpoints are signed.
         if all.len() > before { Ok(files.put_log_keys(&all)?) } else { Ok(()) }
+    }
+
+    /// That it has not gone since it was prepared, and nobody else has taken it: what is written where a share was mounted is
+    /// hidden once it is mounted again.
+    fn is_still_there(&self, keys: &[VerifierKey]) -> Result<(), CopyError> {
+        if !self.files.has_log_keys()? {
+            return Err(self.away().into());
+        }
+        self.keys_shared_with(keys).map(drop)
+    }
+
+    /// The keys in it, one of which has to be of these.
+    fn keys_shared_with(&self, keys: &[VerifierKey]) -> Result<Vec<VerifierKey>, CopyError> {
+        let all = self.files.log_keys()?;
+        if all.iter().any(|key| keys.contains(key)) {
+            Ok(all)
+        } else {
+            Err(self.foreign("its log-keys are others than this log's".to_owned()))
+        }
     }
 
     /// Writes a file; one that is there already stays, and has to be the same.

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The log's public keys, a line each.
 const KEYS: &str = "log-keys";
+/// How many bytes of them are read.
+const KEYS_LIMIT: u64 = 1 << 20;
 /// Checkpoints beside the newest, by their sizes.
 const CHECKPOINTS: &str = "checkpoints";
 const DETAILS: &str = "details";
@@ -48,7 +50,9 @@ impl ExportedLog {
     /// [`ExportError`]: there are none to be read.
     pub fn log_keys(&self) -> Result<Vec<VerifierKey>, ExportError> {
         let path = self.folder.join(KEYS);
-        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+        let none = || io::Error::from(io::ErrorKind::NotFound);
+        let text = self.read_file(KEYS, KEYS_LIMIT)?.ok_or_else(|| failed("open", &path)(none()))?;
+        let text = String::from_utf8_lossy(&text);
         let keys: Result<Vec<VerifierKey>, _> = text.lines().map(VerifierKey::parse).collect();
         let keys = keys.map_err(|source| ExportError::Keys { path, source })?;
         if lines(&keys) == text {
@@ -62,14 +66,16 @@ impl ExportedLog {
         ExportError::Damaged { folder: self.folder.clone(), what }
     }
 
-    pub(crate) fn has_log_keys(&self) -> bool {
-        self.holds(KEYS)
+    /// Whether the log's keys are there. That a disk does not say it is another thing than that they are not.
+    pub(crate) fn has_log_keys(&self) -> Result<bool, ExportError> {
+        let path = self.folder.join(KEYS);
+        path.try_exists().map_err(failed("look for", &path))
     }
 
     /// Writes the log's keys, beside those that are there already: what is kept may be signed by them.
     pub(super) fn add_log_keys(&self, keys: &[VerifierKey]) -> Result<(), ExportError> {
         // Before anything was published, whatever is there is of a run that was interrupted.
-        let published = self.is_published() && self.has_log_keys();
+        let published = self.is_published() && self.has_log_keys()?;
         let mut all = if published { self.log_keys()? } else { Vec::new() };
         all.extend(keys.iter().filter(|key| !all.contains(key)).cloned().collect::<Vec<_>>());
         self.write(KEYS, lines(&all).as_bytes())
@@ -146,12 +152,13 @@ impl ExportedLog {
         self.write(&Self::kept_name(size), note.as_bytes())
     }
 
-    /// Makes the folder, for its owner alone.
+    /// Makes the folder, for its owner alone, and those above it that are not there; their names are on the disk when this returns.
     pub(crate) fn make(&self) -> Result<(), ExportError> {
-        let new = !self.folder.is_dir();
+        let new =
+            self.folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()).count();
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(failed("make", &self.folder))?;
-        if new { self.sync("..") } else { Ok(()) }
+        (1..=new).try_for_each(|above| self.sync(&"../".repeat(above)))
     }
 
     /// Writes a file that is never changed: it and its name are on the disk when this returns. One that is there stays as it is;
@@ -180,7 +187,10 @@ impl ExportedLog {
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder).map_err(failed("make", folder))?;
         }
-        let written = File::create(&from).and_then(|mut file| {
+        // What an interrupted run has left goes first. Never is a link followed that somebody has put there: he would say what is
+        // written over.
+        self.remove(&format!("{name}{UNFINISHED}"))?;
+        let written = File::create_new(&from).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
         });

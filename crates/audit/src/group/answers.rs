@@ -31,6 +31,7 @@ pub(super) enum Ready {
     TreeHead(Answer<Option<TreeHead>>, Option<TreeHead>),
     Checkpoint(Answer<()>),
     Erased(Answer<()>),
+    Mended(Answer<()>),
     Flush(Answer<()>),
 }
 
@@ -54,6 +55,7 @@ impl Answers {
                 | Ready::Seal { .. }
                 | Ready::Checkpoint(_)
                 | Ready::Erased(_)
+                | Ready::Mended(_)
                 | Ready::Flush(_) => {}
             }
         }
@@ -70,7 +72,7 @@ impl Answers {
                 Ready::Change(answer, result) => drop(answer.send(result)),
                 Ready::Seal { answer, result, .. } => drop(answer.send(result)),
                 Ready::TreeHead(answer, head) => drop(answer.send(Ok(head))),
-                Ready::Checkpoint(answer) | Ready::Erased(answer) | Ready::Flush(answer) => {
+                Ready::Checkpoint(answer) | Ready::Erased(answer) | Ready::Mended(answer) | Ready::Flush(answer) => {
                     drop(answer.send(Ok(())));
                 }
             }

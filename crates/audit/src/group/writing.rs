@@ -1,6 +1,7 @@
 //! What is written for each request of a group, in its order.
 
 use super::answers::{Answers, Ready};
+use crate::archive::MendedTile;
 use crate::erase::Erasure;
 use crate::growing::Growing;
 use crate::log::RecordError;
@@ -70,6 +71,12 @@ impl Writing<'_> {
                         Erasure::Remove { indexes } => self.transaction.remove_emptied(&indexes)?,
                     }
                     self.answers.ready.push(Ready::Erased(answer));
+                }
+                Request::Mend { tiles, answer } => {
+                    for MendedTile { index, hashes } in tiles {
+                        self.transaction.put_tile(0, index, &hashes)?;
+                    }
+                    self.answers.ready.push(Ready::Mended(answer));
                 }
                 Request::Archive { first, answer } => self.answers.archive.push((first, answer)),
                 Request::RemakeTree { answer } => self.answers.remake_tree.push(answer),

@@ -2,7 +2,7 @@
 //! the archive, which a record has said before.
 
 use super::{Log, RecordError};
-use crate::archive::Copied;
+use crate::archive::{Copied, MendedTile};
 use crate::checkpoint::SignedCheckpoint;
 use crate::erase::{EraseStep, Erasure};
 use crate::growing::TreeHead;
@@ -18,6 +18,15 @@ impl Log {
     /// [`RecordError::Closed`].
     pub async fn tree_head(&self) -> Result<Option<TreeHead>, RecordError> {
         self.ask(|answer| Request::TreeHead { answer }).await
+    }
+
+    /// Puts the hashes of archived leaves back that the archive gives, as `by` says. The tiles above them are as they were: see
+    /// [`Self::remake_tree`].
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub async fn mend(&self, _by: &Recorded, tiles: Vec<MendedTile>) -> Result<(), RecordError> {
+        self.ask(|answer| Request::Mend { tiles, answer }).await
     }
 
     /// Makes the tree of the log again from the leaves, 16,384 at a time; as `by` says. Nothing else is

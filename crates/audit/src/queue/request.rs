@@ -1,6 +1,7 @@
 //! What is asked of the writing thread, by somebody who waits for the answer.
 
 use super::Delivery;
+use crate::archive::MendedTile;
 use crate::erase::Erasure;
 use crate::growing::TreeHead;
 use crate::log::RecordError;
@@ -51,6 +52,11 @@ pub(crate) enum Request {
         first: u64,
         answer: Answer<bool>,
     },
+    /// Puts hashes of archived leaves back.
+    Mend {
+        tiles: Vec<MendedTile>,
+        answer: Answer<()>,
+    },
     /// Makes the tree again from the leaves. How many of its tiles were not theirs.
     RemakeTree {
         answer: Answer<u64>,
@@ -75,6 +81,7 @@ impl Request {
             | Self::Checkpoint { .. }
             | Self::Erase { .. }
             | Self::Archive { .. }
+            | Self::Mend { .. }
             | Self::RemakeTree { .. }
             | Self::EmptyWal { .. }
             | Self::Flush { .. } => (0, 0),

@@ -30,7 +30,7 @@ pub fn node_hash(left: &Sha256Hash, right: &Sha256Hash) -> Sha256Hash {
 
 /// The root over these subtrees, all of one height but the last, which may be lower: a tree splits at the largest power
 /// of two below its size, and so its subtrees group as single leaves would. `None` where there are none.
-pub(super) fn root_over(subtrees: &[Sha256Hash]) -> Option<Sha256Hash> {
+pub(crate) fn root_over(subtrees: &[Sha256Hash]) -> Option<Sha256Hash> {
     match subtrees {
         [] => None,
         [one] => Some(*one),

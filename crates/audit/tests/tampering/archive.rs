@@ -24,7 +24,7 @@ async fn made() -> (Made, SignedCheckpoint) {
     (made, checkpoint)
 }
 
-async fn archived(folder: &Path) -> (Made, Archive) {
+pub async fn archived(folder: &Path) -> (Made, Archive) {
     let (mut made, checkpoint) = made().await;
     let archive = Archive::at(folder);
     let copied = made.copy(&archive, &checkpoint, LATER).unwrap().unwrap();
@@ -207,6 +207,49 @@ async fn what_is_there_already_has_to_be_the_same() {
     let mut copying = Archive::at(&folder.path().join("a")).begin(&made.reader, &checkpoint, keys).unwrap();
     while copying.copy_next(LATER).unwrap() {}
     assert_eq!(std::fs::read_to_string(folder.path().join("a/log-keys")).unwrap().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_written_where_an_archive_has_gone_or_been_taken_meanwhile() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (made, checkpoint) = made().await;
+    let (here, away) = (folder.path().join("here"), folder.path().join("away"));
+    let archive = Archive::at(&here);
+    let begun = || archive.begin(&made.reader, &checkpoint, made.keys()).unwrap();
+    // An empty folder in its place, as where a share was mounted: between two tiles, and before the end.
+    for tiles in [1, 2] {
+        let mut copying = begun();
+        for _ in 0..tiles {
+            assert!(copying.copy_next(LATER).unwrap());
+        }
+        std::fs::rename(&here, &away).unwrap();
+        std::fs::create_dir(&here).unwrap();
+        let error =
+            if tiles == 1 { copying.copy_next(LATER).map(drop) } else { copying.finish().map(drop) }.unwrap_err();
+        assert!(matches!(error, CopyError::Archive(ArchiveError::Away { .. })), "{error:?}");
+        assert_eq!(files(&here).len(), 0);
+        std::fs::remove_dir(&here).unwrap();
+        std::fs::rename(&away, &here).unwrap();
+    }
+    // Another log has put its keys there.
+    let mut copying = begun();
+    assert!(copying.copy_next(LATER).unwrap());
+    let keys = std::fs::read(here.join("log-keys")).unwrap();
+    let other = crate::notaries::Notary::log("log.example/chancery", 2).key;
+    std::fs::write(here.join("log-keys"), format!("{other}\n")).unwrap();
+    let error = copying.copy_next(LATER).unwrap_err();
+    assert!(matches!(error, CopyError::Foreign { .. }), "{error:?}");
+    std::fs::write(here.join("log-keys"), keys).unwrap();
+    // What is not finished has a name that anybody can guess who may write there: no link by it is followed.
+    let victim = folder.path().join("victim");
+    std::fs::write(&victim, "as it was").unwrap();
+    std::fs::remove_file(here.join("tile/entries/001")).unwrap();
+    std::os::unix::fs::symlink(&victim, here.join("tile/entries/001.unfinished")).unwrap();
+    assert_eq!(made.copy(&archive, &checkpoint, LATER).unwrap().unwrap().tiles(), 2);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "as it was");
+    // Folders above it are made, too.
+    let deep = Archive::at(&folder.path().join("a/b/c"));
+    assert_eq!(made.copy(&deep, &checkpoint, LATER).unwrap().unwrap().tiles(), 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::notaries::Notary;
 use crate::support::{act, intent, outcome, start};
-use chancery_audit::archive::{Archive, Copied, CopyError};
+use chancery_audit::archive::{Archive, Copied, CopyError, Mending};
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::export::{Exported, ExportedLog, export_database};
 use chancery_audit::note::VerifierKey;
@@ -118,6 +118,16 @@ impl Made {
         for first in copied.firsts() {
             assert!(self.log.archive(&changed.recorded, copied, first).await.unwrap(), "{first}");
         }
+    }
+
+    /// Puts hashes of archived leaves back, and makes the tree again, as `chancery state check` does.
+    pub async fn mend(&mut self, mut mending: Mending) -> Result<u64, StoreError> {
+        let changed = self.log.note(self.epoch, act(false)).await.unwrap();
+        while mending.tiles() > 0 {
+            let tiles = mending.read()?;
+            self.log.mend(&changed.recorded, tiles).await.unwrap();
+        }
+        Ok(self.log.remake_tree(&changed.recorded).await.unwrap())
     }
 
     /// Verifies the database with its archive, as `chancery audit verify` does.

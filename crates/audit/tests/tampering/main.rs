@@ -16,6 +16,7 @@ mod export;
 #[path = "../transparency/growing.rs"]
 mod growing;
 mod made;
+mod mended;
 #[allow(dead_code, reason = "shared with the tests of the formats")]
 #[path = "../transparency/notaries.rs"]
 mod notaries;

@@ -6,7 +6,7 @@ use chancery_audit::{Anchor, StateRoot};
 use chancery_model::Sha256Hash;
 use chancery_store::{Seal, State};
 
-use super::log::Thoroughness;
+use super::log::{Thoroughness, WrongTiles};
 use super::refusal::{RowFinding, StateRefusal};
 use super::rows::{locate, twice};
 use super::secret::{Named, named};
@@ -22,9 +22,9 @@ pub(super) struct Examined {
     pub key: Option<StateKey>,
     /// What is wrong. Nothing, and no key: the state was never sealed.
     pub found: Vec<StateRefusal>,
-    /// How many tiles of the log's tree are not those of its leaves, as far as it was looked at. That alone is not wrong with
-    /// the state: they are made again.
-    pub wrong_tiles: u64,
+    /// Tiles of the log's tree that are not those of its leaves, as far as it was looked at. That alone is not wrong with the
+    /// state: they are made again.
+    pub wrong_tiles: WrongTiles,
 }
 
 impl StateKeeper {
@@ -44,7 +44,7 @@ impl StateKeeper {
         if next_index < leaves {
             self.name_rows(state, &mut found).await?;
             // What is recorded would have to take a place that is taken, the use of the secret, too.
-            return Ok(Examined { root, hash, key: None, found, wrong_tiles: 0 });
+            return Ok(Examined { root, hash, key: None, found, wrong_tiles: WrongTiles::default() });
         }
         let named = named(state);
         let mut secrets = match (&state.seal, &named) {
@@ -82,7 +82,7 @@ impl StateKeeper {
         let wrong_tiles = if leaves == next_index {
             self.compare_log(state, anchor.as_ref(), thoroughness, &mut found).await?
         } else {
-            0
+            WrongTiles::default()
         };
         Ok(Examined { root, hash, key, found, wrong_tiles })
     }

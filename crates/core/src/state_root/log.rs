@@ -1,18 +1,21 @@
 //! The log is held to what was said of it: to the newest checkpoint in the database, to the newest that witnesses have
 //! cosigned, to the one that was shown last, to the one in the anchor, and to the root that the anchor has over all of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use chancery_audit::archive::{Doubt, Mending, walk_with_archive};
 use chancery_audit::checkpoint::SignedCheckpoint;
 use chancery_audit::note::{KeyName, SignatureKind, VerifierKey};
 use chancery_audit::tree::TileError;
-use chancery_audit::{Anchor, VoidCheckpoints, kept_tree, walk_leaves};
+use chancery_audit::{Anchor, TreeHead, VoidCheckpoints, WalkedLeaves, kept_tree, walk_leaves};
 use chancery_crypto::PublicKey;
 use chancery_model::{Algorithm, Sha256Hash};
 use chancery_store::{CheckpointRow, Epoch, Reader, State, StoreError};
 
 use super::refusal::StateRefusal;
 use super::{StateKeeper, Trouble};
+use crate::archive::{PATIENCE, patiently, silent, why};
 use crate::checkpoints::log_key_name;
 use crate::{Error, details};
 
@@ -23,6 +26,15 @@ pub(super) enum Thoroughness {
     Tiles,
     /// By all of its leaves, and each tile by them.
     Leaves,
+}
+
+/// What of the log's tree is not as it should be, and can be made again.
+#[derive(Debug, Default)]
+pub(super) struct WrongTiles {
+    /// How many tiles are not those of the leaves.
+    pub count: u64,
+    /// The hashes of archived leaves that are to be put back first; `None` where those that are kept do.
+    mending: Option<Mending>,
 }
 
 /// What was said of the log: the root over its first leaves.
@@ -41,15 +53,15 @@ enum Place {
 }
 
 impl StateKeeper {
-    /// Compares the log with what was said of it. The token is not asked. How many tiles of its tree are not those of its
-    /// leaves, as far as it was looked at; where only they are wrong, nothing is wrong with the log.
+    /// Compares the log with what was said of it. The token is not asked. What is not as it should be of its tree, as far as it
+    /// was looked at; where that is all, nothing is wrong with the log.
     pub(super) async fn compare_log(
         &self,
         state: &State,
         anchor: Option<&Anchor>,
         thoroughness: Thoroughness,
         found: &mut Vec<StateRefusal>,
-    ) -> Result<u64, Error> {
+    ) -> Result<WrongTiles, Error> {
         let keys = log_keys(state);
         // What is wrong with the anchor as such was said.
         let anchor = if found.iter().any(StateRefusal::is_of_the_anchor) { None } else { anchor.cloned() };
@@ -82,19 +94,74 @@ impl StateKeeper {
             if let Some((size, root)) = anchored.and_then(|anchor| Some((anchor.next_index, anchor.log_root?))) {
                 said.push(Said { place: Place::Anchor(path), size, root });
             }
-            let (forks, wrong_tiles) = hold_to(&reader, leaves, said, thoroughness)?;
-            found.extend(forks);
-            Ok::<_, StoreError>((found, wrong_tiles))
+            let walked = hold_to(&reader, leaves, &said, thoroughness)?;
+            Ok::<_, StoreError>((said, found, walked, reader.archived()?))
         });
-        let (compared, wrong_tiles) = compared.await??;
+        let (said, compared, walked, archived) = compared.await??;
         found.extend(compared);
-        Ok(wrong_tiles)
+        let Some(mut walked) = walked else { return Ok(WrongTiles::default()) };
+        let mut mending = None;
+        if said.iter().any(|one| !one.is_of(&walked))
+            // Nothing is archived that was not signed: to what else could it be held?
+            && let Some(signed) = newest_signed(&said).filter(|signed| (1..=signed.size).contains(&archived))
+        {
+            match self.walk_with_archive(leaves, &said, signed).await? {
+                Some(with) if with.0.roots.get(&signed.size) == Some(&Some(signed.root)) => {
+                    (walked, mending) = (with.0, Some(with.1));
+                }
+                Some((_, with)) => found.extend(with.doubt().map(|Doubt { records: (first, last), why: error }| {
+                    StateRefusal::ArchivedHashes { first: *first, last: *last, why: why(error) }
+                })),
+                None => {
+                    let why = why(&silent(self.archive.as_ref()));
+                    found.push(StateRefusal::ArchivedHashes { first: 0, last: archived - 1, why });
+                }
+            }
+        }
+        found.extend(differing(said, &walked));
+        Ok(WrongTiles { count: walked.wrong_tiles, mending })
     }
 
-    /// Makes the tree of the log again from its leaves, on the record. How many tiles were not theirs.
-    pub(super) async fn remake_tiles(&self, epoch: Epoch) -> Result<u64, Trouble> {
+    /// Walks the leaves once more, with the archive's where the hashes in the database are not what was signed; `None` where
+    /// the archive does not answer.
+    async fn walk_with_archive(
+        &self,
+        leaves: u64,
+        said: &[Said],
+        signed: TreeHead,
+    ) -> Result<Option<(WalkedLeaves, Mending)>, Error> {
+        let (reader, archive, sizes) = (self.reader.clone(), self.archive.clone(), sizes(said));
+        let walk = move |step: &dyn Fn()| walk_with_archive(&reader, archive.as_ref(), signed, leaves, &sizes, step);
+        Ok(patiently(PATIENCE, walk).await?.transpose()?)
+    }
+
+    /// Makes the tree of the log again from its leaves, on the record; before, the hashes of archived leaves are put back that
+    /// were found to be missing. How many tiles were not as they should be.
+    pub(super) async fn remake_tiles(&self, epoch: Epoch, wrong: WrongTiles) -> Result<u64, Trouble> {
         let recorded = self.log.note(epoch, details::tree_remade()).await?.recorded;
-        let remade = self.log.remake_tree(&recorded).await?;
+        let mut remade = 0;
+        let mut mending = wrong.mending.unwrap_or_default();
+        // Outside of the writing thread, which never waits for an archive.
+        while mending.tiles() > 0 {
+            let read = move |_: &dyn Fn()| {
+                let tiles = mending.read()?;
+                Ok((mending, tiles))
+            };
+            let tiles;
+            let read = patiently(PATIENCE, read).await?;
+            let late = || Err(StoreError::Archived { index: 0, source: silent(self.archive.as_ref()) });
+            (mending, tiles) = read.unwrap_or_else(late).map_err(Error::from)?;
+            remade += tiles.len() as u64;
+            self.log.mend(&recorded, tiles).await?;
+        }
+        if remade > 0 {
+            tracing::warn!(
+                tiles = remade,
+                record = recorded.index(),
+                "the hashes of archived leaves in the database were not what was signed, and were made again from the archive"
+            );
+        }
+        remade += self.log.remake_tree(&recorded).await?;
         if remade > 0 {
             tracing::warn!(
                 tiles = remade,
@@ -163,31 +230,47 @@ fn said_by(keys: &[PublicKey], leaves: u64, place: Place, note: &str) -> Result<
     Ok(Said { place, size, root })
 }
 
-/// What the log is not, of what was said of it; and how many tiles are not those of its leaves. Where a root differs, the tiles
-/// that it was made of are believed no further than the leaves bear them out.
+/// What the leaves say of the sizes that something was said of; `None` where the tiles say what was said, and that is enough.
+/// Where a root differs, the tiles that it was made of are believed no further than the leaves bear them out.
 fn hold_to(
     reader: &Reader,
     leaves: u64,
-    said: Vec<Said>,
+    said: &[Said],
     thoroughness: Thoroughness,
-) -> Result<(Vec<StateRefusal>, u64), StoreError> {
+) -> Result<Option<WalkedLeaves>, StoreError> {
     let mut same = thoroughness == Thoroughness::Tiles;
-    for one in &said {
+    for one in said {
         same = same && kept_root(reader, one.size)? == Some(one.root);
     }
-    if same {
-        return Ok((Vec::new(), 0));
+    if same { Ok(None) } else { walk_leaves(reader, leaves, &sizes(said)).map(Some) }
+}
+
+fn sizes(said: &[Said]) -> BTreeSet<u64> {
+    said.iter().map(|one| one.size).collect()
+}
+
+impl Said {
+    fn is_of(&self, walked: &WalkedLeaves) -> bool {
+        walked.roots.get(&self.size) == Some(&Some(self.root))
     }
-    let walked = walk_leaves(reader, leaves, &said.iter().map(|one| one.size).collect())?;
+}
+
+/// The largest tree that the log's key has signed, of those that were compared.
+fn newest_signed(said: &[Said]) -> Option<TreeHead> {
+    let signed = said.iter().filter(|one| !matches!(one.place, Place::Anchor(_)));
+    signed.max_by_key(|one| one.size).map(|one| TreeHead { size: one.size, root: one.root })
+}
+
+/// What the log is not, of what was said of it.
+fn differing(said: Vec<Said>, walked: &WalkedLeaves) -> impl Iterator<Item = StateRefusal> {
     let mut wrong = said;
-    wrong.retain(|one| walked.roots.get(&one.size) != Some(&Some(one.root)));
+    wrong.retain(|one| !one.is_of(walked));
     let of_the_anchor = wrong.iter().any(|one| matches!(one.place, Place::Anchor(_)));
-    let refusals = wrong.into_iter().filter_map(|Said { place, size, .. }| match place {
+    wrong.into_iter().filter_map(move |Said { place, size, .. }| match place {
         Place::AnchoredCheckpoint(_) if of_the_anchor => None,
         Place::Checkpoint(place) | Place::AnchoredCheckpoint(place) => Some(StateRefusal::LogForks { place, size }),
         Place::Anchor(path) => Some(StateRefusal::OtherLog { path, size }),
-    });
-    Ok((refusals.collect(), walked.wrong_tiles))
+    })
 }
 
 /// The root by the tiles; `None` where they have none.

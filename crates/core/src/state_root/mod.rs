@@ -25,6 +25,7 @@ pub(crate) use standing::needs_no_checked_state;
 
 use std::path::PathBuf;
 
+use chancery_audit::archive::Archive;
 use chancery_audit::{Log, RecordError, StateRoot, VoidCheckpoints};
 use chancery_hsm::{HsmFailure, Token};
 use chancery_model::Id;
@@ -41,6 +42,8 @@ pub(crate) struct StateKeeper {
     pub reader: Reader,
     /// Where the anchor is.
     pub anchor: PathBuf,
+    /// Where the leaves of old records are: for hashes of theirs that the database has lost.
+    pub archive: Option<Archive>,
 }
 
 /// Why the state is not held to its seal.
@@ -73,8 +76,8 @@ impl StateKeeper {
         if !examined.found.is_empty() {
             return Err(Trouble::Refused(self.refuse(state, examined.found).await));
         }
-        if examined.wrong_tiles > 0 {
-            self.remake_tiles(state.epoch).await?;
+        if examined.wrong_tiles.count > 0 {
+            self.remake_tiles(state.epoch, examined.wrong_tiles).await?;
         }
         match examined.key {
             Some(key) => {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use chancery_audit::archive::Archive;
 use chancery_audit::{Hex, Log, NewSeal, RecordError, RowStatement};
 use chancery_hsm::{HsmFailure, Token};
 use chancery_model::{Id, Sha256Hash};
@@ -112,10 +113,17 @@ impl From<Trouble> for StateError {
 
 impl StateDesk {
     /// `token` is that of the system ring, with its id in the configuration; `anchor` is where the anchor is kept, as the log
-    /// knows it, too.
+    /// knows it, too; `archive`, which the reader takes old leaves from, is asked for hashes of theirs that are lost.
     #[must_use]
-    pub const fn new(token_id: Id, token: Token, log: Log, reader: Reader, anchor: PathBuf) -> Self {
-        Self { keeper: StateKeeper { token, token_id, log, reader, anchor } }
+    pub const fn new(
+        token_id: Id,
+        token: Token,
+        log: Log,
+        reader: Reader,
+        anchor: PathBuf,
+        archive: Option<Archive>,
+    ) -> Self {
+        Self { keeper: StateKeeper { token, token_id, log, reader, anchor, archive } }
     }
 
     /// Looks at the state, and at all leaves of the log; what is wrong is recorded. Where nothing is but tiles of the log's tree,
@@ -129,8 +137,8 @@ impl StateDesk {
         let (mut found, mut tiles_remade) = (Vec::new(), 0);
         if !examined.found.is_empty() {
             found = self.keeper.refuse(&state, examined.found).await.found;
-        } else if examined.wrong_tiles > 0 {
-            tiles_remade = self.keeper.remake_tiles(state.epoch).await?;
+        } else if examined.wrong_tiles.count > 0 {
+            tiles_remade = self.keeper.remake_tiles(state.epoch, examined.wrong_tiles).await?;
         }
         let lost = self.keeper.lost_keys(&state).await?.keys;
         Ok(StateReport { tiles_remade, ..report(&state, examined.hash, found, lost) })
@@ -167,7 +175,7 @@ impl StateDesk {
         // before a restore would be ahead of what was restored and accepted since.
         let database = Some(chancery_crypto::new_uid().map_err(|error| StateError::State(error.into()))?);
         // What is signed from now on is the log as its leaves are: of the tree nothing is believed.
-        report.tiles_remade = self.keeper.remake_tiles(state.epoch).await?;
+        report.tiles_remade = self.keeper.remake_tiles(state.epoch, examined.wrong_tiles).await?;
         let void_checkpoints = self.keeper.void_checkpoints(&state).await.map_err(StateError::State)?;
         // What is sealed is what was looked at, in one transaction with the acceptance.
         match examined.key {

@@ -167,6 +167,20 @@ pub enum StateRefusal {
         /// Over how many records it was signed.
         size: u64,
     },
+    /// Hashes of archived leaves are not what was signed, and the archive does not give them.
+    #[error(
+        "the hashes that the database keeps of the archived records {first} to {last} do not lead to what was signed, and the \
+         archive does not give them again: {why}. Where nothing else is wrong, bring it back as it was, and `chancery state \
+         check` mends them"
+    )]
+    ArchivedHashes {
+        /// The first record of the first such tile.
+        first: u64,
+        /// The last.
+        last: u64,
+        /// What is wrong with the archive.
+        why: String,
+    },
     /// The checkpoint is none of this log's.
     #[error("the checkpoint {place} is not one that this log's key signed: {why}")]
     CheckpointNotOurs {
