@@ -473,9 +473,12 @@ async fn a_stream_has_its_callers_deadline_and_each_message_the_services() {
         unbounded.send(&number.to_string(), &key, b"m").await;
     }
     let begun = Instant::now();
-    for (id, answer) in unbounded.take(5).await {
-        assert_eq!(answer.reason(), Some("DEADLINE_EXCEEDED"), "{id}");
-    }
+    // The first that overran its deadline has the worker replaced, and of those behind it nobody knows what the token did.
+    let reasons: Vec<_> =
+        unbounded.take(5).await.iter().map(|(_, answer)| answer.reason().map(str::to_owned)).collect();
+    let late = |reason: &Option<String>| reason.as_deref() == Some("DEADLINE_EXCEEDED");
+    let lost = |reason: &Option<String>| reason.as_deref() == Some("TOKEN_OUTCOME_UNKNOWN");
+    assert!(reasons.iter().any(late) && reasons.iter().all(|reason| late(reason) || lost(reason)), "{reasons:?}");
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     until("the worker is replaced", async || match unbounded.sign("again", &key, b"m").await {
         Answer::Signed(_) => Some(()),
