@@ -474,8 +474,7 @@ async fn a_stream_has_its_callers_deadline_and_each_message_the_services() {
     }
     let begun = Instant::now();
     // The first that overran its deadline has the worker replaced, and of those behind it nobody knows what the token did.
-    let reasons: Vec<_> =
-        unbounded.take(5).await.iter().map(|(_, answer)| answer.reason().map(str::to_owned)).collect();
+    let reasons: Vec<_> = unbounded.take(5).await.values().map(|answer| answer.reason().map(str::to_owned)).collect();
     let late = |reason: &Option<String>| reason.as_deref() == Some("DEADLINE_EXCEEDED");
     let lost = |reason: &Option<String>| reason.as_deref() == Some("TOKEN_OUTCOME_UNKNOWN");
     assert!(reasons.iter().any(late) && reasons.iter().all(|reason| late(reason) || lost(reason)), "{reasons:?}");
