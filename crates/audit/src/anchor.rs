@@ -22,6 +22,8 @@ const WITHOUT_LOG_ROOT: u32 = 1;
 
 /// How often it is written for records alone.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long the last one may take.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// How far a database had come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,11 +218,18 @@ impl AnchorKeeper {
 }
 
 impl Drop for AnchorKeeper {
-    /// Writes the last one before it goes.
+    /// Writes the last one before it goes. A disk that does not answer is not waited for: no record may wait for it, nor a stop.
     fn drop(&mut self) {
         self.shared.lock().stopping = true;
         self.shared.wake.notify_one();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        let Some(thread) = self.thread.take() else { return };
+        let end = Instant::now() + LEAVING;
+        while !thread.is_finished() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !thread.is_finished() {
+            tracing::error!(path = %self.shared.path.display(), "the anchor is not written: its disk does not answer");
+        } else if thread.join().is_err() {
             tracing::error!("the thread that keeps the anchor panicked");
         }
     }
@@ -336,6 +345,23 @@ mod tests {
         let before = text.replace("\"format\":2", "\"format\":1").replace(&root, "");
         std::fs::write(&path, &before).unwrap();
         assert_eq!(Anchor::read(&path).unwrap(), Some(Anchor { log_root: None, ..anchor(5) }));
+    }
+
+    /// A pipe that nobody reads takes the place of a share whose server has gone: to open it takes for ever.
+    #[test]
+    fn a_disk_that_does_not_answer_holds_up_no_end() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.anchor");
+        assert!(std::process::Command::new("mkfifo").arg(beside(&path)).status().unwrap().success());
+        let keeper = AnchorKeeper::start(path.clone(), None, Arc::new(watch::Sender::new(None))).unwrap();
+        keeper.keep(to_anchor(1), true);
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(keeper);
+            ended.send(()).unwrap();
+        });
+        end.recv_timeout(LEAVING + Duration::from_secs(60)).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn write_groups(
         let (intents, records) = group.count();
         let begun = Instant::now();
         let mut answers = group::commit(writer, &queue.settings.instance, &mut buffer, &mut sealing, &mut tree, group)
-            .inspect_err(|_| sealing.abandon())?;
+            .inspect_err(|error| fail(&sealing, queue, error))?;
         let took = begun.elapsed();
         queue.written(places);
         if let Some(next_index) = answers.next_index {
@@ -76,22 +76,28 @@ fn write_groups(
             observer.tell(GroupWritten { intents, records, took });
         }
         for (first, answer) in archive {
-            let emptied = writer.empty_leaves(first).inspect_err(|_| sealing.abandon())?;
+            let emptied = writer.empty_leaves(first).inspect_err(|error| fail(&sealing, queue, error))?;
             drop(answer.send(Ok(emptied)));
         }
         for answer in remake_tree {
-            let remade = tree.remake(writer).inspect_err(|_| sealing.abandon())?;
+            let remade = tree.remake(writer).inspect_err(|error| fail(&sealing, queue, error))?;
             drop(answer.send(Ok(remade)));
         }
         // Who waited has an answer. That it failed is no matter of what is durable, but of what may still be written.
         if empty_wal.is_empty() {
-            writer.checkpoint_if_due().inspect_err(|_| sealing.abandon())?;
+            writer.checkpoint_if_due().inspect_err(|error| fail(&sealing, queue, error))?;
         } else {
-            let empty = writer.empty_wal().inspect_err(|_| sealing.abandon())?;
+            let empty = writer.empty_wal().inspect_err(|error| fail(&sealing, queue, error))?;
             empty_wal.into_iter().for_each(|answer| drop(answer.send(Ok(empty))));
         }
     }
     Ok(())
+}
+
+/// Closes the record at once, and not when the sealing is gone: the anchor may be on a disk that does not answer any more.
+fn fail(sealing: &Sealing, queue: &Queue, error: &StoreError) {
+    sealing.abandon();
+    queue.close(&chain(error));
 }
 
 /// An error with its causes, in one line.

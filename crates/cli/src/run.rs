@@ -38,11 +38,11 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::State(command) => to_the_end(command.run(&mut stdout)),
         Command::Scan(command) => command.run(&mut stdout),
         Command::Init(command) => command.run(&mut stdout),
-        Command::Witness(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
+        Command::Witness(command) => to_the_end(command.run(&mut stdout)),
         // The service and the load on it spread over threads; a call has one answer to wait for.
         Command::Bootstrap(command) => runtime(Builder::new_current_thread())?.block_on(command.run(&mut stdout)),
         Command::Serve(command) => to_the_end(command.run()),
-        Command::Dev(command) => runtime(Builder::new_multi_thread())?.block_on(command.run(&mut stdout)),
+        Command::Dev(command) => to_the_end(command.run(&mut stdout)),
         Command::Bench(Calling { command, output, connection }) => {
             let out = &mut output.to(&mut stdout);
             runtime(Builder::new_multi_thread())?.block_on(command.run(&connection, out, &mut io::stderr()))

@@ -129,7 +129,12 @@ impl Client {
         let invalid = |error| RequestError::Connect(io::Error::new(io::ErrorKind::InvalidInput, error));
         let tls = match (self.url.is_https(), &self.authorities) {
             (false, _) => None,
-            (true, Some(authorities)) => Some(tls(authorities)?),
+            (true, Some(authorities)) => {
+                let authorities = authorities.clone();
+                // Beside the runtime: the file may be on a share that does not answer.
+                let read = tokio::task::spawn_blocking(move || tls(&authorities)).await;
+                Some(read.map_err(|error| RequestError::Connect(io::Error::other(error)))??)
+            }
             (true, None) => {
                 let error = "no authorities are given whose certificates are to be believed";
                 return Err(RequestError::Connect(io::Error::new(io::ErrorKind::InvalidInput, error)));

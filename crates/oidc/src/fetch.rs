@@ -39,7 +39,11 @@ pub(crate) async fn fetch(url: &HttpsUrl, authorities: &Path, token: Option<&Pat
         .body(Default::default())
         .map_err(|error| RequestError::Http(error.into()))?;
     if let Some(token) = token {
-        request.headers_mut().insert(AUTHORIZATION, authorization(token)?);
+        let path = token.to_owned();
+        // Beside the runtime: the file may be on a share that does not answer.
+        let read = tokio::task::spawn_blocking(move || authorization(&path)).await;
+        let value = read.map_err(|error| RequestError::Connect(io::Error::other(error)))??;
+        request.headers_mut().insert(AUTHORIZATION, value);
     }
     match client.send(request).await? {
         Answer { status: StatusCode::OK, body, .. } => Ok(body.into()),

@@ -315,6 +315,7 @@ impl Lane {
     /// Refills the lane, then wakes those whose replies came.
     fn complete(&self, replies: Vec<LaneReply>, set: &LaneSet, dispatch: &Dispatch) -> io::Result<()> {
         let mut answered = Vec::with_capacity(replies.len());
+        let mut out_of_step = false;
         {
             let mut state = self.lock();
             state.heard = Instant::now();
@@ -337,7 +338,10 @@ impl Lane {
                         answered.push((sent, reply));
                     }
                     None if !state.open => break,
-                    None => return Err(io::Error::other("the worker answered what nobody asked")),
+                    None => {
+                        out_of_step = true;
+                        break;
+                    }
                 }
             }
             if state.open {
@@ -359,7 +363,7 @@ impl Lane {
             // Whoever gave up does not need to know.
             let _gone = waiting.send(end);
         }
-        Ok(())
+        if out_of_step { Err(io::Error::other("the worker answered what nobody asked")) } else { Ok(()) }
     }
 
     pub(super) fn close(&self) {

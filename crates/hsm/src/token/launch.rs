@@ -4,7 +4,7 @@ use crate::settings::LANE_DEPTH;
 use crate::wire::{
     CONTROL_FD, MAX_LANE_FRAME_BYTES, Started, Task, TokenAddress, control_length, decode_control, encode_control,
 };
-use crate::{DELICATE_GRACE, HsmError, HsmErrorKind, TokenSettings, WorkerCommand};
+use crate::{DELICATE_GRACE, HsmError, HsmErrorKind, ORDERLY_GRACE, TokenSettings, WorkerCommand};
 use command_fds::{CommandFdExt, FdMapping};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,7 +116,8 @@ pub(crate) async fn see_off(mut child: Child, grace: Duration) -> Option<std::pr
     if let Err(error) = child.start_kill() {
         tracing::warn!(worker = pid, %error, "killing a worker failed");
     }
-    child.wait().await.ok()
+    // In a driver that does not let go of it nobody can end it. Its successor is told that it still holds the token.
+    timeout(grace.max(ORDERLY_GRACE), child.wait()).await.ok()?.ok()
 }
 
 /// Sends a control frame.

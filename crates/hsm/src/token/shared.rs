@@ -106,33 +106,44 @@ impl Shared {
 
     /// Takes the token from state to state, and says so once. `detail` is for the log.
     pub(super) fn happened(&self, happening: Happening, detail: &str) {
-        let mut state = self.state();
-        self.health.send_if_modified(|health| {
-            let now = Standing { state: health.state, cause: health.cause };
-            let then = after(now, happening);
-            if then == now {
-                return false;
+        let mut changed = None;
+        {
+            let mut state = self.state();
+            self.health.send_if_modified(|health| {
+                let now = Standing { state: health.state, cause: health.cause };
+                let then = after(now, happening);
+                if then == now {
+                    return false;
+                }
+                *state.transitions.entry((then.state, then.cause)).or_default() += 1;
+                *health = TokenHealth::now(then.state, then.cause, detail);
+                changed = Some((now, then));
+                true
+            });
+        }
+        // With nothing locked: whoever reads the log may have stopped reading.
+        if let Some((now, then)) = changed {
+            self.tell_of(now, then, detail);
+        }
+    }
+
+    fn tell_of(&self, now: Standing, then: Standing, detail: &str) {
+        let (token, from, to) = (&self.settings.id, now.state.as_str(), then.state.as_str());
+        let cause = then.cause.map(HealthCause::as_str);
+        match then.state {
+            TokenState::Starting | TokenState::Up => {
+                tracing::info!(%token, from, to, "the token has changed state");
             }
-            let (token, from, to) = (&self.settings.id, now.state.as_str(), then.state.as_str());
-            let cause = then.cause.map(HealthCause::as_str);
-            match then.state {
-                TokenState::Starting | TokenState::Up => {
-                    tracing::info!(%token, from, to, "the token has changed state")
-                }
-                TokenState::Degraded | TokenState::Recovering => {
-                    tracing::warn!(%token, from, to, cause, detail, "the token has changed state");
-                }
-                TokenState::Down if then.cause == Some(HealthCause::Stopping) => {
-                    tracing::info!(%token, from, to, cause, "the token has changed state");
-                }
-                TokenState::Down | TokenState::Latched => {
-                    tracing::error!(%token, from, to, cause, detail, "the token has changed state");
-                }
+            TokenState::Degraded | TokenState::Recovering => {
+                tracing::warn!(%token, from, to, cause, detail, "the token has changed state");
             }
-            *state.transitions.entry((then.state, then.cause)).or_default() += 1;
-            *health = TokenHealth::now(then.state, then.cause, detail);
-            true
-        });
+            TokenState::Down if then.cause == Some(HealthCause::Stopping) => {
+                tracing::info!(%token, from, to, cause, "the token has changed state");
+            }
+            TokenState::Down | TokenState::Latched => {
+                tracing::error!(%token, from, to, cause, detail, "the token has changed state");
+            }
+        }
     }
 
     /// How often the token came into each state.

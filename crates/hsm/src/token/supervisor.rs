@@ -2,7 +2,7 @@
 
 use super::breaker::BackOff;
 use super::control::{self, ControlEnd, ControlJob};
-use super::lanes::LaneSet;
+use super::lanes::{LaneSet, Stall};
 use super::launch::{Launched, launch, see_off};
 use super::shared::Shared;
 use super::state::Happening;
@@ -390,6 +390,11 @@ async fn watch(
 /// Looks how a worker is that nobody complains about.
 fn look_at(shared: &Shared, lanes: &LaneSet) {
     if lanes.is_draining() {
+        return;
+    }
+    // Also where nobody waits any more: what we ask ourselves, and what was given up, hangs all the same.
+    if lanes.stall() == Stall::Hung {
+        shared.replace(lanes, HealthCause::WorkerHung, "a call overran its deadline and its lane is silent");
         return;
     }
     lanes.look_after(&shared.dispatch);

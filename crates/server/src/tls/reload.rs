@@ -64,17 +64,30 @@ impl Reloader {
         let mut crls = CrlWatch::default();
         loop {
             crls.look(&self.tls, SystemTime::now());
-            let result = tokio::select! {
-                _ = ticks.tick() => self.look(),
-                _ = hangup.recv() => {
-                    supervisor.reloading();
-                    self.seen = stamps(&self.listener);
-                    self.due = Due::ALL;
-                    let reloaded = self.reload();
-                    supervisor.reloaded();
-                    Some(reloaded)
+            let asked = tokio::select! {
+                _ = ticks.tick() => false,
+                _ = hangup.recv() => true,
+            };
+            if asked {
+                supervisor.reloading();
+                (self.seen, self.due) = (Vec::new(), Due::ALL);
+            }
+            // Beside the runtime: these files may be on a share that does not answer, and then only this waits for it.
+            let looked = tokio::task::spawn_blocking(move || {
+                let result = self.look();
+                (self, result)
+            });
+            let (this, result) = match looked.await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    tracing::error!(%error, "TLS files are not read again until a restart");
+                    return;
                 }
             };
+            self = this;
+            if asked {
+                supervisor.reloaded();
+            }
             match result {
                 None => {}
                 Some(Ok(())) => {
