@@ -341,6 +341,28 @@ async fn fewer_sessions_are_fewer_lanes_until_there_are_more() {
     assert_all_signed(&faulty.burst(&key, 20).await);
 }
 
+/// Nobody signs, so that nobody waits for it, and nobody's deadline shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_hangs_when_it_is_only_asked_how_it_is_has_its_worker_replaced() {
+    let faulty = configured(&[("signing_threads", 3)]).await;
+    let (key, public) = faulty.key("k").await;
+    until_health(&faulty.operator, TokenHealth::Up).await;
+    faulty.rules(&[Rule::new(FAULT, Then::SessionCap(3))]);
+    kill_worker(&faulty, &key).await;
+    let before = until_health(&faulty.operator, TokenHealth::Degraded).await.worker_pid;
+    // Lanes without a session ask by themselves whether there is one now; one of them gets no answer.
+    faulty.rules(&[Rule::new("hang", Then::Hang(Hang::ForEver)).on("C_OpenSession").times(1)]);
+    until("the worker is replaced", async || {
+        let now = token(&faulty.operator).await;
+        (now.health() == TokenHealth::Up && ![0, before].contains(&now.worker_pid)).then_some(())
+    })
+    .await;
+    assert_eq!(faulty.faults.count("hang").unwrap(), 1);
+    let signed = faulty.burst(&key, 20).await;
+    assert_all_signed(&signed);
+    public.assert_verifies(&signed);
+}
+
 /// Where one lane has a session, those without can wait. Where none has, nothing is signed until one of them asks again.
 #[tokio::test(flavor = "multi_thread")]
 async fn lanes_that_have_all_lost_their_sessions_sign_soon_after_there_are_some_again() {
