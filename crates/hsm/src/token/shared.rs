@@ -241,6 +241,11 @@ impl Shared {
         self.tell(Event::Replace { generation: lanes.generation, cause, reason: reason.to_owned() });
     }
 
+    /// Has a worker replaced of which [`LaneSet::stall`] says that it hangs.
+    pub(super) fn replace_hung(&self, lanes: &LaneSet) {
+        self.replace(lanes, HealthCause::WorkerHung, "a call overran its deadline and its lane is silent");
+    }
+
     /// A call overran its deadline: finds out whether its worker hangs, and if so replaces it.
     pub(super) fn suspect(self: &Arc<Self>) {
         let Some(lanes) = self.dispatch.lanes() else { return };
@@ -254,8 +259,7 @@ impl Shared {
                     Stall::No => break,
                     Stall::LookAgain(at) => sleep_until(at).await,
                     Stall::Hung => {
-                        let reason = "a call overran its deadline and its lane is silent";
-                        shared.replace(&lanes, HealthCause::WorkerHung, reason);
+                        shared.replace_hung(&lanes);
                         break;
                     }
                 }

@@ -394,7 +394,7 @@ fn look_at(shared: &Shared, lanes: &LaneSet) {
     }
     // Also where nobody waits any more: what we ask ourselves, and what was given up, hangs all the same.
     if lanes.stall() == Stall::Hung {
-        shared.replace(lanes, HealthCause::WorkerHung, "a call overran its deadline and its lane is silent");
+        shared.replace_hung(lanes);
         return;
     }
     lanes.look_after(&shared.dispatch);
