@@ -15,6 +15,7 @@ use chancery_api::v1;
 use chancery_disk_fault::{Call, File, Rule, Then};
 use chancery_testkit::Chancery;
 use chancery_tests::disk::{FailingDisk, Row, assert_unavailable};
+use chancery_tests::faults::without_checkpoints;
 use chancery_tests::load::{Load, Record, create_key, failures, sign, try_create_key};
 use tonic::Code;
 
@@ -265,10 +266,7 @@ async fn refuses_to_start(disk: &mut FailingDisk, call: Call, file: File, error:
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_cannot_be_read_is_not_said_to_be_empty() {
     // Without a tick of the log while the files cannot be read: what it then reads in order to write closes the record, rightly.
-    let setup = Chancery::setup().configure(|config| {
-        let log = config.entry("log").or_insert_with(|| toml::Table::new().into());
-        log.as_table_mut().unwrap().insert("checkpoint_interval_seconds".to_owned(), 86_400.into());
-    });
+    let setup = Chancery::setup().configure(without_checkpoints);
     let disk = FailingDisk::start_with(setup).await;
     let key = create_key(&disk.operator, "k").await;
     sign(&disk.caller, &key, "one").await.unwrap();

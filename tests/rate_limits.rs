@@ -265,11 +265,7 @@ async fn limits_that_make_no_sense_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_and_a_caller_have_so_many_uses_under_way_and_no_more() {
     // The service's own signatures would be with the token as well.
-    let unsigned = |config: &mut toml::Table| {
-        let log = config.entry("log").or_insert_with(|| toml::Table::new().into());
-        log.as_table_mut().unwrap().insert("checkpoint_interval_seconds".to_owned(), 86_400.into());
-    };
-    let chancery = setup().configure(unsigned).start().await.unwrap();
+    let chancery = setup().configure(chancery_tests::faults::without_checkpoints).start().await.unwrap();
     let operator = chancery.operator().await.unwrap();
     let (batch, caller) = (chancery.connect_as("batch").await.unwrap(), chancery.caller().await.unwrap());
     let limits = v1::Key { max_concurrent_uses: 2, ..v1::Key::default() };

@@ -5,23 +5,12 @@ use std::time::{Duration, Instant};
 use chancery_api::v1::TokenHealth;
 use chancery_pkcs11_fault::{Crash, Rule, Then};
 use chancery_testkit::Module;
-use chancery_tests::faults::{Faulty, FaultyToken, clear_pin_latch};
-use chancery_tests::load::{Call, until};
+use chancery_tests::faults::{Faulty, clear_pin_latch};
+use chancery_tests::load::Call;
 use chancery_tests::reliability::{Finding, Findings};
 
 use crate::round::{Case, FAULT, Rounds};
 use crate::table::{LATCHED, PIN_CODES, UNAVAILABLE, UNKNOWN, assert_answers, failed, firsts, thorough};
-
-async fn until_health(token: &FaultyToken, health: TokenHealth) {
-    let began = Instant::now();
-    until(&format!("the token is {health:?}"), async || {
-        let is = token.status().await.health() == health;
-        // A SoftHSM that crashed has perhaps taken the token with it.
-        let _put_back = !is && began.elapsed() > Duration::from_secs(1) && token.put_back_token_file();
-        is.then_some(())
-    })
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_pin_is_never_tried_again_not_even_by_a_restart() {
@@ -39,7 +28,7 @@ async fn a_refused_pin_is_never_tried_again_not_even_by_a_restart() {
         let burst = faulty.burst(&key, 10).await;
         public.assert_verifies(&burst);
         assert_answers(code, &burst, &[LATCHED, UNAVAILABLE, UNKNOWN]);
-        until_health(&faulty, TokenHealth::Latched).await;
+        faulty.until_health(TokenHealth::Latched).await;
         faulty.rules(&[]);
         for _ in 0..5 {
             assert_answers(code, &[faulty.sign(&key).await], &[LATCHED]);
@@ -49,14 +38,14 @@ async fn a_refused_pin_is_never_tried_again_not_even_by_a_restart() {
 
         for _ in 0..2 {
             faulty.restart().await.unwrap();
-            until_health(&faulty, TokenHealth::Latched).await;
+            faulty.until_health(TokenHealth::Latched).await;
             assert_answers(code, &[faulty.sign(&key).await], &[LATCHED]);
             assert_eq!(faulty.logins(), 1, "{code}: a restart tried the PIN again");
         }
         // The way back is one attempt, too: where it fails, the latch holds.
         faulty.rules(&[Rule::returning(FAULT, "C_Login", code).times(1)]);
         clear_pin_latch(&faulty.operator, &faulty.id).await.unwrap_err();
-        until_health(&faulty, TokenHealth::Latched).await;
+        faulty.until_health(TokenHealth::Latched).await;
         assert_eq!(faulty.logins(), 2, "{code}: one word of the operator, one attempt");
         clear_pin_latch(&faulty.operator, &faulty.id).await.unwrap();
         let call = faulty.sign(&key).await;
@@ -89,7 +78,7 @@ async fn a_wrong_pin_costs_one_attempt_and_does_not_lock_the_token() {
     std::fs::write(&pin_file, "not the PIN").unwrap();
     for _ in 0..3 {
         faulty.restart().await.unwrap();
-        until_health(&faulty, TokenHealth::Latched).await;
+        faulty.until_health(TokenHealth::Latched).await;
         let call = faulty.sign(&key).await;
         assert_eq!(failed(std::slice::from_ref(&call)), 1);
         assert_answers("a wrong PIN", &[call], &[LATCHED]);
@@ -129,7 +118,7 @@ async fn a_token_that_really_locks_its_pin_is_never_driven_there() {
     // More starts than the token takes wrong PINs.
     for _ in 0..12 {
         faulty.restart().await.unwrap();
-        until_health(&faulty, TokenHealth::Latched).await;
+        faulty.until_health(TokenHealth::Latched).await;
     }
     assert_eq!(faulty.logins(), 1, "one attempt in twelve starts");
     std::fs::write(&pin_file, &pin).unwrap();
@@ -139,7 +128,7 @@ async fn a_token_that_really_locks_its_pin_is_never_driven_there() {
     // And where it is locked already, that is said, and not tried.
     std::fs::write(&pin_file, "not the PIN").unwrap();
     faulty.restart().await.unwrap();
-    until_health(&faulty, TokenHealth::Latched).await;
+    faulty.until_health(TokenHealth::Latched).await;
     let mut last = String::new();
     for _ in 0..20 {
         last = clear_pin_latch(&faulty.operator, &faulty.id).await.unwrap_err().to_string();
@@ -148,7 +137,7 @@ async fn a_token_that_really_locks_its_pin_is_never_driven_there() {
     let before = faulty.logins();
     clear_pin_latch(&faulty.operator, &faulty.id).await.unwrap_err();
     assert_eq!(faulty.logins(), before + 1, "the right PIN, once: {last}");
-    until_health(&faulty, TokenHealth::Latched).await;
+    faulty.until_health(TokenHealth::Latched).await;
     assert_answers("a locked PIN", &[faulty.sign(&key).await], &[LATCHED]);
 }
 

@@ -49,10 +49,18 @@ pub fn before_the_token(setup: Setup, faults: &FaultRules) -> Setup {
     let faults = faults.clone();
     setup.configure(move |config| {
         put_before(config["token"][0].as_table_mut().unwrap(), &faults);
-        // The service's own signatures would meet the faults that are for callers.
-        let log = config.entry("log").or_insert_with(|| Value::Table(Table::new()));
-        log.as_table_mut().unwrap().insert("checkpoint_interval_seconds".to_owned(), Value::Integer(86_400));
+        without_checkpoints(config);
     })
+}
+
+/// Has the service sign its log once a day: what it asks of the token and writes by itself would meet the faults that are for
+/// callers, and be counted with their calls.
+///
+/// # Panics
+/// Where `[log]` is no table.
+pub fn without_checkpoints(config: &mut Table) {
+    let log = config.entry("log").or_insert_with(|| Value::Table(Table::new()));
+    log.as_table_mut().unwrap().insert("checkpoint_interval_seconds".to_owned(), Value::Integer(86_400));
 }
 
 fn put_before(token: &mut Table, faults: &FaultRules) {
@@ -343,13 +351,20 @@ impl FaultyToken {
             Rule::returning("refused", "C_Login", "CKR_PIN_INCORRECT"),
         ]);
         assert!(self.burst(key, 4).await.iter().any(|call| call.end.is_err()));
+        self.until_health(v1::TokenHealth::Latched).await
+    }
+
+    /// Waits until it is so. A token file that SoftHSM has destroyed meanwhile is put back.
+    ///
+    /// # Panics
+    /// Where it does not come to that.
+    pub async fn until_health(&self, health: v1::TokenHealth) -> v1::Token {
         let began = Instant::now();
-        until("the token is latched", async || {
+        until(&format!("the token is {health:?}"), async || {
             let token = self.status().await;
-            let latched = token.health() == v1::TokenHealth::Latched;
-            // A SoftHSM that crashed has perhaps taken the token with it.
-            let _put_back = !latched && began.elapsed() > Duration::from_secs(1) && self.put_back_token_file();
-            latched.then_some(token)
+            let is = token.health() == health;
+            let _put_back = !is && began.elapsed() > Duration::from_secs(1) && self.put_back_token_file();
+            is.then_some(token)
         })
         .await
     }
