@@ -15,14 +15,10 @@ pub use copying::{Copied, CopyError, Copying};
 pub use mending::{Doubt, MendedTile, Mending, walk_with_archive};
 
 use crate::export::ExportedLog;
+use crate::export::limits::{BUNDLE_BYTES, CHECKPOINT_BYTES};
 use crate::tree::{Resource, TILE_WIDTH, Tile, leaf_hash, read_bundle};
 use chancery_store::{ArchiveError, ArchivedLeaves, Reader, StoreError};
 use std::path::{Path, PathBuf};
-
-/// 256 leaves with their lengths, of the longest.
-const BUNDLE_LIMIT: u64 = 256 * (65_535 + 2);
-/// How many bytes of a checkpoint are read.
-const CHECKPOINT_LIMIT: u64 = 1 << 20;
 
 /// An archive in a folder, which may be away.
 #[derive(Debug, Clone)]
@@ -71,7 +67,7 @@ impl Archive {
     /// One of them.
     pub(crate) fn checkpoint(&self, size: u64) -> Result<Vec<u8>, ArchiveError> {
         let file = self.folder().join(ExportedLog::kept_name(size));
-        match self.files.read_kept(size, CHECKPOINT_LIMIT) {
+        match self.files.read_kept(size, CHECKPOINT_BYTES) {
             Ok(Some(note)) => Ok(note),
             Ok(None) => Err(ArchiveError::Missing { file }),
             Err(error) => Err(ArchiveError::Unreadable { file, source: Box::new(error) }),
@@ -96,7 +92,7 @@ impl Archive {
     /// The leaves of a whole tile, held to nothing.
     fn leaves(&self, index: u64) -> Result<Vec<Vec<u8>>, ArchiveError> {
         let entries = Resource::Entries(whole(0, index));
-        let bytes = self.read(entries, BUNDLE_LIMIT)?;
+        let bytes = self.read(entries, BUNDLE_BYTES)?;
         let changed = |what| ArchiveError::Changed { file: self.file(entries), what };
         let leaves = read_bundle(&bytes, TILE_WIDTH).map_err(|error| changed(error.to_string()))?;
         Ok(leaves.into_iter().map(<[u8]>::to_vec).collect())

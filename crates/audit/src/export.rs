@@ -12,6 +12,7 @@ mod details;
 mod error;
 mod exporter;
 mod files;
+pub(crate) mod limits;
 
 pub use database::{ExportDatabaseError, export_database};
 pub use error::ExportError;

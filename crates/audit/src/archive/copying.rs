@@ -3,6 +3,7 @@
 use super::{Archive, whole};
 use crate::checkpoint::SignedCheckpoint;
 use crate::export::ExportError;
+use crate::export::limits::CHECKPOINT_BYTES;
 use crate::kept::{KeptTree, damage, kept_tree};
 use crate::leaf::Leaf;
 use crate::note::VerifierKey;
@@ -300,7 +301,7 @@ impl Archive {
     /// The same for a checkpoint, which may be there with fewer cosignatures, or more.
     fn put_checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<(), CopyError> {
         let size = checkpoint.unverified().size();
-        let there = self.files.read_kept(size, super::CHECKPOINT_LIMIT)?;
+        let there = self.files.read_kept(size, CHECKPOINT_BYTES)?;
         match there.map(|note| SignedCheckpoint::parse(&note)) {
             Some(Ok(there)) if there.note().text() == checkpoint.note().text() => Ok(()),
             Some(_) => Err(self.foreign(format!("the checkpoint of {size} records in it is another one"))),

@@ -5,6 +5,7 @@ mod found;
 use super::details::{details_path, push_details};
 use super::error::ExportError;
 use super::files::ExportedLog;
+use super::limits::CHECKPOINT_BYTES;
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::note::VerifierKey;
 use crate::tree::{Appender, Resource, TILE_WIDTH, Tile, check_consistency, leaf_hash, push_entry};
@@ -12,9 +13,6 @@ use crate::verify::LogRecord;
 use chancery_model::Sha256Hash;
 use found::{end_of, held_from, prepare, take_up};
 use std::path::Path;
-
-/// How many bytes of a checkpoint are read.
-const CHECKPOINT_LIMIT: u64 = 1 << 20;
 
 /// What was exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,7 +231,7 @@ impl Exporter {
         if size >= published {
             return Ok(());
         }
-        let kept = self.export.read_kept(size, CHECKPOINT_LIMIT)?;
+        let kept = self.export.read_kept(size, CHECKPOINT_BYTES)?;
         let kept = kept.and_then(|kept| SignedCheckpoint::parse(&kept).ok());
         if kept.is_some_and(|kept| says_as_much(&kept, checkpoint, keys)) {
             return Ok(());

@@ -5,10 +5,9 @@ use super::walk::Stop;
 use super::{Check, Fault, Place};
 use crate::archive::{Archive, whole_tiles};
 use crate::checkpoint::SignedCheckpoint;
+use crate::export::limits::TILE_BYTES;
 use crate::tree::{Resource, TILE_WIDTH, Tile};
 use chancery_store::{ArchiveError, Reader, StoreError};
-
-const TILE_BYTES: u64 = 256 * 32;
 
 /// The checkpoints in an archive, by their sizes.
 pub(super) fn checkpoints(archive: &Archive) -> Result<Vec<SignedCheckpoint>, Stop<StoreError>> {

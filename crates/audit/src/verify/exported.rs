@@ -4,16 +4,10 @@ use super::database::read_kept;
 use super::walk::{Merged, Stop, compare_tile, sorted, walk};
 use super::{Check, DetailsKept, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
 use crate::checkpoint::SignedCheckpoint;
+use crate::export::limits::{BUNDLE_BYTES, CHECKPOINT_BYTES, DETAILS_BYTES};
 use crate::export::{ExportError, ExportedLog, leaves_of, read_details};
 use crate::tree::{Resource, TILE_WIDTH, Tile, read_bundle};
 use chancery_model::Sha256Hash;
-
-/// The longest a checkpoint is read; a note is refused long before.
-const CHECKPOINT_BYTES: u64 = 1 << 20;
-/// 256 entries, each after its length.
-const BUNDLE_BYTES: u64 = 256 * (2 + 65_535);
-/// Details have a few KiB; whatever a file says, no more is taken into memory.
-const DETAILS_BYTES: u64 = 256 << 20;
 
 /// Verifies an export up to its checkpoint. `progress` is told how many of how many records are done, now and then.
 ///

@@ -1,19 +1,15 @@
 //! What is in the folder before: nothing, what was published, or what an interrupted run has left behind it.
 
-use super::{CHECKPOINT_LIMIT, is_root, write_tile};
+use super::{is_root, write_tile};
 use crate::checkpoint::SignedCheckpoint;
 use crate::export::details::{leaves_of, read_details};
 use crate::export::error::{ExportError, failed};
 use crate::export::files::ExportedLog;
+use crate::export::limits::{BUNDLE_BYTES, CHECKPOINT_BYTES, DETAILS_BYTES, TILE_BYTES};
 use crate::tree::{Appender, Resource, TILE_WIDTH, Tile, leaf_hash, read_bundle};
 use crate::verify::LogRecord;
 use chancery_model::Sha256Hash;
 
-/// 256 leaves with their lengths, of the longest.
-const BUNDLE_LIMIT: u64 = 256 * (65_535 + 2);
-/// The details of 256 records, of a few KiB each; more is not read.
-const DETAILS_LIMIT: u64 = 256 << 20;
-const TILE_BYTES: u64 = 256 * 32;
 /// How many of the whole bundles that were published are held to their hashes again before an export is gone on with.
 const HELD_BUNDLES: u64 = 16;
 
@@ -26,7 +22,7 @@ pub(super) fn prepare(export: &ExportedLog, details: bool) -> Result<Option<Sign
             let begun = if details { "without" } else { "with" };
             return Err(ExportError::Details { folder: folder.to_owned(), begun });
         }
-        let Some(bytes) = export.read(Resource::Checkpoint, CHECKPOINT_LIMIT)? else { return Ok(None) };
+        let Some(bytes) = export.read(Resource::Checkpoint, CHECKPOINT_BYTES)? else { return Ok(None) };
         let parsed = SignedCheckpoint::parse(&bytes);
         return parsed.map(Some).map_err(|error| export.damaged(format!("the checkpoint cannot be read: {error}")));
     }
@@ -132,7 +128,7 @@ fn holds_bundle(
     hashes: &[Sha256Hash],
     may_be_empty: bool,
 ) -> Result<bool, ExportError> {
-    let Some(bytes) = export.read(Resource::Entries(tile), BUNDLE_LIMIT)? else { return Ok(false) };
+    let Some(bytes) = export.read(Resource::Entries(tile), BUNDLE_BYTES)? else { return Ok(false) };
     let Ok(leaves) = read_bundle(&bytes, tile.width()) else { return Ok(false) };
     if !leaves.iter().map(|leaf| leaf_hash(leaf)).eq(hashes.iter().copied()) {
         return Ok(false);
@@ -140,8 +136,8 @@ fn holds_bundle(
     if !export.has_details() {
         return Ok(true);
     }
-    let Some(details) = export.read_details(tile, DETAILS_LIMIT)? else { return Ok(false) };
-    if details.len() as u64 > DETAILS_LIMIT || (details.is_empty() && !may_be_empty) {
+    let Some(details) = export.read_details(tile, DETAILS_BYTES)? else { return Ok(false) };
+    if details.len() as u64 > DETAILS_BYTES || (details.is_empty() && !may_be_empty) {
         return Ok(false);
     }
     let mut records: Vec<LogRecord> = leaves_of(tile, &leaves).collect();
