@@ -274,7 +274,7 @@ fn a_page_ends_early_where_the_archive_is_slow_and_all_pages_get_through() {
     for first in [0, 256, 512] {
         assert!(writer.empty_leaves(first).unwrap());
     }
-    let takes = Duration::from_millis(400);
+    let takes = Duration::from_secs(1);
     // Of three tiles the first two take longer than half of it.
     let time = takes * 3;
     for order in [Order::OldestFirst, Order::NewestFirst] {
