@@ -474,9 +474,9 @@ impl FaultyToken {
         }
     }
 
-    /// SoftHSM writes its token's own file anew at a login, and not in one step. Where it crashes there, as it may when its sessions
-    /// are closed behind its back, the file is cut and the token gone for good. No service mends that: whoever operates the token
-    /// puts the file back, as this does. Whether it had to.
+    /// SoftHSM writes its token's own file anew at a login, and not in one step. Where its process dies there, the file is cut and
+    /// the token gone for good. No service mends that: whoever operates the token puts the file back, as this does. Whether it
+    /// had to.
     #[allow(clippy::print_stderr, reason = "whoever reads what a test printed should know of it")]
     pub fn put_back_token_file(&self) -> bool {
         let Some((path, whole)) = self.token_file.as_deref() else { return false };

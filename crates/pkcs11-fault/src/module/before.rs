@@ -1,6 +1,7 @@
 //! What goes wrong before the module behind is called.
 
 use super::call::Call;
+use super::gate;
 use super::tracker::sessions;
 use crate::control;
 use crate::names::name_of_code;
@@ -98,7 +99,7 @@ fn log_out(call: &Call, rule: &Active) {
         let log_out = super::behind::behind().ok().and_then(|behind| behind.own.C_Logout);
         if let Some(log_out) = log_out {
             // SAFETY: takes a number; one that is no session is answered by an error.
-            unsafe { log_out(session) };
+            gate::alone(|| unsafe { log_out(session) });
         }
     }
 }

@@ -14,6 +14,7 @@ mod call;
 mod conditions;
 mod engine;
 pub(crate) mod exports;
+mod gate;
 mod lies;
 mod objects;
 mod operation;

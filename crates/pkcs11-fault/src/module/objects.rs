@@ -1,6 +1,7 @@
 //! What is asked of the module behind on our own account: names of tokens and objects, and other keys.
 
 use super::behind::behind;
+use super::gate::beside_others;
 use crate::rules::Other;
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_ATTRIBUTE_TYPE, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CK_TOKEN_INFO, CK_ULONG,
@@ -64,7 +65,7 @@ pub(crate) fn attribute_of(
     let get = behind().ok()?.own.C_GetAttributeValue?;
     let mut asked = CK_ATTRIBUTE { type_: attribute, pValue: null_mut(), ulValueLen: 0 };
     // SAFETY: one attribute, without a place for its value, and then with one of the length that was answered.
-    unsafe {
+    beside_others(|| unsafe {
         if get(session, object, &raw mut asked, 1) != CKR_OK || asked.ulValueLen == CK_UNAVAILABLE_INFORMATION {
             return None;
         }
@@ -75,7 +76,7 @@ pub(crate) fn attribute_of(
         }
         value.truncate(usize::try_from(asked.ulValueLen).ok()?);
         Some(value)
-    }
+    })
 }
 
 /// What a token is called, without the padding.
@@ -89,7 +90,7 @@ pub(crate) fn token(slot: CK_SLOT_ID) -> Option<TokenName> {
     let get = behind().ok()?.own.C_GetTokenInfo?;
     let mut info = CK_TOKEN_INFO::default();
     // SAFETY: there is room for what is answered.
-    let code = unsafe { get(slot, &raw mut info) };
+    let code = beside_others(|| unsafe { get(slot, &raw mut info) });
     (code == CKR_OK).then(|| TokenName {
         label: info.label.trim_ascii_end().to_vec(),
         serial: String::from_utf8_lossy(info.serialNumber.trim_ascii_end()).into_owned(),
@@ -101,7 +102,7 @@ pub(crate) fn slots(with_token: bool) -> Option<Vec<CK_SLOT_ID>> {
     let list = behind().ok()?.own.C_GetSlotList?;
     let mut count = 0;
     // SAFETY: asked for the number first, and then for no more than there is room.
-    unsafe {
+    beside_others(|| unsafe {
         if list(with_token.into(), null_mut(), &raw mut count) != CKR_OK {
             return None;
         }
@@ -111,7 +112,7 @@ pub(crate) fn slots(with_token: bool) -> Option<Vec<CK_SLOT_ID>> {
         }
         slots.truncate(usize::try_from(count).ok()?);
         Some(slots)
-    }
+    })
 }
 
 /// A key of the same class as `object`, and not the same.
@@ -142,6 +143,7 @@ pub(crate) fn other(
     found.into_iter().find(|found| *found != object).ok_or_else(|| "there is no such other key".to_owned())
 }
 
+/// `act` makes calls of its own, beside others as a whole.
 fn in_own_session<T>(slot: CK_SLOT_ID, act: impl FnOnce(CK_SESSION_HANDLE) -> T) -> Result<T, String> {
     let own = &behind()?.own;
     let (Some(open), Some(close)) = (own.C_OpenSession, own.C_CloseSession) else {
@@ -149,7 +151,7 @@ fn in_own_session<T>(slot: CK_SLOT_ID, act: impl FnOnce(CK_SESSION_HANDLE) -> T)
     };
     let mut session = 0;
     // SAFETY: no callback, and a place for the handle; the session is closed once.
-    unsafe {
+    beside_others(|| unsafe {
         let code = open(slot, CKF_SERIAL_SESSION, null_mut(), None, &raw mut session);
         if code != CKR_OK {
             return Err(format!("opening a session to look for another key: {code:#x}"));
@@ -157,7 +159,7 @@ fn in_own_session<T>(slot: CK_SLOT_ID, act: impl FnOnce(CK_SESSION_HANDLE) -> T)
         let result = act(session);
         close(session);
         Ok(result)
-    }
+    })
 }
 
 fn find(

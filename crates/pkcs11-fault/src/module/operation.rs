@@ -5,6 +5,7 @@
 
 use super::behind::behind;
 use super::call::Call;
+use super::gate;
 use super::thunk::Words;
 use crate::function::{Operation, Step};
 use cryptoki_sys::{CK_BYTE, CK_FUNCTION_LIST, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKR_BUFFER_TOO_SMALL, CKR_OK};
@@ -34,7 +35,7 @@ pub(super) fn end(call: &Call, told: CK_RV, was_made: bool) {
         (_, Some(last)) => {
             let (mut room, mut length) = (vec![0; ROOM], ROOM as CK_ULONG);
             // SAFETY: there is as much room as is said.
-            unsafe { last(session, room.as_mut_ptr(), &raw mut length) };
+            gate::beside_others(|| unsafe { last(session, room.as_mut_ptr(), &raw mut length) });
         }
         _ => end_verify(&behind.own, &call.words, is_whole),
     }
@@ -55,14 +56,16 @@ fn carry_out(whole: Whole, words: &Words) {
     let mut room = vec![0; ROOM.saturating_add(usize::try_from(input).unwrap_or(0))];
     let mut length = room.len() as CK_ULONG;
     // SAFETY: the program's own input, and as much room as is said.
-    unsafe { whole(words.number(0), words.pointer(1), input, room.as_mut_ptr(), &raw mut length) };
+    gate::beside_others(|| unsafe {
+        whole(words.number(0), words.pointer(1), input, room.as_mut_ptr(), &raw mut length)
+    });
 }
 
 /// A signature of one byte is none: the operation is over and nothing was said of anything.
 fn end_verify(own: &CK_FUNCTION_LIST, words: &Words, is_whole: bool) {
     let mut none = [0];
     // SAFETY: the program's own input, and a signature of one byte.
-    unsafe {
+    gate::beside_others(|| unsafe {
         match (own.C_Verify, own.C_VerifyFinal) {
             (Some(verify), _) if is_whole => {
                 verify(words.number(0), words.pointer(1), words.number(2), none.as_mut_ptr(), 1);
@@ -72,5 +75,5 @@ fn end_verify(own: &CK_FUNCTION_LIST, words: &Words, is_whole: bool) {
             }
             _ => {}
         }
-    }
+    });
 }

@@ -1,7 +1,7 @@
 //! Functions that stand before those of the module behind, made by the compiler from the types of the latter.
 
 use super::behind::behind;
-use super::{BehindTable, engine};
+use super::{BehindTable, engine, gate};
 use crate::function::Function;
 use cryptoki_sys::{CK_BBOOL, CK_NOTIFY, CK_RV, CK_ULONG, CKR_FUNCTION_NOT_SUPPORTED};
 use std::ffi::c_void;
@@ -129,10 +129,10 @@ macro_rules! pointers {
             // SAFETY: `kept` put it at place F from a field of the list; `forwarded` made this for a field of the same
             // name, and so of the same type, in the same table (function.rs). Its arguments are those that our caller
             // gave for it, or valid ones put in their place.
-            unsafe {
+            gate::pass(const { Function::at(F) }, words, |words| unsafe {
                 let function = transmute::<Erased, unsafe extern "C" fn($($type),+) -> CK_RV>(function);
                 function($($type::from_word(words.pointer($place))),+)
-            }
+            })
         }
     )+ };
 }

@@ -3,6 +3,7 @@
 //! Kept for each call, whether there are rules or not: rules may come at any time and be about sessions that are open.
 
 use super::behind::behind;
+use super::gate;
 use super::thunk::Words;
 use crate::function::{Function, Operation};
 use cryptoki_sys::{CK_MECHANISM, CK_MECHANISM_TYPE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CKR_OK};
@@ -77,7 +78,7 @@ impl Sessions {
             && let Some(close) = behind.own.C_CloseAllSessions
         {
             // SAFETY: takes a number; one that is no slot is answered by an error.
-            unsafe { close(slot) };
+            gate::alone(|| unsafe { close(slot) });
         }
         self.0.values_mut().filter(|session| session.slot == slot).for_each(|session| session.is_dead = true);
         living
@@ -89,7 +90,7 @@ impl Sessions {
             && let Some(close) = behind.own.C_CloseSession
         {
             // SAFETY: takes a number; one that is no session is answered by an error.
-            unsafe { close(handle) };
+            gate::alone(|| unsafe { close(handle) });
         }
         if let Some(session) = self.get(handle) {
             session.is_dead = true;

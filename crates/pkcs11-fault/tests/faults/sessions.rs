@@ -3,6 +3,7 @@
 use crate::support::*;
 use chancery_pkcs11_fault::{Rule, Then};
 use cryptoki::error::RvError;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 on_each_module! {
@@ -22,6 +23,45 @@ on_each_module! {
         drop(session);
         let session = bed.log_in();
         sign(&session, private_keys(&session)[0], b"m").unwrap();
+    }
+
+    /// Closing them is all that the rule does: the module behind works on, whoever was in the midst of a call of it.
+    fn sessions_are_closed_while_other_threads_sign(bed: &Bed) {
+        let session = bed.log_in();
+        let (public, _) = make_pair(&session, "a").unwrap();
+        let point = point(&session, public);
+        drop(session);
+        bed.faults.set(&[Rule::new("cut", Then::CloseSessions).on("C_SignInit").when(|when| when.every = Some(7))]).unwrap();
+        // Not every module takes a login beside a signature, and that is not what this is about.
+        let logging_in = RwLock::new(());
+        let sign_on = &|thread: usize| {
+            let open = || {
+                let _alone = logging_in.write().unwrap_or_else(PoisonError::into_inner);
+                let session = bed.open();
+                // Somebody else may have logged in.
+                let _known = session.login(cryptoki::session::UserType::User, Some(&PIN.into()));
+                let key = private_keys(&session)[0];
+                (session, key)
+            };
+            let (mut session, mut key) = open();
+            for number in 0..500 {
+                let message = format!("{thread} {number}");
+                let signed = {
+                    let _beside = logging_in.read().unwrap_or_else(PoisonError::into_inner);
+                    sign(&session, key, message.as_bytes())
+                };
+                match signed {
+                    Ok(signature) => assert!(is_valid(&point, message.as_bytes(), &signature)),
+                    Err(_) => (session, key) = open(),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                scope.spawn(move || sign_on(thread));
+            }
+        });
+        assert!(bed.faults.count("cut").unwrap() > 100);
     }
 
     fn the_user_is_logged_out(bed: &Bed) {
