@@ -14,7 +14,7 @@ use crate::table::failed;
 /// From the end of a fault until signing works again, besides the start of a worker.
 pub const RECOVERY: Duration = Duration::from_secs(5);
 /// What the start of a worker may take on a machine that is busy with other tests.
-pub const WORKER_START: Duration = Duration::from_secs(20);
+pub const WORKER_START: Duration = Duration::from_secs(60);
 /// A rule's name in the log.
 pub const FAULT: &str = "fault";
 
