@@ -10,12 +10,12 @@ use std::time::Duration;
 use chancery_crypto::jose_algorithm;
 use chancery_model::{Action, Algorithm, Caller, Id, KeyName, KeyPurpose, RingName, Sha256Hash};
 use chancery_policy::{Access, PolicyDocument, PolicyPoint, Resource, Review};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::keys::key_resource;
 use crate::rings::ring_resource;
 use crate::state::Snapshot;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, decide_in, place_in};
 
 /// Questions that one page asks of policy at most, and the time that it takes, about: a page may so be short, or empty,
 /// and yet not the last. A set of a thousand policies that all concern a call takes milliseconds for each question.
@@ -140,10 +140,7 @@ impl Chancery {
     ) -> Result<AccessPage, Error> {
         let snapshot = self.snapshot();
         self.authorize_policy(&snapshot, from, Action::ListEffectiveAccess)?;
-        let Ok(place) = timeout_at(from.deadline, Arc::clone(&self.inner.publishing).acquire_owned()).await else {
-            return Err(Error::DeadlineExceeded { record_index: None });
-        };
-        let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
+        let place = place_in(&self.inner.publishing, from.deadline).await?;
         let callers = match &question.caller {
             None => snapshot.callers.all.clone(),
             Some(id) => {
@@ -154,12 +151,10 @@ impl Chancery {
         let policy = self.policy_of(&snapshot, from, question.documents).await?;
         let (action, include_denied, deadline) = (question.action, question.include_denied, from.deadline);
         let review = move || {
-            // Keeps its place, and ends by its deadline, also where nobody waits for it any more.
-            let _place = place;
             let page = Paging { action, include_denied, after, limit, deadline };
             page.fill(&policy, callers, &resources)
         };
-        crate::blocking(review).await?
+        decide_in(place, review).await?
     }
 
     /// The resources that are asked about, by name.

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use chancery_crypto::{Jwk, jose_algorithm};
 use chancery_model::{Action, KeyName, KeyPurpose, RingName};
 use chancery_policy::OperationContext;
-use tokio::time::timeout_at;
 
 use crate::authorize::Asked;
 use crate::keys::{KeyOrVersion, key_resource};
 use crate::state::KeyEntry;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, decide_in, place_in};
 
 /// Whose public keys are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,19 +35,10 @@ impl Chancery {
         match of {
             KeySetOf::Key(name) => self.published_keys_of_key(from, name),
             KeySetOf::Ring(name) => {
-                let Ok(place) = timeout_at(from.deadline, Arc::clone(&self.inner.publishing).acquire_owned()).await
-                else {
-                    return Err(Error::DeadlineExceeded { record_index: None });
-                };
-                let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
-                let (this, from) = (self.clone(), from.clone());
+                let (this, asking) = (self.clone(), from.clone());
                 // A ring may have thousands of keys, and policy is asked of each.
-                let decide = move || {
-                    // Goes on, and keeps its place, also where nobody waits for it any more.
-                    let _place = place;
-                    this.published_keys_of_ring(&from, &name)
-                };
-                crate::blocking(decide).await?
+                let decide = move || this.published_keys_of_ring(&asking, &name);
+                decide_in(place_in(&self.inner.publishing, from.deadline).await?, decide).await?
             }
         }
     }

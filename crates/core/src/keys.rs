@@ -8,6 +8,7 @@ use std::time::Duration;
 use chancery_model::{Action, Algorithm, Id, KeyName, KeyRules, KeyVersionName, RingName};
 use chancery_policy::{KeyFacts, OperationContext, Permit, Resource};
 use chancery_store::{KeyRow, KeyVersionRow, RowChange};
+use tokio::time::Instant;
 
 use crate::authorize::Asked;
 use crate::change::{Done, Plan};
@@ -19,7 +20,7 @@ use crate::rings::Ring;
 use crate::rules::RuleChanges;
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
 use crate::usage::KeyView;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, decide_in, place_in};
 
 /// A key, standing for its primary version, or one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +139,7 @@ impl Chancery {
     /// The keys of a ring that the caller may see, by name.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`] on the ring.
+    /// [`Error::AccessDenied`] on the ring; [`Error::DeadlineExceeded`] where too many list.
     pub async fn list_keys(
         &self,
         from: &Requester,
@@ -148,12 +149,19 @@ impl Chancery {
     ) -> Result<Page<KeyView, Id>, Error> {
         let snapshot = self.snapshot();
         let (ring, _permit) = self.authorize_ring(&snapshot, from, Action::ListKeys, &ring, OperationContext::Plain)?;
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let visible = snapshot
-            .keys_of(&ring.name, start)
-            .filter(|key| snapshot.would_allow(from, Action::GetKey, key_resource(key, &ring)))
-            .map(Arc::clone);
-        let Page { items, next } = Page::take(visible, limit, |key| key.name.key.clone());
+        let asking = from.clone();
+        // Of thousands that he may not see there may be none for this page.
+        let look = move || {
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let visible = snapshot
+                .keys_of(&ring.name, start)
+                .take_while(|_| Instant::now() < asking.deadline)
+                .filter(|key| snapshot.would_allow(&asking, Action::GetKey, key_resource(key, &ring)))
+                .map(Arc::clone);
+            Page::take(visible, limit, |key| key.name.key.clone())
+        };
+        let Page { items, next } = decide_in(place_in(&self.inner.browsing, from.deadline).await?, look).await?;
+        from.require_time()?;
         Ok(Page { items: self.views(items).await?, next })
     }
 

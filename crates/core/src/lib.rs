@@ -80,7 +80,8 @@ use chancery_audit::Log;
 use chancery_hsm::Token;
 use chancery_model::{Caller, Id, Rate};
 use chancery_store::Reader;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 pub use access::{AccessPage, AccessPlace, AccessQuestion, EffectiveAccess, ReviewedResource};
@@ -167,8 +168,10 @@ struct Inner {
     /// Places for those who list the record, and for those who follow it or take proofs and receipts: together fewer than the
     /// store has readers, so that who reads much never keeps the state from being loaded.
     listing: Arc<Semaphore>,
-    /// Places for those who decide on all keys of a ring at once, or review access.
+    /// Places for those who decide on all keys of a ring at once, or review access; and for those who list keys or callers, each
+    /// of which is decided on: not as long as those, and not behind them.
     publishing: Arc<Semaphore>,
+    browsing: Arc<Semaphore>,
     watching: Arc<Semaphore>,
     state: ArcSwap<Snapshot>,
     /// Held while the state is changed or loaded: one change at a time.
@@ -207,8 +210,9 @@ struct Inner {
 /// How many may read lists of records from the store at the same time, which may take long; and chunks, which do not.
 const LISTING: usize = 2;
 const WATCHING: usize = 1;
-/// How many may decide on the keys of whole rings at the same time: the cores are for signing.
+/// How many may decide on much at the same time, and on one page of a list after the other: the cores are for signing.
 const PUBLISHING: usize = 2;
+const BROWSING: usize = 2;
 /// How many calls can be carried out at once: far more than the server lets in.
 const MOST_UNDER_WAY: u32 = 1 << 20;
 /// How long a shutdown waits for calls whose callers have gone; as long as a token may take for a slow key pair.
@@ -288,6 +292,29 @@ impl Chancery {
         let task = tokio::spawn(work.in_current_span());
         task.await.unwrap_or_else(|error| Err(Error::internal(format!("the call was not completed: {error}"))))
     }
+}
+
+/// Waits for one of a few places.
+///
+/// # Errors
+/// [`Error::DeadlineExceeded`] where there is none before the deadline.
+async fn place_in(places: &Arc<Semaphore>, deadline: Instant) -> Result<OwnedSemaphorePermit, Error> {
+    let place = timeout_at(deadline, Arc::clone(places).acquire_owned()).await;
+    let place = place.map_err(|_elapsed| Error::DeadlineExceeded { record_index: None })?;
+    place.map_err(|closed| Error::internal(closed.to_string()))
+}
+
+/// Has policy decide on much, on no thread that serves calls. It goes on, and keeps its place, also where nobody waits for it
+/// any more.
+async fn decide_in<T: Send + 'static>(
+    place: OwnedSemaphorePermit,
+    decide: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    blocking(move || {
+        let _place = place;
+        decide()
+    })
+    .await
 }
 
 /// Runs reading from the store where it may block. Never on the signing path.

@@ -4,17 +4,16 @@
 //! as it was, and the circumstances. Nothing is taken from the state of now. What the record does not hold whole is not
 //! decided, and counted.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::{Details, Kind, Leaf};
 use chancery_model::{Action, Timestamp};
 use chancery_policy::{Decision, PolicyDocument, PolicyPoint, PolicySet, RecordedCall};
 use chancery_store::{RecordPage, RecordQuery, StoredRecord};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::policies::check_documents;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, decide_in, place_in};
 
 /// The time that one page takes, about: it may so be short, and yet not the last.
 const MAX_TIME: Duration = Duration::from_secs(1);
@@ -73,18 +72,12 @@ impl Chancery {
         // One more than a page has, to know whether there is another page. Asks whether the record may be read.
         let limit = u32::try_from(size).unwrap_or(u32::MAX).saturating_add(1);
         let page = self.list_records(from, RecordQuery { limit, ..query }).await?;
-        let Ok(place) = timeout_at(from.deadline, Arc::clone(&self.inner.publishing).acquire_owned()).await else {
-            return Err(Error::DeadlineExceeded { record_index: None });
-        };
-        let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
         let deadline = from.deadline;
         let replay = move || {
-            // Keeps its place, and ends by its deadline, also where nobody waits for it any more.
-            let _place = place;
             let set = PolicySet::parse(documents).and_then(|set| PolicyPoint::new(set, &[]));
             replay(&set.map_err(Error::PolicyInvalid)?, page, size, deadline)
         };
-        crate::blocking(replay).await?
+        decide_in(place_in(&self.inner.publishing, deadline).await?, replay).await?
     }
 }
 

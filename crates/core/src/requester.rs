@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chancery_model::{Authentication, Caller};
 use tokio::time::Instant;
 
-use crate::ClientCertificate;
+use crate::{ClientCertificate, Error};
 
 /// An authenticated caller in the middle of a call.
 #[derive(Debug, Clone)]
@@ -26,6 +26,13 @@ pub struct Requester {
     pub deadline: Instant,
     /// What the call holds.
     pub held: Held,
+}
+
+impl Requester {
+    /// Whether the answer is still of use.
+    pub(crate) fn require_time(&self) -> Result<(), Error> {
+        if Instant::now() < self.deadline { Ok(()) } else { Err(Error::DeadlineExceeded { record_index: None }) }
+    }
 }
 
 /// What a call holds, for example its place among the calls under way: until it was answered, and until nothing is done for

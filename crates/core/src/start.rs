@@ -30,7 +30,8 @@ use crate::state::Snapshot;
 use crate::state_root::{StateKeeper, StateKey, StateRefused, StateStanding, Trouble};
 use crate::told::Told;
 use crate::{
-    Chancery, Clock, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING, system_ring,
+    BROWSING, Chancery, Clock, Error, Inner, LISTING, Limits, MOST_UNDER_WAY, Observer, PUBLISHING, WATCHING,
+    system_ring,
 };
 
 mod policy_set;
@@ -225,6 +226,7 @@ impl Chancery {
             reader,
             listing: Arc::new(Semaphore::new(LISTING)),
             publishing: Arc::new(Semaphore::new(PUBLISHING)),
+            browsing: Arc::new(Semaphore::new(BROWSING)),
             watching: Arc::new(Semaphore::new(WATCHING)),
             state: ArcSwap::from_pointee(snapshot),
             changing: tokio::sync::Mutex::new(()),

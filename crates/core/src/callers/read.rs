@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use chancery_model::{Action, Caller, Id};
 use chancery_policy::{OperationContext, Permit, Resource};
+use tokio::time::Instant;
 
 use crate::authorize::Asked;
 use crate::paging::Page;
 use crate::registry::CallerEntry;
 use crate::state::Snapshot;
 use crate::usage::CallerView;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, decide_in, place_in};
 
 /// A caller whom policy lets somebody act on.
 pub(crate) struct AllowedCaller {
@@ -37,7 +38,7 @@ impl Chancery {
     /// The callers that the asking one may see, by id.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`].
+    /// [`Error::AccessDenied`]; [`Error::DeadlineExceeded`] where too many list.
     pub async fn list_callers(
         &self,
         from: &Requester,
@@ -47,11 +48,18 @@ impl Chancery {
         let snapshot = self.snapshot();
         let asked = Asked::of(from, Action::ListCallers, &"callers");
         self.authorize(&snapshot, asked, Resource::Callers, OperationContext::Plain)?;
-        let visible = snapshot
-            .callers
-            .entries_after(after)
-            .filter(|entry| snapshot.would_allow(from, Action::GetCaller, Resource::Caller(Arc::clone(&entry.caller))));
-        let Page { items, next } = Page::take(visible.map(Arc::clone), limit, |entry| entry.caller.id.clone());
+        let asking = from.clone();
+        let look = move || {
+            let of = |entry: &CallerEntry| Resource::Caller(Arc::clone(&entry.caller));
+            let visible = snapshot
+                .callers
+                .entries_after(after)
+                .take_while(|_| Instant::now() < asking.deadline)
+                .filter(|entry| snapshot.would_allow(&asking, Action::GetCaller, of(entry)));
+            Page::take(visible.map(Arc::clone), limit, |entry| entry.caller.id.clone())
+        };
+        let Page { items, next } = decide_in(place_in(&self.inner.browsing, from.deadline).await?, look).await?;
+        from.require_time()?;
         Ok(Page { items: self.view_callers(items).await?, next })
     }
 
