@@ -175,6 +175,21 @@ impl Aged {
         }
     }
 
+    /// Whether `/readyz` and the metric say that the archive cannot be read.
+    async fn is_unreadable(&self) -> bool {
+        let (_, ready) = admin_get(&self.chancery, "/readyz").await;
+        let (_, metrics) = admin_get(&self.chancery, "/metrics").await;
+        ready.contains("archive: unreadable: ") && metrics.lines().any(|line| line == "chancery_log_archive_readable 0")
+    }
+
+    async fn until_readable(&self) {
+        eventually("it says that the archive can be read", async || {
+            let (_, ready) = admin_get(&self.chancery, "/readyz").await;
+            (!ready.contains("archive:")).then_some(())
+        })
+        .await;
+    }
+
     fn log_key(&self) -> String {
         hand::log_key(&self.chancery.dir()).to_string()
     }
@@ -341,17 +356,28 @@ async fn while_the_archive_is_away_the_service_starts_and_signs_and_says_so() {
     assert_eq!(web.get("/log/checkpoint").await.status, 200);
     assert_eq!(std::fs::read_dir(&aged.archive).unwrap().count(), 0, "nothing is written beside what is away");
 
-    // It comes back, without a restart; then a file of it is lost.
+    // It comes back, without a restart.
     std::fs::remove_dir(&aged.archive).unwrap();
     std::fs::rename(&away, &aged.archive).unwrap();
     operator.get_record(aged.act).await.unwrap().unwrap();
-    eventually("it says that it is back", async || {
-        let (_, ready) = admin_get(&aged.chancery, "/readyz").await;
-        (!ready.contains("archive:")).then_some(())
-    })
-    .await;
+    aged.until_readable().await;
+
+    // Who finds an older file changed makes that known, and who reads another one well does not take it back.
     let lost = aged.archive.join("tile/entries/001");
     let bytes = std::fs::read(&lost).unwrap();
+    let mut changed = bytes.clone();
+    changed[100] ^= 1;
+    std::fs::write(&lost, changed).unwrap();
+    assert_eq!(operator.get_record(256).await.unwrap_err().reason(), Some("ARCHIVE_UNAVAILABLE"));
+    assert!(aged.is_unreadable().await);
+    operator.get_record(600).await.unwrap().unwrap();
+    assert!(aged.is_unreadable().await);
+    std::fs::write(&lost, &bytes).unwrap();
+    operator.get_record(256).await.unwrap().unwrap();
+    aged.until_readable().await;
+
+    // One is lost while the service does not run: it says so before anybody asks.
+    drop(operator);
     aged.chancery.terminate().await.unwrap();
     std::fs::remove_file(&lost).unwrap();
     let (said, code) = aged.verify();
@@ -360,13 +386,16 @@ async fn while_the_archive_is_away_the_service_starts_and_signs_and_says_so() {
         "{said}"
     );
     aged.chancery.restart().await.unwrap();
+    eventually("a look finds it", async || aged.is_unreadable().await.then_some(())).await;
     let operator = aged.chancery.operator().await.unwrap();
     let error = operator.get_record(256).await.unwrap_err();
     assert_eq!(error.reason(), Some("ARCHIVE_UNAVAILABLE"));
     operator.get_record(255).await.unwrap().unwrap();
     assert!(aged.chancery.log().contains("is not there, and was"));
+    assert!(aged.is_unreadable().await);
     std::fs::write(&lost, bytes).unwrap();
     operator.get_record(256).await.unwrap().unwrap();
+    aged.until_readable().await;
 
     // Without the section it is as if it were away.
     aged.chancery.configure(|config| drop(config.remove("log"))).unwrap();

@@ -42,10 +42,18 @@ impl Archive {
     /// Whether what was archived last can be read, and is what it was; nothing, where nothing was archived. Reading blocks.
     ///
     /// # Errors
-    /// [`StoreError::Archived`] where it cannot, or is not; others where the database failed.
+    /// As of [`Archive::check_tile`].
     pub fn check(&self, reader: &Reader) -> Result<(), StoreError> {
         let Some(last) = reader.archived()?.checked_sub(1) else { return Ok(()) };
-        let index = last / u64::from(TILE_WIDTH);
+        self.check_tile(reader, last / u64::from(TILE_WIDTH))
+    }
+
+    /// Whether the leaves of a tile that was archived can be read, and are what they were. Reading blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Archived`] where they cannot, or are not; others where the database failed.
+    pub fn check_tile(&self, reader: &Reader, index: u64) -> Result<(), StoreError> {
+        let last = (index + 1) * u64::from(TILE_WIDTH) - 1;
         let hashes = reader.tile(0, index)?.ok_or_else(|| StoreError::Damaged {
             what: format!(
                 "the tile of the log's tree is missing by which the leaves of record {last} and before are checked"

@@ -4,7 +4,10 @@
 //! signing hardly notices. Whatever stops it in between: the next run goes on where the database says that the archive ends, and
 //! finds in it what was copied already. Signing needs no archived leaf, and goes on while the archive is away.
 
-use std::fmt;
+mod condition;
+mod looking;
+
+use std::future::pending;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +19,15 @@ use chancery_fail_point::FailPoint;
 use chancery_model::Timestamp;
 use chancery_store::{ArchiveError, StoreError};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
+
+pub use condition::{ArchiveStanding, ArchiveTrouble};
+pub(crate) use condition::{Condition, Watched};
 
 use crate::checkpoints::{NewestCheckpoint, kept_log_keys};
 use crate::{Chancery, Error, Observation, details};
+use looking::Looks;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// How often it is looked for what has come due.
@@ -44,55 +51,11 @@ pub struct ArchiveSettings {
     pub after_days: Option<NonZeroU16>,
 }
 
-/// How the archive is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ArchiveStanding {
-    /// How many records, from the first on, have their leaves in it.
-    pub records: u64,
-    /// What is wrong with it; `None` where nothing is.
-    pub trouble: Option<ArchiveTrouble>,
-}
-
-/// What is wrong with the archive. Signatures are made all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArchiveTrouble {
-    /// What is in it cannot be read.
-    Unreadable,
-    /// What is old enough could not be moved into it.
-    NotMoved,
-}
-
-impl ArchiveTrouble {
-    /// In one word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreadable => "unreadable",
-            Self::NotMoved => "behind",
-        }
-    }
-}
-
-impl fmt::Display for ArchiveTrouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unreadable => {
-                "leaves of old records are in it, and cannot be read: who lists or exports these records is refused; the log of \
-                 the service says why"
-            }
-            Self::NotMoved => "old records are not moved into it, although they should be; the log of the service says why",
-        })
-    }
-}
-
 /// Leaves whose time is over. Made here only, where the rule is read.
 struct ByRule {
     days: NonZeroU16,
     before: Timestamp,
 }
-
-/// How many records are archived, and whether the last of them can be read.
-type Looked = Result<(u64, Result<(), StoreError>), StoreError>;
 
 /// What is wrong with an archive; the disk's own words are in the cause.
 pub(crate) fn why(error: &ArchiveError) -> String {
@@ -132,15 +95,17 @@ impl Chancery {
     pub(crate) fn keep_archive(&self) {
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
-            let (mut due, mut looking) = (Instant::now(), None);
+            let (mut due, mut looks) = (Instant::now(), Looks::default());
             loop {
                 let Some(inner) = inner.upgrade() else { return };
                 let this = Self { inner };
                 // Before the first checkpoint counts nothing can be moved; then it is done at once.
                 let first = this.first_to_count();
-                let readable = this.look_at_archive(&mut looking).await;
-                let moves = this.archive_rule().is_some();
-                if readable && moves && first.is_none() && Instant::now() >= due {
+                // What is amiss with older tiles keeps nothing from being moved: they may be gone for good.
+                let newest_is_read = this.look_at_archive(&mut looks).await;
+                let condition = &this.inner.archive_condition;
+                let moves = newest_is_read && this.archive_rule().is_some();
+                if moves && first.is_none() && Instant::now() >= due {
                     due = Instant::now() + INTERVAL;
                     let end = this.archive_by_rule().await;
                     this.observe(Observation::Archive { failed: end.is_err() });
@@ -149,20 +114,29 @@ impl Chancery {
                             if records > 0 {
                                 tracing::info!(records, "the leaves of old records were archived by rule");
                             }
-                            this.archive_is(None);
+                            condition.moved(true);
                         }
                         // Nothing is recorded any more, and so nothing moved, until the service was started again.
                         Err(Error::RecordClosed { .. }) => return,
                         Err(error) => {
                             tracing::error!(%error, "the leaves of old records are not archived, although they should be");
-                            this.archive_is(Some(ArchiveTrouble::NotMoved));
+                            condition.moved(false);
                         }
                     }
                 }
+                let in_trouble = condition.until_unreadable();
                 drop(this);
-                match first.filter(|_| readable && moves) {
-                    Some(first) => drop(timeout(LOOK, first).await),
-                    None => sleep(if readable { LOOK } else { LOOK_AGAIN }).await,
+                let first = async {
+                    match first.filter(|_| moves) {
+                        Some(first) => first.await,
+                        None => pending().await,
+                    }
+                };
+                tokio::select! {
+                    // Not at once: where it is read well again, that is news of its own.
+                    () = in_trouble => sleep(LOOK_AGAIN).await,
+                    () = first => {}
+                    () = sleep(LOOK) => {}
                 }
             }
         });
@@ -171,63 +145,12 @@ impl Chancery {
     /// How the archive is.
     #[must_use]
     pub fn archive(&self) -> ArchiveStanding {
-        *self.inner.archive_standing.borrow()
-    }
-
-    fn archive_is(&self, trouble: Option<ArchiveTrouble>) {
-        self.inner.archive_standing.send_modify(|standing| standing.trouble = trouble);
+        self.inner.archive_condition.standing()
     }
 
     fn archive_rule(&self) -> Option<(&Archive, NonZeroU16)> {
         let ArchiveSettings { archive, after_days } = self.inner.archive.as_ref()?;
         after_days.map(|days| (archive, days))
-    }
-
-    /// Whether the newest of what was archived can be read. What has changed is said. A look that has no end stays in `looking`,
-    /// and is waited for the next time: each one that hangs keeps a thread.
-    async fn look_at_archive(&self, looking: &mut Option<JoinHandle<Looked>>) -> bool {
-        let looked = timeout(PATIENCE, looking.get_or_insert_with(|| self.begin_to_look())).await;
-        if looked.is_ok() {
-            *looking = None;
-        }
-        let (records, end) = match looked {
-            Ok(Ok(Ok((records, end)))) => (Some(records), end.map_err(Error::from)),
-            Ok(Ok(Err(error))) => (None, Err(error.into())),
-            Ok(Err(error)) => (None, Err(Error::internal(format!("a look at the archive was not completed: {error}")))),
-            Err(_elapsed) => (None, Err(self.silent())),
-        };
-        let unreadable = Some(ArchiveTrouble::Unreadable);
-        let before = self.inner.archive_standing.borrow().trouble;
-        // First, so that who reads of it in /readyz finds it in the log.
-        match &end {
-            Ok(()) if before == unreadable => tracing::info!("the archive of the log can be read again"),
-            Err(error) if before != unreadable => {
-                tracing::error!(%error, "leaves of old records cannot be read; signing goes on");
-            }
-            _ => {}
-        }
-        self.inner.archive_standing.send_modify(|standing| {
-            standing.records = records.unwrap_or(standing.records);
-            match &end {
-                Err(_) => standing.trouble = unreadable,
-                Ok(()) if standing.trouble == unreadable => standing.trouble = None,
-                Ok(()) => {}
-            }
-        });
-        end.is_ok()
-    }
-
-    fn begin_to_look(&self) -> JoinHandle<Looked> {
-        let (reader, archive) = (self.inner.reader.clone(), self.inner.archive.clone());
-        spawn_blocking(move || {
-            let records = reader.archived()?;
-            let end = match (archive, records.checked_sub(1)) {
-                (Some(ArchiveSettings { archive, .. }), _) => archive.check(&reader),
-                (None, Some(index)) => Err(StoreError::Archived { index, source: ArchiveError::NotNamed }),
-                (None, None) => Ok(()),
-            };
-            Ok((records, end))
-        })
     }
 
     fn silent(&self) -> Error {
@@ -248,7 +171,7 @@ impl Chancery {
             let Some(copied) = self.copy(archive, &rule, &checkpoint).await? else { break };
             FailPoint::LeavesCopied.pass();
             let recorded = self.note(&details::leaves_archived(rule.days, &copied)).await?;
-            empty(&self.inner.log, &recorded, &copied, &self.inner.archive_standing).await?;
+            empty(&self.inner.log, &recorded, &copied, &self.inner.archive_condition).await?;
             let (first, last) = copied.range();
             moved += last - first + 1;
         }
@@ -297,12 +220,7 @@ impl Chancery {
 }
 
 /// The only place where leaves are emptied, of which it is on the record that they are archived.
-async fn empty(
-    log: &Log,
-    recorded: &Recorded,
-    copied: &Copied,
-    standing: &watch::Sender<ArchiveStanding>,
-) -> Result<(), Error> {
+async fn empty(log: &Log, recorded: &Recorded, copied: &Copied, condition: &Condition) -> Result<(), Error> {
     for first in copied.firsts() {
         let begun = Instant::now();
         if !log.archive(recorded, copied, first).await? {
@@ -311,7 +229,7 @@ async fn empty(
                  changed it meanwhile"
             )));
         }
-        standing.send_modify(|standing| standing.records = first + u64::from(TILE_WIDTH));
+        condition.has(first + u64::from(TILE_WIDTH));
         FailPoint::LeavesEmptied.pass();
         sleep(begun.elapsed() * PAUSE).await;
     }

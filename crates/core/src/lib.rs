@@ -199,7 +199,7 @@ struct Inner {
     checkpoints: Option<Checkpoints>,
     retention: Retention,
     archive: Option<ArchiveSettings>,
-    archive_standing: tokio::sync::watch::Sender<ArchiveStanding>,
+    archive_condition: archive::Condition,
     clock: Clock,
     paces: Paces,
     /// Whom callers' own signatures of requests are for; none are taken where there is none.

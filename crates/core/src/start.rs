@@ -15,7 +15,7 @@ use chancery_store::{OpenIntent, Reader, State};
 use tokio::sync::{Semaphore, watch};
 
 use crate::api_keys::{ApiKeySettings, ApiKeys, Uses};
-use crate::archive::ArchiveSettings;
+use crate::archive::{ArchiveSettings, Condition, Watched};
 use crate::callers::{CallerDeclaration, take_callers};
 use crate::checkpoints::{CheckpointSettings, Checkpoints, KeptForStart};
 use crate::denials::Denials;
@@ -65,7 +65,7 @@ pub struct Assembly {
     pub checkpoints: CheckpointSettings,
     /// How long details are kept.
     pub retention: Retention,
-    /// Where the leaves of old records are; the reader takes them from there. None where there is no archive.
+    /// Where the leaves of old records are. None where there is no archive.
     pub archive: Option<ArchiveSettings>,
     /// Of API keys.
     pub api_keys: ApiKeySettings,
@@ -162,6 +162,13 @@ impl Chancery {
             clock,
             audience,
         } = assembly;
+        let archive_condition = Condition::default();
+        let reader = match &archive {
+            Some(ArchiveSettings { archive, .. }) => {
+                reader.with_archive(Arc::new(Watched::new(archive.clone(), archive_condition.clone())))
+            }
+            None => reader,
+        };
         let system_ring = system_ring.map(system_ring::ring);
         if let Some(ring) = rings.iter().chain(&system_ring).find(|ring| !tokens.contains_key(&ring.token)) {
             return Err(StartError::NoSuchToken { ring: ring.name.to_string(), token: ring.token.clone() });
@@ -245,7 +252,7 @@ impl Chancery {
             checkpoints,
             retention,
             archive,
-            archive_standing: watch::Sender::default(),
+            archive_condition,
             clock,
             paces: Paces::default(),
             audience,
