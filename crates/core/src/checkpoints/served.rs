@@ -28,12 +28,14 @@ impl Chancery {
     /// A resource of the log, to whoever may read the record; `None` where the log, up to its checkpoint, has none such.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`]; [`Error::DeadlineExceeded`]; [`Error::LogDamaged`] where it is not what was signed;
+    /// [`Error::AccessDenied`]; [`Error::LogNotSigned`]; [`Error::NoCheckpoint`] where none counts yet;
+    /// [`Error::DeadlineExceeded`]; [`Error::LogDamaged`] where it is not what was signed;
     /// [`Error::Internal`] where the store cannot be read.
     pub async fn log_resource(&self, from: &Requester, resource: Resource) -> Result<Option<Vec<u8>>, Error> {
         let asked = Asked::of(from, Action::ListRecords, &"auditLog");
         self.authorize(&self.snapshot(), asked, Protected::AuditLog, OperationContext::Plain)?;
-        let Some(checkpoint) = self.served_checkpoint() else { return Ok(None) };
+        let signing = self.inner.checkpoints.as_ref().ok_or(Error::LogNotSigned)?;
+        let checkpoint = signing.standing.borrow().counted.clone().ok_or(Error::NoCheckpoint)?;
         let (tile, read): (_, fn(&Reader, Tile, TreeHead) -> _) = match resource {
             Resource::Checkpoint => return Ok(Some(checkpoint.checkpoint.to_string().into_bytes())),
             Resource::Tile(tile) => (tile, served_tile),

@@ -48,10 +48,7 @@ impl Problem {
 
     /// To somebody who may read the log.
     pub(super) fn not_in_log(resource: LogResource) -> Self {
-        let detail = format!(
-            "the log has no {resource} up to its newest checkpoint, /log/checkpoint; where there is none either, it was not \
-             signed yet"
-        );
+        let detail = format!("the log has no {resource} up to its newest checkpoint, /log/checkpoint");
         Self::new(StatusCode::NOT_FOUND, "NOT_IN_LOG", detail)
     }
 
