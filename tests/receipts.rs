@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use chancery_api::v1::{self, ReceiptStatus};
@@ -27,6 +28,7 @@ use chancery_tests::leaf::{Body, Leaf};
 use chancery_tests::load::until;
 use chancery_tests::program::{chancery as program, command, run, succeed};
 use chancery_tests::proofs;
+use chancery_tests::web::Web;
 use serde_json::Value as Json;
 use toml::Value;
 use tonic::{Code, Request};
@@ -545,9 +547,11 @@ async fn while_the_log_is_not_signed_signatures_come_without_receipts() {
     std::fs::write(&message, MESSAGE).unwrap();
     let mut by_command = chancery.cli();
     by_command.args(["sign", "other/k", "--in"]).arg(&message).arg("--signature").arg(&sig).arg("--receipt").arg(&file);
-    let (said, code) = run(&mut by_command);
+    let (said, code) = run(by_command.args(["-o", "json"]));
     assert!(
-        code == Some(1) && said.contains("no receipt: the log could not be signed now, or too few of its witnesses"),
+        code == Some(1)
+            && said.contains("no receipt: the log could not be signed now, or too few of its witnesses")
+            && said.contains("\"receipt_status\": \"UNSIGNED\""),
         "{said}"
     );
     assert!(sig.exists() && !file.exists() && said.contains("chancery audit receipt "), "{said}");
@@ -588,4 +592,32 @@ async fn a_service_without_a_key_for_its_log_says_so() {
     assert_eq!(signed.receipt, Some(Err(NoReceipt::NotKept)));
     let answer = operator.audit().get_checkpoint(v1::GetCheckpointRequest {}).await;
     assert_refused(answer, Code::FailedPrecondition, "LOG_NOT_SIGNED");
+
+    // Over the web the same, in the same words, also to the commands that read the log there.
+    let web = Web::new(&chancery, &chancery.operator_identity(), &["h2"]);
+    for path in ["checkpoint", "tile/0/000", "tile/entries/000"] {
+        let answer = web.get(&format!("/log/{path}")).await;
+        assert_eq!((answer.status, answer.json()["reason"].as_str()), (400, Some("LOG_NOT_SIGNED")), "{path}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains("[system_ring]"), "{path}");
+    }
+    let some_key = "log.example/chancery+fe94a607+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+    let export = chancery.dir().join("export");
+    for line in [vec!["audit", "verify"], vec!["audit", "export", export.to_str().unwrap()]] {
+        let (said, code) = run(chancery.cli().args(&line).args(["--log-key", some_key]));
+        assert!(code == Some(6) && said.contains("no key to sign its log with"), "{line:?}: {code:?}: {said}");
+    }
+
+    // Who signs by command is told what would give him a receipt, and a program has it in JSON.
+    let (message, receipt) = (chancery.dir().join("m"), chancery.dir().join("none.receipt"));
+    std::fs::write(&message, MESSAGE).unwrap();
+    let one = |cli: &mut Command| {
+        run(cli.args(["sign", "dev/k", "-o", "json", "--in"]).arg(&message).arg("--receipt").arg(&receipt))
+    };
+    let several = |cli: &mut Command| run(cli.args(["sign", "dev/k", "-o", "json", "--receipts"]).arg(&message));
+    let jwt = |cli: &mut Command| run(cli.args(["jwt", "sign", "dev/k", "-o", "json", "--receipt"]).arg(&receipt));
+    for (said, code) in [one(&mut chancery.cli()), several(&mut chancery.cli()), jwt(&mut chancery.cli())] {
+        assert!(code == Some(1) && said.contains("\"receipt_status\": \"NOT_KEPT\""), "{code:?}: {said}");
+        assert!(said.contains("no receipt: the service does not sign its log"), "{said}");
+        assert!(said.contains("[system_ring]") && said.contains("chancery audit receipt "), "{said}");
+    }
 }

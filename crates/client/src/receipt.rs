@@ -29,11 +29,28 @@ pub enum NoReceipt {
     NotKnown,
 }
 
+impl NoReceipt {
+    /// The answer's `receipt_status`, as the API names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotKept => "NOT_KEPT",
+            Self::Unsigned => "UNSIGNED",
+            Self::NotInTime => "NOT_IN_TIME",
+            Self::TooLarge => "TOO_LARGE",
+            Self::Failed => "FAILED",
+            Self::NotKnown => "UNSPECIFIED",
+        }
+    }
+}
+
 impl fmt::Display for NoReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotKept => "the service does not sign its log, so that there are no receipts",
-            Self::Unsigned => "the log could not be signed now, or too few of its witnesses have cosigned it",
+            Self::Unsigned => {
+                "the log could not be signed now, or too few of its witnesses have cosigned it; /readyz of the service says which"
+            }
             Self::NotInTime => "the call's time was over before the log was signed",
             Self::TooLarge => "it was too long for the answer; ask for fewer at once",
             Self::Failed => "the service could not read the record or its proof; its log says why",
@@ -76,6 +93,11 @@ mod tests {
         assert_eq!(of("", v1::ReceiptStatus::Unsigned).unwrap(), Some(Err(NoReceipt::Unsigned)));
         assert_eq!(of("", v1::ReceiptStatus::Unspecified).unwrap(), Some(Err(NoReceipt::NotKnown)));
         assert!(of("", v1::ReceiptStatus::Issued).is_err());
+        for number in (0..).take_while(|number| *number != v1::ReceiptStatus::Failed as i32 + 1) {
+            let status = v1::ReceiptStatus::try_from(number).unwrap();
+            let Ok(Some(Err(none))) = of("", status) else { continue };
+            assert_eq!(format!("RECEIPT_STATUS_{}", none.as_str()), status.as_str_name());
+        }
         assert!(receipt(true, String::new(), 99).is_err());
         assert_eq!(receipt(false, String::new(), 0).unwrap(), None);
     }

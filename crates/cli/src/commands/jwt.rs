@@ -64,7 +64,8 @@ impl JwtCommand {
         let request = JwtRequest { claims, lifetime, token_type, receipt: path.is_some() };
         let mut jwt = client.sign_jwt(&key.to_string(), request).await?;
         let (receipt, record_index) = (jwt.receipt.take(), jwt.record_index);
-        let view = JwtView::from(jwt);
+        let mut view = JwtView::from(jwt);
+        view.receipt_status = receipt_files::status(receipt.as_ref());
         if out.format() == Format::Table {
             out.line(&view.token)?;
             let JwtView { version, expire_time, record_index, .. } = view;

@@ -26,6 +26,9 @@ struct SignedFile {
     version: String,
     algorithm: &'static str,
     record_index: u64,
+    /// Whether a receipt was made, where one was asked for, and why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt_status: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -176,6 +179,7 @@ fn keep(file: &Path, signed: Signed) -> Result<(SignedFile, Option<ReceiptAnswer
         version: signed.version.to_string(),
         algorithm: signed.algorithm.as_str(),
         record_index: signed.record_index,
+        receipt_status: receipt_files::status(signed.receipt.as_ref()),
     };
     Ok((kept, signed.receipt))
 }

@@ -71,6 +71,9 @@ struct SignatureView {
     file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
+    /// Whether a receipt was made, where one was asked for, and why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt_status: Option<&'static str>,
 }
 
 impl SignCommand {
@@ -100,10 +103,11 @@ impl SignCommand {
             })?;
         }
         let receipt = signed.receipt.take();
+        let receipt_status = receipt_files::status(receipt.as_ref());
         let kept = self.receipt.as_deref().map(|path| receipt_files::keep(path, receipt, signed.record_index, note));
         let receipt = self.receipt.filter(|_| matches!(kept, Some(Ok(Exit::Done))));
         let [file, receipt] = [self.signature, receipt].map(|path| path.map(|path| path.display().to_string()));
-        let view = SignatureView::new(&signed, file, receipt);
+        let view = SignatureView { receipt_status, ..SignatureView::new(&signed, file, receipt) };
         if view.file.is_none() && out.format() == Format::Table {
             out.line(&view.signature)?;
             // Standard error may be closed; the signature is out.
@@ -134,6 +138,7 @@ impl SignatureView {
             record_index: signed.record_index,
             file,
             receipt,
+            receipt_status: None,
         }
     }
 }
@@ -174,5 +179,6 @@ mod tests {
         assert_eq!(json["record_index"], 12);
         assert!(json["signature"].as_str().unwrap().ends_with("w=="), "{json}");
         assert!(json.get("recovery_id").is_none() && json.get("file").is_none());
+        assert!(json.get("receipt_status").is_none());
     }
 }

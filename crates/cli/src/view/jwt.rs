@@ -22,6 +22,9 @@ pub struct JwtView {
     pub expire_time: String,
     /// Index of the intent.
     pub record_index: u64,
+    /// Whether a receipt was made, where one was asked for, and why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt_status: Option<&'static str>,
 }
 
 impl From<Jwt> for JwtView {
@@ -34,6 +37,7 @@ impl From<Jwt> for JwtView {
             issue_time: seconds(issued),
             expire_time: seconds(expires),
             record_index,
+            receipt_status: None,
         }
     }
 }
