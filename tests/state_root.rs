@@ -327,6 +327,10 @@ async fn what_was_done_is_told_by_the_record() {
     std::fs::write(hand::anchor(&dir), "{}").unwrap();
     let odd = stopped.found(&token).await.unwrap().found;
     assert!(matches!(odd[..], [StateRefusal::AnchorUnreadable { .. }]), "{odd:?}");
+    let (said, code) = run(command(chancery()).args(["state", "show", "--config"]).arg(stopped.chancery.config()));
+    let file = format!("the anchor {} cannot be read: it is damaged, or no anchor", hand::anchor(&dir).display());
+    assert!(code == Some(3) && said.contains(&file), "{code:?}: {said}");
+    assert!(said.contains("chancery state check") && said.contains("docs/operations.md"), "what to do: {said}");
     token.shutdown().await;
 }
 
@@ -355,7 +359,10 @@ async fn the_service_does_not_start_on_it_and_an_operator_can_accept_it() {
         assert!(again.0.contains(said) && again.1 == Some(1), "{sql}: {again:?}");
     }
 
-    // The last of them was meant. What was looked at is accepted, and nothing else.
+    // The last of them was meant, and the anchor is damaged. What was looked at is accepted, and nothing else.
+    std::fs::write(hand::anchor(&dir), "{").unwrap();
+    let again = check(&config);
+    assert!(again.1 == Some(1) && again.0.contains("it is damaged, or no anchor"), "{again:?}");
     let wrong = format!("1/{}", "0".repeat(64));
     let mut other = command(chancery());
     other.args(["state", "accept", "--expect", &wrong, "--reason", "none", "--config"]).arg(&config);

@@ -73,7 +73,8 @@ impl Anchor {
             Err(error) => return Err(error),
         };
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-        let text: Text = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+        let damaged = |error| invalid(format!("it is damaged, or no anchor: {error}"));
+        let text: Text = serde_json::from_slice(&bytes).map_err(damaged)?;
         let Text { format, database, epoch, next_index, log_root, root, mac, checkpoint } = text;
         if ![WITHOUT_LOG_ROOT, FORMAT].contains(&format) {
             return Err(invalid(format!("its format is {format}, and this program knows {FORMAT}")));

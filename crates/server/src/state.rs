@@ -26,6 +26,12 @@ pub enum StateActError {
     /// It could not be checked, or was not accepted.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Nobody of this id is registered, of whom details could be erased.
+    #[error("callers/{caller} does not exist")]
+    NoSuchCaller {
+        /// The id.
+        caller: Id,
+    },
     /// Details could not be erased.
     #[error(transparent)]
     Erase(#[from] chancery_core::Error),
@@ -73,7 +79,10 @@ pub async fn erase_details(config: &Config, caller: &Id, reason: &str) -> Result
     let log = Log::start(writer, LogSettings::new(config.instance.clone()))?;
     let erased = chancery_core::erase_details_of(&log, &reader, caller, reason).await;
     log.shutdown().await;
-    Ok(erased?)
+    erased.map_err(|error| match error {
+        chancery_core::Error::NotFound { .. } => StateActError::NoSuchCaller { caller: caller.clone() },
+        error => error.into(),
+    })
 }
 
 /// The database and the token of the system ring, taken from the service that does not run.

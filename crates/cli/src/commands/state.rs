@@ -117,7 +117,7 @@ impl StateCommand {
         match self {
             Self::Show(Show { config, output }) => {
                 let shown = show_state(&load(&config)?);
-                let shown = shown.map_err(|error| Failure::local("the state cannot be shown").because(error))?;
+                let shown = shown.map_err(not_shown)?;
                 output.to(out).show(&ShownView::from(shown))?;
                 Ok(Exit::Done)
             }
@@ -140,9 +140,12 @@ impl StateCommand {
             Self::EraseDetails(EraseDetails { config, caller, reason, output }) => {
                 let erased = erase_details(&load(&config)?, &caller.0, &reason).await;
                 let ErasedOfCaller { records, acts } = erased.map_err(|error| {
-                    // It goes step by step, and what failed before the first has erased nothing.
-                    let began = matches!(error, StateActError::Erase(_));
-                    not_done(if began { "nothing more is erased" } else { "nothing is erased" })(error)
+                    match error {
+                        StateActError::NoSuchCaller { .. } => Failure::refused("nothing is erased").because(error),
+                        // It goes step by step, and what failed before the first has erased nothing.
+                        StateActError::Erase(_) => not_done("nothing more is erased")(error),
+                        _ => not_done("nothing is erased")(error),
+                    }
                 })?;
                 output.to(out).show(&ErasedView { records, acts })?;
                 Ok(Exit::Done)
@@ -153,6 +156,19 @@ impl StateCommand {
 
 async fn begin(config: &Config) -> Result<StateActs, Failure> {
     StateActs::begin(config, &worker_command()).await.map_err(not_done("the state cannot be looked at"))
+}
+
+fn not_shown(error: StateActError) -> Failure {
+    let damaged = matches!(&error, StateActError::Anchor { source, .. } if source.kind() == io::ErrorKind::InvalidData);
+    let failure = Failure::local("the state cannot be shown").because(error);
+    if damaged {
+        failure.hint(
+            "a service that runs writes it again with its next record; without one, chancery state check says what else is amiss \
+             (docs/operations.md, \"The service refuses its state\")",
+        )
+    } else {
+        failure
+    }
 }
 
 fn not_done(what: &'static str) -> impl FnOnce(StateActError) -> Failure {
