@@ -47,7 +47,10 @@ pub enum BackupError {
     },
     /// The file is no database of Chancery's, or one of an earlier version.
     #[error(
-        "{path} is not a database of this version of Chancery; start the service on it once, which brings it up to date"
+        "{path} is not a database of this version of Chancery. If it was copied with the tools of the system while a service ran \
+         on it, it lacks what stood in the file of that name with -wal behind it: take the copy with `chancery backup create`, \
+         or stop the service and copy both files. If it is of an earlier version, a service that starts on it brings it up to \
+         date; of what is to be evidence, on a copy"
     )]
     NotOurs {
         /// The file.
@@ -210,6 +213,15 @@ mod tests {
         back_up(&path, &old).unwrap();
         rusqlite::Connection::open(&old).unwrap().execute_batch("DROP TABLE shown_checkpoint").unwrap();
         assert!(matches!(look_into(&old), Err(BackupError::NotOurs { .. })));
+        // What a plain copy of a database in use is, before its write-ahead log is taken in for the first time.
+        let (used, plain) = (folder.path().join("used.db"), folder.path().join("plain.db"));
+        let in_use = crate::open(&used).unwrap();
+        std::fs::copy(&used, &plain).unwrap();
+        let error = look_into(&plain).unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, BackupError::NotOurs { .. }), "{said}");
+        assert!(said.contains("with -wal behind it") && said.contains("`chancery backup create`"), "{said}");
+        drop(in_use);
         assert!(matches!(look_into(&folder.path().join("none.db")), Err(BackupError::Missing { .. })));
     }
 
