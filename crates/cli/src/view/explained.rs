@@ -31,6 +31,9 @@ pub struct Explained {
     record: RecordView,
     /// The record that says how it ended, if it is an intent or act that has.
     outcome: Option<RecordView>,
+    /// Whether that one says how the record ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome_names_it: Option<bool>,
     /// The act that says by which rule its details were erased, if they were.
     erasure: Option<RecordView>,
     /// What people read, line by line; programs have `record`.
@@ -90,6 +93,7 @@ impl Explained {
         let (leaf, commitment, details) = opened(&record)?;
         let mut lines = vec![("record", format!("{index}, {}", leaf.kind().as_str())), ("time", moment(leaf.time))];
         let mut holds = commitment;
+        let mut outcome_names_it = None;
         lines.extend(asked(&leaf, &details));
         lines.extend(decided(&leaf, &details));
         match &outcome {
@@ -98,8 +102,14 @@ impl Explained {
                 if commitment == Commitment::Broken {
                     holds = commitment;
                 }
-                let text = ended(index, &end, &words).unwrap_or_else(|| "which does not name it".to_owned());
-                lines.push(("ended", format!("record {}, {}: {text}", outcome.index, moment(end.time))));
+                let by = format!("record {}, {}", outcome.index, moment(end.time));
+                let text = ended(index, &end, &words);
+                outcome_names_it = Some(text.is_some());
+                let text = text.map_or_else(
+                    || format!("NOT by the record that is noted for it, which does not name it: {by}"),
+                    |text| format!("{by}: {text}"),
+                );
+                lines.push(("ended", text));
             }
             None if waits(&leaf) => lines.push(("ended", "not yet, or the service stopped before it knew".to_owned())),
             None => {}
@@ -131,6 +141,7 @@ impl Explained {
             caller_signature,
             record: RecordView::from(record),
             outcome: outcome.map(RecordView::from),
+            outcome_names_it,
             erasure: erasure.map(RecordView::from),
             lines,
         })
@@ -139,6 +150,7 @@ impl Explained {
     /// Whether what is shown is what was recorded.
     pub fn holds(&self) -> bool {
         !matches!(self.commitment, Commitment::Broken | Commitment::Removed)
+            && self.outcome_names_it != Some(false)
             && !matches!(self.caller_signature, Some(Vouched::Broken { .. }))
     }
 }

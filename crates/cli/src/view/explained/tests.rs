@@ -50,6 +50,28 @@ fn an_intent_says_who_by_what_and_how_it_ended() {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
     assert!(explained.holds());
+    assert_eq!(serde_json::to_value(&explained).unwrap()["outcome_names_it"], true);
+}
+
+#[test]
+fn an_outcome_that_does_not_name_the_record_is_not_its_end() {
+    let item = OutcomeItem { intent: 3, result: OutcomeResult::Done, signature_sha256: None };
+    let body = Body::Outcome { continues: false, items: vec![item], rows: Vec::new() };
+    let denial = Body::Denial {
+        caller: Uid::NONE,
+        resource: Uid::NONE,
+        action: None,
+        reason: chancery_audit::DenialReason::Overflow,
+        count: 1,
+    };
+    for body in [body, denial] {
+        let explained = Explained::of(intent(DETAILS), Some(record(5, body, b"{}")), None).unwrap();
+        let text = text(&explained);
+        assert!(!explained.holds(), "{text}");
+        assert!(text.contains("NOT by the record that is noted for it, which does not name it: record 5"), "{text}");
+        let json = serde_json::to_value(&explained).unwrap();
+        assert_eq!((&json["outcome_names_it"], &json["commitment"]), (&false.into(), &"HOLDS".into()));
+    }
 }
 
 #[test]
