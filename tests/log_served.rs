@@ -231,6 +231,10 @@ async fn the_log_is_exported_and_verified_by_the_command_line() {
     let (said, code) = audit(&chancery, &["verify", export]);
     assert!(code == Some(0) && said.contains("warning: the log's key was taken from the same place"), "{said}");
     assert_eq!(audit(&chancery, &["verify"]).1, Some(2));
+    // An archive belongs to a database; before anything is in it, it need not be there.
+    assert_eq!(audit(&chancery, &["verify", export, "--archive", "nowhere"]).1, Some(2));
+    let (said, code) = audit(&chancery, &["verify", "--database", &database, "--archive", "nowhere"]);
+    assert_eq!(code, Some(0), "{said}");
     let other = "log.example/chancery+fe94a607+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
     for place in [vec![export], vec!["--database", &database], vec![]] {
         let (said, code) = audit(&chancery, &[&["verify", "--log-key", other], place.as_slice()].concat());

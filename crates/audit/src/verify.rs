@@ -10,6 +10,7 @@
 mod archived;
 mod callers;
 mod database;
+mod ends;
 mod exported;
 mod fault;
 mod found_by;

@@ -33,7 +33,7 @@ pub use error::{OpenError, StoreError};
 pub use open::open;
 pub use reader::Reader;
 pub use record::{
-    Erasable, ErasableQuery, FoundBy, LogEnd, LogRow, NewRecord, OpenIntent, Order, RecordEnd, RecordPage,
+    Erasable, ErasableQuery, FoundBy, LogEnd, LogRow, NewRecord, NotedEnd, OpenIntent, Order, RecordEnd, RecordPage,
     RecordProgress, RecordQuery, SEARCHED_BYTES, SearchColumns, StoredDetails, StoredRecord,
 };
 pub use rows::{

@@ -184,6 +184,17 @@ pub struct LogRow {
     pub found_by: Option<FoundBy>,
     /// The record that says so, where they were erased on the record.
     pub erased_by: Option<u64>,
+    /// How the record ended, as it is noted.
+    pub end: NotedEnd,
+}
+
+/// How a record ended, as it is noted beside the log: nothing commits to it. Of a record that waits for nothing, nothing is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NotedEnd {
+    /// The instance whose record waits for its outcome, and whether as an act.
+    pub waits: Option<(String, bool)>,
+    /// The index of the outcome's leaf and the result's code in it, whatever numbers stand there.
+    pub ended: Option<(i64, i64)>,
 }
 
 /// By what a record is found, as it stands beside its details: nothing commits to it.

@@ -63,7 +63,7 @@ pub fn export_database(
         if rows.is_empty() {
             break;
         }
-        for LogRow { index, leaf, details, found_by: _, erased_by } in rows {
+        for LogRow { index, leaf, details, found_by: _, erased_by, end: _ } in rows {
             let details = details.map(|details| (details.salt, details.content));
             exporter.record(&LogRecord { index, leaf, details, erased_by })?;
         }

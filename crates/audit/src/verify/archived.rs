@@ -9,9 +9,13 @@ use crate::export::limits::TILE_BYTES;
 use crate::tree::{Resource, TILE_WIDTH, Tile};
 use chancery_store::{ArchiveError, Reader, StoreError};
 
-/// The checkpoints in an archive, by their sizes.
-pub(super) fn checkpoints(archive: &Archive) -> Result<Vec<SignedCheckpoint>, Stop<StoreError>> {
-    let sizes = archive.checkpoints().map_err(|source| Stop::Read(StoreError::Archived { index: 0, source }))?;
+/// The checkpoints in an archive, by their sizes, into which so many leaves were moved.
+pub(super) fn checkpoints(archive: &Archive, archived: u64) -> Result<Vec<SignedCheckpoint>, Stop<StoreError>> {
+    let sizes = match archive.checkpoints() {
+        // It is made when the first leaves are moved.
+        Err(ArchiveError::Away { .. }) if archived == 0 => return Ok(Vec::new()),
+        sizes => sizes.map_err(|source| Stop::Read(StoreError::Archived { index: 0, source }))?,
+    };
     let read = |size: u64| {
         let note = archive.checkpoint(size).map_err(|error| not_had(Place::Checkpoint(size), size, error))?;
         Ok(read_kept(size, &note)?)

@@ -1,12 +1,14 @@
 //! Verifies the log in a database: the service's, beside it, or a copy.
 
 use super::archived;
+use super::ends::Ends;
 use super::found_by;
 use super::walk::{Merged, Stop, compare_tile, sorted, walk};
 use super::{Check, DetailsKept, Fault, LogRecord, LogVerifier, Place, Report, Trusted, VerifyError};
 use crate::archive::Archive;
 use crate::checkpoint::SignedCheckpoint;
 use crate::kept_checkpoints::KeptCheckpoints;
+use crate::leaf::Leaf;
 use crate::tree::Tile;
 use chancery_model::Sha256Hash;
 use chancery_store::{CheckpointRow, LogRow, Reader, StoreError};
@@ -30,7 +32,7 @@ pub fn verify_database(
     let failed = |source| VerifyError::Read { after: 0, source };
     let archived = reader.archived().map_err(failed)?;
     if let Some(archive) = archive {
-        trusted.checkpoints.extend(archived::checkpoints(archive).map_err(|stop| stop.after(0))?);
+        trusted.checkpoints.extend(archived::checkpoints(archive, archived).map_err(|stop| stop.after(0))?);
     }
     // In this order: what was vouched for before the end is looked for must be there.
     let signed = KeptCheckpoints::signed(reader).map_err(failed)?;
@@ -44,8 +46,8 @@ pub fn verify_database(
         return Err(Fault { at: Place::Record(end.leaves.min(end.next_index)), check }.into());
     }
     let not_searchable = reader.not_searchable().map_err(failed)?.map_or(0..0, |(next, until)| next..until);
-    let records = Records { reader, next: 0, end: end.leaves, not_searchable, read: VecDeque::new() };
-    let records = records.inspect(|record| {
+    let mut kept = Records::new(reader, end.leaves, not_searchable);
+    let records = kept.by_ref().inspect(|record| {
         if let Ok(record) = record
             && record.index.is_multiple_of(CHUNK.into())
         {
@@ -54,11 +56,12 @@ pub fn verify_database(
     });
     let Trusted { log_keys, checkpoints: held, witnesses } = trusted;
     // All of them, also where two kinds have one of the same size.
-    let kept = Merged::new(signed.map(checked), cosigned.map(checked));
-    let kept = Merged::new(kept, shown.into_iter().map(|row| checked(Ok(row))));
-    let checkpoints = Merged::new(kept, sorted(held));
+    let checkpoints = Merged::new(signed.map(checked), cosigned.map(checked));
+    let checkpoints = Merged::new(checkpoints, shown.into_iter().map(|row| checked(Ok(row))));
+    let checkpoints = Merged::new(checkpoints, sorted(held));
     let verifier = LogVerifier::new(log_keys).with_witnesses(witnesses).with_details(DetailsKept::WithErasures);
     let mut verifier = walk(verifier, records, checkpoints, |tile, hashes| check_tile(reader, tile, hashes))?;
+    kept.ends.finish(reader).map_err(|stop| stop.after(verifier.size()))?;
     // A service may have erased more since the end was looked for.
     for act in verifier.acts_behind() {
         let read = reader.log_rows(act, 1).map_err(|source| VerifyError::Read { after: verifier.size(), source })?;
@@ -88,12 +91,18 @@ struct Records<'a> {
     /// Of these the columns for digest and trace id are not there yet.
     not_searchable: Range<u64>,
     read: VecDeque<LogRow>,
+    ends: Ends,
+    /// What is wrong beside the record that was given out last: told once that record itself was verified.
+    beside: Option<Fault>,
 }
 
 impl Iterator for Records<'_> {
     type Item = Result<LogRecord, Stop<StoreError>>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(fault) = self.beside.take() {
+            return Some(Err(fault.into()));
+        }
         if self.read.is_empty() && self.next < self.end {
             match self.read_on() {
                 Ok(rows) => self.read = rows.into(),
@@ -102,22 +111,33 @@ impl Iterator for Records<'_> {
         }
         let row = self.read.pop_front().filter(|row| row.index < self.end)?;
         self.next = row.index + 1;
-        if let Some((details, columns)) = row.details.as_ref().zip(row.found_by.as_ref()) {
-            let searchable = !self.not_searchable.contains(&row.index);
-            if let Err(check) = found_by::check(&row.leaf, &details.content, columns, searchable) {
-                return Some(Err(Fault { at: Place::Record(row.index), check }.into()));
-            }
-        }
+        self.beside = self.check_beside(&row).err();
         Some(Ok(record(row)))
     }
 }
 
 fn record(row: LogRow) -> LogRecord {
-    let LogRow { index, leaf, details, found_by: _, erased_by } = row;
+    let LogRow { index, leaf, details, found_by: _, erased_by, end: _ } = row;
     LogRecord { index, leaf, details: details.map(|details| (details.salt, details.content)), erased_by }
 }
 
-impl Records<'_> {
+impl<'a> Records<'a> {
+    fn new(reader: &'a Reader, end: u64, not_searchable: Range<u64>) -> Self {
+        Self { reader, next: 0, end, not_searchable, read: VecDeque::new(), ends: Ends::default(), beside: None }
+    }
+
+    /// Holds what a database keeps beside a record to it. A leaf that cannot be read, the verifier names.
+    fn check_beside(&mut self, row: &LogRow) -> Result<(), Fault> {
+        let LogRow { index, leaf, details, found_by, erased_by: _, end } = row;
+        let Ok(leaf) = Leaf::decode(leaf) else { return Ok(()) };
+        if let Some((details, columns)) = details.as_ref().zip(found_by.as_ref()) {
+            let searchable = !self.not_searchable.contains(index);
+            found_by::check(&leaf, &details.content, columns, searchable)
+                .map_err(|check| Fault { at: Place::Record(*index), check })?;
+        }
+        self.ends.next(*index, &leaf, end)
+    }
+
     fn read_on(&self) -> Result<Vec<LogRow>, StoreError> {
         let first = self.next;
         match self.reader.log_rows(first, CHUNK) {

@@ -80,6 +80,14 @@ pub enum Check {
         /// The column.
         column: &'static str,
     },
+    /// A record ended as the log says.
+    #[error("the log says that it {said}, and the database notes that it {noted}: one of both was changed")]
+    NotedEnd {
+        /// What the leaves say.
+        said: String,
+        /// What stands in `open_intents` and `outcomes`.
+        noted: String,
+    },
     /// The rule of the epoch.
     #[error(
         "its epoch is {epoch} after {before}: it grows by one with each act and each outcome that changes rows, and with \
@@ -206,8 +214,18 @@ impl Check {
                 "take the export again, or verify a copy of the database; if it is the service's own database, keep a copy \
                  of it as evidence and restore a backup"
             }
-            Self::Bundle(_) | Self::DetailsLine { .. } | Self::TooLarge | Self::OtherSize { .. } => {
+            Self::Bundle(_) | Self::DetailsLine { .. } | Self::TooLarge => {
                 "take the export again into an empty folder, and keep this one as evidence"
+            }
+            Self::OtherSize { .. } => {
+                "keep this copy as evidence: the checkpoint, or the size by which it is kept, was changed; verify another copy: of \
+                 a database a backup, which to restore, of an archive one of that file, which to put back, and take an export again \
+                 into an empty folder"
+            }
+            Self::NotedEnd { .. } => {
+                "keep this copy as evidence, and compare both records with another: a backup, an export, an auditor's; where they \
+                 are the same there, the note was changed, and what chancery audit list and audit show said of the end of this \
+                 record was not so"
             }
             Self::Archive(_) => {
                 "keep what is in the archive as evidence, put back the file from a copy of the archive (a backup, an export of \

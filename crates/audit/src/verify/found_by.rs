@@ -26,8 +26,8 @@ struct SaidSigned {
 
 /// Holds the columns of a record to it. What cannot be read is for those to say who hold it to its commitment. `searchable`:
 /// whether digest and trace id are there yet, which older records get step by step.
-pub(super) fn check(leaf: &[u8], details: &[u8], found_by: &FoundBy, searchable: bool) -> Result<(), Check> {
-    let (Ok(leaf), Ok(said)) = (Leaf::decode(leaf), serde_json::from_slice::<Said>(details)) else { return Ok(()) };
+pub(super) fn check(leaf: &Leaf, details: &[u8], found_by: &FoundBy, searchable: bool) -> Result<(), Check> {
+    let Ok(said) = serde_json::from_slice::<Said>(details) else { return Ok(()) };
     let Said { caller, resource, action, signed, trace_id } = said;
     let action = leaf.action().or_else(|| action?.parse().ok());
     let first = |text: &str| Hex::parse(text)?.as_bytes().first_chunk::<SEARCHED_BYTES>().copied();

@@ -79,6 +79,13 @@ impl Made {
         recorded.first().map(Recorded::index).unwrap()
     }
 
+    /// Ends intents that are open.
+    pub async fn end(&self, intents: &[u64]) {
+        let slot = self.log.reserve(Uid::NONE, intents.len()).unwrap();
+        self.log.record_outcome(slot, outcome(intents, OutcomeResult::Done));
+        self.log.flush().await.unwrap();
+    }
+
     /// Signs a checkpoint; each is the first of its hour, and stays.
     pub async fn sign(&mut self) -> SignedCheckpoint {
         let head = self.log.tree_head().await.unwrap().unwrap();
@@ -170,6 +177,16 @@ impl Made {
         let reader = chancery_store::look_into(&self.database()).unwrap();
         let trusted = Trusted { log_keys: self.keys(), checkpoints: held.to_vec(), ..Trusted::default() };
         verify_database(&reader, None, trusted, |_, _| ()).map_err(|error| error.to_string())
+    }
+
+    /// The first fault that it finds.
+    pub fn fault(&self) -> Fault {
+        let reader = chancery_store::look_into(&self.database()).unwrap();
+        let trusted = Trusted { log_keys: self.keys(), ..Trusted::default() };
+        match verify_database(&reader, None, trusted, |_, _| ()) {
+            Err(VerifyError::Fault(fault)) => fault,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The same, and what witnesses vouch for.

@@ -11,6 +11,7 @@ mod archive;
 mod callers;
 mod cosigned;
 mod database;
+mod ends;
 mod export;
 #[allow(dead_code, reason = "shared with the tests of the formats")]
 #[path = "../transparency/growing.rs"]

@@ -51,7 +51,7 @@ pub struct Verify {
     #[arg(long, value_name = "FILE")]
     database: Option<PathBuf>,
     /// Where the leaves of old records are that were moved out of the database (log.archive.dir of the service); verified, too
-    #[arg(long, value_name = "DIR", requires = "database")]
+    #[arg(long, value_name = "DIR", requires = "database", conflicts_with = "folder")]
     archive: Option<PathBuf>,
     /// The log's public key, pinned: known from elsewhere than from the log. Again for a log that changed its key
     #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, required_unless_present_any = ["folder", "database"])]

@@ -3,7 +3,7 @@
 use super::log::key_of;
 use super::query::details;
 use super::{failed, from_sql, to_sql};
-use crate::{CheckpointRow, FoundBy, LogRow, StoreError, StoredDetails};
+use crate::{CheckpointRow, FoundBy, LogRow, NotedEnd, StoreError, StoredDetails};
 use chancery_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -92,23 +92,26 @@ pub(crate) fn leaves(connection: &Connection, first: u64, limit: u32) -> Result<
 /// Up to `limit` leaves with an index of `first` or more, with their details.
 pub(crate) fn log_rows(connection: &Connection, first: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
     const DOING: &str = "reading the log";
-    type Columns = (i64, Vec<u8>, Option<StoredDetails>, Option<i64>, Option<FoundBy>);
+    type Columns = (i64, Vec<u8>, Option<StoredDetails>, Option<i64>, Option<FoundBy>, NotedEnd);
     let first = to_sql(first, "an index")?;
     let mut statement = connection
         .prepare_cached(
             "SELECT l.idx, l.leaf, d.salt, d.content, r.act, d.kind, d.caller, d.resource, d.key, d.action, d.decision,
-                 d.digest, d.trace_id
+                 d.digest, d.trace_id, o.instance, o.act, e.idx, e.result
              FROM leaves l LEFT JOIN details d ON d.idx = l.idx LEFT JOIN erased r ON r.idx = l.idx
+                 LEFT JOIN open_intents o ON o.idx = l.idx LEFT JOIN outcomes e ON e.intent = l.idx
              WHERE l.idx >= ?1 ORDER BY l.idx LIMIT ?2",
         )
         .map_err(failed(DOING))?;
-    let columns =
-        |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, details(row.get(2)?, row.get(3)?), row.get(4)?, found_by(row)?));
+    let columns = |row: &Row<'_>| {
+        let details = details(row.get(2)?, row.get(3)?);
+        Ok((row.get(0)?, row.get(1)?, details, row.get(4)?, found_by(row)?, end(row)?))
+    };
     let rows = statement.query_map(params![first, limit], columns).map_err(failed(DOING))?;
     let read = |row: rusqlite::Result<Columns>| {
-        let (index, leaf, details, act, found_by) = row.map_err(failed(DOING))?;
+        let (index, leaf, details, act, found_by, end) = row.map_err(failed(DOING))?;
         let erased_by = act.map(|act| from_sql(act, "an index")).transpose()?;
-        Ok(LogRow { index: from_sql(index, "an index")?, leaf, details, found_by, erased_by })
+        Ok(LogRow { index: from_sql(index, "an index")?, leaf, details, found_by, erased_by, end })
     };
     rows.map(read).collect()
 }
@@ -128,6 +131,13 @@ fn found_by(row: &Row<'_>) -> rusqlite::Result<Option<FoundBy>> {
         digest: row.get(11)?,
         trace_id: row.get(12)?,
     }))
+}
+
+/// How a record ended, as it is noted.
+fn end(row: &Row<'_>) -> rusqlite::Result<NotedEnd> {
+    let (instance, act): (Option<String>, Option<bool>) = (row.get(13)?, row.get(14)?);
+    let (outcome, result): (Option<i64>, Option<i64>) = (row.get(15)?, row.get(16)?);
+    Ok(NotedEnd { waits: instance.zip(act), ended: outcome.zip(result) })
 }
 
 /// The records of which digest and trace id are still to be read from their details: from one on, below another.
