@@ -34,7 +34,7 @@ pub struct ReceiptArguments {
     #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse, requires = "receipt", help_heading = "Receipts")]
     witness: Vec<VerifierKey>,
     /// How many of the witnesses must have cosigned; all of them where it is not given
-    #[arg(long, value_name = "N", requires = "witness", help_heading = "Receipts")]
+    #[arg(long, value_name = "N", requires = "witness", value_parser = witnesses::required(), help_heading = "Receipts")]
     required_witnesses: Option<usize>,
     /// The record must have its caller's own signature, made for the service of this name
     #[arg(long, value_name = "NAME", requires = "receipt", help_heading = "Receipts")]

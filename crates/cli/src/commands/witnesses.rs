@@ -3,6 +3,7 @@
 use chancery_audit::note::VerifierKey;
 use chancery_audit::witness::WitnessPolicy;
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use crate::exit::Failure;
 
@@ -13,7 +14,7 @@ pub struct WitnessArguments {
     #[arg(long, value_name = "VKEY", value_parser = VerifierKey::parse)]
     witness: Vec<VerifierKey>,
     /// How many of the witnesses must have cosigned; all of them where it is not given
-    #[arg(long, value_name = "N", requires = "witness")]
+    #[arg(long, value_name = "N", requires = "witness", value_parser = required())]
     required_witnesses: Option<usize>,
 }
 
@@ -22,6 +23,11 @@ impl WitnessArguments {
     pub fn policy(self) -> Result<WitnessPolicy, Failure> {
         policy(self.witness, self.required_witnesses)
     }
+}
+
+/// How many are required: one at least. Where none is, nobody vouches, and nothing should say that somebody does.
+pub fn required() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 /// `required` of these witnesses, or all.
