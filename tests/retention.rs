@@ -156,6 +156,8 @@ async fn old_details_are_erased_everywhere_and_the_log_still_proves_itself() {
     for part in ["the details were erased", &format!("record {act}, "), "by rule, signature_details_days = 2"] {
         assert!(shown.contains(part), "{part:?} is not in {shown}");
     }
+    let (said, code) = run(chancery.cli().args(["audit", "receipt", &old.to_string()]));
+    assert!(code == Some(6) && said.contains(&format!("the details of record {old} were erased")), "{said}");
     drop(operator);
     // The write-ahead log is emptied by the service itself, some moment after the erasure.
     eventually("nothing of it in the files", async || in_files(&chancery).is_empty().then_some(())).await;
@@ -195,6 +197,11 @@ async fn without_a_rule_nothing_is_erased_and_a_row_that_somebody_removed_is_sai
     let (new, _) = signed(&chancery, &made, b"m").await;
     let (shown, code) = run(chancery.cli().args(["audit", "show", &old.to_string()]));
     assert!(code == Some(1) && shown.contains("by no record: somebody removed"), "{shown}");
+    // So is whoever asks for its receipt.
+    let receipt = |index: u64| run(chancery.cli().args(["audit", "receipt", &index.to_string()]));
+    let removed = format!("somebody removed the details of record {old}: they are not there, and no act");
+    let (said, code) = receipt(old);
+    assert!(code == Some(1) && said.contains(&removed) && said.contains("chancery audit verify"), "{said}");
     // Whoever verifies the log is told, of the database and of the service.
     let key = succeed(chancery.cli().args(["audit", "log-key"]));
     let database = hand::database(&chancery.dir()).display().to_string();
@@ -219,12 +226,21 @@ async fn without_a_rule_nothing_is_erased_and_a_row_that_somebody_removed_is_sai
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["commitment"], code), (&Value::from("REMOVED"), Some(1)), "{shown}");
     assert_eq!(all(&[]).1, Some(1));
+    let (said, code) = receipt(old);
+    assert!(code == Some(1) && said.contains(&removed), "{said}");
     hand::open(&hand::database(&chancery.dir())).execute("DELETE FROM erased", []).unwrap();
     let operator = chancery.operator().await.unwrap();
     for index in (0..new).filter(|index| *index != old) {
         let record = record(&operator, index).await;
         assert!(!record.details_json.is_empty() && record.erasure_index.is_none(), "{index}");
     }
+    // Details that were changed are no trouble of the service's, either.
+    hand::open(&hand::database(&chancery.dir()))
+        .execute("UPDATE details SET salt = zeroblob(32) WHERE idx = ?1", [i64::try_from(new).unwrap()])
+        .unwrap();
+    let (said, code) = receipt(new);
+    let changed = format!("the details of record {new} are not those that its leaf commits to");
+    assert!(code == Some(1) && said.contains(&changed) && said.contains("chancery audit verify"), "{said}");
     chancery.stop().await.unwrap();
 }
 

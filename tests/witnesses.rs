@@ -396,7 +396,16 @@ async fn a_database_of_yesterday_with_its_anchor_is_found_by_those_who_remember_
     // So does an export of today.
     let from_service = ["audit", "export", "--log-key", &scene.log.to_string()].map(str::to_owned);
     let (said, code) = run(scene.chancery.cli().args(&from_service).arg(&export));
-    assert!(code == Some(3) && said.contains("it was cut, or an old copy was put back"), "{said}");
+    assert!(code == Some(1) && said.contains("it was cut, or an old copy was put back"), "{said}");
+    let kept = export.join("checkpoint").display().to_string();
+    assert!(said.contains(&format!("chancery audit verify --log-key VKEY --checkpoint {kept}")), "{said}");
+    // And its checkpoint alone.
+    let continues =
+        ["audit", "checkpoint", "--log-key", &scene.log.to_string(), "--continues", &kept].map(str::to_owned);
+    let (said, code) = run(scene.chancery.cli().args(&continues));
+    assert!(code == Some(1) && said.contains("the log has been cut"), "{said}");
+    let (said, code) = scene.verify_log(&[&scene.log], &["--checkpoint", &kept]);
+    assert!(code == Some(1) && said["fault"]["what"].as_str().unwrap().contains("it was cut"), "{said}");
     scene.sign().await;
     scene.until_witnesses(["cosigns", "cosigns", "conflict"]).await;
     let said = scene.readyz().await;
@@ -431,10 +440,16 @@ async fn a_database_of_yesterday_with_its_anchor_is_found_by_those_who_remember_
     assert_ne!(scene.metric("chancery_log_uncounted").await, Some(0));
     // Nor is it what was exported, though it has as many records by now, and the service shows fewer of them.
     let (said, code) = run(scene.chancery.cli().args(&from_service).arg(&export));
-    assert!(code == Some(3) && said.contains("the log was forked since the export was begun"), "{said}");
+    assert!(code == Some(1) && said.contains("the log was forked since the export was begun"), "{said}");
     let from_database = ["audit", "export", "--database"];
     let (said, code) = run(scene.chancery.cli().args(from_database).arg(hand::database(&dir)).arg(&export));
-    assert!(code == Some(3) && said.contains("the log was forked since the export was begun"), "{said}");
+    assert!(code == Some(1) && said.contains("the log was forked since the export was begun"), "{said}");
+    let verify = format!("chancery audit verify --database {} --checkpoint {kept}", hand::database(&dir).display());
+    assert!(said.contains(&verify), "{said}");
+    let (said, code) = run(scene.chancery.cli().args(&continues));
+    assert!(code == Some(1) && said.contains("is not shown to have") && said.contains("evidence"), "{said}");
+    let (said, code) = scene.verify_log(&[&scene.log], &["--checkpoint", &kept]);
+    assert!(code == Some(1) && said["fault"]["what"].as_str().unwrap().contains("the log was forked"), "{said}");
     assert_eq!(std::fs::read(export.join("checkpoint")).unwrap(), exported, "it is as it was");
     // Each has contradicted in two ways, and was asked more often than that.
     for witness in 1..=3 {
@@ -552,6 +567,29 @@ async fn whoever_verifies_a_log_says_which_witnesses_it_must_have() {
     assert_eq!((&third["records"], &third["added"]), (&second["records"], &serde_json::json!(0)), "{third}");
     assert!(behind >= first["records"].as_u64().unwrap() && behind < third["records"].as_u64().unwrap(), "{third}");
 
+    // Nor is it an alarm for whoever kept the larger checkpoint: all of its records are there.
+    let exported = format!("{export}/checkpoint");
+    let (said, code) = scene.verify_log(&[&scene.log], &["--checkpoint", &exported]);
+    let report = &said["report"];
+    assert_eq!((code, &report["records"], &report["attested"]), (Some(0), &second["records"], &second["records"]));
+    assert_eq!(report["behind"].as_u64(), Some(behind), "{said}");
+    let kept = folder.path().join("kept");
+    std::fs::copy(&exported, &kept).unwrap();
+    let kept = kept.to_str().unwrap();
+    let continues = ["audit", "checkpoint", "--log-key", &key, "--continues", kept];
+    let keep = [continues.as_slice(), &["--out", kept, "-o", "json"]].concat();
+    let said = json(&succeed(scene.chancery.cli().args(keep)));
+    assert_eq!(
+        (said["tree_size"].as_u64(), &said["continued_by_tree_of"]),
+        (Some(behind), &second["records"]),
+        "{said}"
+    );
+    assert!(said["continues_tree_of"].is_null(), "{said}");
+    assert_eq!(std::fs::read(kept).unwrap(), std::fs::read(&exported).unwrap(), "what is kept becomes no smaller");
+    let said = succeed(scene.chancery.cli().args(continues));
+    let all = format!("covers {} records, and the log has all of them", second["records"]);
+    assert!(said.contains(&all) && said.contains(&format!("verified: the checkpoint of {behind} records")), "{said}");
+
     // How far enough of them vouch for it, of the export, the database and the service.
     let [w1, w2, w3] = &scene.witnesses;
     let stranger =
@@ -590,6 +628,12 @@ async fn whoever_verifies_a_log_says_which_witnesses_it_must_have() {
         "{said}"
     );
     assert_eq!(run(scene.chancery.cli().args(["audit", "verify", &export, "--required-witnesses", "1"])).1, Some(2));
+    // Of none nobody vouches.
+    let none = ["--log-key", &key, "--witness", &w1.key.to_string(), "--required-witnesses", "0"].map(str::to_owned);
+    for what in [&["audit", "verify", &export] as &[&str], &["audit", "checkpoint"], &["verify", "--receipt", "r"]] {
+        let (said, code) = run(scene.chancery.cli().args(what).args(&none));
+        assert!(code == Some(2) && said.contains("--required-witnesses"), "{said}");
+    }
 
     // A cosignature that was changed is a fault, with its place.
     let sizes = [format!("{export}/checkpoints/{behind:020}")];

@@ -90,6 +90,11 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// What was checked is not so: the answer is no.
+    pub fn no(message: impl Into<String>) -> Self {
+        Self::new(Exit::No, message)
+    }
+
     /// Something on this side.
     pub fn local(message: impl Into<String>) -> Self {
         Self::new(Exit::Local, message)

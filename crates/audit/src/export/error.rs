@@ -62,7 +62,7 @@ pub enum ExportError {
     /// The records are not those of the checkpoint.
     #[error(
         "the checkpoint of {size} records is not over the records that were exported: a record was changed, or the log was \
-         forked since the export was begun; `chancery audit verify` says where, and nothing was published"
+         forked since the export was begun; nothing was published"
     )]
     Fork {
         /// The size in the checkpoint.

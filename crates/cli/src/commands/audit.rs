@@ -11,7 +11,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 use tonic::Request;
 
-use super::{PAGE, audit_log, audit_receipts, audit_show};
+use super::{PAGE, audit_checkpoint, audit_log, audit_receipts, audit_show};
 use crate::connection::{ConnectionArguments, DevIdentity};
 use crate::duration;
 use crate::exit::{Exit, Failure};
@@ -57,13 +57,14 @@ Examples:
     /// Print the newest checkpoint of the log
     ///
     /// Whoever keeps it finds out with --continues whether the log was cut or rewritten since; the command ends with 1 then,
-    /// and with --witness where too few of the witnesses have cosigned the newest.
+    /// where none of the given keys has signed the newest, and with --witness where too few of the witnesses have cosigned it.
+    /// Standard error says what was verified.
     #[command(after_long_help = "\
 Examples:
   chancery audit checkpoint > kept.checkpoint
   chancery audit checkpoint --log-key \"$LOG_KEY\" --continues kept.checkpoint --out kept.checkpoint
   chancery audit checkpoint --log-key \"$LOG_KEY\" --witness \"$W1\" --witness \"$W2\"")]
-    Checkpoint(audit_receipts::ShowCheckpoint),
+    Checkpoint(audit_checkpoint::ShowCheckpoint),
     /// Print the log's public keys, to be pinned by those who verify
     ///
     /// One a line: the one that signs, and then those that did, if there are any; standard error says which is which. The
@@ -299,7 +300,7 @@ impl AuditCommand {
             Self::Show(arguments) => arguments.run(&connect().await?, out).await,
             Self::Receipt(arguments) => arguments.run(&connect().await?, out).await,
             Self::Checkpoint(arguments) => arguments.run(&connect().await?, out, note).await,
-            Self::LogKey => audit_receipts::show_log_keys(&connect().await?, out, note).await,
+            Self::LogKey => audit_checkpoint::show_log_keys(&connect().await?, out, note).await,
             Self::Watch(arguments) => match watch(&connect().await?, arguments, out).await? {},
             // These connect where they have to.
             Self::Export(arguments) => arguments.run(connection, out).await,

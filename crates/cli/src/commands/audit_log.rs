@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chancery_audit::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -14,12 +15,13 @@ use chancery_client::{Client, Record, RecordQuery};
 use chancery_server::KeptLog;
 use clap::Args;
 
+use super::log_signer::{beginning, list, not_believed};
 use super::witnesses::WitnessArguments;
 use crate::connection::{ConnectionArguments, DevIdentity};
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::view::log::{ExportView, Verified, VerifyView};
+use crate::view::log::{ExportView, OfService, Verified, VerifyView};
 
 /// Arguments of `audit export`.
 #[derive(Debug, Args)]
@@ -68,18 +70,35 @@ impl Export {
     pub async fn run(self, connection: &ConnectionArguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
         let Self { folder, database, archive, without_details, log_key } = self;
         let details = !without_details;
+        let readers = if details { other_readers(&folder) } else { None };
         let mut progress = Progress::new("exported");
         let exported = match database {
             Some(database) => {
                 let log = open(&database, archive.as_deref())?;
-                let keys = if log_key.is_empty() { own_keys(&log, &database)? } else { log_key };
+                let what = format!("the log in {} was not exported", database.display());
+                let pinned = !log_key.is_empty();
+                let keys = if pinned { log_key } else { own_keys(&log, &database)? };
                 let exported =
                     export_database(&log.reader, &keys, &folder, details, |done, all| progress.at(done, all));
                 exported.map_err(|error| match error {
-                    ExportDatabaseError::Export(error) => not_exported(error),
-                    error => {
-                        Failure::local(format!("the log in {} was not exported", database.display())).because(error)
+                    ExportDatabaseError::Export(error) => {
+                        let of = archive.map(|archive| format!(" --archive {}", archive.display()));
+                        let of = format!("--database {}{}", database.display(), of.unwrap_or_default());
+                        not_exported(error, &folder, &of)
                     }
+                    error @ ExportDatabaseError::Checkpoint { .. } => {
+                        let failure = Failure::no(what).because(error);
+                        match own_keys(&log, &database) {
+                            Ok(own) if pinned => failure.hint(format!(
+                                "--log-key names {}, and the database {} (each the beginning of a verifier key): with the wrong key \
+                                 no checkpoint is the log's",
+                                list(keys.iter().map(beginning)),
+                                list(own.iter().map(beginning)),
+                            )),
+                            _ => failure,
+                        }
+                    }
+                    error => Failure::local(what).because(error),
                 })?
             }
             None => {
@@ -88,9 +107,23 @@ impl Export {
             }
         };
         drop(progress);
+        if let Some(mode) = readers {
+            warn(&format!(
+                "{} was there before, and others on this machine may get at it (mode {mode:o}): details are names, addresses and \
+                 digests; chmod 700 it, or export with --without-details",
+                folder.display()
+            ));
+        }
         out.show(&ExportView::new(&folder, &exported, details))?;
         Ok(Exit::Done)
     }
+}
+
+/// The rights of a folder in which an export begins, where it is there already and not its owner's alone. One that is gone on
+/// with was decided about.
+fn other_readers(folder: &Path) -> Option<u32> {
+    let mode = fs::metadata(folder).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0 && !folder.join("checkpoint").exists()).then_some(mode)
 }
 
 async fn export_online(
@@ -101,10 +134,12 @@ async fn export_online(
     progress: &mut Progress,
 ) -> Result<Exported, Failure> {
     let checkpoint = newest_checkpoint(client).await?;
-    let believed = checkpoint
-        .verify(keys)
-        .map_err(|error| Failure::failed("the service's checkpoint is not one of the log's key").because(error))?;
+    let believed = checkpoint.verify(keys).map_err(|error| {
+        let failure = Failure::no("the service's checkpoint is not one of the log's key");
+        not_believed(failure, &checkpoint, keys, error)
+    })?;
     let size = believed.size();
+    let not_exported = |error| not_exported(error, folder, "--log-key VKEY");
     let mut exporter = Exporter::begin(folder, checkpoint, details).map_err(not_exported)?;
     if let Some(published) = exporter.ahead().map(Checkpoint::size) {
         // More was exported before: from a database, while witnesses are late. Whether the log still has it, it can show.
@@ -129,8 +164,26 @@ async fn export_online(
     exporter.publish(std::iter::empty::<Result<_, ExportError>>(), keys).map_err(not_exported)
 }
 
-fn not_exported(error: ExportError) -> Failure {
-    Failure::local("the log was not exported").because(error)
+/// `of` says to `audit verify` which log it was. That it is another than the one that was exported before, or not the one that was
+/// signed, is an answer; the rest are troubles of this side.
+fn not_exported(error: ExportError, folder: &Path, of: &str) -> Failure {
+    const WHAT: &str = "the log was not exported";
+    match error {
+        ExportError::Fork { .. } | ExportError::Behind { .. } => {
+            let published = ExportedLog::open(folder).is_ok();
+            let folder = folder.display();
+            let hint = if published {
+                format!(
+                    "keep the export and the log as evidence; chancery audit verify {of} --checkpoint {folder}/checkpoint holds \
+                     the log to what was exported before, chancery audit verify {folder} says whether the export is whole"
+                )
+            } else {
+                format!("chancery audit verify {of} says where")
+            };
+            Failure::no(WHAT).because(error).hint(hint)
+        }
+        error => Failure::local(WHAT).because(error),
+    }
 }
 
 impl Verify {
@@ -149,7 +202,7 @@ impl Verify {
         };
         let mut progress = Progress::new("verified");
         let step = |done, all| progress.at(done, all);
-        let mut beyond = 0;
+        let mut of_service = OfService::default();
         let (keys, verified) = match (folder, database) {
             (Some(folder), _) => {
                 let because = |error: ExportError| Failure::local("the export cannot be verified").because(error);
@@ -166,11 +219,14 @@ impl Verify {
             }
             (None, None) => {
                 let client = connection.connect(DevIdentity::Operator).await?;
-                let verified = verify_online(&client, trusted(log_key.clone())?, step).await?;
+                let newest = newest_checkpoint(&client).await?;
+                let shown = newest.unverified().size();
+                let verified = verify_online(&client, newest, trusted(log_key.clone())?, step).await?;
                 if let Ok(report) = &verified {
-                    // What no checkpoint covers that counts is not read, but that it is there.
+                    // What no checkpoint covers is not read, but that it is there.
                     let newest = client.newest_record().await?;
-                    beyond = newest.map_or(0, |newest| newest.index.saturating_add(1).saturating_sub(report.size));
+                    let beyond = newest.map_or(0, |newest| newest.index.saturating_add(1).saturating_sub(report.size));
+                    of_service = OfService { beyond, shown: Some(shown) };
                 }
                 (log_key, verified)
             }
@@ -182,7 +238,7 @@ impl Verify {
                   is; pin it with --log-key",
             );
         }
-        let view = VerifyView::new(verified, beyond, &keys, pinned, &witnesses);
+        let view = VerifyView::new(verified, of_service, &keys, pinned, &witnesses);
         out.show(&view)?;
         Ok(if view.holds() { Exit::Done } else { Exit::No })
     }
@@ -200,16 +256,21 @@ where
     }
 }
 
-/// A service is asked for its newest checkpoint, and for the records up to it.
-async fn verify_online(client: &Client, trusted: Trusted, mut step: impl FnMut(u64, u64)) -> Result<Verified, Failure> {
+/// A service is asked for the records up to its newest checkpoint, or to one that was kept and covers more: it shows only what
+/// enough witnesses have cosigned, and has all records.
+async fn verify_online(
+    client: &Client,
+    newest: SignedCheckpoint,
+    trusted: Trusted,
+    mut step: impl FnMut(u64, u64),
+) -> Result<Verified, Failure> {
     let Trusted { log_keys, mut checkpoints, witnesses } = trusted;
-    let newest = newest_checkpoint(client).await?;
     if let Err(error) = newest.verify(&log_keys) {
         return Ok(Err(Fault { at: Place::NewestCheckpoint, check: error.into() }));
     }
-    let size = newest.unverified().size();
     checkpoints.push(newest);
     checkpoints.sort_by_key(|checkpoint| checkpoint.unverified().size());
+    let size = checkpoints.last().map_or(0, |largest| largest.unverified().size());
     let mut checkpoints = checkpoints.into_iter().peekable();
     let mut verifier = LogVerifier::new(log_keys).with_witnesses(witnesses).with_details(DetailsKept::WithErasures);
     let mut records = client.list_records(range(0, size));

@@ -20,15 +20,23 @@ impl Show {
     /// Runs the command.
     pub async fn run(self, client: &Client, out: &mut Output<'_>) -> Result<Exit, Failure> {
         let Self { index } = self;
-        let record = record(client, index).await?.ok_or_else(|| {
-            Failure::refused(format!("there is no record {index}")).hint("the newest ones: chancery audit list")
-        })?;
-        let outcome = named(client, record.outcome_index, index, "ended with").await?;
-        let erasure = named(client, record.erasure_index, index, "has no details, as says").await?;
-        let explained = Explained::of(record, outcome, erasure)?;
+        let explained = explain(client, index).await?;
         out.show(&explained)?;
         Ok(if explained.holds() { Exit::Done } else { Exit::No })
     }
+}
+
+/// The record at an index, with those that say how it ended and why its details are gone.
+pub async fn explain(client: &Client, index: u64) -> Result<Explained, Failure> {
+    let record = record(client, index).await?.ok_or_else(|| there_is_none(index))?;
+    let outcome = named(client, record.outcome_index, index, "ended with").await?;
+    let erasure = named(client, record.erasure_index, index, "has no details, as says").await?;
+    Explained::of(record, outcome, erasure)
+}
+
+/// The record does not reach up to the index.
+pub fn there_is_none(index: u64) -> Failure {
+    Failure::refused(format!("there is no record {index}")).hint("the newest ones: chancery audit list")
 }
 
 /// The record that another one names, if it names one.

@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod audit;
+mod audit_checkpoint;
 mod audit_log;
 mod audit_receipts;
 mod audit_show;
@@ -20,6 +21,7 @@ pub mod key_certificates;
 pub mod key_settings;
 pub mod key_states;
 pub mod keys;
+mod log_signer;
 pub mod mac;
 mod output_file;
 pub mod policy;

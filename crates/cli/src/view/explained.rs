@@ -23,8 +23,11 @@ use crate::output::{View, fields, line};
 pub struct Explained {
     /// In a sentence.
     summary: String,
-    /// Whether the leaf commits to the details.
+    /// Whether the leaf commits to the details; of an intent or act that has ended, whether that of the outcome does, too.
     commitment: Commitment,
+    /// Whether the record's own does.
+    #[serde(skip)]
+    own: Commitment,
     /// Whether the caller's own signature of its request holds, where it made one.
     #[serde(skip_serializing_if = "Option::is_none")]
     caller_signature: Option<Vouched>,
@@ -44,7 +47,7 @@ pub struct Explained {
 /// Whether a leaf commits to the details beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum Commitment {
+pub enum Commitment {
     /// The details are what was recorded.
     Holds,
     /// The details were erased: what they said cannot be known, nor guesses of it confirmed.
@@ -92,16 +95,13 @@ impl Explained {
         let index = record.index;
         let (leaf, commitment, details) = opened(&record)?;
         let mut lines = vec![("record", format!("{index}, {}", leaf.kind().as_str())), ("time", moment(leaf.time))];
-        let mut holds = commitment;
-        let mut outcome_names_it = None;
+        let (mut own, mut ended_as_said, mut outcome_names_it) = (commitment, true, None);
         lines.extend(asked(&leaf, &details));
         lines.extend(decided(&leaf, &details));
         match &outcome {
             Some(outcome) => {
                 let (end, commitment, words) = opened(outcome)?;
-                if commitment == Commitment::Broken {
-                    holds = commitment;
-                }
+                ended_as_said = commitment != Commitment::Broken;
                 let by = format!("record {}, {}", outcome.index, moment(end.time));
                 let text = ended(index, &end, &words);
                 outcome_names_it = Some(text.is_some());
@@ -121,15 +121,14 @@ impl Explained {
             let why = words.message.unwrap_or_else(|| "of which the details are not there, either".to_owned());
             let is_none = if says { "" } else { "NOT by the record that is noted for it, which does not say so: " };
             lines.push(("erased", format!("{is_none}record {}, {}: {why}", erasure.index, moment(act.time))));
-            if holds == Commitment::Erased && !says {
-                holds = Commitment::Removed;
+            if own == Commitment::Erased && !says {
+                own = Commitment::Removed;
             }
-        } else if commitment == Commitment::Erased {
+        } else if own == Commitment::Erased {
             lines.push(("erased", "by no record: somebody removed the details from the database".to_owned()));
-            if holds == Commitment::Erased {
-                holds = Commitment::Removed;
-            }
+            own = Commitment::Removed;
         }
+        let holds = if ended_as_said { own } else { Commitment::Broken };
         let caller_signature = Vouched::of(&leaf, &details, None);
         lines.push(("caller's signature", caller_signature.as_ref().map(Vouched::in_words).unwrap_or_default()));
         lines.push(("message", details.message.clone().unwrap_or_default()));
@@ -138,6 +137,7 @@ impl Explained {
         Ok(Self {
             summary: summary(index, &leaf, &details),
             commitment: holds,
+            own,
             caller_signature,
             record: RecordView::from(record),
             outcome: outcome.map(RecordView::from),
@@ -145,6 +145,11 @@ impl Explained {
             erasure: erasure.map(RecordView::from),
             lines,
         })
+    }
+
+    /// Whether the record's own details are what was recorded; where they are not there, why.
+    pub const fn details(&self) -> Commitment {
+        self.own
     }
 
     /// Whether what is shown is what was recorded.

@@ -80,6 +80,15 @@ impl View for ExportView {
     }
 }
 
+/// What a service says of its log, beside the records.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OfService {
+    /// How many records there are that were not read.
+    pub beyond: u64,
+    /// How many the newest checkpoint covers that it shows.
+    pub shown: Option<u64>,
+}
+
 /// A log that was verified, or where it has its first fault.
 #[derive(Debug, Serialize)]
 pub struct VerifyView {
@@ -104,6 +113,9 @@ struct ReportView {
     attested: u64,
     /// How many records come behind these: of a service, too, which are not read.
     uncovered: u64,
+    /// How many records the newest checkpoint covers that a service shows, where one that was kept covers more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<u64>,
     /// What the named witnesses vouch for.
     #[serde(skip_serializing_if = "Option::is_none")]
     witnessed: Option<WitnessedView>,
@@ -165,10 +177,16 @@ struct FaultView {
 }
 
 impl VerifyView {
-    /// What was found, and by which keys; `beyond`: how many records there are that were not read.
-    pub fn new(verified: Verified, beyond: u64, keys: &[VerifierKey], pinned: bool, witnesses: &WitnessPolicy) -> Self {
+    /// What was found, and by which keys; `of_service`: what a service says besides.
+    pub fn new(
+        verified: Verified,
+        of_service: OfService,
+        keys: &[VerifierKey],
+        pinned: bool,
+        witnesses: &WitnessPolicy,
+    ) -> Self {
         let (report, fault) = match verified {
-            Ok(report) => (Some(ReportView::new(report, beyond, witnesses)), None),
+            Ok(report) => (Some(ReportView::new(report, of_service, witnesses)), None),
             Err(fault) => (None, Some(fault.into())),
         };
         let attested = |report: &ReportView| {
@@ -192,7 +210,7 @@ impl VerifyView {
 }
 
 impl ReportView {
-    fn new(report: Report, beyond: u64, witnesses: &WitnessPolicy) -> Self {
+    fn new(report: Report, OfService { beyond, shown }: OfService, witnesses: &WitnessPolicy) -> Self {
         let Report { size, root, open, checkpoints, attested, witnessed, details, caller_signatures, missing } = report;
         let missing = missing.map(|Missing { erased, removed, first_removed, behind }| MissingView {
             erased,
@@ -214,6 +232,7 @@ impl ReportView {
             checkpoints,
             attested,
             uncovered,
+            behind: shown.filter(|shown| *shown < attested),
             witnessed,
             details,
             caller_signatures,
@@ -327,6 +346,7 @@ impl View for VerifyView {
             checkpoints,
             attested: _,
             uncovered: _,
+            behind,
             witnessed,
             details,
             caller_signatures,
@@ -334,6 +354,12 @@ impl View for VerifyView {
             open,
         } = report;
         let missing = missing.as_ref().map(MissingView::in_words);
+        let behind = behind.map(|shown| {
+            format!(
+                "the newest checkpoint that counts covers {shown} records, and one that you kept more: the log has all of them \
+                 (witnesses are late, or were)"
+            )
+        });
         let witnessed = witnessed.as_ref().map(|witnessed| witnessed.in_words(*records));
         let shown: Vec<String> = open.iter().take(SHOWN).map(ToString::to_string).collect();
         let more = if open.len() > SHOWN { ", ..." } else { "" };
@@ -348,6 +374,7 @@ impl View for VerifyView {
                 ("records", records.to_string()),
                 ("root", root_hash.clone()),
                 ("checkpoints", checkpoints.to_string()),
+                ("behind", behind.unwrap_or_default()),
                 ("witnesses", witnessed.unwrap_or_default()),
                 ("details", format!("of {details} records, as committed to")),
                 ("caller signatures", signed_by_callers(*caller_signatures)),

@@ -1,5 +1,7 @@
 //! policy, audit, token, health, config, completion.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use chancery_testkit::Chancery;
 
 use crate::{run, run_with};
@@ -132,6 +134,40 @@ async fn a_file_of_the_log_that_is_not_what_it_should_be_is_named_for_what_it_is
     run(chancery.cli(), &watch).failed(3, &["cannot read", "to begin", "--out"]);
     run(chancery.cli(), &["audit", "checkpoint", "--log-key", &key, "--out", &kept]).text();
     run(chancery.cli(), &watch).text();
+    // What was verified is said where the checkpoint alone is printed, too.
+    let shown = run(chancery.cli(), &["audit", "checkpoint", "--log-key", &key, "--continues", &kept]);
+    let signer = key.splitn(3, '+').take(2).collect::<Vec<_>>().join("+");
+    for said in
+        ["verified: the checkpoint of ", &format!("signed by a key that was given ({signer})"), "continues the log of "]
+    {
+        assert!(shown.err.contains(said), "{said:?} in {shown:?}");
+    }
+    assert!(!shown.text().contains("verified"));
+    let plain = run(chancery.cli(), &["audit", "checkpoint"]);
+    assert_eq!(plain.err, "", "nothing was verified");
+
+    // With another log's key the two keys are named, and nothing is said to be on this side.
+    let other = "log.example/chancery+fe94a607+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+    let named = [&format!("it is signed by {signer}, and --log-key names log.example/chancery+fe94a607") as &str];
+    run(chancery.cli(), &["audit", "checkpoint", "--log-key", other]).failed(1, &named);
+    run(chancery.cli(), &["audit", "export", &path("export"), "--log-key", other]).failed(1, &named);
+    run(chancery.cli(), &["audit", "checkpoint", "--log-key", other, "--continues", &kept]).failed(3, &named);
+    let database = chancery.dir().join("chancery.db");
+    let of_database =
+        ["audit", "export", &path("export"), "--log-key", other, "--database", database.to_str().unwrap()];
+    let both = format!("--log-key names log.example/chancery+fe94a607, and the database {signer}");
+    run(chancery.cli(), &of_database).failed(1, &[&both]);
+
+    // A folder that is there keeps its rights, which is said once, when an export begins in it.
+    let shared = path("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let warning = "was there before, and others on this machine may get at it (mode 755)";
+    for warned in [true, false] {
+        let exported = run(chancery.cli(), &["audit", "export", &shared, "--log-key", &key]);
+        assert_eq!(exported.err.contains(warning), warned, "{exported:?}");
+        exported.text();
+    }
     std::fs::write(path("empty"), "").unwrap();
     let empty = ["audit", "checkpoint", "--log-key", &key, "--continues", &path("empty")];
     run(chancery.cli(), &empty).failed(3, &["holds no checkpoint"]);

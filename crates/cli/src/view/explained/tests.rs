@@ -192,7 +192,11 @@ fn details_that_are_not_the_leaf_s_are_not_believed() {
     let item = OutcomeItem { intent: 4, result: OutcomeResult::Done, signature_sha256: Some([9; 32]) };
     let body = Body::Outcome { continues: false, items: vec![item], rows: Vec::new() };
     let end = v1::AuditRecord { salt: vec![6; 32], ..record(5, body, b"{}") };
-    assert!(!Explained::of(intent(DETAILS), Some(end), None).unwrap().holds());
+    let explained = Explained::of(intent(DETAILS), Some(end.clone()), None).unwrap();
+    assert!(!explained.holds() && explained.details() == Commitment::Holds, "the record's own are what they were");
+    let removed = v1::AuditRecord { details_json: Vec::new(), salt: Vec::new(), ..intent(DETAILS) };
+    let explained = Explained::of(removed, Some(end), None).unwrap();
+    assert!(text(&explained).contains("DOES NOT HOLD") && explained.details() == Commitment::Removed);
 }
 
 #[test]
