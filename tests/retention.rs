@@ -300,6 +300,8 @@ async fn an_operator_erases_what_there_is_of_one_caller_and_of_nobody_else() {
     let said = record(&operator, acts[0]).await;
     let said = String::from_utf8(said.details_json).unwrap();
     assert!(said.contains("because: ticket 4711") && !said.contains("caller\""), "{said}");
+    let shown = succeed(chancery.cli().args(["audit", "show", &acts[0].to_string()]));
+    assert!(shown.starts_with("An operator erased details, with a command on the service's machine."), "{shown}");
     drop(operator);
     chancery.terminate().await.unwrap();
     let report = verified(&chancery.dir());

@@ -381,6 +381,14 @@ async fn the_service_does_not_start_on_it_and_an_operator_can_accept_it() {
     assert!(of("is not the one that was sealed") >= 2, "each refusal of this database is recorded");
     assert_eq!(of("an operator accepts the state of epoch"), 2);
     assert!(records.contains("ticket 4711"), "with its reason");
+    // An operator's doing, and not the service's.
+    let records: Json = serde_json::from_str(&records).unwrap();
+    let accepts = |act: &&Json| {
+        act["details"]["message"].as_str().is_some_and(|message| message.starts_with("an operator accepts the state"))
+    };
+    let accepted = records["records"].as_array().unwrap().iter().find(accepts).unwrap()["index"].to_string();
+    let shown = succeed(stopped.chancery.cli().args(["audit", "show", &accepted]));
+    assert!(shown.starts_with("An operator accepted the state, with a command on the service's machine."), "{shown}");
     let shown: Json = serde_json::from_str(&succeed(
         command(chancery()).args(["state", "show", "-o", "json", "--config"]).arg(&config),
     ))

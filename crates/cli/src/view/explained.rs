@@ -179,7 +179,32 @@ fn opened(record: &v1::AuditRecord) -> Result<(Leaf, Commitment, Details), Failu
     Ok((leaf, commitment, details))
 }
 
+/// What an operator did with a command at the machine, as the message of an act of nobody's begins; to do it, and done.
+const BY_AN_OPERATOR: [(&str, &str, &str); 3] = [
+    ("an operator accepts the state of epoch ", "accept the state", "accepted the state"),
+    ("by an operator at the machine, ", "erase details", "erased details"),
+    ("registered from bootstrap: ", "register the first caller", "registered the first caller"),
+];
+
+/// How the message of such an act begins where it makes a secret first.
+const FIRST_A_SECRET: &str = "a secret is made, and the state is to be sealed with it: ";
+
+/// What an operator did without a call of the service, if it is that: policy was not asked, and the service did not do it of itself.
+fn by_an_operator(leaf: &Leaf, details: &Details) -> Option<String> {
+    let Body::Act { subject: Subject { caller: Uid::NONE, action: None, .. }, opens, .. } = &leaf.body else {
+        return None;
+    };
+    let message = details.message.as_deref()?;
+    let message = message.strip_prefix(FIRST_A_SECRET).unwrap_or(message);
+    let (_, to_do, done) = BY_AN_OPERATOR.iter().find(|(begins, ..)| message.starts_with(begins))?;
+    let did = if *opens { format!("began to {to_do}") } else { (*done).to_owned() };
+    Some(format!("An operator {did}, with a command on the service's machine."))
+}
+
 fn summary(index: u64, leaf: &Leaf, details: &Details) -> String {
+    if let Some(summary) = by_an_operator(leaf, details) {
+        return summary;
+    }
     let caller = match &details.caller {
         Some(caller) => format!("The caller {caller}"),
         None if leaf.caller() != Uid::NONE => format!("The caller with the uid {}", leaf.caller()),

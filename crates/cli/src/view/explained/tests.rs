@@ -182,6 +182,47 @@ fn erased_details_are_said_to_be_and_the_leaf_still_speaks() {
 }
 
 #[test]
+fn what_an_operator_did_at_the_machine_is_not_said_to_be_the_service_s_doing() {
+    let of = |caller, action, opens, message: &str| {
+        let subject = Subject {
+            caller,
+            resource: Uid::from_bytes([2; 16]),
+            action,
+            decision: Decision::Allow,
+            policy_set: [0; 32],
+        };
+        let body = Body::Act { subject, opens, continues: false, rows: Vec::new() };
+        let details = serde_json::json!({ "message": message }).to_string();
+        text(&Explained::of(record(4, body, details.as_bytes()), None, None).unwrap())
+    };
+    let accepted = "an operator accepts the state of epoch 7 with root 00: ticket 4711. Found: x";
+    for (opens, message, did) in [
+        (false, accepted.to_owned(), "accepted the state"),
+        (
+            true,
+            format!("a secret is made, and the state is to be sealed with it: {accepted}"),
+            "began to accept the state",
+        ),
+        (
+            false,
+            "by an operator at the machine, of the caller with the uid 1: the details".to_owned(),
+            "erased details",
+        ),
+        (false, "registered from bootstrap: callers/admin".to_owned(), "registered the first caller"),
+    ] {
+        let said = of(Uid::NONE, None, opens, &message);
+        assert!(said.starts_with(&format!("An operator {did}, with a command on the service's machine.\n")), "{said}");
+    }
+    // The service's own doing, and what a caller gave as a reason.
+    let own = "by rule, signature_details_days = 2: the details";
+    assert!(of(Uid::NONE, None, false, own).starts_with("The service itself did an act of its own"));
+    let rule = of(Uid::NONE, Some(Action::CreateKey), false, accepted);
+    assert!(rule.starts_with("The service itself did CreateKey"), "{rule}");
+    let caller = of(Uid::from_bytes([1; 16]), None, false, accepted);
+    assert!(caller.starts_with("The caller with the uid"), "{caller}");
+}
+
+#[test]
 fn details_that_are_not_the_leaf_s_are_not_believed() {
     let forged = String::from_utf8(DETAILS.to_vec()).unwrap().replace("shop", "till").into_bytes();
     let explained = Explained::of(v1::AuditRecord { details_json: forged, ..intent(DETAILS) }, None, None).unwrap();
