@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::keys::key_resource;
 use crate::rings::ring_resource;
 use crate::state::Snapshot;
-use crate::{Chancery, Error, Requester, decide_in, place_in};
+use crate::{Chancery, Error, Requester, blocking_in, place_in};
 
 /// Questions that one page asks of policy at most, and the time that it takes, about: a page may so be short, or empty,
 /// and yet not the last. A set of a thousand policies that all concern a call takes milliseconds for each question.
@@ -154,7 +154,7 @@ impl Chancery {
             let page = Paging { action, include_denied, after, limit, deadline };
             page.fill(&policy, callers, &resources)
         };
-        decide_in(place, review).await?
+        blocking_in(place, review).await?
     }
 
     /// The resources that are asked about, by name.

@@ -10,7 +10,7 @@ use chancery_policy::OperationContext;
 use crate::authorize::Asked;
 use crate::keys::{KeyOrVersion, key_resource};
 use crate::state::KeyEntry;
-use crate::{Chancery, Error, Requester, decide_in, place_in};
+use crate::{Chancery, Error, Requester, blocking_in, place_in};
 
 /// Whose public keys are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Chancery {
                 let (this, asking) = (self.clone(), from.clone());
                 // A ring may have thousands of keys, and policy is asked of each.
                 let decide = move || this.published_keys_of_ring(&asking, &name);
-                decide_in(place_in(&self.inner.publishing, from.deadline).await?, decide).await?
+                blocking_in(place_in(&self.inner.publishing, from.deadline).await?, decide).await?
             }
         }
     }

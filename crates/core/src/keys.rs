@@ -20,7 +20,7 @@ use crate::rings::Ring;
 use crate::rules::RuleChanges;
 use crate::state::{KeyEntry, Snapshot, VersionEntry};
 use crate::usage::KeyView;
-use crate::{Chancery, Error, Requester, decide_in, place_in};
+use crate::{Chancery, Error, Requester, blocking_in, place_in};
 
 /// A key, standing for its primary version, or one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl Chancery {
                 .map(Arc::clone);
             Page::take(visible, limit, |key| key.name.key.clone())
         };
-        let Page { items, next } = decide_in(place_in(&self.inner.browsing, from.deadline).await?, look).await?;
+        let Page { items, next } = blocking_in(place_in(&self.inner.browsing, from.deadline).await?, look).await?;
         from.require_time()?;
         Ok(Page { items: self.views(items).await?, next })
     }

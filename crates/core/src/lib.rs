@@ -304,15 +304,15 @@ async fn place_in(places: &Arc<Semaphore>, deadline: Instant) -> Result<OwnedSem
     place.map_err(|closed| Error::internal(closed.to_string()))
 }
 
-/// Has policy decide on much, on no thread that serves calls. It goes on, and keeps its place, also where nobody waits for it
-/// any more.
-async fn decide_in<T: Send + 'static>(
+/// Runs what may take long in its place, on no thread that serves calls. It goes on, and keeps the place, also where nobody
+/// waits for it any more.
+async fn blocking_in<T: Send + 'static>(
     place: OwnedSemaphorePermit,
-    decide: impl FnOnce() -> T + Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
     blocking(move || {
         let _place = place;
-        decide()
+        work()
     })
     .await
 }

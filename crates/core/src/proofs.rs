@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 use crate::authorize::Asked;
 use crate::checkpoints::{LogKey, NewestCheckpoint, Uncovered};
 use crate::receipts::in_time;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, blocking_in, place_in};
 
 /// A checkpoint of the log, and the key that it is verified with.
 #[derive(Debug, Clone)]
@@ -119,21 +119,15 @@ impl Chancery {
                 (checkpoint.newest.size(), Some(checkpoint))
             }
         };
-        let Ok(place) = timeout_at(from.deadline, Arc::clone(&self.inner.watching).acquire_owned()).await else {
-            return Err(Error::DeadlineExceeded { record_index: None });
-        };
-        let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
+        let place = place_in(&self.inner.watching, from.deadline).await?;
         // Any tree is held to a signed one, before it or behind it.
         let signed = match &checkpoint {
             Some(checkpoint) => Some(checkpoint.newest.tree()),
             None => self.checkpoints().and_then(|standing| standing.newest).map(|newest| newest.tree()),
         };
         let reader = self.inner.reader.clone();
-        let make = move || {
-            let _place = place;
-            proof(&reader, size, signed)
-        };
-        let hashes = crate::blocking(make).await?.map_err(|error| self.not_proved(error))?;
+        let make = move || proof(&reader, size, signed);
+        let hashes = blocking_in(place, make).await?.map_err(|error| self.not_proved(error))?;
         Ok(LogProof { size, hashes, checkpoint })
     }
 }

@@ -1,15 +1,12 @@
 //! Reading the record.
 
-use std::sync::Arc;
-
 use chancery_audit::Details;
 use chancery_model::Action;
 use chancery_policy::{OperationContext, Resource};
 use chancery_store::{RecordPage, RecordQuery, StoredRecord};
-use tokio::time::timeout_at;
 
 use crate::authorize::Asked;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, blocking_in, place_in};
 
 impl Chancery {
     /// Records that match a query. A page may have fewer than were asked for, or none, and be gone on from all the same:
@@ -20,21 +17,16 @@ impl Chancery {
     pub async fn list_records(&self, from: &Requester, query: RecordQuery) -> Result<RecordPage, Error> {
         let asked = Asked::of(from, Action::ListRecords, &"auditLog");
         self.authorize(&self.snapshot(), asked, Resource::AuditLog, OperationContext::Plain)?;
-        let Ok(place) = timeout_at(from.deadline, Arc::clone(&self.inner.listing).acquire_owned()).await else {
-            return Err(Error::DeadlineExceeded { record_index: None });
-        };
-        let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
+        let place = place_in(&self.inner.listing, from.deadline).await?;
         let (reader, until) = (self.inner.reader.clone(), from.deadline.into_std());
         let read = move || {
-            // Goes on, and keeps its place, also where nobody waits for it any more.
-            let _place = place;
             let mut page = reader.list_records_until(&query, until)?;
             if let Some(digest) = &query.digest {
                 page.records.retain(|record| is_of(record, digest));
             }
             Ok::<_, Error>(page)
         };
-        crate::blocking(read).await?
+        blocking_in(place, read).await?
     }
 }
 

@@ -13,7 +13,7 @@ use chancery_store::{RecordPage, RecordQuery, StoredRecord};
 use tokio::time::Instant;
 
 use crate::policies::check_documents;
-use crate::{Chancery, Error, Requester, decide_in, place_in};
+use crate::{Chancery, Error, Requester, blocking_in, place_in};
 
 /// The time that one page takes, about: it may so be short, and yet not the last.
 const MAX_TIME: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ impl Chancery {
             let set = PolicySet::parse(documents).and_then(|set| PolicyPoint::new(set, &[]));
             replay(&set.map_err(Error::PolicyInvalid)?, page, size, deadline)
         };
-        decide_in(place_in(&self.inner.publishing, deadline).await?, replay).await?
+        blocking_in(place_in(&self.inner.publishing, deadline).await?, replay).await?
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::authorize::Asked;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, blocking_in};
 
 /// Most records in a chunk.
 const CHUNK: u32 = 256;
@@ -73,11 +73,8 @@ impl Chancery {
         let place = Arc::clone(&self.inner.watching).acquire_owned().await;
         let place = place.map_err(|closed| Error::internal(closed.to_string()))?;
         let reader = self.inner.reader.clone();
-        let read = move || {
-            let _place = place;
-            reader.list_records_until(&query, std::time::Instant::now() + READING)
-        };
-        Ok(crate::blocking(read).await??)
+        let read = move || reader.list_records_until(&query, std::time::Instant::now() + READING);
+        Ok(blocking_in(place, read).await??)
     }
 
     fn authorize_watching(&self, from: &Requester) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use crate::paging::Page;
 use crate::registry::CallerEntry;
 use crate::state::Snapshot;
 use crate::usage::CallerView;
-use crate::{Chancery, Error, Requester, decide_in, place_in};
+use crate::{Chancery, Error, Requester, blocking_in, place_in};
 
 /// A caller whom policy lets somebody act on.
 pub(crate) struct AllowedCaller {
@@ -58,7 +58,7 @@ impl Chancery {
                 .filter(|entry| snapshot.would_allow(&asking, Action::GetCaller, of(entry)));
             Page::take(visible.map(Arc::clone), limit, |entry| entry.caller.id.clone())
         };
-        let Page { items, next } = decide_in(place_in(&self.inner.browsing, from.deadline).await?, look).await?;
+        let Page { items, next } = blocking_in(place_in(&self.inner.browsing, from.deadline).await?, look).await?;
         from.require_time()?;
         Ok(Page { items: self.view_callers(items).await?, next })
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use super::NewestCheckpoint;
 use crate::authorize::Asked;
 use crate::state_root::log_keys;
-use crate::{Chancery, Error, Requester};
+use crate::{Chancery, Error, Requester, blocking_in, place_in};
 
 /// How many checkpoints are read at once.
 const CHUNK: u32 = 1_024;
@@ -34,8 +34,8 @@ impl Chancery {
     pub async fn log_resource(&self, from: &Requester, resource: Resource) -> Result<Option<Vec<u8>>, Error> {
         let asked = Asked::of(from, Action::ListRecords, &"auditLog");
         self.authorize(&self.snapshot(), asked, Protected::AuditLog, OperationContext::Plain)?;
-        let signing = self.inner.checkpoints.as_ref().ok_or(Error::LogNotSigned)?;
-        let checkpoint = signing.standing.borrow().counted.clone().ok_or(Error::NoCheckpoint)?;
+        let none = if self.inner.checkpoints.is_some() { Error::NoCheckpoint } else { Error::LogNotSigned };
+        let checkpoint = self.served_checkpoint().ok_or(none)?;
         let (tile, read): (_, fn(&Reader, Tile, TreeHead) -> _) = match resource {
             Resource::Checkpoint => return Ok(Some(checkpoint.checkpoint.to_string().into_bytes())),
             Resource::Tile(tile) => (tile, served_tile),
@@ -45,16 +45,12 @@ impl Chancery {
         if there.is_none_or(|there| there.width() < tile.width()) {
             return Ok(None);
         }
-        let late = || Error::DeadlineExceeded { record_index: None };
-        let place = timeout_at(from.deadline, Arc::clone(&self.inner.listing).acquire_owned()).await;
-        let place = place.map_err(|_elapsed| late())?.map_err(|closed| Error::internal(closed.to_string()))?;
+        let place = place_in(&self.inner.listing, from.deadline).await?;
         let (reader, signed) = (self.inner.reader.clone(), checkpoint.tree());
-        let reading = crate::blocking(move || {
-            // Keeps its place, also where nobody waits for it any more.
-            let _place = place;
-            read(&reader, tile, signed)
-        });
-        let read = timeout_at(from.deadline, reading).await.map_err(|_elapsed| late())??;
+        let reading = blocking_in(place, move || read(&reader, tile, signed));
+        let read = timeout_at(from.deadline, reading)
+            .await
+            .map_err(|_elapsed| Error::DeadlineExceeded { record_index: None })??;
         Ok(Some(read.map_err(|error| self.not_proved(error))?))
     }
 }
